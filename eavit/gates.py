@@ -1,0 +1,46 @@
+"""Soft widths: one gate for each channel, head and neuron. The differentiable twin of a Submodel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from eavit.submodel import Backbone, Submodel
+
+
+def _prefixes(counts: Sequence[int], width: int, like: Tensor | None) -> Tensor:
+    kept = torch.as_tensor(counts).unsqueeze(-1) > torch.arange(width)
+    return kept.to(like) if like is not None else kept.to(torch.get_default_dtype())
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Gates in [0, 1], non-increasing along their last axis, so that hard gates are always a prefix.
+
+    The first gate of a layer's heads (or neurons) is that branch's depth gate: it scales the branch's output bias.
+    """
+
+    embed: Tensor  # (embed,)
+    heads: Tensor  # (depth, heads)
+    mlp: Tensor  # (depth, hidden)
+
+    @classmethod
+    def of(cls, submodel: Submodel, backbone: Backbone, like: Tensor | None = None) -> Gates:
+        """The 0/1 gates of a submodel, with the dtype and device of ``like``."""
+        backbone.check(submodel)
+        return cls(
+            _prefixes((submodel.embed,), backbone.embed, like).squeeze(0),
+            _prefixes(submodel.heads, backbone.heads, like),
+            _prefixes(submodel.mlp, backbone.mlp, like),
+        )
+
+    def harden(self) -> Submodel:
+        """The submodel of the gates above one half."""
+        return Submodel(
+            int((self.embed > 0.5).sum()),
+            tuple((self.heads > 0.5).sum(-1).tolist()),
+            tuple((self.mlp > 0.5).sum(-1).tolist()),
+        )

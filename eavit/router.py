@@ -1,0 +1,255 @@
+"""From a budget to a submodel: a light router over prefix gates, its training, and a projection that never overspends.
+
+For every dimension the router has one logit a step: the first step of a branch is its depth gate, the next ones widen
+it. Gates are cumulative products of Gumbel-sigmoid steps: they form prefixes; a routed submodel is always a member of
+the space. Straight-through: the forward pass uses hard gates, gradients are those of the soft ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eavit import cost
+from eavit.gates import Gates
+from eavit.losses import budget_penalty, cross_entropy, imitation
+from eavit.search import Front
+from eavit.space import Space
+from eavit.submodel import Submodel
+from eavit.train import Fit, Group, Step, Term, Terms, fit
+from eavit.vit import NestedViT
+
+
+def _blocks(widths: Sequence[int], full: int) -> Tensor:
+    """Units that each step adds: the smallest width, every further step, and what no member of the space uses."""
+    return torch.tensor([widths[0], *(b - a for a, b in pairwise(widths)), full - widths[-1]])
+
+
+class Router(nn.Module):
+    """Two-layer MLP from a target share of full MACs to the step logits of all dimensions."""
+
+    def __init__(
+        self, space: Space, hidden: int = 16, tau: float = 1.0, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.space, self.tau = space, tau
+        layers = space.depth
+        self.sizes = (len(space.embeds) - 1, layers * len(space.heads), layers * len(space.mlps))
+        self.first, self.last = nn.Linear(1, hidden), nn.Linear(hidden, sum(self.sizes))
+        self._start(generator or torch.Generator().manual_seed(0))
+
+    def _start(self, generator: torch.Generator) -> None:
+        """Hinges spread over the budgets 0..1; logits start open (full model)."""
+        first, last = self.first, self.last
+        with torch.no_grad():
+            signs = torch.where(torch.arange(first.out_features) % 2 == 0, 1.0, -1.0)
+            places = torch.linspace(0, 1, first.out_features)
+            first.weight.copy_((4 * signs)[:, None])
+            first.bias.copy_(-4 * signs * places)
+            last.weight.normal_(0, 0.1, generator=generator)
+            last.bias.fill_(1.0)
+
+    def flat(self, target: Tensor) -> Tensor:
+        """Targets (n, 1) to all step logits (n, steps)."""
+        out: Tensor = self.last(F.gelu(self.first(target)))
+        return out
+
+    def logits(self, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Targets (n, 1) to step logits: embed (n, steps), heads and mlp (n, depth, steps), depth gate first."""
+        n = len(target)
+        embed, heads, mlp = self.flat(target).split(self.sizes, dim=-1)
+        return embed, heads.view(n, self.space.depth, -1), mlp.view(n, self.space.depth, -1)
+
+    def forward(self, target: float, generator: torch.Generator | None = None) -> Gates:
+        """Gates for a target share: noisy, with straight-through gradients, given a generator; else deterministic."""
+        like = self.first.weight
+        embed, heads, mlp = (part[0] for part in self.logits(like.new_tensor([[target]])))
+        space, b = self.space, self.space.backbone
+        opened = F.pad(self._steps(embed, generator), (1, 0), value=1.0)  # the smallest embedding is always there
+        return Gates(
+            self._spread(opened, _blocks(space.embeds, b.embed)),
+            self._spread(
+                self._keep_least(self._steps(heads, generator), heads, space.min_attn), _blocks(space.heads, b.heads)
+            ),
+            self._spread(self._keep_least(self._steps(mlp, generator), mlp, space.min_mlp), _blocks(space.mlps, b.mlp)),
+        )
+
+    def _steps(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Hard steps in {0, 1} with the gradient of the Gumbel-sigmoid."""
+        if generator is None:
+            return (logits > 0).to(logits)
+        noise = torch.rand(logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6).logit().to(logits)  # G1 - G2
+        soft = torch.sigmoid((logits + noise) / self.tau)
+        return soft + ((soft > 0.5).to(soft) - soft).detach()
+
+    @staticmethod
+    def _keep_least(steps: Tensor, logits: Tensor, least: int) -> Tensor:
+        """Open the depth gates of the ``least`` branches that the router likes best."""
+        best = torch.zeros_like(steps)
+        best[logits[:, 0].topk(least).indices, 0] = 1.0
+        return torch.where(best > 0, steps + (1 - steps).detach(), steps)
+
+    @staticmethod
+    def _spread(steps: Tensor, blocks: Tensor) -> Tensor:
+        """Cumulative products of steps (..., k), repeated for the units of each step, zeros for unused ones."""
+        prefix = F.pad(steps.cumprod(-1), (0, 1))
+        return prefix.repeat_interleave(blocks.to(prefix.device), dim=-1)
+
+
+def _targets_of(space: Space, submodel: Submodel) -> tuple[Tensor, Tensor]:
+    """Step bits of a member and which of them matter (steps after a closed one, or of a skipped branch, do not)."""
+
+    def steps(widths: Sequence[int], width: int, *, gated: bool) -> tuple[list[int], list[int]]:
+        bits = [int(width >= w) for w in widths]
+        matters = [1, *bits[:-1]]
+        return (bits, matters) if gated else (bits[1:], matters[1:])
+
+    rows = [steps(space.embeds, submodel.embed, gated=False)]
+    rows += [steps(space.heads, h, gated=True) for h in submodel.heads]
+    rows += [steps(space.mlps, m, gated=True) for m in submodel.mlp]
+    bits, matters = ([bit for row in rows for bit in row[side]] for side in (0, 1))
+    return torch.tensor(bits, dtype=torch.float32), torch.tensor(matters, dtype=torch.float32)
+
+
+def imitate(router: Router, front: Front, steps: int = 600, lr: float = 2e-2) -> float:
+    """Start the router from a Pareto front: fit its logits to the points' steps at their own shares. Costs no image.
+
+    Returns the last loss (mean binary cross-entropy over the steps that matter).
+    """
+    shares = torch.tensor([[p.share] for p in front.points], dtype=torch.float32)
+    pairs = [_targets_of(router.space, p.submodel) for p in front.points]
+    bits, matters = (torch.stack([pair[side] for pair in pairs]) for side in (0, 1))
+    optimiser = torch.optim.Adam(router.parameters(), lr=lr)
+    loss = torch.zeros(())
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = lr * (1 - step / steps)
+        optimiser.zero_grad()
+        loss = (
+            F.binary_cross_entropy_with_logits(router.flat(shares), bits, weight=matters, reduction="sum")
+            / matters.sum()
+        )
+        loss.backward()
+        optimiser.step()
+    return float(loss.detach())
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Hyper-parameters of stage 2 (defaults: the paper's, fractions of stage 2 where the paper counts steps)."""
+
+    warmup: float = 0.1  # fraction of stage 2 with a frozen backbone
+    budget_weight: float = 20.0  # l1
+    imitation_weight: float = 20.0  # l2, annealed linearly to 0 over the joint training
+    lr: float = 1e-2
+    min_lr: float = 1e-4
+
+
+class Routed(nn.Module):
+    """Backbone and router as one module, so that one optimiser and one checkpoint hold both."""
+
+    def __init__(self, vit: NestedViT, router: Router) -> None:
+        super().__init__()
+        self.vit, self.router = vit, router
+
+    def forward(self, images: Tensor, target: float, generator: torch.Generator) -> tuple[Tensor, Gates]:
+        gates = self.router(target, generator)
+        return self.vit(images, gates), gates
+
+
+def _route_terms(routed: Routed, front: Front, routing: Routing, smoothing: float, *, anneal: bool) -> Terms:
+    """Cross-entropy + l1 · (share - target)² + l2 · |gates - reference|², one target of the reachable range a step."""
+    backbone = routed.vit.backbone
+    full = cost.macs(backbone, backbone.full)
+    low = front.points[0].share
+    like = next(routed.parameters())
+
+    def terms(model: Routed, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
+        target = float(step.rng.uniform(low, 1.0))
+        generator = torch.Generator().manual_seed(int(step.rng.integers(2**62)))
+        logits, gates = model(images, target, generator)
+        nearest = min(front.points, key=lambda p: abs(p.share - target)).submodel
+        weight = routing.imitation_weight * (1 - step.progress if anneal else 1.0)
+        loss = cross_entropy(logits, labels, smoothing)
+        loss = loss + routing.budget_weight * budget_penalty(backbone, gates, target)
+        loss = loss + weight * imitation(gates, Gates.of(nearest, backbone, like))
+        yield Term(loss, full, 2 * full if anneal else full)  # masked: full width whatever the gates
+
+    return terms
+
+
+def route(vit: NestedViT, router: Router, front: Front, routing: Routing, warm: Fit, joint: Fit) -> None:
+    """Stage 2, in place: the router alone on a frozen backbone, then both together."""
+    routed = Routed(vit, router)
+    own = Group(router, routing.lr, routing.min_lr)
+    if warm.total:
+        vit.requires_grad_(False)
+        fit(routed, _route_terms(routed, front, routing, warm.schedule.smoothing, anneal=False), [own], warm)
+        vit.requires_grad_(True)
+    rates = joint.schedule
+    both = [Group(vit, rates.lr, rates.min_lr, rates.weight_decay), own]
+    fit(routed, _route_terms(routed, front, routing, rates.smoothing, anneal=True), both, joint)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the router emits, as a table: distinct members by ascending MACs. ``choose`` never exceeds a budget."""
+
+    space: Space
+    emitted: tuple[Submodel, ...]
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, router: Router, targets: int = 256) -> Policy:
+        """Ask the router for every target of a grid over (0, 1]."""
+        asked = (router(i / targets).harden() for i in range(1, targets + 1))
+        return cls.from_members(router.space, asked)
+
+    @classmethod
+    def from_members(cls, space: Space, members: Iterable[Submodel]) -> Policy:
+        macs = {space.require(s): cost.macs(space.backbone, s) for s in members}
+        return cls(space, tuple(sorted(macs, key=lambda s: (macs[s], str(s)))))
+
+    def choose(self, budget: float) -> Submodel | None:
+        """The dearest emitted member at or under the budget (a share of full MACs); if there is none, the cheapest one
+        narrowed step by step until it fits; ``None`` if even the space's smallest does not.
+        """
+        b = self.space.backbone
+        limit = budget * cost.macs(b, b.full)
+        fitting = [s for s in self.emitted if cost.macs(b, s) <= limit]
+        return fitting[-1] if fitting else narrow_into(self.space, self.emitted[0], limit)
+
+
+def _narrower(space: Space, submodel: Submodel) -> Iterator[Submodel]:
+    """Members one step below: a narrower embedding, or one layer's branch a step narrower or off."""
+
+    def below(options: Sequence[int], width: int, *, may_skip: bool) -> int | None:
+        place = options.index(width)
+        return options[place - 1] if place else 0 if may_skip else None
+
+    embed = below(space.embeds, submodel.embed, may_skip=False)
+    if embed:
+        yield Submodel(embed, submodel.heads, submodel.mlp)
+    sides = ((submodel.heads, space.heads, space.min_attn), (submodel.mlp, space.mlps, space.min_mlp))
+    for side, (widths, options, least) in enumerate(sides):
+        may_skip = sum(map(bool, widths)) > least
+        for layer in (i for i, width in enumerate(widths) if width):
+            width = below(options, widths[layer], may_skip=may_skip)
+            if width is not None:
+                changed = (*widths[:layer], width, *widths[layer + 1 :])
+                yield Submodel(submodel.embed, *((changed, submodel.mlp) if side == 0 else (submodel.heads, changed)))
+
+
+def narrow_into(space: Space, submodel: Submodel, limit: float) -> Submodel | None:
+    """Project a member into a limit of MACs: the smallest single step again and again, so that little is wasted."""
+    b = space.backbone
+    current: Submodel | None = submodel
+    while current is not None and cost.macs(b, current) > limit:
+        steps = list(_narrower(space, current))
+        fits = [s for s in steps if cost.macs(b, s) <= limit]
+        current = max(fits or steps, key=lambda s: (cost.macs(b, s), str(s)), default=None)
+    return current

@@ -1,0 +1,352 @@
+"""The search of EA-ViT: NSGA-II over (MACs, fitness), with a quota of places for each bin of the MACs axis.
+
+From the paper and its code: both objectives, two-point crossover 0.95, mutation 0.3, 20 bins over the share of the full
+MACs with the quotas below, in each bin front after front by a crowding in MACs that is recomputed as points are chosen,
+no duplicates nor points closer than 0.002, up to 4 rounds a generation, then random immigrants. Ours: integer genes (a
+mutation rate for the individual, then 1/n for each gene, to another value drawn uniformly), parents by binary
+tournament on front and crowding, children never a submodel evaluated before, quotas scaled to the population and to the
+bins that the space reaches, a stratified start, both ends of the MACs axis always kept, later rounds only as large as
+the places still open, newcomers aimed at the open bins, and a front taken over everything ever evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from moocore import is_nondominated, pareto_rank
+from numpy.typing import NDArray
+from pymoo.core.duplicate import DuplicateElimination
+from pymoo.core.evaluator import Evaluator
+from pymoo.core.mating import Mating
+from pymoo.core.mutation import Mutation
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+from pymoo.core.repair import Repair
+from pymoo.core.survival import Survival
+from pymoo.operators.crossover.pntx import TwoPointCrossover
+from pymoo.operators.selection.tournament import TournamentSelection
+
+from eavit import cost
+from eavit.space import Space
+from eavit.submodel import Submodel
+
+Fitness = Callable[[Submodel], float]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+QUOTAS = (2, 2, 3, 4, 5, *(6,) * 11, 5, 5, 4, 4)  # the paper's, for 20 bins and a population of 100
+SPACING = 0.002  # least distance of two chosen points, in shares of the full MACs
+ROUNDS = 4  # of mating and survival in one generation
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One evaluated submodel; ``share`` is its MACs as a fraction of the full backbone's."""
+
+    submodel: Submodel
+    macs: int
+    share: float
+    fitness: float
+
+    def __post_init__(self) -> None:
+        if not isfinite(self.fitness):
+            raise FloatingPointError(f"fitness of submodel {self.submodel} is {self.fitness}, must be a finite number")
+
+
+def non_dominated(points: Iterable[Point]) -> tuple[Point, ...]:
+    """The points that no other beats, MACs and fitness both strictly ascending.
+
+    Of equal (macs, fitness) the one with the lexicographically smallest spelling stays.
+    """
+    ordered = sorted(points, key=lambda p: (p.macs, -p.fitness, str(p.submodel)))
+    values = np.array([(p.macs, -p.fitness) for p in ordered], dtype=float).reshape(-1, 2)
+    # Of equal rows moocore keeps the first.
+    return tuple(p for p, kept in zip(ordered, is_nondominated(values), strict=True) if kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Non-dominated points, at least one, and how many evaluations of distinct submodels they took."""
+
+    points: tuple[Point, ...]
+    evaluations: int
+
+    def __post_init__(self) -> None:
+        if not self.points:
+            raise ValueError("front: it holds no point")
+        for cheap, dear in zip(self.points, self.points[1:], strict=False):
+            if not (cheap.macs < dear.macs and cheap.fitness < dear.fitness):
+                raise ValueError(f"front: {cheap} and {dear} do not both rise in macs and fitness; use Front.of")
+
+    @classmethod
+    def of(cls, points: Iterable[Point], evaluations: int) -> Front:
+        """The front of any points."""
+        return cls(non_dominated(points), evaluations)
+
+    def best(self, budget: float) -> Point | None:
+        """The fittest point at or under ``budget``, a fraction of the full backbone's MACs; None: unreachable."""
+        return max((p for p in self.points if p.share <= budget), key=lambda p: p.fitness, default=None)
+
+    def reestimate(self, fitness: Fitness) -> tuple[Front, float]:
+        """The front by fresh estimates, say on a second fold, and the mean optimism of the old ones (old - new).
+
+        The optimism is over all points, those that the new estimates drop included; the evaluations add up.
+        """
+        points = [replace(p, fitness=float(fitness(p.submodel))) for p in self.points]
+        optimism = np.mean([old.fitness - new.fitness for old, new in zip(self.points, points, strict=True)])
+        return Front.of(points, self.evaluations + len(points)), float(optimism)
+
+
+def bin_of(share: float | Floats, bins: int) -> Ints:
+    """Index of the bin of [0, 1] that a share of the full MACs falls in; the last bin holds 1."""
+    return np.clip((np.asarray(share) * bins).astype(np.int64), 0, bins - 1)
+
+
+def paper_quotas(bins: int) -> Floats:
+    """The paper's quotas as a density over [0, 1], gathered into ``bins`` bins."""
+    edges = np.linspace(0, len(QUOTAS), bins + 1)
+    return np.diff(np.interp(edges, np.arange(len(QUOTAS) + 1), np.cumsum((0, *QUOTAS))))
+
+
+def scale_quotas(shape: Sequence[float] | Floats, population: int, reach: tuple[int, int]) -> Ints:
+    """Places for each bin, ``population`` in all, in proportion to ``shape`` (by largest remainder, first bin on ties).
+
+    Only the bins ``reach[0]..reach[1]`` get places and each at least one; a population too small for that is spread
+    evenly from the first of them to the last. (Unscaled, a population of 5 would fill the cheapest bins only.)
+    """
+    first, last = reach
+    weights = np.asarray(shape, dtype=float)[first : last + 1]
+    places = np.zeros(len(shape), dtype=np.int64)
+    if population < len(weights):
+        places[first + np.linspace(0, len(weights) - 1, population).round().astype(np.int64)] = 1
+        return places
+    if weights.sum() == 0:
+        raise ValueError(f"quotas {list(shape)} are all zero in the bins {first}..{last} that the space reaches")
+    beyond = np.maximum(weights * population / weights.sum() - 1, 0)
+    extra = beyond * (population - len(weights)) / (beyond.sum() or 1)
+    floors = np.floor(extra + 1e-9).astype(np.int64)
+    left = population - len(weights) - int(floors.sum())
+    floors[np.argsort(floors - extra, kind="stable")[:left]] += 1
+    places[first : last + 1] = 1 + floors
+    return places
+
+
+class _Objectives(Problem):
+    """Minimise MACs and negated fitness; ``points`` is the archive of all that was ever evaluated, each once."""
+
+    def __init__(self, space: Space, fitness: Fitness) -> None:
+        sizes = space.gene_sizes
+        super().__init__(n_var=len(sizes), n_obj=2, xl=np.zeros(len(sizes)), xu=sizes - 1)
+        self.space, self.fitness = space, fitness
+        self.full = cost.macs(space.backbone, space.backbone.full)
+        self.points: dict[Submodel, Point] = {}
+        self.seen: set[bytes] = set()  # their codes
+
+    def point(self, submodel: Submodel) -> Point:
+        if submodel not in self.points:
+            macs = cost.macs(self.space.backbone, self.space.require(submodel))
+            self.points[submodel] = Point(submodel, macs, macs / self.full, float(self.fitness(submodel)))
+        return self.points[submodel]
+
+    def _evaluate(self, genes: Ints, out: dict[str, Any], *_: Any, **__: Any) -> None:
+        points = [self.point(self.space.from_genes(code)) for code in genes]
+        self.seen.update(map(bytes, genes))
+        out["F"] = np.array([(p.macs, -p.fitness) for p in points], dtype=float)
+
+
+class _Canonical(Repair):
+    """One code for each submodel, so that equal genes and equal submodels are the same thing."""
+
+    def _do(self, problem: _Objectives, genes: Ints, **_: Any) -> Ints:
+        return np.array([problem.space.genes(problem.space.from_genes(code)) for code in genes])
+
+
+class _Unseen(DuplicateElimination):
+    """Drops children that were evaluated before, or twice in one brood: a second look would teach nothing."""
+
+    def __init__(self, problem: _Objectives) -> None:
+        super().__init__()
+        self.problem = problem
+
+    def _do(self, pop: Any, other: Any, is_duplicate: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        known = set() if other is None else set(map(bytes, other.get("X")))
+        for i, code in enumerate(map(bytes, pop.get("X"))):
+            is_duplicate[i] = code in known or code in self.problem.seen
+            if other is None:
+                known.add(code)
+        return is_duplicate
+
+
+class _OtherValue(Mutation):
+    """Each gene that has a choice changes with probability 1/n to another of its values."""
+
+    def _do(self, problem: _Objectives, genes: Ints, *_: Any, random_state: np.random.Generator, **__: Any) -> Ints:
+        sizes = problem.space.gene_sizes
+        free = sizes > 1
+        hit = free & (random_state.random(genes.shape) < 1 / max(1, free.sum()))
+        step = random_state.integers(1, np.maximum(sizes, 2), size=genes.shape)
+        return np.where(hit, (genes + step) % sizes, genes)
+
+
+class BinQuotas(Survival):
+    """Survivors by bin of MACs: at most ``quotas[b]`` in bin b, never two closer than SPACING.
+
+    The cheapest and the dearest point (the fittest of equals) come first and count in their bins, whose quota must not
+    be zero. Places that nobody may take stay open. Survivors are labelled with ``rank`` and ``crowding``.
+    """
+
+    def __init__(self, quotas: Ints, full_macs: int) -> None:
+        super().__init__(filter_infeasible=False)
+        self.quotas, self.full = quotas, full_macs
+
+    def home(self, pop: Any) -> Ints:
+        return bin_of(pop.get("F")[:, 0] / self.full, len(self.quotas))
+
+    def _do(self, problem: Any, pop: Any, *_: Any, **__: Any) -> Any:
+        values, home = pop.get("F"), self.home(pop)
+        shares, loss, rank = values[:, 0] / self.full, values[:, 1], pareto_rank(values)
+        ends = {int(np.lexsort((loss, shares))[0]), int(np.lexsort((loss, -shares))[0])}
+        chosen = sorted(ends)
+        gap = np.min([np.abs(shares - shares[end]) for end in chosen], axis=0)
+        for b in np.unique(home):
+            held = sum(int(home[end] == b) for end in ends)
+            chosen += self._fill(np.flatnonzero(home == b), rank, shares, gap, self.quotas[b] - held)
+        return _label(pop[chosen])
+
+    @staticmethod
+    def _fill(members: Ints, rank: Ints, shares: Floats, gap: Floats, places: int) -> Iterator[int]:
+        """Front after front, the member farthest in MACs from all chosen so far; ``gap``, that distance, is updated."""
+        for front in np.unique(rank[members]):
+            layer = members[rank[members] == front]
+            while places > 0 and gap[layer].max() >= SPACING:
+                pick = int(layer[gap[layer].argmax()])
+                np.minimum(gap, np.abs(shares - shares[pick]), out=gap)
+                places -= 1
+                yield pick
+
+
+def _label(pop: Any) -> Any:
+    """``pop`` with each member's front (0: non-dominated) and the distance in MACs between its two neighbours."""
+    values = pop.get("F")
+    order = np.argsort(values[:, 0], kind="stable")
+    macs = np.concatenate([[-np.inf], values[order, 0], [np.inf]])
+    crowding = np.empty(len(values))
+    crowding[order] = macs[2:] - macs[:-2]
+    return pop.set("rank", pareto_rank(values), "crowding", crowding)
+
+
+def _tournament(pop: Any, pairs: Ints, **_: Any) -> Ints:
+    """The better rank wins, then the larger crowding; pairs come in random order, so a tie falls to either."""
+    rank, crowding = pop.get("rank", "crowding")
+    a, b = pairs.T
+    second = (rank[b] < rank[a]) | ((rank[b] == rank[a]) & (crowding[b] > crowding[a]))
+    winners: Ints = np.where(second, b, a)
+    return winners
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One run: what a generation needs, with its own generator (pymoo draws from nothing else)."""
+
+    problem: _Objectives
+    survival: BinQuotas
+    mating: Any
+    population: int
+    rng: np.random.Generator
+
+    def evaluated(self, pop: Any) -> Any:
+        return Evaluator(evaluate_values_of=["F"]).eval(self.problem, pop)
+
+    def start(self) -> Any:
+        space = self.problem.space
+        ends = [space.genes(s) for s in dict.fromkeys((space.smallest, space.largest))]
+        return self._with_immigrants(self.evaluated(Population.new("X", ends)))
+
+    def generation(self, pop: Any) -> Any:
+        missing = self.population
+        for _ in range(ROUNDS):
+            children = self.mating.do(self.problem, pop, missing, random_state=self.rng)
+            pool = Population.merge(pop, self.evaluated(children))
+            pop = self.survival.do(self.problem, pool, random_state=self.rng)
+            missing = self.population - len(pop)
+            if missing == 0:
+                return pop
+        return self._with_immigrants(pop)
+
+    def _with_immigrants(self, pop: Any) -> Any:
+        """``pop`` and a random newcomer for each open place, aimed at the place's bin."""
+        quotas = self.survival.quotas
+        held = np.bincount(self.survival.home(pop), minlength=len(quotas))
+        known = set(map(bytes, pop.get("X")))
+        newcomers: list[Ints] = []
+        for b in np.repeat(np.arange(len(quotas)), np.maximum(quotas - held, 0)):
+            tries = (self._draw(int(b)) for _ in range(ROUNDS))
+            for code in islice((c for c in tries if bytes(c) not in known), 1):
+                known.add(bytes(code))
+                newcomers.append(code)
+        return _label(Population.merge(pop, self.evaluated(Population.new("X", newcomers))))
+
+    def _draw(self, b: int) -> Ints:
+        """The code of a member near a random share in bin b."""
+        space = self.problem.space
+        target = self.problem.full * (b + self.rng.random()) / len(self.survival.quotas)
+        return space.genes(space.near(target, space.noise(self.rng)))
+
+
+def _check(population: int, generations: int, bins: int, quotas: Sequence[int] | None, rates: dict[str, float]) -> None:
+    least = {"population": (population, 2), "generations": (generations, 0), "bins": (bins, 1)}
+    for name, (value, lowest) in least.items():
+        if value < lowest:
+            raise ValueError(f"nsga2: {name} is {value}, must be at least {lowest}")
+    for name, rate in rates.items():
+        if not 0 <= rate <= 1:
+            raise ValueError(f"nsga2: {name} is {rate}, must lie in 0..1")
+    if quotas is not None and (len(quotas) != bins or min(quotas) < 0):
+        raise ValueError(f"nsga2: quotas {list(quotas)} must be {bins} numbers, one for each bin, none negative")
+
+
+def nsga2(
+    space: Space,
+    fitness: Fitness,
+    *,
+    population: int = 100,
+    generations: int = 300,
+    bins: int = 20,
+    quotas: Sequence[int] | None = None,
+    seed: int,
+    crossover: float = 0.95,
+    mutation: float = 0.3,
+    progress: Callable[[int, int], None] | None = None,
+) -> Front:
+    """Search ``space`` for submodels of few MACs and high ``fitness``; the front of everything that was evaluated.
+
+    Each distinct submodel is evaluated once, at most ``population * (1 + 5 * generations)`` in all and near
+    ``population * (1 + generations)`` where the bins fill. ``quotas`` (default: the paper's) give the shape over
+    ``bins`` and are scaled to the population. Everything follows from ``seed`` if the fitness does. ``progress`` hears
+    (done, generations) at each generation's end. FloatingPointError names a submodel whose fitness is not finite.
+    """
+    _check(population, generations, bins, quotas, {"crossover": crossover, "mutation": mutation})
+    problem = _Objectives(space, fitness)
+    reach = [int(bin_of(cost.share(space.backbone, end), bins)) for end in (space.smallest, space.largest)]
+    shape = paper_quotas(bins) if quotas is None else np.asarray(quotas, dtype=float)
+    mating = Mating(
+        TournamentSelection(func_comp=_tournament),
+        TwoPointCrossover(prob=crossover),
+        _OtherValue(prob=mutation),
+        repair=_Canonical(),
+        eliminate_duplicates=_Unseen(problem),
+        n_max_iterations=ROUNDS,
+    )
+    survival = BinQuotas(scale_quotas(shape, population, (reach[0], reach[1])), problem.full)
+    search = _Search(problem, survival, mating, population, np.random.default_rng(seed))
+    pop = search.start()
+    for done in range(1, generations + 1):
+        pop = search.generation(pop)
+        if progress is not None:
+            progress(done, generations)
+    return Front.of(problem.points.values(), len(problem.points))

@@ -1,0 +1,191 @@
+"""The nested ViT: in from timm, forward at any widths, out to a plain timm ``VisionTransformer``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.layers import Attention as TimmAttention
+from timm.layers import Mlp as TimmMlp
+from timm.layers import resample_abs_pos_embed
+from timm.models.vision_transformer import Block as TimmBlock
+from timm.models.vision_transformer import VisionTransformer, global_pool_nlc
+from torch import Tensor, nn
+
+from eavit import nested
+from eavit.gates import Gates
+from eavit.layout import AttentionBlock, CannotNestError, Layout, MlpBlock, backbone_of, faults_of, layout_of
+from eavit.submodel import Backbone, Submodel
+
+
+class NestedViT(nn.Module):
+    """A ViT whose widths are an argument of the call. Parameters have timm's names and the full shapes.
+
+    ``vit(images)`` is the full model, ``vit(images, submodel)`` the sliced one and ``vit(images, gates)`` the masked,
+    differentiable one. Images are (b, c, h, w), logits (b, classes), or features (b, kept channels) with no head.
+    Nothing is switched on the module before a call.
+    """
+
+    def __init__(self, backbone: Backbone, layout: Layout, drop_path: tuple[float, ...] | None = None) -> None:
+        super().__init__()
+        self.backbone, self.layout = backbone, layout
+        self.drop_path = drop_path or (0.0,) * backbone.depth  # stochastic-depth rate of each layer, used in training
+        b = backbone
+        self.patch_embed = nested.PatchEmbed(
+            layout.in_chans, b.embed, layout.patch_size, b.patch_bias, layout.dynamic_img_pad
+        )
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, b.embed)) if layout.class_token else None
+        self.reg_token = nn.Parameter(torch.zeros(1, layout.reg_tokens, b.embed)) if layout.reg_tokens else None
+        self.pos_embed = nn.Parameter(torch.zeros(1, b.position_tokens, b.embed)) if layout.position else None
+        self.norm_pre = self._norm(layout.pre_norm)
+        self.blocks = nn.ModuleList(self._block() for _ in range(b.depth))
+        self.norm = self._norm(layout.final_norm and not layout.fc_norm)
+        self.fc_norm = self._norm(layout.final_norm and layout.fc_norm)
+        self.head = nested.Linear(b.embed, b.num_classes) if b.num_classes else nested.Identity()
+
+    def _norm(self, present: bool) -> nn.Module:
+        return nested.LayerNorm(self.backbone.embed, self.layout.norm_eps) if present else nested.Identity()
+
+    def _block(self) -> nested.Block:
+        b, layout = self.backbone, self.layout
+        eps = layout.norm_eps if b.qk_norm else None
+        attn = nested.Attention(b.embed, b.heads, b.head_dim, b.qkv_bias, b.proj_bias, eps)
+        mlp = nested.Mlp(b.embed, b.mlp, b.proj_bias, layout.act())
+        return nested.Block(b.embed, layout.norm_eps, attn, mlp, b.layer_scale)
+
+    @classmethod
+    def from_timm(cls, model: nn.Module) -> NestedViT:
+        """Nest any plain timm ``VisionTransformer``; refuses others with :class:`CannotNestError`, naming each part."""
+        faults = faults_of(model)
+        if faults:
+            raise CannotNestError("this backbone cannot be nested:\n  " + "\n  ".join(faults))
+        source: Any = model
+        layout = layout_of(source)
+        rates = tuple(float(getattr(block.drop_path1, "drop_prob", 0.0)) for block in source.blocks)
+        vit = cls(backbone_of(source, layout), layout, rates)
+        first = next(source.parameters())
+        vit.to(device=first.device, dtype=first.dtype).load_state_dict(source.state_dict(), strict=True)
+        return vit.train(source.training)
+
+    def forward(self, images: Tensor, widths: Submodel | Gates | None = None) -> Tensor:
+        x, embed = self.features(images, widths)
+        x = global_pool_nlc(
+            x,
+            pool_type=self.layout.global_pool,
+            num_prefix_tokens=self.backbone.prefix_tokens,
+            reduce_include_prefix=self.layout.pool_include_prefix,
+        )
+        logits: Tensor = self.head(self.fc_norm(x, embed))
+        return logits
+
+    def features(self, images: Tensor, widths: Submodel | Gates | None = None) -> tuple[Tensor, nested.Width]:
+        """Tokens (b, tokens, channels) after the last block and norm, and the embedding width they have."""
+        widths = self.backbone.full if widths is None else widths
+        if isinstance(widths, Submodel):
+            self.backbone.check(widths)
+        embed: nested.Width = widths.embed
+        x = self._stem(images, embed)
+        keep = self._draw_paths(x)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, embed, widths.heads[layer], widths.mlp[layer], None if keep is None else keep[layer])
+        return self.norm(x, embed), embed
+
+    def _stem(self, images: Tensor, embed: nested.Width) -> Tensor:
+        size = tuple(images.shape[-2:])
+        if not self.layout.dynamic_img_size and size != self.layout.img_size:
+            raise ValueError(
+                f"images are {size}, the backbone takes {self.layout.img_size}; build it with that img_size"
+            )
+        width = nested.kept(embed) or self.backbone.embed
+        x, grid = self.patch_embed(images, embed)
+        prefix = [
+            nested.narrow_last(t, width).expand(len(x), -1, -1)
+            for t in (self.cls_token, self.reg_token)
+            if t is not None
+        ]
+        position = self._positions(width, grid)
+        if self.layout.no_embed_class and position is not None:
+            x, position = x + position, None
+        x = torch.cat([*prefix, x], dim=1) if prefix else x
+        x = x if position is None else x + position
+        tokens: Tensor = self.norm_pre(nested.masked(x, embed), embed)
+        return tokens
+
+    def _positions(self, width: int, grid: tuple[int, int]) -> Tensor | None:
+        if self.pos_embed is None:
+            return None
+        table = nested.narrow_last(self.pos_embed, width)
+        prefix = 0 if self.layout.no_embed_class else self.backbone.prefix_tokens
+        if grid == self.layout.grid:
+            return table
+        resized: Tensor = resample_abs_pos_embed(table, list(grid), list(self.layout.grid), num_prefix_tokens=prefix)
+        return resized
+
+    def _draw_paths(self, x: Tensor) -> Tensor | None:
+        """Stochastic-depth factors (depth, 2, b, 1, 1). Drawn for skipped branches too, so that sliced and masked
+        forwards of one seed see the same draws.
+        """
+        if not self.training or not any(self.drop_path):
+            return None
+        stay = 1 - torch.tensor(self.drop_path, dtype=x.dtype, device=x.device)
+        stay = stay.view(-1, 1, 1, 1, 1).expand(-1, 2, len(x), 1, 1)
+        return torch.bernoulli(stay) / stay.clamp_min(1e-9)
+
+
+def _timm_block(vit: NestedViT, submodel: Submodel, layer: int) -> TimmBlock | None:
+    b, layout = vit.backbone, vit.layout
+    heads, hidden = submodel.heads[layer], submodel.mlp[layer]
+    if not heads and not hidden:
+        return None
+    kind = TimmBlock if heads and hidden else AttentionBlock if heads else MlpBlock
+    block = kind(
+        dim=submodel.embed,
+        num_heads=1,
+        mlp_ratio=1 / submodel.embed,
+        init_values=1.0 if b.layer_scale else None,
+        drop_path=vit.drop_path[layer],
+        norm_layer=layout.norm_layer,
+    )
+    if heads:
+        block.attn = TimmAttention(
+            submodel.embed,
+            num_heads=heads,
+            attn_head_dim=b.head_dim,
+            qkv_bias=b.qkv_bias,
+            qk_norm=b.qk_norm,
+            proj_bias=b.proj_bias,
+            norm_layer=layout.norm_layer,
+        )
+    if hidden:
+        block.mlp = TimmMlp(submodel.embed, hidden_features=hidden, act_layer=layout.act, bias=b.proj_bias)
+    return block
+
+
+def _narrow(vit: NestedViT, submodel: Submodel, layers: list[int]) -> nested.State:
+    embed = submodel.embed
+    parts = {name: getattr(vit, name).narrow(embed) for name in ("patch_embed", "norm_pre", "norm", "fc_norm")}
+    parts["head"] = vit.head.narrow(None, embed) if isinstance(vit.head, nested.Linear) else {}
+    for place, layer in enumerate(layers):
+        block: nested.Block = vit.blocks[layer]  # type: ignore[assignment]
+        parts[f"blocks.{place}"] = block.narrow(embed, submodel.heads[layer], submodel.mlp[layer])
+    state = nested.joined(parts)
+    tokens = {name: getattr(vit, name) for name in ("cls_token", "reg_token", "pos_embed")}
+    return state | {name: nested.narrow_last(value, embed) for name, value in tokens.items() if value is not None}
+
+
+def extract(vit: NestedViT, submodel: Submodel) -> VisionTransformer:
+    """A plain timm ``VisionTransformer`` of these widths with its own copy of the weights: what is timed and shipped.
+
+    A block with one branch skipped is a timm block without that branch; one with both skipped is gone.
+    """
+    vit.backbone.check(submodel)
+    built = {layer: _timm_block(vit, submodel, layer) for layer in range(submodel.depth)}
+    blocks = {layer: block for layer, block in built.items() if block is not None}
+    plain = vit.layout.hollow(submodel.embed)
+    plain.blocks = nn.Sequential(*blocks.values())
+    first = next(vit.parameters())
+    plain.to(device=first.device, dtype=first.dtype)
+    plain.load_state_dict(
+        {key: value.detach().clone() for key, value in _narrow(vit, submodel, list(blocks)).items()}, strict=True
+    )
+    return plain.train(vit.training)

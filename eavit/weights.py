@@ -1,0 +1,84 @@
+"""Where pretrained weights come from: a timm tag, a local safetensors file, or the package itself.
+
+Every source gives a plain timm ``VisionTransformer`` with a head of ``num_classes``; a suite names one by import
+string.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from timm.models.vision_transformer import VisionTransformer
+
+PICO: dict[str, Any] = {
+    "img_size": 28,
+    "patch_size": 7,
+    "in_chans": 1,
+    "embed_dim": 96,
+    "depth": 6,
+    "num_heads": 6,
+    "global_pool": "token",
+}
+PICO_FILE = "pico_letters.safetensors"
+PICO_CLASSES = 37
+
+
+def pico(num_classes: int, drop_path: float = 0.0) -> VisionTransformer:
+    """A random ViT of 0.69 M parameters for 28-pixel grey images: 96 wide, 6 layers, 6 heads, 17 tokens."""
+    return VisionTransformer(num_classes=num_classes, drop_path_rate=drop_path, **PICO)
+
+
+def _with_head(model: VisionTransformer, num_classes: int) -> VisionTransformer:
+    """A new head of zeros: every class equally likely until it is trained or probed."""
+    model.reset_classifier(num_classes)
+    if num_classes:
+        torch.nn.init.zeros_(model.head.weight)
+        torch.nn.init.zeros_(model.head.bias)
+    return model
+
+
+def pico_letters(num_classes: int) -> VisionTransformer:
+    """The pico ViT pretrained on rendered letters, shipped with the package; ``tox run -e pretrain`` makes it again."""
+    model = pico(PICO_CLASSES)
+    with as_file(files("eavit") / "pretrained" / PICO_FILE) as path:
+        if not path.exists():
+            raise FileNotFoundError(f"eavit/pretrained/{PICO_FILE} is missing; make it with: tox run -e pretrain")
+        model.load_state_dict({key: value.float() for key, value in load_file(path).items()}, strict=True)
+    return _with_head(model, num_classes)
+
+
+def save_half(model: VisionTransformer, path: Path, note: dict[str, str]) -> None:
+    """Weights in half precision with a note of where they come from, replaced atomically."""
+    draft = path.with_suffix(".tmp")
+    save_file({key: value.detach().half().contiguous() for key, value in model.state_dict().items()}, draft, note)
+    draft.replace(path)
+
+
+def timm_vit(num_classes: int, tag: str, path: str | None = None, **options: Any) -> VisionTransformer:
+    """Any timm ViT by tag, for example ``vit_base_patch16_224.augreg_in21k``: downloaded, or from a local file.
+
+    ``options`` go to ``timm.create_model`` (``img_size``, ``in_chans``, ...). A file's keys must match exactly but for
+    the head; positions are resampled to ``img_size`` by timm.
+    """
+    name = tag.split(".")[0]
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models("*vit*"), 1)
+        hint = f"; nearest: {near[0]}" if near else ""
+        raise ValueError(f"backbone tag {tag!r}: timm has no such model{hint}")
+    if path is not None:
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f"backbone {tag!r}: no file {path}; give a safetensors file or leave `path` out to download"
+            )
+        options["pretrained_cfg_overlay"] = {"file": path}
+    model = timm.create_model(tag, pretrained=True, num_classes=num_classes, **options)
+    if num_classes:
+        torch.nn.init.zeros_(model.head.weight)
+        torch.nn.init.zeros_(model.head.bias)
+    return model

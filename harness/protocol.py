@@ -1,0 +1,82 @@
+"""The whole contract between the bench and a method: what a method is given, what it must answer.
+
+A method is named in a suite by an import string (``use = "eavit.methods:ea_vit"``) to a callable that takes the
+suite's ``options`` as keywords and returns a :class:`Method`. The bench never imports a method's package by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+class Split(Protocol):
+    """Images and labels that a method may see, in a fixed order."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Class of each image, int64 of shape (n,)."""
+
+    @property
+    def num_classes(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def batches(self, size: int, *, seed: int | None = None, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield ``(images, labels)``: float32 (b, channels, height, width), normalised, and int64 (b,).
+
+        Without a seed: the fixed order, no augmentation, the short last batch included. With a seed: one epoch in
+        the order and with the augmentation that ``(seed, epoch)`` name, every batch of full ``size`` (a short last
+        batch is dropped unless it is the only one).
+        """
+
+
+class Ledger(Protocol):
+    """Where a method writes down what it spends. All counts are totals, not per image."""
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Name what happens inside (``"prepare"``, ``"train"``, ``"search"``, ``"route"``) and add its wall seconds."""
+
+    def add(self, *, forward_macs: float = 0, backward_macs: float = 0, images: int = 0, steps: int = 0) -> None:
+        """Add to the phase now open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that one cell gives to a method. There is no way from here to the test split."""
+
+    fit: Split
+    select_a: Split  # search and fitness
+    select_b: Split  # re-estimation of what was selected on fold A
+    backbone: Callable[[], nn.Module]  # a fresh pretrained timm VisionTransformer with num_classes of the data set
+    full_macs: int  # counted MACs of that backbone: budgets are fractions of it
+    budgets: tuple[float, ...]
+    schedule: Mapping[str, Any]  # the suite's [schedule] table: epochs, batch, lr, ...
+    seed: int  # names the data order and every random draw of the cell
+    given: Mapping[str, Mapping[float, str]]  # choices of the methods this one comes `after`: name -> budget -> key
+    workdir: Path  # scratch and checkpoints; survives a killed cell, removed after success
+    ledger: Ledger
+    progress: Callable[[str, int, int], None]  # (phase, done, total)
+
+
+class Adapted(Protocol):
+    """A method after adaptation. ``str(choice)`` is the key that records and tables show."""
+
+    def select(self, budget: float) -> Any | None:
+        """The choice for a budget (fraction of ``task.full_macs``), never above it; ``None``: unreachable."""
+
+    def module(self, choice: Any) -> nn.Module:
+        """What one would deploy: images (b, c, h, w) -> logits (b, classes), in eval mode."""
+
+
+class Method(Protocol):
+    """A recipe. An :class:`Adapted` may also have ``report() -> Mapping[str, JSON]``, kept with the record."""
+
+    name: str
+
+    def adapt(self, task: Task) -> Adapted: ...
