@@ -37,6 +37,15 @@ class Gates:
             _prefixes(submodel.mlp, backbone.mlp, like),
         )
 
+    def check(self, backbone: Backbone) -> None:
+        """Refuse gates of other widths than the backbone's."""
+        b = backbone
+        wanted = {"embed": (b.embed,), "heads": (b.depth, b.heads), "mlp": (b.depth, b.mlp)}
+        found = {name: tuple(getattr(self, name).shape) for name in wanted}
+        wrong = [f"{name} {found[name]}, must be {shape}" for name, shape in wanted.items() if found[name] != shape]
+        if wrong:
+            raise ValueError(f"gates do not fit the backbone: {'; '.join(wrong)}")
+
     def harden(self) -> Submodel:
         """The submodel of the gates above one half."""
         return Submodel(

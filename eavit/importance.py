@@ -163,10 +163,7 @@ def permute(vit: NestedViT, channels: Tensor, heads: Tensor, neurons: Tensor) ->
             state[name] = value[:, channels]
         elif _WRITES.fullmatch(name):
             state[name] = value[channels]
-    twin = NestedViT(vit.backbone, vit.layout, vit.drop_path)
-    first = next(vit.parameters())
-    twin.to(device=first.device, dtype=first.dtype).load_state_dict(state, strict=True)
-    return twin.train(vit.training)
+    return NestedViT.of_state(vit.backbone, vit.layout, vit.drop_path, state).train(vit.training)
 
 
 def sort_by_importance(

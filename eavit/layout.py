@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -47,7 +48,8 @@ class Layout:
     qk_norm: bool
     layer_scale: bool
     norm_eps: float
-    act: type[nn.Module]
+    act_text: str  # the activation as it prints itself, arguments included
+    act: nn.Module = field(compare=False, repr=False)  # to be copied
 
     @property
     def norm_layer(self) -> Any:
@@ -55,8 +57,17 @@ class Layout:
 
     @property
     def grid(self) -> tuple[int, int]:
+        """Patches that the position table is for."""
         high, wide = (size // step for size, step in zip(self.img_size, self.patch_size, strict=True))
         return high, wide
+
+    @property
+    def patches(self) -> int:
+        """Patches that an image of the own size gives: padding rounds up, the position table does not."""
+        if not self.dynamic_img_pad:
+            return self.grid[0] * self.grid[1]
+        high, wide = (-(-size // step) for size, step in zip(self.img_size, self.patch_size, strict=True))
+        return high * wide
 
     def hollow(self, embed: int) -> VisionTransformer:
         """A timm ViT of this layout and embedding width, without blocks and with uninitialised weights."""
@@ -80,7 +91,6 @@ class Layout:
             dynamic_img_size=self.dynamic_img_size,
             dynamic_img_pad=self.dynamic_img_pad,
             norm_layer=self.norm_layer,
-            act_layer=self.act,
             weight_init="skip",
         )
 
@@ -125,10 +135,19 @@ def _block_faults(index: int, block: Any, first: nn.Module) -> list[str]:
         faults.append(f"{where}.mlp: {type(block.mlp).__name__} is not timm's plain Mlp (SwiGLU and other gated MLPs)")
     elif not isinstance(block.mlp.norm, nn.Identity):
         faults.append(f"{where}.mlp: a norm over hidden neurons is not supported")
+    elif list(block.mlp.act.parameters()):
+        faults.append(f"{where}.mlp.act: {type(block.mlp.act).__name__} has parameters, which are not nested")
+    if not faults and _manner(block) != _manner(first):
+        faults.append(f"{where}: its activation or head split differs from blocks.0; all layers must compute alike")
     shapes = {name: p.shape for name, p in block.named_parameters()}
     if not faults and shapes != {name: p.shape for name, p in first.named_parameters()}:
         faults.append(f"{where}: its shapes differ from blocks.0; all layers of a backbone must have the same widths")
     return faults
+
+
+def _manner(block: Any) -> tuple[Any, ...]:
+    """What a block computes besides its parameters."""
+    return repr(block.mlp.act), block.attn.num_heads, block.attn.head_dim, block.attn.scale
 
 
 def faults_of(model: nn.Module) -> list[str]:
@@ -163,6 +182,8 @@ def _faults_of_parts(model: Any) -> list[str]:
         faults.append("norms: their eps or affine parts differ from layer to layer")
     elif not odd and next(iter(norms.values())).bias is None:
         faults.append("norms: LayerNorm without weight or bias is not supported")
+    if not (type(model.head) is nn.Linear and model.head.bias is not None) and type(model.head) is not nn.Identity:
+        faults.append(f"head: {type(model.head).__name__} is not one linear layer with a bias, nor absent")
     drops = [name for name, m in model.named_modules() if isinstance(m, nn.Dropout) and m.p > 0]
     faults += [f"{name}: dropout is not part of the nested forward; build the model with it at 0" for name in drops]
     if not isinstance(model.patch_drop, nn.Identity):
@@ -198,20 +219,20 @@ def layout_of(model: Any) -> Layout:
         qk_norm=has(block.attn.q_norm),
         layer_scale=has(block.ls1),
         norm_eps=norms[0].eps,
-        act=type(block.mlp.act),
+        act_text=repr(block.mlp.act),
+        act=deepcopy(block.mlp.act),
     )
 
 
 def backbone_of(model: Any, layout: Layout) -> Backbone:
     attn, prefix = model.blocks[0].attn, model.num_prefix_tokens
-    patches = layout.grid[0] * layout.grid[1]
     return Backbone(
         embed=model.embed_dim,
         heads=attn.num_heads,
         head_dim=attn.head_dim,
         mlp=model.blocks[0].mlp.fc1.out_features,
         depth=len(model.blocks),
-        tokens=patches + prefix,
+        tokens=layout.patches + prefix,
         num_classes=layout.num_classes,
         patch_pixels=layout.in_chans * layout.patch_size[0] * layout.patch_size[1],
         prefix_tokens=prefix,

@@ -114,8 +114,10 @@ class _EaVit:
         router = Router(space, generator=torch.Generator().manual_seed(task.seed))
         warm = round(steps * self.routing.warmup)
         with task.ledger.phase("route"):
-            imitate(router, front)
-            route(vit, router, front, self.routing, fit_on(task, "warm", warm), fit_on(task, "joint", steps - warm))
+            imitate(router, front.cover)
+            route(
+                vit, router, front.cover, self.routing, fit_on(task, "warm", warm), fit_on(task, "joint", steps - warm)
+            )
         return Policy.of(router)
 
 

@@ -112,6 +112,9 @@ def search_on(task: Task, vit: NestedViT, space: Space, search: Search) -> tuple
     return front, optimism
 
 
+_SIDES = ("points", "cover")  # of a Front, as kept in search.json
+
+
 class _Tally:
     """Passes on to a ledger and remembers, so that a resumed cell can charge what an earlier run spent."""
 
@@ -128,8 +131,8 @@ class _Tally:
 
 
 def _write_front(path: Path, front: Front, optimism: float, spent: _Tally) -> None:
-    points = [[str(p.submodel), p.macs, p.share, p.fitness] for p in front.points]
-    table = {"points": points, "evaluations": front.evaluations, "optimism": optimism}
+    sides = {name: [[str(p.submodel), p.macs, p.share, p.fitness] for p in getattr(front, name)] for name in _SIDES}
+    table = sides | {"evaluations": front.evaluations, "optimism": optimism}
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps(table | {"forward_macs": spent.forward_macs, "images": spent.images}))
     draft.replace(path)
@@ -138,8 +141,8 @@ def _write_front(path: Path, front: Front, optimism: float, spent: _Tally) -> No
 def _read_front(path: Path, ledger: Ledger) -> tuple[Front, float]:
     table = json.loads(path.read_text())
     ledger.add(forward_macs=table["forward_macs"], images=table["images"])
-    points = tuple(Point(Submodel.parse(key), macs, share, fitness) for key, macs, share, fitness in table["points"])
-    return Front(points, table["evaluations"]), table["optimism"]
+    sides = {name: tuple(Point(Submodel.parse(key), *values) for key, *values in table[name]) for name in _SIDES}
+    return Front(evaluations=table["evaluations"], **sides), table["optimism"]
 
 
 def front_policy(front: Front) -> Callable[[float], Submodel | None]:

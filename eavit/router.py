@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from eavit import cost
 from eavit.gates import Gates
 from eavit.losses import budget_penalty, cross_entropy, imitation
-from eavit.search import Front
+from eavit.search import Point
 from eavit.space import Space
 from eavit.submodel import Submodel
 from eavit.train import Fit, Group, Step, Term, Terms, fit
@@ -116,13 +116,13 @@ def _targets_of(space: Space, submodel: Submodel) -> tuple[Tensor, Tensor]:
     return torch.tensor(bits, dtype=torch.float32), torch.tensor(matters, dtype=torch.float32)
 
 
-def imitate(router: Router, front: Front, steps: int = 600, lr: float = 2e-2) -> float:
-    """Start the router from a Pareto front: fit its logits to the points' steps at their own shares. Costs no image.
+def imitate(router: Router, references: Sequence[Point], steps: int = 600, lr: float = 2e-2) -> float:
+    """Start the router from reference submodels: fit its logits to their steps at their own shares. Costs no image.
 
     Returns the last loss (mean binary cross-entropy over the steps that matter).
     """
-    shares = torch.tensor([[p.share] for p in front.points], dtype=torch.float32)
-    pairs = [_targets_of(router.space, p.submodel) for p in front.points]
+    shares = torch.tensor([[p.share] for p in references], dtype=torch.float32)
+    pairs = [_targets_of(router.space, p.submodel) for p in references]
     bits, matters = (torch.stack([pair[side] for pair in pairs]) for side in (0, 1))
     optimiser = torch.optim.Adam(router.parameters(), lr=lr)
     loss = torch.zeros(())
@@ -161,18 +161,20 @@ class Routed(nn.Module):
         return self.vit(images, gates), gates
 
 
-def _route_terms(routed: Routed, front: Front, routing: Routing, smoothing: float, *, anneal: bool) -> Terms:
+def _route_terms(
+    routed: Routed, references: Sequence[Point], routing: Routing, smoothing: float, *, anneal: bool
+) -> Terms:
     """Cross-entropy + l1 · (share - target)² + l2 · |gates - reference|², one target of the reachable range a step."""
     backbone = routed.vit.backbone
     full = cost.macs(backbone, backbone.full)
-    low = front.points[0].share
+    low = min(p.share for p in references)
     like = next(routed.parameters())
 
     def terms(model: Routed, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
         target = float(step.rng.uniform(low, 1.0))
         generator = torch.Generator().manual_seed(int(step.rng.integers(2**62)))
         logits, gates = model(images, target, generator)
-        nearest = min(front.points, key=lambda p: abs(p.share - target)).submodel
+        nearest = min(references, key=lambda p: abs(p.share - target)).submodel
         weight = routing.imitation_weight * (1 - step.progress if anneal else 1.0)
         loss = cross_entropy(logits, labels, smoothing)
         loss = loss + routing.budget_weight * budget_penalty(backbone, gates, target)
@@ -182,17 +184,17 @@ def _route_terms(routed: Routed, front: Front, routing: Routing, smoothing: floa
     return terms
 
 
-def route(vit: NestedViT, router: Router, front: Front, routing: Routing, warm: Fit, joint: Fit) -> None:
+def route(vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, warm: Fit, joint: Fit) -> None:
     """Stage 2, in place: the router alone on a frozen backbone, then both together."""
     routed = Routed(vit, router)
     own = Group(router, routing.lr, routing.min_lr)
     if warm.total:
         vit.requires_grad_(False)
-        fit(routed, _route_terms(routed, front, routing, warm.schedule.smoothing, anneal=False), [own], warm)
+        fit(routed, _route_terms(routed, references, routing, warm.schedule.smoothing, anneal=False), [own], warm)
         vit.requires_grad_(True)
     rates = joint.schedule
     both = [Group(vit, rates.lr, rates.min_lr, rates.weight_decay), own]
-    fit(routed, _route_terms(routed, front, routing, rates.smoothing, anneal=True), both, joint)
+    fit(routed, _route_terms(routed, references, routing, rates.smoothing, anneal=True), both, joint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Front:
 
     points: tuple[Point, ...]
     evaluations: int
+    cover: tuple[Point, ...] = ()  # the fittest of each bin of the MACs axis, dominated or not, ascending MACs
 
     def __post_init__(self) -> None:
         if not self.points:
@@ -84,9 +85,17 @@ class Front:
                 raise ValueError(f"front: {cheap} and {dear} do not both rise in macs and fitness; use Front.of")
 
     @classmethod
-    def of(cls, points: Iterable[Point], evaluations: int) -> Front:
-        """The front of any points."""
-        return cls(non_dominated(points), evaluations)
+    def of(cls, points: Iterable[Point], evaluations: int, bins: int = 20) -> Front:
+        """The front of any points, and the fittest of each bin: on a small fold the front alone ends where accuracy
+        saturates, but a router must learn the whole axis.
+        """
+        every = tuple(points)
+        best: dict[int, Point] = {}
+        for p in sorted(every, key=lambda p: (p.macs, str(p.submodel))):
+            place = int(bin_of(p.share, bins))
+            if place not in best or p.fitness >= best[place].fitness:
+                best[place] = p
+        return cls(non_dominated(every), evaluations, tuple(best.values()))
 
     def best(self, budget: float) -> Point | None:
         """The fittest point at or under ``budget``, a fraction of the full backbone's MACs; None: unreachable."""
@@ -95,11 +104,13 @@ class Front:
     def reestimate(self, fitness: Fitness) -> tuple[Front, float]:
         """The front by fresh estimates, say on a second fold, and the mean optimism of the old ones (old - new).
 
-        The optimism is over all points, those that the new estimates drop included; the evaluations add up.
+        The optimism is over the front's points, those that the new estimates drop included. The fittest of each bin
+        are estimated again too and may join the front; the evaluations add up.
         """
-        points = [replace(p, fitness=float(fitness(p.submodel))) for p in self.points]
-        optimism = np.mean([old.fitness - new.fitness for old, new in zip(self.points, points, strict=True)])
-        return Front.of(points, self.evaluations + len(points)), float(optimism)
+        again = dict.fromkeys((*self.points, *self.cover))
+        new = {old: replace(old, fitness=float(fitness(old.submodel))) for old in again}
+        optimism = np.mean([old.fitness - new[old].fitness for old in self.points])
+        return Front.of(new.values(), self.evaluations + len(new)), float(optimism)
 
 
 def bin_of(share: float | Floats, bins: int) -> Ints:
@@ -137,30 +148,30 @@ def scale_quotas(shape: Sequence[float] | Floats, population: int, reach: tuple[
 
 
 class _Objectives(Problem):
-    """Minimise MACs and negated fitness; ``points`` is the archive of all that was ever evaluated, each once."""
+    """Minimise MACs and negated fitness; ``points`` keeps, by code, all that was ever evaluated."""
 
     def __init__(self, space: Space, fitness: Fitness) -> None:
         sizes = space.gene_sizes
         super().__init__(n_var=len(sizes), n_obj=2, xl=np.zeros(len(sizes)), xu=sizes - 1)
         self.space, self.fitness = space, fitness
         self.full = cost.macs(space.backbone, space.backbone.full)
-        self.points: dict[Submodel, Point] = {}
-        self.seen: set[bytes] = set()  # their codes
+        self.points: dict[bytes, Point] = {}
 
-    def point(self, submodel: Submodel) -> Point:
-        if submodel not in self.points:
-            macs = cost.macs(self.space.backbone, self.space.require(submodel))
-            self.points[submodel] = Point(submodel, macs, macs / self.full, float(self.fitness(submodel)))
-        return self.points[submodel]
+    def _point(self, code: Ints) -> Point:
+        submodel = self.space.require(self.space.from_genes(code))
+        macs = cost.macs(self.space.backbone, submodel)
+        return Point(submodel, macs, macs / self.full, float(self.fitness(submodel)))
 
     def _evaluate(self, genes: Ints, out: dict[str, Any], *_: Any, **__: Any) -> None:
-        points = [self.point(self.space.from_genes(code)) for code in genes]
-        self.seen.update(map(bytes, genes))
+        for code in genes:
+            if bytes(code) not in self.points:
+                self.points[bytes(code)] = self._point(code)
+        points = [self.points[bytes(code)] for code in genes]
         out["F"] = np.array([(p.macs, -p.fitness) for p in points], dtype=float)
 
 
 class _Canonical(Repair):
-    """One code for each submodel, so that equal genes and equal submodels are the same thing."""
+    """One code for each submodel: equal genes and equal submodels are the same thing, so codes can be keys."""
 
     def _do(self, problem: _Objectives, genes: Ints, **_: Any) -> Ints:
         return np.array([problem.space.genes(problem.space.from_genes(code)) for code in genes])
@@ -169,14 +180,14 @@ class _Canonical(Repair):
 class _Unseen(DuplicateElimination):
     """Drops children that were evaluated before, or twice in one brood: a second look would teach nothing."""
 
-    def __init__(self, problem: _Objectives) -> None:
+    def __init__(self, points: dict[bytes, Point]) -> None:
         super().__init__()
-        self.problem = problem
+        self.points = points
 
     def _do(self, pop: Any, other: Any, is_duplicate: NDArray[np.bool_]) -> NDArray[np.bool_]:
         known = set() if other is None else set(map(bytes, other.get("X")))
         for i, code in enumerate(map(bytes, pop.get("X"))):
-            is_duplicate[i] = code in known or code in self.problem.seen
+            is_duplicate[i] = code in known or code in self.points
             if other is None:
                 known.add(code)
         return is_duplicate
@@ -194,10 +205,10 @@ class _OtherValue(Mutation):
 
 
 class BinQuotas(Survival):
-    """Survivors by bin of MACs: at most ``quotas[b]`` in bin b, never two closer than SPACING.
+    """Survivors by bin of MACs: at most ``quotas[b]`` in bin b, and nobody closer than SPACING to another.
 
-    The cheapest and the dearest point (the fittest of equals) come first and count in their bins, whose quota must not
-    be zero. Places that nobody may take stay open. Survivors are labelled with ``rank`` and ``crowding``.
+    The cheapest and the dearest point (the fittest of equals) always stay and count in their bins, which must have a
+    place for them. Places that nobody may take stay open. Survivors are labelled with ``rank`` and ``crowding``.
     """
 
     def __init__(self, quotas: Ints, full_macs: int) -> None:
@@ -339,7 +350,7 @@ def nsga2(
         TwoPointCrossover(prob=crossover),
         _OtherValue(prob=mutation),
         repair=_Canonical(),
-        eliminate_duplicates=_Unseen(problem),
+        eliminate_duplicates=_Unseen(problem.points),
         n_max_iterations=ROUNDS,
     )
     survival = BinQuotas(scale_quotas(shape, population, (reach[0], reach[1])), problem.full)
@@ -349,4 +360,4 @@ def nsga2(
         pop = search.generation(pop)
         if progress is not None:
             progress(done, generations)
-    return Front.of(problem.points.values(), len(problem.points))
+    return Front.of(problem.points.values(), len(problem.points), bins)

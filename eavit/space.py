@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import comb
+from math import ceil, comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,10 +60,10 @@ class Space:
         if not 0 <= min_depth <= 1:
             raise ValueError(f"min_depth is {min_depth}; it is a fraction of the layers, 0 to 1")
         steps = range(-(-backbone.heads // 2), backbone.heads + 1)
-        channels = backbone.embed // backbone.heads
+        embeds = sorted({max(1, backbone.embed * h // backbone.heads) for h in steps})
         mlps = sorted({max(1, backbone.mlp * eighths // 8) for eighths in (1, 2, 4, 6, 8)})
-        kept = -int(-min_depth * backbone.depth // 1)
-        return cls(backbone, tuple(channels * h for h in steps), tuple(steps), tuple(mlps), kept, kept)
+        kept = ceil(min_depth * backbone.depth - 1e-9)
+        return cls(backbone, tuple(embeds), tuple(steps), tuple(mlps), kept, kept)
 
     @classmethod
     def of_widths(cls, backbone: Backbone, mlps: Sequence[int]) -> Space:
@@ -125,8 +125,8 @@ class Space:
 
     def restrict(self, stage: int, stages: int = 6) -> Space:
         """The subspace of curriculum stage 0 (full model only) to ``stages`` (everything); it grows with the stage."""
-        if not 0 <= stage <= stages:
-            raise ValueError(f"stage {stage} is not in 0..{stages}")
+        if stages < 1 or not 0 <= stage <= stages:
+            raise ValueError(f"stage {stage} of {stages} is not one of 0..stages with at least 1 stage")
         return replace(
             self,
             embeds=_top(self.embeds, stage, stages),

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from itertools import groupby
 
+MAX_LAYERS = 10_000  # a text that asks for more is a mistake, and must not fill the memory
 _FORM = re.compile(r"e(\d+)-h([\d.x]+)-m([\d.x]+)")
 
 
@@ -20,7 +21,10 @@ def _unpack(text: str, whole: str) -> tuple[int, ...]:
         match = re.fullmatch(r"(\d+)(?:x(\d+))?", run)
         if match is None:
             raise ValueError(f"submodel {whole!r}: {run!r} is not a width or <width>x<layers>, such as 6 or 6x12")
-        counts += [int(match[1])] * int(match[2] or 1)
+        layers = int(match[2] or 1)
+        if len(counts) + layers > MAX_LAYERS:
+            raise ValueError(f"submodel {whole!r}: {run!r} makes more than {MAX_LAYERS} layers")
+        counts += [int(match[1])] * layers
     return tuple(counts)
 
 

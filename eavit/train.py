@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -209,6 +210,7 @@ class Fit:
 
 
 def _accelerator(precision: str) -> Accelerator:
+    AcceleratorState._reset_state()  # accelerate keeps the first precision of a process; each fit has its own
     return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision)
 
 
@@ -233,7 +235,7 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
             _one_step(called, terms, (images, labels), step, stepper, accelerator, schedule.clip, spent)
         checkpoint.save(spent, force=index + 1 == total)
         run.progress(run.phase, index + 1, total)
-    model.eval()
+    model.eval().zero_grad(set_to_none=True)
     run.ledger.add(**asdict(spent))
 
 
@@ -257,7 +259,8 @@ def _one_step(
             spent.forward_macs += term.forward_macs * len(images)
             spent.backward_macs += term.backward_macs * len(images)
     if clip:
-        accelerator.clip_grad_norm_(model.parameters(), clip)
+        trained = [p for group in optimiser.param_groups for p in group["params"]]  # not what is frozen
+        accelerator.clip_grad_norm_(trained, clip)
     optimiser.step()
     spent.images += len(images)
     spent.steps += 1

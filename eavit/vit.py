@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any, TypeVar
 
 import torch
 from timm.layers import Attention as TimmAttention
@@ -16,6 +18,15 @@ from eavit import nested
 from eavit.gates import Gates
 from eavit.layout import AttentionBlock, CannotNestError, Layout, MlpBlock, backbone_of, faults_of, layout_of
 from eavit.submodel import Backbone, Submodel
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def filled(model: Model, state: Mapping[str, Tensor]) -> Model:
+    """A model built on the meta device, with a copy of ``state`` (every key) as its parameters."""
+    copies = {key: value.detach().clone() for key, value in state.items()}
+    model.load_state_dict(copies, strict=True, assign=True)
+    return model.requires_grad_()
 
 
 class NestedViT(nn.Module):
@@ -50,7 +61,7 @@ class NestedViT(nn.Module):
         b, layout = self.backbone, self.layout
         eps = layout.norm_eps if b.qk_norm else None
         attn = nested.Attention(b.embed, b.heads, b.head_dim, b.qkv_bias, b.proj_bias, eps)
-        mlp = nested.Mlp(b.embed, b.mlp, b.proj_bias, layout.act())
+        mlp = nested.Mlp(b.embed, b.mlp, b.proj_bias, deepcopy(layout.act))
         return nested.Block(b.embed, layout.norm_eps, attn, mlp, b.layer_scale)
 
     @classmethod
@@ -62,10 +73,16 @@ class NestedViT(nn.Module):
         source: Any = model
         layout = layout_of(source)
         rates = tuple(float(getattr(block.drop_path1, "drop_prob", 0.0)) for block in source.blocks)
-        vit = cls(backbone_of(source, layout), layout, rates)
-        first = next(source.parameters())
-        vit.to(device=first.device, dtype=first.dtype).load_state_dict(source.state_dict(), strict=True)
-        return vit.train(source.training)
+        return cls.of_state(backbone_of(source, layout), layout, rates, source.state_dict()).train(source.training)
+
+    @classmethod
+    def of_state(
+        cls, backbone: Backbone, layout: Layout, drop_path: tuple[float, ...], state: Mapping[str, Tensor]
+    ) -> NestedViT:
+        """A nested ViT with a copy of this state, in its dtype and on its device; draws no random number."""
+        with torch.device("meta"):
+            vit = cls(backbone, layout, drop_path)
+        return filled(vit, state)
 
     def forward(self, images: Tensor, widths: Submodel | Gates | None = None) -> Tensor:
         x, embed = self.features(images, widths)
@@ -83,6 +100,8 @@ class NestedViT(nn.Module):
         widths = self.backbone.full if widths is None else widths
         if isinstance(widths, Submodel):
             self.backbone.check(widths)
+        else:
+            widths.check(self.backbone)
         embed: nested.Width = widths.embed
         x = self._stem(images, embed)
         keep = self._draw_paths(x)
@@ -91,11 +110,7 @@ class NestedViT(nn.Module):
         return self.norm(x, embed), embed
 
     def _stem(self, images: Tensor, embed: nested.Width) -> Tensor:
-        size = tuple(images.shape[-2:])
-        if not self.layout.dynamic_img_size and size != self.layout.img_size:
-            raise ValueError(
-                f"images are {size}, the backbone takes {self.layout.img_size}; build it with that img_size"
-            )
+        self._check_size(images)
         width = nested.kept(embed) or self.backbone.embed
         x, grid = self.patch_embed(images, embed)
         prefix = [
@@ -110,6 +125,19 @@ class NestedViT(nn.Module):
         x = x if position is None else x + position
         tokens: Tensor = self.norm_pre(nested.masked(x, embed), embed)
         return tokens
+
+    def _check_size(self, images: Tensor) -> None:
+        size = tuple(images.shape[-2:])
+        if not self.layout.dynamic_img_size and size != self.layout.img_size:
+            raise ValueError(
+                f"images are {size}, the backbone takes {self.layout.img_size}; build it with that img_size"
+            )
+        whole = all(s % p == 0 for s, p in zip(size, self.layout.patch_size, strict=True))
+        if self.layout.dynamic_img_size and not self.layout.dynamic_img_pad and not whole:
+            raise ValueError(
+                f"images are {size}, no whole number of patches of {self.layout.patch_size}; resize them, or build the "
+                "backbone with dynamic_img_pad=True"
+            )
 
     def _positions(self, width: int, grid: tuple[int, int]) -> Tensor | None:
         if self.pos_embed is None:
@@ -157,7 +185,8 @@ def _timm_block(vit: NestedViT, submodel: Submodel, layer: int) -> TimmBlock | N
             norm_layer=layout.norm_layer,
         )
     if hidden:
-        block.mlp = TimmMlp(submodel.embed, hidden_features=hidden, act_layer=layout.act, bias=b.proj_bias)
+        block.mlp = TimmMlp(submodel.embed, hidden_features=hidden, bias=b.proj_bias)
+        block.mlp.act = deepcopy(layout.act)
     return block
 
 
@@ -179,13 +208,9 @@ def extract(vit: NestedViT, submodel: Submodel) -> VisionTransformer:
     A block with one branch skipped is a timm block without that branch; one with both skipped is gone.
     """
     vit.backbone.check(submodel)
-    built = {layer: _timm_block(vit, submodel, layer) for layer in range(submodel.depth)}
+    with torch.device("meta"):
+        plain = vit.layout.hollow(submodel.embed)
+        built = {layer: _timm_block(vit, submodel, layer) for layer in range(submodel.depth)}
     blocks = {layer: block for layer, block in built.items() if block is not None}
-    plain = vit.layout.hollow(submodel.embed)
     plain.blocks = nn.Sequential(*blocks.values())
-    first = next(vit.parameters())
-    plain.to(device=first.device, dtype=first.dtype)
-    plain.load_state_dict(
-        {key: value.detach().clone() for key, value in _narrow(vit, submodel, list(blocks)).items()}, strict=True
-    )
-    return plain.train(vit.training)
+    return filled(plain, _narrow(vit, submodel, list(blocks))).train(vit.training)

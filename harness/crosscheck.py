@@ -1,0 +1,133 @@
+"""Faults of a suite that no single key shows. They are looked for in the raw values, so that a file that is wrong in
+other ways too still gets all its faults told at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.nearest import choices
+
+
+def strange_values(raw: object, place: str = "") -> list[str]:
+    """Values that TOML can write and records cannot keep: dates, times, infinities, not-a-number."""
+    if isinstance(raw, Mapping):
+        return [f for key, value in raw.items() for f in strange_values(value, f"{place}.{key}".removeprefix("."))]
+    if isinstance(raw, list):
+        return [f for index, value in enumerate(raw) for f in strange_values(value, f"{place}[{index}]")]
+    if isinstance(raw, float) and not math.isfinite(raw):
+        return [f"{place}: {raw}: only finite numbers are allowed"]
+    if raw is None or isinstance(raw, str | int | float):
+        return []
+    return [f"{place}: {raw}: dates and times are not taken; write a string"]
+
+
+def cross_faults(raw: Mapping[str, Any]) -> list[str]:
+    """One ``key path: message`` for each fault between keys."""
+    methods, datasets = _tables(raw, "methods"), _tables(raw, "datasets")
+    return [
+        *_orders(raw),
+        *_planes(raw),
+        *_twice("datasets", datasets, "name"),
+        *_twice("methods", methods, "name"),
+        *_same("datasets", datasets, {"fit": None, "select": None, "test": None, "augment": "none"}),
+        *_same("methods", methods, {"options": {}, "after": []}),
+        *_folders(datasets),
+        *_after(methods),
+    ]
+
+
+def _tables(raw: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    entries = raw.get(key)
+    tables = [dict(entry) if isinstance(entry, dict) else {} for entry in entries] if isinstance(entries, list) else []
+    for table in tables:
+        if key == "methods" and "name" not in table and isinstance(table.get("use"), str):
+            table["name"] = table["use"].partition(":")[2]
+        if key == "datasets" and "source" not in table and isinstance(table.get("name"), str):
+            table["source"] = table["name"]
+    return tables
+
+
+def _orders(raw: Mapping[str, Any]) -> Iterator[str]:
+    budgets, seeds = raw.get("budgets"), raw.get("seeds")
+    if isinstance(budgets, list) and all(isinstance(value, int | float) for value in budgets):
+        for index in range(1, len(budgets)):
+            if budgets[index] <= budgets[index - 1]:
+                yield f"budgets[{index}]: {budgets[index]}: budgets must grow, but {budgets[index - 1]} is before it"
+    if isinstance(seeds, list):
+        for index, seed in enumerate(seeds):
+            if seed in seeds[:index]:
+                yield f"seeds[{index}]: {seed}: named twice, first as seeds[{seeds.index(seed)}]"
+
+
+def _planes(raw: Mapping[str, Any]) -> Iterator[str]:
+    table = raw.get("input")
+    if not isinstance(table, dict):
+        return
+    for key in ("mean", "std"):
+        values, channels = table.get(key), table.get("channels")
+        if isinstance(values, list) and channels in (1, 3) and len(values) != channels:
+            yield f"input.{key}: {values}: {len(values)} values for {channels} channels"
+
+
+def _twice(where: str, tables: list[dict[str, Any]], key: str) -> Iterator[str]:
+    seen: dict[str, int] = {}
+    for index, table in enumerate(tables):
+        value = table.get(key)
+        if isinstance(value, str) and seen.setdefault(value, index) != index:
+            yield f"{where}[{index}].{key}: {value!r}: duplicate of {where}[{seen[value]}].{key}"
+
+
+def _same(where: str, tables: list[dict[str, Any]], defaults: dict[str, Any]) -> Iterator[str]:
+    """Two entries that differ in name only would be one cell with two names."""
+    seen: dict[str, int] = {}
+    for index, table in enumerate(tables):
+        content = {**defaults, **{key: value for key, value in table.items() if key != "name"}}
+        if where == "datasets" and content.get("source") != "folder":
+            content.pop("path", None)
+        first = seen.setdefault(json.dumps(content, sort_keys=True), index)
+        if table and first != index and tables[first].get("name") != table.get("name"):
+            yield f"{where}[{index}]: duplicate: the same as {where}[{first}] in everything but the name"
+
+
+def _folders(datasets: list[dict[str, Any]]) -> Iterator[str]:
+    for index, table in enumerate(datasets):
+        if table.get("source") == "folder" and "path" not in table:
+            yield f'datasets[{index}].path: missing key; source "folder" needs the path of the folder'
+
+
+def _after(methods: list[dict[str, Any]]) -> Iterator[str]:
+    names = [name for table in methods if isinstance(name := table.get("name"), str)]
+    waits: dict[str, list[str]] = {}
+    for index, table in enumerate(methods):
+        after = table.get("after", [])
+        for position, other in enumerate(after if isinstance(after, list) else []):
+            place = f"methods[{index}].after[{position}]"
+            if other == table.get("name"):
+                yield f"{place}: {other!r}: a method cannot come after itself"
+            elif not isinstance(other, str) or other not in names:
+                yield f"{place}: {other!r}: no such method; {choices(str(other), names)}"
+            elif other in after[:position]:
+                yield f"{place}: {other!r}: named twice"
+            else:
+                waits.setdefault(str(table.get("name")), []).append(other)
+    loop = _loop(waits)
+    if loop:
+        yield f"methods.after: a circle, none of these can start: {' -> '.join(loop)}"
+
+
+def _loop(waits: Mapping[str, list[str]]) -> list[str]:
+    """One circle of ``waits``, or nothing: names are peeled off until only those in or behind a circle are left."""
+    left = {name: set(others) for name, others in waits.items()}
+    while done := [name for name, others in left.items() if not others & left.keys()]:
+        for name in done:
+            del left[name]
+    if not left:
+        return []
+    path = [next(iter(left))]
+    while path.count(path[-1]) == 1:
+        path.append(min(left[path[-1]] & left.keys()))
+    return path[path.index(path[-1]) :]

@@ -1,0 +1,131 @@
+"""From a data set's entry in a suite to its splits: fit, select (folds A and B) and a sealed test split."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn, Protocol
+
+from harness.batches import MemorySplit
+from harness.images import DataError, Images, LeakError, fitted
+from harness.protocol import Split
+from harness.sources import read
+from harness.splits import Divided, divide
+
+__all__ = ["Data", "DataError", "LeakError", "load"]
+
+FROZEN = re.compile(r"[0-9a-f]{16,64}")
+
+
+class Spec(Protocol):
+    """One ``[[datasets]]`` entry of a suite."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def fit(self) -> int | None: ...
+    @property
+    def select(self) -> int | None: ...
+    @property
+    def test(self) -> int | None: ...
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def augment(self) -> str: ...
+
+
+class Input(Protocol):
+    """The ``[input]`` table of a suite: what images look like to the backbone."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def mean(self) -> Sequence[float]: ...
+    @property
+    def std(self) -> Sequence[float]: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Data:
+    """The splits of one data set. Law: the test split is given only for the hash of frozen choices."""
+
+    fit: Split
+    select_a: Split
+    select_b: Split
+    classes: tuple[str, ...]
+    sizes: Mapping[str, int]  # images by "fit", "select_a", "select_b", "test"
+    dropped: int  # training images left out because an official select or test split holds the same image
+    fingerprint: str  # SHA-256 over hashes, labels and pixels of all splits
+    _open: Callable[[str], Split] = field(repr=False)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def test(self, frozen: str) -> Split:
+        """Open the test split for one frozen set of choices (hex hash); other hashes are refused from then on."""
+        return self._open(frozen)
+
+    def __reduce__(self) -> NoReturn:
+        raise LeakError("data cannot be pickled or copied: a copy would carry the sealed test split with it.")
+
+
+def load(spec: Spec, input: Input) -> Data:
+    """Read, divide and seal. Raises :class:`DataError` for whatever a person can mend."""
+    try:
+        parts = read(spec.source, spec.path, input.size, input.channels)
+        divided = divide(parts, {"fit": spec.fit, "select": spec.select, "test": spec.test})
+        return _sealed(divided, spec, input)
+    except DataError as error:
+        raise DataError(f'data set "{spec.name}" (source "{spec.source}"): {error}') from error
+
+
+def _sealed(divided: Divided, spec: Spec, input: Input) -> Data:
+    parts = {name: getattr(divided, name) for name in ("fit", "select_a", "select_b", "test")}
+    ready = {name: fitted(part, input.size, input.channels) for name, part in parts.items()}
+    return Data(
+        fit=MemorySplit(ready["fit"], input.mean, input.std, spec.augment),
+        select_a=MemorySplit(ready["select_a"], input.mean, input.std),
+        select_b=MemorySplit(ready["select_b"], input.mean, input.std),
+        classes=divided.fit.classes,
+        sizes={name: len(part) for name, part in ready.items()},
+        dropped=divided.dropped,
+        fingerprint=fingerprint(ready),
+        _open=_seal(MemorySplit(ready["test"], input.mean, input.std)),
+    )
+
+
+def _seal(test: Split) -> Callable[[str], Split]:
+    opened: list[str] = []
+
+    def unseal(frozen: str) -> Split:
+        if not isinstance(frozen, str) or not FROZEN.fullmatch(frozen):
+            raise LeakError(
+                f"the test split opens only for the hash of frozen choices (16 to 64 hex digits), not for {frozen!r}."
+            )
+        if opened and opened[0] != frozen:
+            raise LeakError(
+                f"the test split was opened for choices {opened[0][:16]} and is asked again for {frozen[:16]}: "
+                "choices must not change once the test split was seen."
+            )
+        opened[:] = [frozen]
+        return test
+
+    return unseal
+
+
+def fingerprint(parts: Mapping[str, Images]) -> str:
+    """Equal exactly when every split holds the same images, labels and pixels: else runs are not comparable."""
+    digest = hashlib.sha256()
+    for name, part in sorted(parts.items()):
+        digest.update(repr((name, tuple(part.pixels.shape), part.classes)).encode())
+        digest.update(b"".join(part.hashes))
+        digest.update(part.labels.numpy().tobytes())
+        digest.update(memoryview(part.pixels.contiguous().numpy()))  # type: ignore[arg-type]  # no copy
+    return digest.hexdigest()

@@ -1,0 +1,234 @@
+"""``python -m harness.execute JOBFOLDER OUTFOLDER``: run one cell in this process and leave its outcome.
+
+The only place that seeds global generators and sets torch's threads. Every way to fail becomes a status, except the
+end of the process itself, which the engine sees.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness import appraise, data, job, measure, plugins, record, store
+from harness.job import Folders, Job
+from harness.ledger import Ledger
+from harness.lifeline import die_with_parent
+from harness.logs import scrubbed
+from harness.protocol import Adapted, Task
+from harness.record import Record, Spent, Status
+from harness.store import Outcome
+from harness.suite import Input
+
+INTERVAL = 0.2  # seconds between two lines of progress
+
+
+class BackboneError(ValueError):
+    """A backbone that does not fit the suite's [input] or the data set's classes."""
+
+
+class ProgressFile:
+    """One JSON line for each step that is told, at most five a second."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w", encoding="utf-8")
+        self._last = 0.0
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if time.monotonic() - self._last >= INTERVAL:
+            self._last = time.monotonic()
+            self._file.write(json.dumps({"phase": phase, "done": int(done), "total": int(total)}) + "\n")
+            self._file.flush()
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 2:
+        sys.stderr.write("usage: python -m harness.execute JOBFOLDER OUTFOLDER\n")
+        return 2
+    die_with_parent()
+    folders, out = Folders(Path(arguments[0])), Path(arguments[1])
+    outcome = run_cell(job.read(folders.job), folders.work, ProgressFile(out / job.PROGRESS))
+    beside = out / f"{job.OUTCOME}.tmp"
+    store.save(outcome, beside)
+    beside.rename(out / job.OUTCOME)
+    return 0
+
+
+def run_cell(task: Job, work: Path, progress: Callable[[str, int, int], None]) -> Outcome:
+    """The outcome of a cell, whatever happens in it short of the end of the process."""
+    began = record.now()
+    try:
+        return _run(task, work, progress, began)
+    except Exception as error:  # a method may fail in any way it likes
+        traceback.print_exc()
+        status, reason = blame(error)
+        about = record.environment(task.suite.threads, task.commit)
+        return Outcome(record.failure(task.cell, status, reason, began=began, environment=about))
+
+
+def blame(error: BaseException) -> tuple[Status, str]:
+    """Status and reason for what a cell raised."""
+    text = scrubbed(" ".join(str(error).split())[:1000])
+    named = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, FloatingPointError):
+        return "nan", text or "a value was not finite"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate" in str(error):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+        return "oom", f"{named} (peak {peak:.0f} MiB in this process)"
+    if isinstance(error, data.LeakError):
+        return "failed", f"leak: {text}"
+    if isinstance(error, data.DataError):
+        return "skipped", f"data: {text}"
+    return "failed", named
+
+
+def _run(task: Job, work: Path, progress: Callable[[str, int, int], None], began: datetime) -> Outcome:
+    suite, cell = task.suite, task.cell
+    _settle(cell.seed, suite.threads)
+    progress("load", 0, 1)
+    images = data.load(suite.dataset(cell.dataset), suite.input)
+    method = plugins.build(suite.method(cell.method).use, suite.method(cell.method).options)
+    backbone = _backbone(task, images.num_classes)
+    shape = (suite.input.channels, suite.input.size, suite.input.size)
+    full_macs = measure.macs(fitting(backbone(), suite.input, images.num_classes), shape)
+    ledger = Ledger()
+    adapted = method.adapt(_task(task, images, backbone, full_macs, work, ledger, progress))
+    progress("select", 0, 1)
+    frozen = appraise.freeze(adapted, suite.budgets, full_macs, shape)
+    tested = appraise.Tested(frozen.points, {})
+    if frozen.choices:
+        unseen = images.test(frozen.hash)
+        tested = appraise.test(frozen, adapted, images.select_b, unseen, shape, suite.test_batch, progress)
+    kept = _record(task, began, tested, frozen, full_macs, images, ledger, _report(adapted))
+    return Outcome(kept, tested.bitmaps)
+
+
+def _settle(seed: int, threads: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # for libraries that draw from it
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _backbone(task: Job, num_classes: int) -> Callable[[], nn.Module]:
+    spec, seed = task.suite.backbone, task.cell.seed
+    make = plugins.check_options(spec.use, spec.options, supplied=("num_classes",))
+
+    def fresh() -> nn.Module:
+        # The new head is random: the same for every method of this seed, whatever was drawn before.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made = make(num_classes=num_classes, **spec.options)
+        if not isinstance(made, nn.Module):
+            raise BackboneError(f"backbone.use = {spec.use!r}: gave {type(made).__name__}, not a torch module")
+        return made
+
+    return fresh
+
+
+def fitting(backbone: nn.Module, images: Input, num_classes: int) -> nn.Module:
+    """The backbone, after it was seen to give logits (2, num_classes) for two images of the suite's [input]."""
+    shape = (images.channels, images.size, images.size)
+    try:
+        with torch.no_grad():
+            logits = backbone.eval()(torch.zeros(2, *shape))
+    except Exception as error:  # whatever the module raises, the mismatch is what a person must hear of
+        text = f"{type(error).__name__}: {error}"
+        raise BackboneError(f"the backbone does not take images {shape} of [input]: {text}") from error
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
+        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise BackboneError(f"the backbone gives {got} for 2 images of {num_classes} classes, not (2, {num_classes})")
+    return backbone
+
+
+def _task(
+    task: Job,
+    images: data.Data,
+    backbone: Callable[[], nn.Module],
+    full_macs: int,
+    work: Path,
+    ledger: Ledger,
+    progress: Callable[[str, int, int], None],
+) -> Task:
+    return Task(
+        fit=images.fit,
+        select_a=images.select_a,
+        select_b=images.select_b,
+        backbone=backbone,
+        full_macs=full_macs,
+        budgets=task.suite.budgets,
+        schedule=task.suite.schedule.model_dump(),
+        seed=task.cell.seed,
+        given={name: {float(b): key for b, key in keys.items()} for name, keys in task.given.items()},
+        workdir=work,
+        ledger=ledger,
+        progress=progress,
+    )
+
+
+def _report(adapted: Adapted) -> dict[str, Any]:
+    """What the method tells about itself, as JSON; a report that cannot be kept must not cost the cell."""
+    told = getattr(adapted, "report", None)
+    if told is None:
+        return {}
+    try:
+        text = json.dumps(dict(told()), default=_as_plain)
+    except (TypeError, ValueError) as error:
+        return {"unreadable": f"{type(error).__name__}: {error}"}
+    return dict(json.loads(text, parse_constant=str))  # NaN and infinities have no JSON: kept as words
+
+
+def _as_plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _record(
+    task: Job,
+    began: datetime,
+    tested: appraise.Tested,
+    frozen: appraise.Frozen,
+    full_macs: int,
+    images: data.Data,
+    ledger: Ledger,
+    diagnostics: dict[str, Any],
+) -> Record:
+    cell, ended = task.cell, record.now()
+    status, reason = appraise.verdict(tested.points)
+    return Record(
+        cell=cell.id,
+        suite=cell.suite,
+        method=cell.method,
+        dataset=cell.dataset,
+        seed=cell.seed,
+        identity=dict(cell.content),
+        status=status,
+        reason=reason,
+        points=tested.points,
+        full_macs=full_macs,
+        choice_hash=frozen.hash,
+        data={"fingerprint": images.fingerprint, "sizes": dict(images.sizes), "classes": list(images.classes)},
+        given={name: dict(keys) for name, keys in task.given.items()},
+        ledger={name: Spent.model_validate(spent) for name, spent in ledger.as_dict().items()},
+        diagnostics=diagnostics,
+        environment=record.environment(task.suite.threads, task.commit),
+        started=record.stamp(began),
+        finished=record.stamp(ended),
+        seconds=round((ended - began).total_seconds(), 3),
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,168 @@
+"""What is counted and timed on the module that a method would deploy."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import statistics
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.protocol import Split
+
+Shape = tuple[int, int, int]  # channels, height, width of one image
+TIE = 1e-4  # top logits this near (relative) may swap between batch sizes by rounding alone
+
+FVCORE_EXTRAS = (  # what fvcore counts out of the box and FlopCounterMode does not
+    *("layer_norm", "batch_norm", "group_norm", "instance_norm", "adaptive_avg_pool2d"),
+    *("upsample_nearest2d", "upsample_bilinear2d", "grid_sampler"),
+)
+
+
+class MeasureError(ValueError):
+    """A module that cannot be measured as it is; the message says why."""
+
+
+def macs(module: nn.Module, image_shape: Shape) -> int:
+    """Multiply-accumulates of one image: ``FlopCounterMode`` // 2 over a copy on the meta device.
+
+    Matrix products, convolutions and both products of attention count; norms, activations, softmax, additions and
+    biases do not. ViT-B/16 at 224 with 1000 classes: 17,563,828,224. Fused and plain attention count the same.
+    """
+    twin = _on_meta(module)
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            twin(torch.empty(1, *image_shape, device="meta"))
+    except RuntimeError as error:  # NotImplementedError is one of them
+        raise MeasureError(f"{type(module).__name__} cannot be counted without data: {error}") from error
+    return int(counter.get_total_flops()) // 2
+
+
+def params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def fvcore_macs(module: nn.Module, image_shape: Shape) -> int:
+    """The second witness, by tracing instead of dispatch.
+
+    fvcore counts one multiply-add as one flop. Out of the box it also counts norms, pooling and resampling
+    (``FVCORE_EXTRAS``, off here), and takes scaled_dot_product_attention for 0 with only a log line: it gets a handle.
+    """
+    twin = copy.deepcopy(module).to("cpu").eval()  # tracing needs data: convolutions cannot be traced on meta
+    with _quiet("fvcore"), torch.no_grad():
+        from fvcore.nn import FlopCountAnalysis
+
+        analysis = FlopCountAnalysis(twin, torch.zeros(1, *image_shape))
+        analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
+        for name in FVCORE_EXTRAS:  # a handle of None would not do: fvcore's default handles go before its ignore list
+            analysis.set_op_handle(f"aten::{name}", _nothing)
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+        return int(analysis.total())
+
+
+def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """Of q (..., n, d) x k (..., m, d), then the weights (n, m) x v (..., m, e): n * m * (d + e) for each head."""
+    q, k, v = (value.type().sizes() for value in inputs[:3])
+    return int(math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1]))
+
+
+def _nothing(inputs: list[Any], outputs: list[Any]) -> int:
+    return 0
+
+
+def _on_meta(module: nn.Module) -> nn.Module:
+    return copy.deepcopy(module).to("meta").eval()
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit is deprecated and says so at every trace
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[torch.device]:
+    """Eval mode and inference mode inside, the training flags of every part as before afterwards."""
+    flags = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    finally:
+        for part, flag in flags:
+            part.training = flag
+
+
+def correct(module: nn.Module, split: Split, batch: int) -> NDArray[np.bool_]:
+    """Which images of the split the module gets right, in the split's order, shape (n,)."""
+    with _evaluating(module) as device:
+        hits = [
+            (_logits(module, images.to(device), split.num_classes).argmax(1).cpu() == labels).numpy()
+            for images, labels in split.batches(batch)
+        ]
+    bits = np.concatenate(hits) if hits else np.zeros(0, dtype=np.bool_)
+    if len(bits) != len(split):
+        raise MeasureError(f"{len(bits)} images came out of a split of {len(split)}: every image counts exactly once.")
+    return bits
+
+
+def _logits(module: nn.Module, images: Tensor, num_classes: int) -> Tensor:
+    logits = module(images)
+    if not isinstance(logits, Tensor) or logits.shape != (len(images), num_classes):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise MeasureError(f"the module must give logits ({len(images)}, {num_classes}) for its images, not {got}.")
+    if not bool(logits.isfinite().all()):
+        raise FloatingPointError("the module's logits hold NaN or infinity.")
+    return logits
+
+
+def predictions_agree(
+    module: nn.Module, split: Split, batches: tuple[int, int] = (1, 64), limit: int | None = 256
+) -> bool:
+    """Whether the first ``limit`` images get the same classes in either batch size; a tie within rounding agrees."""
+    with _evaluating(module) as device:
+        first, second = (_first_logits(module, split, size, limit, device) for size in batches)
+    same = first.argmax(1) == second.argmax(1)
+    gap = first.amax(1) - first.gather(1, second.argmax(1, keepdim=True)).squeeze(1)
+    return bool((same | (gap <= TIE * first.abs().amax(1).clamp(min=1))).all())
+
+
+def _first_logits(module: nn.Module, split: Split, size: int, limit: int | None, device: torch.device) -> Tensor:
+    wanted = len(split) if limit is None else min(limit, len(split))
+    parts = islice(split.batches(size), math.ceil(wanted / size))
+    logits = [_logits(module, images.to(device), split.num_classes) for images, _ in parts]
+    return torch.cat(logits)[:wanted]
+
+
+def latency_ms(module: nn.Module, image_shape: Shape, batch: int = 1, repeats: int = 20, warmup: int = 5) -> float:
+    """Median wall milliseconds of one call on CPU after ``warmup`` calls, with the threads that torch has now."""
+    if repeats < 1:
+        raise MeasureError(f"latency needs at least 1 repeat, not {repeats}.")
+    with _evaluating(module) as device:
+        images = torch.zeros(batch, *image_shape, device=device)
+        times = [_timed(module, images) for _ in range(warmup + repeats)]
+    return statistics.median(times[warmup:]) * 1e3
+
+
+def _timed(module: nn.Module, images: Tensor) -> float:
+    start = time.perf_counter()
+    module(images)
+    return time.perf_counter() - start

@@ -1,0 +1,61 @@
+"""Points: one row a (method, data set, seed, budget), from records; the only thing tables and plots read."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from harness.plan import Cell
+from harness.record import Point, Record
+from harness.whole import write_whole
+
+COLUMNS = (
+    "suite,method,dataset,seed,budget,status,key,macs,params,correct,n,accuracy,train_macs,train_seconds,cell,"
+    "full_macs,latency_ms,choice_hash,reason"
+).split(",")
+
+Row = dict[str, str | int | float | None]
+
+
+def rows(cells: Iterable[Cell], records: Mapping[str, Record]) -> list[Row]:
+    """In the order of the plan, named as the plan names them; a cell without a record has no row."""
+    return [
+        _row(cell, records[cell.id], point) for cell in cells if cell.id in records for point in records[cell.id].points
+    ]
+
+
+def _row(cell: Cell, record: Record, point: Point) -> Row:
+    measured = point.correct is not None and point.n
+    spent = bool(record.ledger)
+    return {
+        "suite": cell.suite,
+        "method": cell.method,
+        "dataset": cell.dataset,
+        "seed": cell.seed,
+        "budget": point.budget,
+        "status": point.status,
+        "key": point.key,
+        "macs": point.macs,
+        "params": point.params,
+        "correct": point.correct,
+        "n": point.n,
+        "accuracy": point.correct / point.n if measured and point.correct is not None and point.n else None,
+        "train_macs": int(record.train_macs) if spent else None,
+        "train_seconds": round(record.train_seconds, 3) if spent else None,
+        "cell": record.cell,
+        "full_macs": record.full_macs,
+        "latency_ms": point.latency_ms,
+        "choice_hash": record.choice_hash,
+        "reason": point.reason,
+    }
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """Replace ``path`` as a whole: whoever reads it sees the old file or the new one."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode("utf-8"))

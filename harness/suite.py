@@ -1,0 +1,205 @@
+"""A suite: what is compared with what, as frozen values read from one TOML file. Every fault is told at once."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
+
+from harness.crosscheck import cross_faults, strange_values
+from harness.nearest import choices, nearest
+
+STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=100)]
+Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=300)]
+ImportString = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
+Count = Annotated[int, Field(ge=1)]
+Source = Literal["digits", "mnist5k", "fashion_mnist", "glyphs", "shapes", "textures", "letters", "folder"]
+Augment = Literal["none", "shift", "crop", "crop_flip"]
+SOURCES: tuple[str, ...] = get_args(Source)
+
+
+class SuiteError(ValueError):
+    """All faults of one suite; ``faults`` holds one line each, with file, key path, value and what is allowed."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class Backbone(BaseModel):
+    """``use`` names a callable ``(num_classes=..., **options)`` that gives a pretrained timm VisionTransformer."""
+
+    model_config = STRICT
+    use: ImportString
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Input(BaseModel):
+    """What every image becomes: square, ``channels`` planes, normalised by ``mean`` and ``std`` of each plane."""
+
+    model_config = STRICT
+    size: Count
+    channels: Literal[1, 3]
+    mean: tuple[float, ...] = Field(default_factory=lambda data: (0.5,) * data["channels"])
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(default_factory=lambda data: (0.5,) * data["channels"])
+
+
+class Schedule(BaseModel):
+    """Handed to every method as a plain mapping with all keys. ``warmup`` is a fraction of all steps."""
+
+    model_config = STRICT
+    epochs: Annotated[float, Field(gt=0)] = 6.0
+    batch: Count = 64
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    min_lr: Annotated[float, Field(ge=0)] = 1e-5
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+
+
+class DataSet(BaseModel):
+    """``fit``, ``select`` and ``test`` are numbers of images kept (None: all); select counts both folds together."""
+
+    model_config = STRICT
+    name: Label
+    source: Source = Field(default_factory=lambda data: data["name"])
+    fit: Count | None = None
+    select: Annotated[int, Field(ge=2)] | None = None
+    test: Count | None = None
+    path: str | None = None
+    augment: Augment = "none"
+
+
+class MethodSpec(BaseModel):
+    """``after`` names methods whose choices, on the same data set and seed, this one is given."""
+
+    model_config = STRICT
+    use: ImportString
+    name: Slug = Field(default_factory=lambda data: data["use"].partition(":")[2])
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    after: tuple[str, ...] = ()
+
+
+class Suite(BaseModel):
+    model_config = STRICT
+    name: Slug
+    title: str = ""
+    regime: Literal["equal_steps"] = "equal_steps"
+    budgets: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    threads: Count = 1
+    timeout_minutes: Annotated[float, Field(gt=0)] = 60.0
+    test_batch: Count = 256
+    backbone: Backbone
+    input: Input
+    schedule: Schedule = Field(default_factory=Schedule)
+    datasets: Annotated[tuple[DataSet, ...], Field(min_length=1)]
+    methods: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
+
+    def dataset(self, name: str) -> DataSet:
+        return next(entry for entry in self.datasets if entry.name == name)
+
+    def method(self, name: str) -> MethodSpec:
+        return next(entry for entry in self.methods if entry.name == name)
+
+
+_TABLES: dict[tuple[str, ...], type[BaseModel]] = {
+    (): Suite,
+    ("backbone",): Backbone,
+    ("input",): Input,
+    ("schedule",): Schedule,
+    ("datasets",): DataSet,
+    ("methods",): MethodSpec,
+}
+
+
+def load(path: Path | str) -> Suite:
+    """Read and check a suite file; SuiteError names every fault in it."""
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SuiteError((_unreadable(file, error),)) from None
+    except UnicodeDecodeError as error:
+        raise SuiteError((f"{file}: not UTF-8 text: {error.reason} at byte {error.start}",)) from None
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SuiteError((_syntax(file, text, str(error)),)) from None
+    return parse(raw, str(file))
+
+
+def parse(raw: Mapping[str, Any], where: str) -> Suite:
+    """Check a suite given as plain values; ``where`` is the file that messages name."""
+    strange = strange_values(raw)
+    if strange:
+        raise SuiteError(tuple(f"{where}: {fault}" for fault in strange))
+    faults, suite = [], None
+    try:
+        # JSON, not Python, mode: strict and yet a TOML array may become a tuple.
+        suite = Suite.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        faults += [_fault(detail) for detail in error.errors() if detail["type"] != "default_factory_not_called"]
+    faults += cross_faults(raw)
+    if faults or suite is None:
+        raise SuiteError(tuple(f"{where}: {fault}" for fault in faults))
+    return suite
+
+
+def _fault(detail: ErrorDetails) -> str:
+    place, last = key_path(detail["loc"]), str(detail["loc"][-1]) if detail["loc"] else ""
+    kind, value = detail["type"], detail["input"]
+    if kind == "extra_forbidden":
+        parent = tuple(part for part in detail["loc"][:-1] if isinstance(part, str))
+        fields = _TABLES[parent].model_fields if parent in _TABLES else {}
+        return f"{place}: unknown key; {choices(last, fields)}"
+    if kind == "missing":
+        return f"{place}: missing key; it has no default"
+    if kind == "literal_error":
+        allowed = re.findall(r"[^', ]+(?=')|\d+", detail["ctx"]["expected"])
+        return f"{place}: {value!r} is not known; {choices(str(value), allowed)}"
+    return f"{place}: {value!r}: {_plain(kind, detail)}"
+
+
+def _plain(kind: str, detail: ErrorDetails) -> str:
+    pattern = detail.get("ctx", {}).get("pattern", "")
+    if kind == "string_pattern_mismatch" and ":" in pattern:
+        return "must be written module:attribute, such as eavit.methods:ea_vit"
+    if kind == "string_pattern_mismatch" and "a-z0-9" in pattern:
+        return "allowed are lower-case letters, digits, - and _"
+    if kind == "too_short":
+        return "needs at least one entry"
+    return detail["msg"][0].lower() + detail["msg"][1:]
+
+
+def key_path(parts: tuple[int | str, ...]) -> str:
+    """``("methods", 1, "use")`` as ``methods[1].use``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return text.removeprefix(".") or "the file"
+
+
+def _unreadable(file: Path, error: OSError) -> str:
+    if not isinstance(error, FileNotFoundError):
+        return f"{file}: cannot be read: {error.strerror}"
+    folder = file.parent
+    names = sorted(entry.name for entry in folder.glob("*.toml")) if folder.is_dir() else []
+    near = nearest(file.name, names)
+    there = f"{folder} holds: {', '.join(names) or 'no suite'}" if folder.is_dir() else f"{folder} is no folder"
+    return f"{file}: no such suite; {there}" + (f"; nearest: {folder / near}" if near else "")
+
+
+def _syntax(file: Path, text: str, message: str) -> str:
+    at = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    line = int(at.group(1)) if at else text.count("\n") + 1
+    return f"{file}:{line}: not TOML: {message.split(' (at ')[0]}"

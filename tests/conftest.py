@@ -1,0 +1,19 @@
+"""Every test process: one thread, no display, no network hub, and Hypothesis without deadlines."""
+
+import os
+
+# Before anything imports torch or numpy. Two workers with one thread each keep two cores busy and sums reproducible.
+os.environ.update(
+    dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    HF_HUB_OFFLINE="1",
+    MPLBACKEND="Agg",
+    WANDB_MODE="disabled",
+)
+
+from hypothesis import HealthCheck, settings
+
+QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large)
+settings.register_profile("dev", deadline=None, max_examples=40, suppress_health_check=QUIET, print_blob=True)
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
+settings.register_profile("thorough", settings.get_profile("dev"), max_examples=1000)
+settings.load_profile(os.environ.get("EAVIT_HYPOTHESIS", "ci" if os.environ.get("CI") else "dev"))

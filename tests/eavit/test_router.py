@@ -1,0 +1,167 @@
+"""The router emits members of its space, starts from a front, learns budgets, and its policy never overspends."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eavit import cost
+from eavit.gates import Gates
+from eavit.router import Policy, Router, Routing, imitate, narrow_into, route
+from eavit.search import Front, Point
+from eavit.space import Space
+from eavit.submodel import Submodel
+from eavit.train import Fit, accuracy, schedule_of
+from tests.eavit.small import SCHEDULE, Account, Blobs, tiny
+from tests.strategies import members, seeds, spaces
+
+
+def shaken(space, seed):
+    """A router with any logits at all."""
+    router = Router(space, hidden=4)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in router.parameters():
+            parameter.normal_(0, 3, generator=generator)
+    return router
+
+
+@given(space=spaces(), seed=seeds, target=st.floats(0, 1), noisy=st.booleans())
+def test_gates_are_hard_prefixes_and_a_member_of_the_space(space, seed, target, noisy):
+    gates = shaken(space, seed)(target, torch.Generator().manual_seed(seed) if noisy else None)
+    for part in (gates.embed, gates.heads, gates.mlp):
+        assert ((part - part.round()).abs() < 1e-5).all() and (part.diff(dim=-1) <= 1e-5).all()
+    submodel = gates.harden()
+    assert space.contains(submodel)
+    wanted = Gates.of(submodel, space.backbone)
+    assert torch.allclose(gates.heads, wanted.heads, atol=1e-5) and torch.allclose(gates.mlp, wanted.mlp, atol=1e-5)
+
+
+def test_noise_gives_a_gradient_to_every_logit():
+    space = Space.eavit(tiny().backbone, 0.5)
+    router = Router(space)
+    gates = router(0.5, torch.Generator().manual_seed(0))
+    (cost.macs(space.backbone, gates) / cost.macs(space.backbone, space.backbone.full)).backward()
+    assert (router.last.bias.grad != 0).float().mean() > 0.7
+    quiet = router(0.5)
+    assert not quiet.heads.requires_grad  # deterministic at evaluation
+
+
+def test_vit_b_router_is_light():
+    """A few thousand parameters, as the paper's (2,326 for ViT-B)."""
+    from eavit.submodel import Backbone
+
+    router = Router(Space.eavit(Backbone(768, 12, 64, 3072, 12, 197, 100)))
+    assert sum(p.numel() for p in router.parameters()) < 4000
+
+
+def spread_front(space, count=9):
+    """A front that visits the whole range of MACs."""
+    generator = __import__("numpy").random.default_rng(0)
+    noise = space.noise(generator)
+    full = cost.macs(space.backbone, space.backbone.full)
+    chosen = {space.at(i / (count - 1), noise) for i in range(count)}
+    points = [Point(s, cost.macs(space.backbone, s), cost.macs(space.backbone, s) / full, 0.0) for s in chosen]
+    points.sort(key=lambda p: p.macs)
+    return tuple(Point(p.submodel, p.macs, p.share, i / 10) for i, p in enumerate(points))
+
+
+def test_imitation_makes_the_router_emit_the_front():
+    space = Space.eavit(tiny().backbone, 0.5)
+    points = spread_front(space)
+    router = Router(space)
+    loss = imitate(router, points, steps=1500)
+    assert loss < 0.1
+    right = [router(p.share).harden() == p.submodel for p in points]
+    assert sum(right) >= len(points) - 2
+    assert router(1.0).harden() == space.largest
+
+
+@given(space=spaces(), seed=seeds, budget=st.floats(0.001, 1))
+def test_no_choice_is_ever_over_budget(space, seed, budget):
+    """And a larger budget never gets a cheaper choice."""
+    policy = Policy.of(shaken(space, seed), targets=8)
+    limit = budget * cost.macs(space.backbone, space.backbone.full)
+    choice = policy.choose(budget)
+    if choice is None:
+        assert cost.macs(space.backbone, space.smallest) > limit
+    else:
+        assert space.contains(choice) and cost.macs(space.backbone, choice) <= limit
+        more = policy.choose(min(1.0, budget * 1.3))
+        assert more is not None and cost.macs(space.backbone, more) >= cost.macs(space.backbone, choice)
+
+
+@given(data=st.data(), share=st.floats(0, 1))
+def test_narrowing_keeps_nesting_and_ends_at_the_floor(data, share):
+    space = data.draw(spaces(max_depth=2))
+    start = data.draw(st.sampled_from(members(space)))
+    limit = share * cost.macs(space.backbone, start)
+    found = narrow_into(space, start, limit)
+    if found is None:
+        assert cost.macs(space.backbone, space.smallest) > limit
+    else:
+        assert space.contains(found) and found <= start and cost.macs(space.backbone, found) <= limit
+
+
+def routed(tmp_path, **changes):
+    vit = tiny()
+    space = Space.eavit(vit.backbone, 0.5)
+    router, ledger = Router(space), Account()
+    points = spread_front(space)
+    imitate(router, points)
+    table = schedule_of(SCHEDULE | {"lr": 1e-2})
+    warm, joint = (
+        Fit(Blobs(), table, 0, total, ledger=ledger, phase=phase) for phase, total in (("warm", 6), ("joint", 60))
+    )
+    before = {key: value.clone() for key, value in vit.state_dict().items()}
+    route(vit, router, points, Routing(**changes), warm, joint)
+    return vit, router, before, ledger
+
+
+def test_joint_training_teaches_every_routed_size(tmp_path):
+    vit, router, before, ledger = routed(tmp_path)
+    policy = Policy.of(router)
+    assert ledger.steps == 66
+    full = cost.macs(vit.backbone, vit.backbone.full)
+    assert ledger.backward_macs == (6 * 1 + 60 * 2) * 16 * full  # a frozen backbone needs no weight gradients
+    for budget in (0.5, 1.0):
+        choice = policy.choose(budget)
+        assert accuracy(vit, choice, Blobs(60, 9)) > 0.9
+    assert not torch.equal(before["head.weight"], vit.state_dict()["head.weight"])
+
+
+def test_warm_up_leaves_the_backbone_alone():
+    vit = tiny()
+    space = Space.eavit(vit.backbone, 0.5)
+    before = {key: value.clone() for key, value in vit.state_dict().items()}
+    router = Router(space)
+    logits = router.last.bias.detach().clone()
+    table = schedule_of(SCHEDULE)
+    route(vit, router, spread_front(space), Routing(), Fit(Blobs(), table, 0, 5), Fit(Blobs(), table, 0, 0))
+    assert all(torch.equal(vit.state_dict()[key], value) for key, value in before.items())
+    assert not torch.equal(router.last.bias, logits)
+    assert all(p.requires_grad for p in vit.parameters())
+
+
+def test_the_budget_term_pulls_the_router_to_its_targets():
+    """Without imitation and from an open start, the emitted share follows the target."""
+    vit = tiny()
+    space = Space.eavit(vit.backbone, 0.5)
+    router = Router(space)
+    table = schedule_of(SCHEDULE)
+    plan = Routing(imitation_weight=0.0, budget_weight=200.0, lr=3e-2)
+    route(vit, router, spread_front(space), plan, Fit(Blobs(), table, 0, 150), Fit(Blobs(), table, 0, 0))
+    shares = [cost.share(vit.backbone, router(t).harden()) for t in (0.2, 0.5, 0.9)]
+    assert shares[0] < shares[1] < shares[2]
+    assert max(abs(s - t) for s, t in zip(shares, (0.2, 0.5, 0.9), strict=True)) < 0.25
+
+
+def test_policy_refuses_foreign_members():
+    space = Space.eavit(tiny().backbone, 0.5)
+    with pytest.raises(ValueError, match="not in the space"):
+        Policy.from_members(space, [Submodel(12, (4, 4, 4), (1, 1, 1))])
+
+
+def test_a_front_is_enough_to_start():
+    points = spread_front(Space.eavit(tiny().backbone, 0.5))
+    assert Front(points, 9).points == points

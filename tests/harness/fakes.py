@@ -1,0 +1,215 @@
+"""Methods and backbones for tests: real enough to be counted, adapted in no time; and some that misbehave."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.data import DataError
+from harness.protocol import Split, Task
+
+WIDTHS = (2, 8, 16, 32)
+
+
+class Tiny(nn.Module):
+    """Two layers: flattened images (b, pixels) to ``width`` features to logits. MACs: width * (pixels + classes)."""
+
+    def __init__(self, pixels: int, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.features = nn.Linear(pixels, width, bias=False)
+        self.head = nn.Linear(width, num_classes, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.features(images.flatten(1))))
+
+
+def backbone(num_classes: int, pixels: int = 64, width: int = 32) -> nn.Module:
+    return Tiny(pixels, width, num_classes)
+
+
+@dataclass(frozen=True)
+class Width:
+    k: int
+
+    def __str__(self) -> str:
+        return f"w{self.k}"
+
+
+class Family:
+    """The first k features of the backbone, each with a head fitted by least squares."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.full = task, task.backbone()
+        images, labels = whole(task.fit)
+        with torch.no_grad():
+            self.features = torch.tanh(self.full.features(images.flatten(1))).double()
+        self.targets = nn.functional.one_hot(labels, task.fit.num_classes).double() - 0.1
+
+    def select(self, budget: float) -> Width | None:
+        fitting = [k for k in WIDTHS if k / WIDTHS[-1] <= budget]
+        return Width(fitting[-1]) if fitting else None
+
+    def module(self, choice: Width) -> nn.Module:
+        kept = self.features[:, : choice.k]
+        eye = torch.eye(choice.k, dtype=torch.float64)
+        head = torch.linalg.solve(kept.T @ kept + 1e-3 * eye, kept.T @ self.targets)
+        module = Tiny(self.full.features.in_features, choice.k, self.targets.shape[1])
+        with torch.no_grad():
+            module.features.weight.copy_(self.full.features.weight[: choice.k])
+            module.head.weight.copy_(head.T.float())
+        return module.eval()
+
+    def report(self) -> Mapping[str, Any]:
+        return {"widths": WIDTHS, "loss": float("nan"), "share": np.float64(0.5)}
+
+
+def whole(split: Split) -> tuple[Tensor, Tensor]:
+    images, labels = zip(*split.batches(64), strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+@dataclass
+class Fake:
+    """``before`` is called with the task first; ``make`` gives what adapt answers."""
+
+    name: str
+    make: Callable[[Task], Any] = Family
+    before: Callable[[Task], object] = lambda task: None
+
+    def adapt(self, task: Task) -> Any:
+        with task.ledger.phase("train"):
+            self.before(task)
+            task.progress("train", 1, 2)
+            task.ledger.add(forward_macs=10.0, backward_macs=20.0, images=len(task.fit), steps=3)
+            return self.make(task)
+
+
+def steady(seconds: float = 0.0, tag: str = "") -> Fake:
+    """A good method that takes its time."""
+    return Fake("steady", before=lambda task: time.sleep(seconds))
+
+
+def follower(of: str) -> Fake:
+    """Answers what the method ``of`` answered, from ``task.given``."""
+
+    class Following(Family):
+        def select(self, budget: float) -> Width | None:
+            key = self.task.given[of].get(budget)
+            return None if key is None else Width(int(key[1:]))
+
+    return Fake("follower", make=Following)
+
+
+def greedy() -> Fake:
+    """Over every budget but the full one."""
+
+    class Greedy(Family):
+        def select(self, budget: float) -> Width | None:
+            return Width(WIDTHS[-1])
+
+    return Fake("greedy", make=Greedy)
+
+
+def nothing() -> Fake:
+    class Nothing(Family):
+        def select(self, budget: float) -> Width | None:
+            return None
+
+    return Fake("nothing", make=Nothing)
+
+
+def blind() -> Fake:
+    """One class for every image."""
+
+    class Blind(Family):
+        def module(self, choice: Width) -> nn.Module:
+            module = super().module(choice)
+            nn.init.zeros_(module.head.weight)
+            return module
+
+    return Fake("blind", make=Blind)
+
+
+def moody() -> Fake:
+    """Its answers depend on what else is in the batch."""
+
+    class Centred(Tiny):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images - 0.9 * images.mean(0, keepdim=True))
+
+    class Moody(Family):
+        def module(self, choice: Width) -> nn.Module:
+            module = Centred(self.full.features.in_features, choice.k, self.targets.shape[1])
+            module.load_state_dict(super().module(choice).state_dict())
+            return module
+
+    return Fake("moody", make=Moody)
+
+
+def infinite() -> Fake:
+    """A module whose logits are no numbers."""
+
+    class Infinite(Family):
+        def module(self, choice: Width) -> nn.Module:
+            module = super().module(choice)
+            nn.init.constant_(module.head.weight, float("nan"))
+            return module
+
+    return Fake("infinite", make=Infinite)
+
+
+def breaks(how: str) -> Fake:
+    """Fails in adapt in the way that ``how`` names."""
+    ways: dict[str, Callable[[Task], object]] = {
+        "value": lambda task: _raise(ValueError(f"no luck in {Path.cwd()}/deep/file.txt")),
+        "nan": lambda task: _raise(FloatingPointError("loss is nan at step 3")),
+        "memory": lambda task: _raise(MemoryError("no more")),
+        "cpu_memory": lambda task: torch.empty(2**46),
+        "data": lambda task: _raise(DataError("class 3 is empty")),
+        "leak": lambda task: _peek(),
+        "exit0": lambda task: sys.exit(0),
+        "exit3": lambda task: os._exit(3),
+        "segfault": lambda task: ctypes.string_at(0),
+        "sigkill": lambda task: os.kill(os.getpid(), signal.SIGKILL),
+        "print": lambda task: sys.stdout.write("x" * 5_000_000 + "the end\n"),
+        "litter": lambda task: _litter(),
+    }
+    return Fake("breaks", before=ways[how])
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _peek() -> None:
+    from harness import data
+    from harness.suite import DataSet, Input
+
+    data.load(DataSet(name="digits", fit=50, select=20, test=20), Input(size=8, channels=1)).test("")
+
+
+def _litter() -> None:
+    Path("litter.txt").write_text("here")
+    subprocess.Popen(["sleep", "60"])
+    random.seed(1)
+    torch.manual_seed(1)
+
+
+def no_method() -> object:
+    return object()
+
+
+not_callable = 3

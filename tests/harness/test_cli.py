@@ -1,0 +1,251 @@
+"""The command line: verbs, exit codes, what is printed; a second run without torch or children."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import cli, plan
+from harness.store import Store
+from tests.harness import small
+from tests.harness.small import FAKES
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = f"""
+name = "tiny"
+title = "A tiny suite"
+budgets = [0.25, 1.0]
+seeds = [0]
+[backbone]
+use = "{FAKES}:backbone"
+[input]
+size = 8
+channels = 1
+[[datasets]]
+name = "digits"
+fit = 200
+select = 60
+test = 100
+[[methods]]
+use = "{FAKES}:steady"
+[[methods]]
+name = "follows"
+use = "{FAKES}:follower"
+options = {{ of = "steady" }}
+after = ["steady"]
+"""
+NAN = f"""
+[[methods]]
+name = "bad"
+use = "{FAKES}:breaks"
+options = {{ how = "nan" }}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a suite in it."""
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "tiny.toml").write_text(SUITE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*words: str, capsys: Any) -> tuple[int, str, str]:
+    """Exit code, what was printed, and what was complained about, in this process."""
+    before, path = sys.argv, list(sys.path)
+    sys.argv = ["eavit-bench", *words]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    finally:
+        sys.argv, sys.path[:] = before, path
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def bench(*words: str, cwd: Path, code: str = "") -> subprocess.CompletedProcess[str]:
+    """In a process of its own; ``code`` runs first."""
+    program = f"import sys; sys.argv[0] = 'eavit-bench'\n{code}\nfrom harness import cli; cli.main()"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    command = [sys.executable, "-c", program, *words]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+NO_TORCH = """
+import subprocess
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "timm", "torchvision"):
+            raise ImportError("torch was imported: " + name)
+sys.meta_path.insert(0, Wall())
+real = subprocess.Popen.__init__
+def start(self, args, *rest, **more):
+    if "git" not in str(args[0]):
+        raise RuntimeError("a child was started")
+    real(self, args, *rest, **more)
+subprocess.Popen.__init__ = start
+"""
+
+
+def test_a_suite_from_nothing_to_table_and_again_without_torch(place: Path) -> None:
+    first = bench("run", "tiny", "--workers", "2", cwd=place)
+    assert first.returncode == 0, first.stderr
+    assert "tiny: 2 cells run, 0 kept" in first.stdout
+    for name in ("points.csv", "table.md"):
+        assert f"results/tiny/{name}" in first.stdout
+        assert (place / "results" / "tiny" / name).stat().st_size > 0
+    plots = [line for line in first.stdout.splitlines() if line.endswith((".png", ".svg"))]
+    assert {Path(line).suffix for line in plots} == {".png", ".svg"}
+    assert all((place / line).stat().st_size > 0 for line in plots)
+    assert (place / "results" / "tiny" / "table.md").read_text() in first.stdout
+    points = (place / "results" / "tiny" / "points.csv").read_bytes()
+    assert str(place).encode() not in b"".join(path.read_bytes() for path in (place / "results").rglob("*.json"))
+
+    again = bench("run", "tiny", cwd=place, code=NO_TORCH)
+    assert again.returncode == 0, again.stderr
+    assert "tiny: 0 cells run, 2 kept" in again.stdout
+    assert (place / "results" / "tiny" / "points.csv").read_bytes() == points
+
+    shutil.rmtree(place / "results" / "tiny" / "cells")
+    report = bench("report", "tiny", cwd=place, code=NO_TORCH)
+    assert report.returncode == 0, report.stderr
+    assert "results/tiny/table.md" in report.stdout
+
+
+def test_a_failed_cell_is_named_with_why_and_what_to_do(place: Path, capsys: Any) -> None:
+    (place / "suites" / "tiny.toml").write_text(SUITE + NAN)
+    done = bench("run", "suites/tiny.toml", "--method", "bad", "--results", "kept", cwd=place)
+    assert done.returncode == 1, done.stderr
+    assert "nan: bad · digits · seed 0: loss is nan at step 3; look: runs/tiny/" in done.stderr
+    assert "run them again with: eavit-bench run suites/tiny.toml --retry-failed" in done.stderr
+    assert (place / "kept" / "tiny" / "points.csv").read_text().count(",nan,") == 2
+    code, out, _ = call("status", "tiny", "--results", "kept", capsys=capsys)
+    assert code == 0
+    assert "tiny: 3 cells: 2 missing, 1 nan" in out
+    assert "loss is nan at step 3" in out
+    code, out, _ = call("plan", "tiny", "--results", "kept", capsys=capsys)
+    assert [line.split()[0] for line in out.splitlines()[:3]] == ["miss", "miss", "hit"]
+    assert "tiny: 3 cells, 1 hit, 2 to run" in out
+    code, out, _ = call("plan", "tiny", "--results", "kept", "--retry-failed", capsys=capsys)
+    assert "0 hit, 3 to run" in out
+
+
+def test_only_what_is_asked_for_and_what_it_needs_is_chosen() -> None:
+    a, b, c = small.acts("a", "b", "c")
+    suite = small.suite(methods=[a, {**b, "after": ["a"]}, c], seeds=[0, 1])
+
+    def chosen(*which: Any) -> list[tuple[str, int]]:
+        return [(cell.method, cell.seed) for cell in cli._chosen(suite, *which)]
+
+    assert chosen(["b"], None, [1]) == [("a", 1), ("b", 1)]
+    assert chosen(["c"], None, None) == [("c", 0), ("c", 1)]
+    assert len(chosen(None, None, None)) == 6
+
+
+def test_an_unknown_choice_names_the_nearest(place: Path, capsys: Any) -> None:
+    code, _, err = call("run", "tiny", "--method", "stead", "--dataset", "digit", capsys=capsys)
+    assert code == 2
+    assert "--method stead: not in this suite; allowed: steady, follows; nearest: steady" in err
+    code, _, err = call("run", "tiny", "--seed", "7", capsys=capsys)
+    assert (code, "--seed 7: not in this suite; allowed: 0" in err) == (2, True)
+
+
+def test_an_unknown_suite_names_the_nearest(place: Path, capsys: Any) -> None:
+    code, out, err = call("plan", "tinny", capsys=capsys)
+    assert code == 2
+    assert "no such suite" in err
+    assert "nearest: suites/tiny.toml" in err
+    assert "Traceback" not in out + err
+
+
+def test_a_wrong_option_stops_before_any_work(place: Path, capsys: Any) -> None:
+    (place / "suites" / "tiny.toml").write_text(SUITE.replace("of =", "off ="))
+    code, _, err = call("run", "tiny", capsys=capsys)
+    assert code == 2
+    assert "suites/tiny.toml: methods[1]: " in err
+    assert "options.off: unknown option; allowed: of; nearest: of" in err
+    assert "nothing was run" in err
+    assert not list((place / "results").rglob("record.json"))
+
+
+def test_check_tells_all_faults_at_once(place: Path, capsys: Any) -> None:
+    text = SUITE.replace("of =", "off =").replace(":backbone", ":backbon")
+    text += '[[methods]]\nuse = "no_such_house:x"\n[[datasets]]\nname = "mine"\nsource = "folder"\npath = "nowhere"\n'
+    (place / "suites" / "tiny.toml").write_text(text)
+    code, out, err = call("check", "tiny", capsys=capsys)
+    assert code == 1
+    for said in ("backbone: ", "nearest: backbone", "methods[1]: ", "methods[2]: ", "datasets[1].path: 'nowhere'"):
+        assert said in err
+    assert "digits: 10 classes; fit 200" in out
+
+
+def test_check_passes_a_right_suite(place: Path, capsys: Any) -> None:
+    code, out, err = call("check", "tiny", capsys=capsys)
+    assert (code, err) == (0, "")
+    assert "tiny: no fault; 2 cells" in out
+
+
+def test_a_store_that_cannot_be_written_stops_before_any_work(place: Path, capsys: Any) -> None:
+    (place / "results").write_text("a file")
+    code, _, err = call("run", "tiny", capsys=capsys)
+    assert code == 2
+    assert "the store cannot be written" in err
+
+
+def test_a_report_without_points_says_so(place: Path, capsys: Any) -> None:
+    code, _, err = call("report", "tiny", capsys=capsys)
+    assert code == 2
+    assert "points.csv" in err
+    assert "eavit-bench run" in err
+
+
+def test_a_run_interrupted_before_any_cell_still_reports(place: Path, capsys: Any, monkeypatch: Any) -> None:
+    from harness import engine
+
+    def interrupted(*args: Any) -> engine.Summary:
+        return engine.Summary({}, interrupted=True)
+
+    monkeypatch.setattr(engine, "run", interrupted)
+    code, out, err = call("run", "tiny", capsys=capsys)
+    assert code == 130
+    assert "0 of 2 cells" in out or "2 planned" in out
+    assert "go on with: eavit-bench run tiny" in err
+
+
+def test_nothing_that_succeeded_is_still_a_report(place: Path, capsys: Any) -> None:
+    """All cells failed: the report builds, says so, and the exit code is 1."""
+    from harness import suite
+    from harness.record import environment, failure, now
+    from harness.store import Outcome
+
+    given = suite.load(place / "suites" / "tiny.toml")
+    kept = Store(place / "results" / "tiny")
+    kept.prepare()
+    for cell in plan.cells(given):
+        kept.write(Outcome(failure(cell, "oom", "no memory", began=now(), environment=environment(1, None))))
+    code, out, err = call("run", "tiny", capsys=capsys)
+    assert code == 1
+    assert "oom" in out
+    assert err.count("oom: ") == 2
+
+
+def test_list_and_version(capsys: Any) -> None:
+    assert call("--version", capsys=capsys)[1].strip()
+    code, out, err = call("list", capsys=capsys)
+    assert code in (0, 2)
+    assert "methods:" in out
+    assert code == 0 or "cannot be imported" in err
+
+
+def test_no_verb_is_help(capsys: Any) -> None:
+    out = "".join(call(capsys=capsys)[1:])
+    assert all(verb in out for verb in ("plan", "run", "status", "report", "list", "check"))

@@ -1,0 +1,217 @@
+"""One cell: frozen before tested, counted and doubted; every way to fail becomes a status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness import appraise, data, execute, measure, plan
+from harness.engine import Settings
+from harness.execute import ProgressFile, run_cell
+from harness.job import Job
+from harness.record import Point
+from harness.store import Outcome
+from tests.harness import fakes, small
+from tests.harness.small import FAKES
+from tests.harness.test_engine import run
+
+BUDGETS = [0.01, 0.25, 0.3, 1.0]
+
+
+@pytest.fixture(autouse=True)
+def same_globals() -> Any:
+    """A cell settles the globals of its process; here that process is the test's."""
+    threads, state = torch.get_num_threads(), torch.random.get_rng_state()
+    yield
+    torch.set_num_threads(threads)
+    torch.random.set_rng_state(state)
+    torch.use_deterministic_algorithms(False)
+
+
+def cell(tmp_path: Path, method: str, changes: dict[str, Any] | None = None, **options: Any) -> Outcome:
+    methods = [{"use": f"{FAKES}:{method}", "options": options}]
+    suite = small.suite(**{"methods": methods, "budgets": BUDGETS, **(changes or {})})
+    job = Job(cell=plan.cells(suite)[-1], suite=suite, given={}, commit="abc")
+    return run_cell(job, tmp_path, lambda phase, done, total: None)
+
+
+def answers(outcome: Outcome) -> list[tuple[str, str | None]]:
+    return [(point.status, point.key) for point in outcome.record.points]
+
+
+def test_a_cell_is_counted_and_tested(tmp_path: Path) -> None:
+    outcome = cell(tmp_path, "steady")
+    record = outcome.record
+    assert (record.status, record.reason) == ("ok", "")
+    assert answers(outcome) == [("unreachable", None), ("ok", "w8"), ("ok", "w8"), ("ok", "w32")]
+    assert record.full_macs == 32 * (64 + 10)
+    assert [point.macs for point in record.points] == [None, 8 * 74, 8 * 74, 32 * 74]
+    assert [point.params for point in record.points[1:]] == [8 * 74, 8 * 74, 32 * 74]
+    assert record.points[3].correct == outcome.correct(1.0).sum() > 60
+    assert record.points[3].n == len(outcome.correct(1.0)) == 100
+    assert outcome.bitmaps.keys() == {0.25, 0.3, 1.0}
+    assert record.ledger["train"].images == 200
+    assert record.diagnostics == {"widths": [2, 8, 16, 32], "loss": "NaN", "share": 0.5}
+    assert record.environment["commit"] == "abc"
+    assert record.data["sizes"] == {"fit": 200, "select_a": 30, "select_b": 30, "test": 100}
+
+
+def test_the_same_cell_twice_is_the_same(tmp_path: Path) -> None:
+    """But for times. The second time after other draws from the global generators."""
+
+    def timeless(outcome: Outcome) -> tuple[Any, ...]:
+        points = [point.model_copy(update={"latency_ms": None}) for point in outcome.record.points]
+        return points, outcome.bitmaps, outcome.record.choice_hash, outcome.record.data
+
+    first = timeless(cell(tmp_path, "steady"))
+    torch.rand(7)
+    assert timeless(cell(tmp_path, "steady")) == first
+
+
+def test_an_equal_choice_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    correct = measure.correct
+    monkeypatch.setattr(measure, "correct", lambda *args: calls.append(args) or correct(*args))
+    outcome = cell(tmp_path, "steady")
+    assert len(calls) == 2
+    assert outcome.bitmaps[0.25] == outcome.bitmaps[0.3]
+    assert outcome.record.points[1].latency_ms == outcome.record.points[2].latency_ms
+
+
+def test_choices_are_frozen_before_the_test_split_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    opened, select = data.Data.test, fakes.Family.select
+    monkeypatch.setattr(data.Data, "test", lambda self, frozen: events.append(f"test {frozen}") or opened(self, frozen))
+    monkeypatch.setattr(fakes.Family, "select", lambda self, b: events.append("select") or select(self, b))
+    outcome = cell(tmp_path, "steady")
+    assert events == ["select"] * len(BUDGETS) + [f"test {outcome.record.choice_hash}"]
+
+
+def test_a_choice_over_its_budget_is_excluded(tmp_path: Path) -> None:
+    outcome = cell(tmp_path, "greedy")
+    assert [point.status for point in outcome.record.points] == ["failed", "failed", "failed", "ok"]
+    assert outcome.record.points[1].reason == "over budget: 2368 MACs counted, 592 allowed"
+    assert outcome.record.points[1].correct is None
+    assert outcome.record.status == "failed"
+    assert outcome.bitmaps.keys() == {1.0}
+
+
+def test_nothing_reachable_is_no_failure_and_opens_no_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data.Data, "test", lambda self, frozen: pytest.fail("the test split was opened"))
+    outcome = cell(tmp_path, "nothing")
+    assert outcome.record.status == "unreachable"
+    assert {point.status for point in outcome.record.points} == {"unreachable"}
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "reason"),
+    [
+        (
+            "blind",
+            "suspicious",
+            "budget 0.25: accuracy 0.100 is not above chance 0.100; accuracy 0.100 is not above the",
+        ),
+        ("moody", "suspicious", "budget 0.25: .*predictions differ between batch 1 and 64"),
+        ("infinite", "nan", "budget 0.25: the module's logits hold NaN or infinity"),
+    ],
+)
+def test_doubts_are_told(tmp_path: Path, method: str, status: str, reason: str) -> None:
+    import re
+
+    outcome = cell(tmp_path, method)
+    assert outcome.record.status == status
+    assert re.search(reason, outcome.record.reason), outcome.record.reason
+    assert outcome.record.points[1].status == status
+    assert (outcome.record.points[1].correct is None) == (status == "nan")
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "reason"),
+    [
+        ("nan", "nan", "loss is nan at step 3"),
+        ("memory", "oom", "MemoryError: no more (peak "),
+        ("cpu_memory", "oom", "(peak "),
+        ("data", "skipped", "data: class 3 is empty"),
+        ("leak", "failed", "leak: the test split opens only for"),
+        ("value", "failed", "ValueError: no luck in "),
+    ],
+)
+def test_what_a_method_raises_is_a_status(tmp_path: Path, how: str, status: str, reason: str, capsys: Any) -> None:
+    outcome = cell(tmp_path, "breaks", how=how)
+    record = outcome.record
+    assert record.status == status
+    assert reason in record.reason
+    assert [(point.status, point.reason, point.correct) for point in record.points] == [
+        (status, record.reason, None)
+    ] * 4
+    assert str(Path.cwd()) not in record.reason
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "reason"),
+    [
+        ({"input": {"size": 9, "channels": 1}}, "failed", "the backbone does not take images (1, 9, 9) of [input]"),
+        (
+            {"backbone": {"use": f"{FAKES}:Tiny", "options": {"pixels": 64, "width": 8, "num_clases": 3}}},
+            "failed",
+            "options.num_clases: unknown option; allowed: pixels, width",
+        ),
+        ({"backbone": {"use": f"{FAKES}:wide"}}, "failed", "BackboneError: the backbone gives (2, 3) for 2 images"),
+        ({"datasets": [{"name": "x", "source": "folder", "path": "/nowhere"}]}, "skipped", "data: "),
+        ({"methods": [{"use": "no_such_house:x"}]}, "failed", "no_such_house cannot be imported"),
+    ],
+)
+def test_what_does_not_fit_is_said(
+    tmp_path: Path, changes: dict[str, Any], status: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fakes, "wide", lambda num_classes: fakes.Tiny(64, 8, 3), raising=False)
+    record = cell(tmp_path, "steady", changes).record
+    assert record.status == status
+    assert reason in record.reason, record.reason
+
+
+def test_the_worst_point_names_the_cell() -> None:
+    def points(*statuses: Any) -> list[Point]:
+        return [Point(budget=i / 10, status=status, reason=f"r{i}") for i, status in enumerate(statuses)]
+
+    assert appraise.verdict(points("ok", "unreachable"))[0] == "ok"
+    assert appraise.verdict(points("unreachable", "unreachable"))[0] == "unreachable"
+    assert appraise.verdict(points("suspicious", "ok", "failed")) == ("failed", "budget 0.2: r2")
+    assert appraise.verdict(points("suspicious", "nan"))[0] == "nan"
+
+
+def test_progress_is_json_lines_and_not_too_many(tmp_path: Path) -> None:
+    progress = ProgressFile(tmp_path / "out" / "p.jsonl")
+    for done in range(1000):
+        progress("train", done, 1000)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "p.jsonl").read_text().splitlines()]
+    assert lines[0] == {"phase": "train", "done": 0, "total": 1000}
+    assert len(lines) < 10
+
+
+def test_real_processes_end_as_they_should(tmp_path: Path) -> None:
+    """Through the engine, with torch: given choices, a noisy and littering method, and ends without a word."""
+    kinds = ("litter", "segfault")
+    methods = [
+        {"use": f"{FAKES}:steady"},
+        {"use": f"{FAKES}:follower", "options": {"of": "steady"}, "after": ["steady"]},
+        *({"name": kind, "use": f"{FAKES}:breaks", "options": {"how": kind}} for kind in kinds),
+    ]
+    summary = run(small.suite(methods=methods), tmp_path, command=Settings(tmp_path, 1).command)
+    records = {record.method: record for record in summary.records.values()}
+    found = {name: record.status for name, record in records.items()}
+    assert found == {"steady": "ok", "follower": "ok", "litter": "ok", "segfault": "failed"}
+    assert records["segfault"].reason == "crashed with SIGSEGV"
+    assert records["follower"].choices() == records["steady"].choices() == {"0.25": "w8", "1.0": "w32"}
+    assert records["litter"].points[1].correct == records["steady"].points[1].correct
+    assert not Path("litter.txt").exists()
+    assert not (tmp_path / "runs" / records["steady"].cell).exists()
+
+
+def test_a_wrong_call_says_how(tmp_path: Path) -> None:
+    assert execute.main([]) == 2

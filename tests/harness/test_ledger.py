@@ -1,0 +1,61 @@
+"""Ledgers: sums by phase, and no way to spend twice or nowhere."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.ledger import Ledger, LedgerError
+
+spending = st.tuples(
+    st.sampled_from(["prepare", "train", "search"]), st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 99)
+)
+
+
+@given(st.lists(spending))
+def test_phases_add_up(entries: list[tuple[str, int, int, int]]) -> None:
+    ticks = itertools.count()
+    ledger = Ledger(clock=lambda: next(ticks))
+    for phase, forward, backward, steps in entries:
+        with ledger.phase(phase):
+            ledger.add(forward_macs=forward, steps=steps)
+            ledger.add(backward_macs=backward, images=2 * steps)
+    assert ledger.train_macs == sum(f + b for _, f, b, _ in entries)
+    assert ledger.train_seconds == len(entries)
+    for name, spent in ledger.as_dict().items():
+        mine = [entry for entry in entries if entry[0] == name]
+        assert spent["steps"] == sum(entry[3] for entry in mine)
+        assert spent["images"] == 2 * spent["steps"]
+        assert spent["seconds"] == len(mine)
+
+
+def test_a_phase_inside_a_phase_is_refused() -> None:
+    ledger = Ledger()
+    with pytest.raises(LedgerError, match="'b' opened inside phase 'a'"), ledger.phase("a"), ledger.phase("b"):
+        pass
+    with ledger.phase("b"):
+        ledger.add(steps=1)
+    assert ledger.as_dict()["b"]["steps"] == 1
+
+
+def test_spending_outside_a_phase_is_refused() -> None:
+    with pytest.raises(LedgerError, match="nothing is open"):
+        Ledger().add(steps=1)
+
+
+@pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf")])
+def test_only_finite_numbers_from_zero_up_are_spent(wrong: float) -> None:
+    ledger = Ledger()
+    with ledger.phase("train"), pytest.raises(LedgerError, match="forward_macs"):
+        ledger.add(forward_macs=wrong)
+
+
+def test_seconds_of_a_failed_phase_are_kept() -> None:
+    ticks = iter([1.0, 4.0])
+    ledger = Ledger(clock=lambda: next(ticks))
+    with pytest.raises(RuntimeError), ledger.phase("train"):
+        raise RuntimeError
+    assert ledger.train_seconds == 3.0

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import logging
+import time
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from harness import batches, images, measure
+
+VIT_B_MACS = 17_563_828_224
+
+
+def tiny_vit(**more) -> VisionTransformer:
+    torch.manual_seed(0)
+    options = {"img_size": 28, "patch_size": 7, "in_chans": 1, "embed_dim": 24, "depth": 2, "num_heads": 3}
+    return VisionTransformer(**{**options, "num_classes": 5, **more})
+
+
+def split_of(n: int, classes: int = 5) -> batches.MemorySplit:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (n, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, classes, (n,), generator=generator)
+    made = images.Images(pixels, labels, tuple(map(str, range(classes))), tuple(bytes([i]) for i in range(n)))
+    return batches.MemorySplit(made, (0.5,), (0.5,))
+
+
+def vit_macs(tokens: int, patches: int, pixels: int, embed: int, depth: int, mlp: int, classes: int) -> int:
+    """Every product of a plain ViT by hand: patches, qkv, q k, a v, projection, two of the MLP, head."""
+    block = tokens * embed * 3 * embed + 2 * tokens * tokens * embed + tokens * embed * embed + 2 * tokens * embed * mlp
+    return patches * pixels * embed + depth * block + embed * classes
+
+
+def test_vit_b_by_count_witness_and_hand():
+    with torch.device("meta"):
+        big = timm.create_model("vit_base_patch16_224", num_classes=1000)
+    assert measure.macs(big, (3, 224, 224)) == VIT_B_MACS
+    assert vit_macs(197, 196, 768, 768, 12, 3072, 1000) == VIT_B_MACS
+    assert measure.params(big) == 86_567_656
+
+
+@settings(max_examples=12)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 40),
+    st.sampled_from([7, 14]),
+    st.sampled_from(["token", "avg"]),
+    st.booleans(),
+    st.integers(0, 2),
+)
+def test_counter_witness_and_hand_agree(depth, heads, mlp, patch, pool, bias, registers):
+    embed = 8 * heads
+    vit = tiny_vit(
+        embed_dim=embed,
+        depth=depth,
+        num_heads=heads,
+        mlp_ratio=mlp / embed,
+        patch_size=patch,
+        global_pool=pool,
+        class_token=pool == "token",
+        qkv_bias=bias,
+        reg_tokens=registers,
+    )
+    patches = (28 // patch) ** 2
+    tokens = patches + (pool == "token") + registers
+    counted = measure.macs(vit, (1, 28, 28))
+    assert counted == measure.fvcore_macs(vit, (1, 28, 28))
+    assert counted == vit_macs(tokens, patches, patch * patch, embed, depth, int(embed * (mlp / embed)), 5)
+
+
+def test_fused_and_plain_attention_count_the_same():
+    vit = tiny_vit()
+    fused = measure.macs(vit, (1, 28, 28))
+    for block in vit.blocks:
+        assert block.attn.fused_attn
+        block.attn.fused_attn = False
+    assert measure.macs(vit, (1, 28, 28)) == measure.fvcore_macs(vit, (1, 28, 28)) == fused
+
+
+def test_other_layers_count_the_same():
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1, groups=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3, groups=3),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(24, 5, bias=False),
+    )
+    expected = 28 * 28 * 6 * 9 + 26 * 26 * 6 * 2 * 9 + 24 * 5
+    assert measure.macs(net, (1, 28, 28)) == measure.fvcore_macs(net, (1, 28, 28)) == expected
+
+
+def test_counting_changes_nothing(caplog):
+    vit = tiny_vit(drop_path_rate=0.5).train()
+    before = {name: value.clone() for name, value in vit.state_dict().items()}
+    with caplog.at_level(logging.WARNING):
+        measure.macs(vit, (1, 28, 28))
+        measure.fvcore_macs(vit, (1, 28, 28))
+    assert vit.training
+    assert next(vit.parameters()).device.type == "cpu"
+    assert all(torch.equal(value, before[name]) for name, value in vit.state_dict().items())
+    assert not caplog.records
+
+
+def test_a_module_that_looks_at_its_data_cannot_be_counted():
+    class Peeks(nn.Module):
+        def forward(self, x):
+            return x if float(x.sum().item()) > 0 else -x
+
+    with pytest.raises(measure.MeasureError, match="Peeks cannot be counted"):
+        measure.macs(Peeks(), (1, 4, 4))
+
+
+def test_params():
+    assert measure.params(nn.Linear(3, 4)) == 16
+
+
+@pytest.mark.parametrize("batch", [1, 7, 50, 64])
+def test_correct_is_one_bit_an_image_in_order(batch):
+    vit, split = tiny_vit().train(), split_of(50)
+    bits = measure.correct(vit, split, batch)
+    vit.eval()
+    with torch.no_grad():
+        expected = vit(next(split.batches(50))[0]).argmax(1) == split.labels
+    assert (bits.dtype, bits.shape) == (np.bool_, (50,))
+    assert bits.tolist() == expected.tolist()
+
+
+def test_training_flags_come_back():
+    vit = tiny_vit().train()
+    vit.blocks[0].eval()
+    flags = [part.training for part in vit.modules()]
+    measure.correct(vit, split_of(4), 2)
+    assert [part.training for part in vit.modules()] == flags
+    with pytest.raises(measure.MeasureError):
+        measure.correct(tiny_vit(num_classes=3), split_of(4), 2)
+
+
+def test_a_split_that_loses_images_is_refused():
+    class Loses(batches.MemorySplit):
+        def batches(self, size, *, seed=None, epoch=0):
+            return (pair for i, pair in enumerate(super().batches(size)) if i)
+
+    whole = split_of(10)
+    short = Loses(images.Images(whole._pixels, whole.labels, whole.classes, ()), (0.5,), (0.5,))
+    with pytest.raises(measure.MeasureError, match="5 images came out of a split of 10"):
+        measure.correct(tiny_vit(), short, 5)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_no_answer(bad):
+    vit = tiny_vit()
+    with torch.no_grad():
+        vit.head.bias[0] = bad
+    for use in (lambda: measure.correct(vit, split_of(4), 2), lambda: measure.predictions_agree(vit, split_of(4))):
+        with pytest.raises(FloatingPointError):
+            use()
+
+
+@pytest.mark.parametrize("output", [lambda x: x.flatten(1), lambda x: x.mean(), lambda x: [x]])
+def test_outputs_that_are_no_logits_are_refused(output):
+    class Wrong(nn.Module):
+        def forward(self, x):
+            return output(x)
+
+    with pytest.raises(measure.MeasureError, match="must give logits"):
+        measure.correct(Wrong(), split_of(4), 2)
+
+
+def test_predictions_agree_for_a_plain_vit_and_not_for_one_that_mixes_images():
+    class Mixes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.vit = tiny_vit()
+
+        def forward(self, x):
+            logits = self.vit(x)
+            return logits - logits.mean(0) + torch.eye(5)[len(x) % 5]
+
+    assert measure.predictions_agree(tiny_vit(), split_of(100))
+    assert measure.predictions_agree(tiny_vit(), split_of(10), batches=(3, 64), limit=None)
+    assert not measure.predictions_agree(Mixes(), split_of(100))
+
+
+def test_a_tie_is_no_disagreement():
+    class Tied(nn.Module):
+        def forward(self, x):
+            logits = torch.zeros(len(x), 5)
+            logits[:, 1 if len(x) == 1 else 2] = 1e-7
+            return logits
+
+    assert measure.predictions_agree(Tied(), split_of(20))
+
+
+def test_latency_is_a_median_in_milliseconds():
+    class Sleeps(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            time.sleep(0.1 if self.calls <= 3 else 0.005)
+            return x
+
+    module = Sleeps().train()
+    found = measure.latency_ms(module, (1, 4, 4), repeats=5, warmup=2)
+    assert module.calls == 7
+    assert module.training
+    assert 5 <= found < 60, "the median must not see the one slow call that is left"
+    with pytest.raises(measure.MeasureError, match="at least 1 repeat"):
+        measure.latency_ms(module, (1, 4, 4), repeats=0)

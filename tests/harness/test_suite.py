@@ -1,0 +1,200 @@
+"""Suites: every fault at once, each with file, key path, what is allowed and the nearest match."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import suite
+from harness.suite import SuiteError
+from tests.harness import small
+
+TOML = """
+name = "quick"
+title = "A title"
+budgets = [0.2, 1]
+seeds = [0, 1]
+[backbone]
+use = "eavit.weights:pico_letters"
+[input]
+size = 28
+channels = 3
+[schedule]
+epochs = 2
+[[datasets]]
+name = "digits"
+fit = 100
+[[datasets]]
+name = "my photos / ø"
+source = "folder"
+path = "photos"
+[[methods]]
+use = "eavit.methods:ea_vit"
+[[methods]]
+name = "alone"
+use = "eavit.methods:fixed_same_shape"
+options = { like = "ea_vit", deep = { list = [1, 2.5, "x"] } }
+after = ["ea_vit"]
+"""
+
+
+def faults(**changes: Any) -> tuple[str, ...]:
+    with pytest.raises(SuiteError) as caught:
+        small.suite(**changes)
+    return caught.value.faults
+
+
+def written(folder: Path, text: str, name: str = "quick.toml") -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_a_right_suite_is_read_with_its_defaults(tmp_path: Path) -> None:
+    read = suite.load(written(tmp_path, TOML))
+    assert read.budgets == (0.2, 1.0)
+    assert read.input.mean == read.input.std == (0.5, 0.5, 0.5)
+    assert read.schedule.model_dump() == {
+        "epochs": 2.0, "batch": 64, "lr": 1e-3, "min_lr": 1e-5, "warmup": 0.05, "weight_decay": 0.05,
+        "smoothing": 0.1, "drop_path": 0.0, "clip": 1.0, "precision": "no",
+    }  # fmt: skip
+    assert (read.datasets[0].source, read.datasets[0].select, read.datasets[0].augment) == ("digits", None, "none")
+    assert [method.name for method in read.methods] == ["ea_vit", "alone"]
+    assert read.method("alone").options["deep"] == {"list": [1, 2.5, "x"]}
+    assert read.dataset("my photos / ø").path == "photos"
+
+
+def test_a_suite_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        small.suite().name = "other"
+
+
+def test_all_faults_are_told_at_once_with_file_and_key_path(tmp_path: Path) -> None:
+    text = TOML.replace("epochs", "epocs").replace("[0.2, 1]", "[0.5, 1.5]").replace("options =", "optoins =")
+    path = written(tmp_path, text.replace('after = ["ea_vit"]', 'after = ["ea_vt"]'))
+    with pytest.raises(SuiteError) as caught:
+        suite.load(path)
+    found = caught.value.faults
+    assert len(found) == 4
+    assert all(line.startswith(f"{path}: ") for line in found)
+    text = str(caught.value)
+    assert "schedule.epocs: unknown key; allowed: epochs, batch," in text
+    assert "; nearest: epochs" in text
+    assert "methods[1].optoins: unknown key; allowed: use, name, options, after; nearest: options" in text
+    assert "budgets[1]: 1.5: input should be less than or equal to 1" in text
+    assert "methods[1].after[0]: 'ea_vt': no such method; allowed: ea_vit, alone; nearest: ea_vit" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"budgets": []}, "budgets: []: needs at least one entry"),
+        ({"budgets": [0.0, 1.0]}, "budgets[0]: 0.0: input should be greater than 0"),
+        ({"budgets": [0.5, 0.5]}, "budgets[1]: 0.5: budgets must grow"),
+        ({"budgets": [0.5, 0.2]}, "budgets[1]: 0.2: budgets must grow"),
+        ({"budgets": ["0.5"]}, "budgets[0]: '0.5': input should be a valid number"),
+        ({"budgets": [float("nan")]}, "budgets[0]: nan: only finite numbers"),
+        ({"seeds": [0, 1, 0]}, "seeds[2]: 0: named twice, first as seeds[0]"),
+        ({"seeds": [-1]}, "seeds[0]: -1: input should be greater than or equal to 0"),
+        ({"seeds": [1.5]}, "seeds[0]: 1.5: input should be a valid integer"),
+        ({"seeds": [True]}, "seeds[0]: True: input should be a valid integer"),
+        ({"name": "Quick One"}, "name: 'Quick One': allowed are lower-case letters"),
+        ({"regime": "equal_stps"}, "regime: 'equal_stps' is not known; allowed: equal_steps; nearest: equal_steps"),
+        ({"threads": 0}, "threads: 0: input should be greater than or equal to 1"),
+        ({"backbone": {"use": "eavit.weights"}}, "backbone.use: 'eavit.weights': must be written module:attribute"),
+        ({"backbone": {}}, "backbone.use: missing key"),
+        ({"input": {"size": 8, "channels": 2}}, "input.channels: 2 is not known; allowed: 1, 3"),
+        ({"input": {"size": 8, "channels": 3, "mean": [0.5]}}, "input.mean: [0.5]: 1 values for 3 channels"),
+        ({"input": {"size": 8, "channels": 1, "std": [0.0]}}, "input.std[0]: 0.0: input should be greater than 0"),
+        (
+            {"schedule": {"precision": "bf61"}},
+            "schedule.precision: 'bf61' is not known; allowed: no, bf16, fp16; nearest",
+        ),
+        ({"datasets": []}, "datasets: []: needs at least one entry"),
+        ({"datasets": [{"name": "digit"}]}, "datasets[0].source: 'digit' is not known"),
+        ({"datasets": [{"name": "x", "source": "folder"}]}, "datasets[0].path: missing key"),
+        ({"datasets": [{"name": "digits"}, {"name": "digits", "fit": 9}]}, "datasets[1].name: 'digits': duplicate of"),
+        ({"datasets": [{"name": "digits"}, {"name": "b", "source": "digits"}]}, "datasets[1]: duplicate: the same as"),
+        ({"datasets": [{"name": "digits", "fit": 0}]}, "datasets[0].fit: 0"),
+        (
+            {"datasets": [{"name": "digits", "augment": "shfit"}]},
+            "allowed: none, shift, crop, crop_flip; nearest: shift",
+        ),
+        ({"methods": [{"use": "a:b"}, {"use": "c:b"}]}, "methods[1].name: 'b': duplicate of methods[0].name"),
+        ({"methods": [{"use": "a:b"}, {"use": "a:b", "name": "c"}]}, "methods[1]: duplicate: the same as methods[0]"),
+        ({"methods": [{"use": "a:b", "after": ["b"]}]}, "methods[0].after[0]: 'b': a method cannot come after itself"),
+        ({"methods": [{"use": "a:Big"}]}, "methods[0].name: 'Big': allowed are lower-case"),
+        ({"methods": 3}, "methods: 3: input should be a valid array"),
+        ({"methods": [3]}, "methods[0]: 3: "),
+    ],
+)
+def test_each_fault_names_key_value_and_what_is_allowed(changes: dict[str, Any], fault: str) -> None:
+    found = faults(**changes)
+    assert any(line.removeprefix("small.toml: ").startswith(fault) or fault in line for line in found), found
+
+
+def test_methods_that_wait_for_one_another_are_named() -> None:
+    methods = [{"use": "a:b", "after": ["d"]}, {"use": "a:c", "after": ["b"]}, {"use": "a:d", "after": ["c"]}]
+    (line,) = faults(methods=methods)
+    assert "a circle, none of these can start: b -> d -> c -> b" in line
+
+
+def test_an_unknown_table_is_a_fault_with_the_nearest_name() -> None:
+    (line,) = faults(shedule={})
+    assert line.startswith("small.toml: shedule: unknown key; allowed: name, ")
+    assert line.endswith("; nearest: schedule")
+
+
+def test_what_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "name = 'x'\nseeds = [0,, 1]\n")
+    with pytest.raises(SuiteError, match=rf"{path}:2: not TOML: "):
+        suite.load(path)
+    path = written(tmp_path, "name = 'x'\nseeds = [0]\nname = 'y'\n")
+    with pytest.raises(SuiteError, match=rf"{path}:3: not TOML: .*overwrite"):
+        suite.load(path)
+
+
+def test_dates_are_refused_where_they_stand(tmp_path: Path) -> None:
+    path = written(tmp_path, TOML.replace("deep = {", "day = 2020-01-01, deep = {"))
+    with pytest.raises(SuiteError, match=r"methods\[1\]\.options\.day: 2020-01-01: dates and times are not taken"):
+        suite.load(path)
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    written(tmp_path, TOML)
+    with pytest.raises(SuiteError, match=r"quik\.toml: no such suite; .* nearest: .*quick\.toml"):
+        suite.load(tmp_path / "quik.toml")
+    with pytest.raises(SuiteError, match="is no folder"):
+        suite.load(tmp_path / "nowhere" / "x.toml")
+
+
+def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"name = '\xff'")
+    with pytest.raises(SuiteError, match="not UTF-8"):
+        suite.load(tmp_path / "x.toml")
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(sorted(suite.Suite.model_fields)), junk)
+def test_any_value_anywhere_is_a_suite_or_a_suite_error(key: str, value: Any) -> None:
+    try:
+        told = isinstance(small.suite(**{key: value}), suite.Suite)
+    except SuiteError as error:
+        told = bool(error.faults) and all(line.startswith("small.toml: ") for line in error.faults)
+    assert told
+
+
+def test_planning_starts_without_torch() -> None:
+    code = "import sys, harness.cli; sys.exit(any(name in sys.modules for name in ('torch', 'pandas', 'matplotlib')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

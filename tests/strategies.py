@@ -1,0 +1,176 @@
+"""Tiny backbones, submodels and spaces for Hypothesis, and timm ViTs whose every parameter is random."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from eavit.space import Space
+from eavit.submodel import Backbone, Submodel
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def backbones(draw: st.DrawFn, max_depth: int = 3) -> Backbone:
+    """A consistent tiny backbone, as a value: no weights, widths of a few units."""
+    heads, head_dim = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    prefix, patches = draw(st.integers(0, 3)), draw(st.integers(1, 6))
+    return Backbone(
+        embed=heads * head_dim,
+        heads=heads,
+        head_dim=head_dim,
+        mlp=draw(st.integers(1, 12)),
+        depth=draw(st.integers(1, max_depth)),
+        tokens=patches + prefix,
+        num_classes=draw(st.integers(0, 4)),
+        patch_pixels=draw(st.integers(1, 12)),
+        prefix_tokens=prefix,
+        position_tokens=draw(st.sampled_from((0, patches, patches + prefix))),
+        patch_bias=draw(st.booleans()),
+        qkv_bias=draw(st.booleans()),
+        proj_bias=draw(st.booleans()),
+        qk_norm=draw(st.booleans()),
+        layer_scale=draw(st.booleans()),
+        outer_norms=draw(st.integers(0, 2)),
+    )
+
+
+def _widths(least: int, most: int, depth: int) -> st.SearchStrategy[tuple[int, ...]]:
+    # Zero and the full width are the two ends where formulas break, so they come up often.
+    width = st.integers(least, most) | st.sampled_from((least, most))
+    return st.lists(width, min_size=depth, max_size=depth).map(tuple)
+
+
+def submodels(backbone: Backbone) -> st.SearchStrategy[Submodel]:
+    """Anything nested in the backbone: channels need not be whole heads, any branch may be skipped."""
+    b = backbone
+    return st.builds(Submodel, st.integers(1, b.embed), _widths(0, b.heads, b.depth), _widths(0, b.mlp, b.depth))
+
+
+@st.composite
+def free_submodels(draw: st.DrawFn) -> Submodel:
+    """Submodels of no backbone in particular, with widths of any number of digits and runs of equal layers."""
+    depth = draw(st.integers(1, 14))
+    width = st.integers(0, 3) | st.integers(0, 10**6)
+    rows = st.lists(width, min_size=depth, max_size=depth).map(tuple)
+    return Submodel(draw(st.integers(1, 10**6)), draw(rows), draw(rows))
+
+
+@st.composite
+def nested_pairs(draw: st.DrawFn, backbone: Backbone) -> tuple[Submodel, Submodel]:
+    """``(a, b)`` with ``a <= b``; about half of the layers are equal in both."""
+
+    def below(width: int, least: int) -> int:
+        return draw(st.just(width) | st.integers(least, width))
+
+    wide = draw(submodels(backbone))
+    thin = Submodel(below(wide.embed, 1), tuple(below(h, 0) for h in wide.heads), tuple(below(m, 0) for m in wide.mlp))
+    return thin, wide
+
+
+def _choices(most: int) -> st.SearchStrategy[tuple[int, ...]]:
+    return st.sets(st.integers(1, most), min_size=1, max_size=3).map(lambda widths: tuple(sorted(widths)))
+
+
+@st.composite
+def spaces(draw: st.DrawFn, max_depth: int = 3) -> Space:
+    """Any product space over a tiny backbone, holes in the widths included."""
+    b = draw(backbones(max_depth))
+    least = st.integers(0, b.depth)
+    return Space(b, draw(_choices(b.embed)), draw(_choices(b.heads)), draw(_choices(b.mlp)), draw(least), draw(least))
+
+
+def members(space: Space) -> list[Submodel]:
+    """Every submodel of a tiny space, found by asking each one that could be: independent of the space's own codes."""
+    rows_of_heads = product((0, *space.heads), repeat=space.depth)
+    rows_of_mlp = list(product((0, *space.mlps), repeat=space.depth))
+    every = (Submodel(e, h, m) for h in rows_of_heads for m in rows_of_mlp for e in space.embeds)
+    return [submodel for submodel in every if space.contains(submodel)]
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> dict[str, Any]:
+    """Keyword arguments of a tiny plain timm ``VisionTransformer``: every part that a backbone may have or lack."""
+    flag = st.booleans()
+    heads = draw(st.integers(1, 3))
+    patch, grid = (draw(st.tuples(st.integers(1, 3), st.integers(1, 3))) for _ in range(2))
+    class_token, dynamic = draw(flag), draw(flag)
+    return {
+        "img_size": (patch[0] * grid[0], patch[1] * grid[1]),
+        "patch_size": patch,
+        "in_chans": draw(st.integers(1, 3)),
+        "num_classes": draw(st.integers(0, 4)),
+        "global_pool": draw(st.sampled_from(("avg", "max", "avgmax") + ("token",) * 3 * class_token)),
+        "embed_dim": heads * draw(st.integers(2, 5)),
+        "depth": draw(st.integers(1, 3)),
+        "num_heads": heads,
+        "mlp_ratio": draw(st.sampled_from((0.5, 1.0, 1.5, 3.0))),
+        "class_token": class_token,
+        "reg_tokens": draw(st.integers(0, 2)),
+        "pos_embed": draw(st.sampled_from(("learn", "learn", "none"))),
+        "no_embed_class": draw(flag),
+        "pre_norm": draw(flag),
+        "final_norm": draw(flag),
+        "fc_norm": draw(st.sampled_from((None, True, False))),
+        "pool_include_prefix": draw(flag),
+        "dynamic_img_size": dynamic,
+        "dynamic_img_pad": dynamic and draw(flag),
+        "qkv_bias": draw(flag),
+        "proj_bias": draw(flag),
+        "qk_norm": draw(flag),
+        "init_values": draw(st.sampled_from((None, 0.1))),
+        "act_layer": draw(st.sampled_from(("gelu", "gelu_tanh", "quick_gelu", "relu"))),
+    }
+
+
+def image_sizes(recipe: dict[str, Any]) -> st.SearchStrategy[tuple[int, int]]:
+    """Sizes that the recipe's model takes: its own, other whole patches if dynamic, any if it pads."""
+    if not recipe["dynamic_img_size"]:
+        return st.just(recipe["img_size"])
+    if recipe["dynamic_img_pad"]:
+        return st.tuples(st.integers(1, 9), st.integers(1, 9))
+    high, wide = recipe["patch_size"]
+    return st.tuples(st.integers(1, 4).map(lambda n: n * high), st.integers(1, 4).map(lambda n: n * wide))
+
+
+def _random(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+    if name.endswith("gamma") or ("norm" in name and name.endswith("weight")):
+        return 1 + 0.3 * noise
+    if name.endswith("weight"):  # keeps activations near one at any width, so that tolerances mean the same for all
+        return noise / max(1, shape[1:].numel()) ** 0.5
+    return 0.5 * noise
+
+
+def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Fills every parameter: norms, biases, scales and tokens too, which fresh models leave at 0 or 1."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(_random(name, parameter.shape, generator))
+    return model.eval()
+
+
+def build(recipe: dict[str, Any], seed: int = 0) -> VisionTransformer:
+    """The timm model of a recipe, in float64, with random weights."""
+    return randomise(VisionTransformer(**recipe, weight_init="skip").double(), seed)
+
+
+def images(vit: Any, batch: int = 2, seed: int = 0, size: tuple[int, int] | None = None) -> Tensor:
+    """Random images of the backbone's own size (or another) and dtype."""
+    layout, generator = vit.layout, torch.Generator().manual_seed(seed)
+    noise = torch.randn(batch, layout.in_chans, *(size or layout.img_size), generator=generator, dtype=torch.float64)
+    return noise.to(next(vit.parameters()))
+
+
+def assert_same(found: Tensor, wanted: Tensor, tolerance: float) -> None:
+    """Equal within ``tolerance``, relative to the largest value where that exceeds 1."""
+    assert found.shape == wanted.shape
+    worst = (found - wanted).abs().max().item()
+    assert worst <= tolerance * max(1.0, wanted.abs().max().item()), f"differs by {worst:.3g}"
