@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -30,8 +31,8 @@ from eavit.recipe import (
     train_on,
 )
 from eavit.router import Policy, Router, Routing, imitate, route
-from eavit.samplers import TYINGS, Always, Curriculum, Random, Sampler, chain
-from eavit.search import Front
+from eavit.samplers import TYINGS, Always, Curriculum, Random, Sampler, chain, stratified
+from eavit.search import Front, Point
 from eavit.space import Space, uniform_shape
 from eavit.submodel import Submodel
 from eavit.task import Task
@@ -100,6 +101,8 @@ class _EaVit:
         space = Space.eavit(vit.backbone, self.min_depth)
         second = round(steps_of(task) * self.share) if self.selector == "router" else 0
         draw = TYINGS[self.tying]
+        if draw is stratified:
+            draw = partial(stratified, floor=min(task.budgets))
         sampler: Sampler = Curriculum(space, draw) if self.curriculum else Random(space, draw)
         train_on(task, vit, sampler, "stage1", steps_of(task) - second)
         front, optimism = search_on(task, vit, space, self.search)
@@ -107,18 +110,23 @@ class _EaVit:
         if self.selector == "search":
             return Elastic(vit, front_policy(front), findings)
         policy = self._route(task, vit, space, front, second)
-        findings |= {"emitted": len(policy.emitted), "on_fold_b": _compare(task, vit, policy, front)}
+        findings |= {"emitted": policy.emitted, "on_fold_b": _compare(task, vit, policy, front)}
         return Elastic(vit, policy.choose, findings)
 
     def _route(self, task: Task, vit: NestedViT, space: Space, front: Front, steps: int) -> Policy:
         router = Router(space, generator=torch.Generator().manual_seed(task.seed))
-        warm = round(steps * self.routing.warmup)
+        first = round(steps * self.routing.warmup)
+        warm, joint = fit_on(task, "warm", first), fit_on(task, "joint", steps - first)
         with task.ledger.phase("route"):
             imitate(router, front.cover)
-            route(
-                vit, router, front.cover, self.routing, fit_on(task, "warm", warm), fit_on(task, "joint", steps - warm)
-            )
+            route(vit, router, _wanted(front, min(task.budgets)), self.routing, warm, joint)
         return Policy.of(router)
+
+
+def _wanted(front: Front, floor: float) -> tuple[Point, ...]:
+    """References from the dearest one at or under the smallest budget on: targets below it serve nobody."""
+    below = [p for p in front.cover if p.share <= floor]
+    return (*below[-1:], *(p for p in front.cover if p.share > floor))
 
 
 def _compare(task: Task, vit: NestedViT, policy: Policy, front: Front) -> dict[str, Any]:
@@ -143,7 +151,7 @@ def matformer(importance: str = "taylor") -> Recipe:
         widths = sorted({max(1, vit.backbone.mlp // part) for part in (1, 2, 4, 8)})
         space = Space.of_widths(vit.backbone, widths)
         train_on(task, vit, Always(space, chain(space, widths)))
-        return Elastic(vit, Policy.from_members(space, _mixes(space)).choose)
+        return Elastic(vit, Policy.from_members(space, _mixes(space), narrowed=False).choose)
 
     return Recipe("matformer", run)
 

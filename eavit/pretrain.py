@@ -15,7 +15,7 @@ from eavit.train import Fit, Saving, Schedule, accuracy, fit_submodels
 from eavit.vit import NestedViT, extract
 from eavit.weights import pico, save_half
 
-SCHEDULE = Schedule(batch=128, lr=2e-3, min_lr=1e-5, warmup=0.05, weight_decay=0.05, smoothing=0.1)
+SCHEDULE = Schedule(batch=128, lr=2e-3, min_lr=1e-5, warmup=0.05, weight_decay=0.05, smoothing=0.1, drop_path=0.2)
 
 
 def pretrain_pico(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -199,31 +200,38 @@ def route(vit: NestedViT, router: Router, references: Sequence[Point], routing: 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the router emits, as a table: distinct members by ascending MACs. ``choose`` never exceeds a budget."""
+    """What the router emits, as a table: members by ascending MACs. ``choose`` never exceeds a budget.
+
+    Projection: between one emission and the next cheaper one lie the dearer's own narrowings, a smallest step each, so
+    that a budget which the router overshoots by a little gets a near relative of what it wanted, not the next emission.
+    """
 
     space: Space
-    emitted: tuple[Submodel, ...]
+    ladder: tuple[Submodel, ...]  # one for each value of MACs
+    emitted: int  # how many of them the router emitted itself
 
     @classmethod
     @torch.no_grad()
     def of(cls, router: Router, targets: int = 256) -> Policy:
         """Ask the router for every target of a grid over (0, 1]."""
-        asked = (router(i / targets).harden() for i in range(1, targets + 1))
-        return cls.from_members(router.space, asked)
+        return cls.from_members(router.space, (router(i / targets).harden() for i in range(1, targets + 1)))
 
     @classmethod
-    def from_members(cls, space: Space, members: Iterable[Submodel]) -> Policy:
-        macs = {space.require(s): cost.macs(space.backbone, s) for s in members}
-        return cls(space, tuple(sorted(macs, key=lambda s: (macs[s], str(s)))))
+    def from_members(cls, space: Space, members: Iterable[Submodel], *, narrowed: bool = True) -> Policy:
+        """A table of members and their narrowings, or of members alone; of equal MACs the smallest spelling stays."""
+        own = {cost.macs(space.backbone, s): s for s in sorted(map(space.require, members), key=str, reverse=True)}
+        table = dict(own)
+        steps = sorted(own) if narrowed else []
+        for floor, top in zip([0, *steps], steps, strict=False):
+            for member in _narrowings(space, own[top], floor):
+                table.setdefault(cost.macs(space.backbone, member), member)
+        return cls(space, tuple(table[macs] for macs in sorted(table)), len(own))
 
     def choose(self, budget: float) -> Submodel | None:
-        """The dearest emitted member at or under the budget (a share of full MACs); if there is none, the cheapest one
-        narrowed step by step until it fits; ``None`` if even the space's smallest does not.
-        """
+        """The dearest member of the table at or under the budget (a share of full MACs); ``None``: unreachable."""
         b = self.space.backbone
         limit = budget * cost.macs(b, b.full)
-        fitting = [s for s in self.emitted if cost.macs(b, s) <= limit]
-        return fitting[-1] if fitting else narrow_into(self.space, self.emitted[0], limit)
+        return max((s for s in self.ladder if cost.macs(b, s) <= limit), key=partial(cost.macs, b), default=None)
 
 
 def _narrower(space: Space, submodel: Submodel) -> Iterator[Submodel]:
@@ -246,12 +254,12 @@ def _narrower(space: Space, submodel: Submodel) -> Iterator[Submodel]:
                 yield Submodel(submodel.embed, *((changed, submodel.mlp) if side == 0 else (submodel.heads, changed)))
 
 
-def narrow_into(space: Space, submodel: Submodel, limit: float) -> Submodel | None:
-    """Project a member into a limit of MACs: the smallest single step again and again, so that little is wasted."""
-    b = space.backbone
-    current: Submodel | None = submodel
-    while current is not None and cost.macs(b, current) > limit:
-        steps = list(_narrower(space, current))
-        fits = [s for s in steps if cost.macs(b, s) <= limit]
-        current = max(fits or steps, key=lambda s: (cost.macs(b, s), str(s)), default=None)
-    return current
+def _narrowings(space: Space, submodel: Submodel, floor: int) -> Iterator[Submodel]:
+    """Ever cheaper members nested in each other, the smallest single step again and again, down to ``floor`` MACs."""
+    macs = partial(cost.macs, space.backbone)
+    current = submodel
+    while steps := list(_narrower(space, current)):
+        current = max(steps, key=lambda s: (macs(s), str(s)))
+        if macs(current) <= floor:
+            return
+        yield current

@@ -51,12 +51,17 @@ def shared(space: Space, rng: np.random.Generator) -> Submodel:
     return Submodel(embed, tuple(heads), tuple(mlp))
 
 
-def stratified(space: Space, rng: np.random.Generator) -> Submodel:
-    """Uniform in log MACs between the space's extremes, with layers that differ (ours: what the router needs)."""
-    low, high = (log(cost.macs(space.backbone, s)) for s in (space.smallest, space.largest))
+def stratified(space: Space, rng: np.random.Generator, floor: float = 0.0) -> Submodel:
+    """Uniform in log MACs between the space's extremes, with layers that differ (ours: what the router needs).
+
+    ``floor`` is a share of full MACs below which no submodel is wanted: steps spent there are lost to the others.
+    """
+    b = space.backbone
+    low, high = (cost.macs(b, s) for s in (space.smallest, space.largest))
+    low = min(high, max(low, int(floor * cost.macs(b, b.full))))
     if low == high:
-        return space.sample(rng)
-    return space.near(exp(rng.uniform(low, high)), space.noise(rng))
+        return space.largest
+    return space.near(exp(rng.uniform(log(low), log(high))), space.noise(rng))
 
 
 TYINGS: dict[str, Draw] = {"shared": shared, "per_layer": per_layer, "stratified": stratified}

@@ -14,11 +14,11 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
 PICO: dict[str, Any] = {
-    "img_size": 28,
-    "patch_size": 7,
+    "img_size": 24,
+    "patch_size": 8,
     "in_chans": 1,
     "embed_dim": 96,
     "depth": 6,
@@ -30,7 +30,7 @@ PICO_CLASSES = 37
 
 
 def pico(num_classes: int, drop_path: float = 0.0) -> VisionTransformer:
-    """A random ViT of 0.69 M parameters for 28-pixel grey images: 96 wide, 6 layers, 6 heads, 17 tokens."""
+    """A random ViT of 0.69 M parameters for 24-pixel grey images: 96 wide, 6 layers, 6 heads, 10 tokens."""
     return VisionTransformer(num_classes=num_classes, drop_path_rate=drop_path, **PICO)
 
 
@@ -71,14 +71,14 @@ def timm_vit(num_classes: int, tag: str, path: str | None = None, **options: Any
         near = get_close_matches(name, timm.list_models("*vit*"), 1)
         hint = f"; nearest: {near[0]}" if near else ""
         raise ValueError(f"backbone tag {tag!r}: timm has no such model{hint}")
-    if path is not None:
-        if not Path(path).is_file():
-            raise FileNotFoundError(
-                f"backbone {tag!r}: no file {path}; give a safetensors file or leave `path` out to download"
-            )
-        options["pretrained_cfg_overlay"] = {"file": path}
-    model = timm.create_model(tag, pretrained=True, num_classes=num_classes, **options)
-    if num_classes:
-        torch.nn.init.zeros_(model.head.weight)
-        torch.nn.init.zeros_(model.head.bias)
-    return model
+    if path is None:
+        return _with_head(timm.create_model(tag, pretrained=True, num_classes=num_classes, **options), num_classes)
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"backbone {tag!r}: no file {path}; give a safetensors file or leave `path` out to download"
+        )
+    model = timm.create_model(tag, pretrained=False, num_classes=0, **options)
+    state = checkpoint_filter_fn(load_file(path), model)
+    body = {key: value for key, value in state.items() if not key.startswith("head.")}
+    model.load_state_dict(body, strict=True)  # names every key that is missing or too many
+    return _with_head(model, num_classes)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.forked import Forked, Nursery
 from harness.job import Folders
 from harness.logs import CappedLog, scrubbed
 from harness.plan import Cell
@@ -32,7 +33,7 @@ class Step:
 class Child:
     cell: Cell
     folders: Folders
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     log: CappedLog
     began: float
     deadline: float
@@ -99,24 +100,38 @@ def blame(code: int) -> tuple[Status, str]:
     return "failed", f"exit code {code} without a result"
 
 
-def start(cell: Cell, folders: Folders, command: Sequence[str], environment: Mapping[str, str], limit: float) -> Child:
-    """Start ``command JOBFOLDER OUTFOLDER`` in a scratch folder; it is killed after ``limit`` seconds.
+def start(
+    cell: Cell,
+    folders: Folders,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    limit: float,
+    nursery: Nursery | None = None,
+) -> Child:
+    """Start ``command JOBFOLDER OUTFOLDER``, or a child of the nursery in its place, in a scratch folder.
 
-    Standard input is a pipe that nobody writes to: its end tells the child that this process is gone.
+    It is killed after ``limit`` seconds. Standard input is a pipe that nobody writes to: its end tells the child that
+    this process is gone.
     """
-    process = subprocess.Popen(
-        [*command, str(folders.root), str(folders.out)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=folders.scratch,
-        env=dict(environment),
-        start_new_session=True,
-    )
+    arguments = [str(folders.root), str(folders.out)]
+    forked = nursery.start(arguments, folders.scratch, environment) if nursery is not None else None
+    process = forked or _fresh([*command, *arguments], folders.scratch, environment)
     if process.stdout is None:
         raise RuntimeError("a pipe was asked for and not given")
     began = time.monotonic()
     return Child(cell, folders, process, CappedLog(process.stdout, folders.log), began, began + limit)
+
+
+def _fresh(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        env=dict(environment),
+        start_new_session=True,
+    )
 
 
 def environment(threads: int, base: Mapping[str, str], cwd: Path) -> dict[str, str]:

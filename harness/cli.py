@@ -117,6 +117,7 @@ def run(
         retry_failed=retry_failed,
         force=force,
         commit=record.commit(Path(__file__).resolve().parent),
+        warn=lambda text: typer.echo(f"warning: {text}", err=True),
     )
     signal.signal(signal.SIGTERM, _interrupt)
     with watching(count, typer.echo) as watcher:

@@ -7,13 +7,14 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from harness import children, job, record
+from harness import children, forked, job, record
 from harness.children import Child, Step
 from harness.job import Folders, Job
 from harness.plan import Cell
@@ -21,7 +22,9 @@ from harness.record import AGAIN, USABLE, Record, Status
 from harness.store import Outcome, Store, StoreError
 from harness.suite import Suite
 
-COMMAND = (sys.executable, "-m", "harness.execute")
+ENTRY = "harness.execute"
+COMMAND = (sys.executable, "-m", ENTRY)
+OWN = "eavit"  # the package that comes with the bench: imported for all cells, whichever need it
 GRACE = 3.0  # seconds between asking children to end and ending them
 
 
@@ -37,7 +40,11 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """``runs``: the folder of jobs, logs and checkpoints of this suite. ``command`` runs one cell."""
+    """``runs``: the folder of jobs, logs and checkpoints of this suite. ``command`` runs one cell.
+
+    ``entry``: the module whose ``main`` does what ``command`` does; if named, a nursery may run cells in its place.
+    Left out, it is known for the default command alone.
+    """
 
     runs: Path
     workers: int
@@ -45,6 +52,8 @@ class Settings:
     retry_failed: bool = False
     force: bool = False
     commit: str | None = None
+    entry: str | None = None
+    warn: Callable[[str], None] = warnings.warn
 
 
 @dataclass
@@ -101,6 +110,7 @@ class _Run:
         self.todo = _with_users(cells, self.fresh)
         self.urgency = _waiting(self.todo.values())
         self.running: list[Child] = []
+        self.nursery = _nursery(suite, self.todo.values(), settings)
         watcher.begin(todo, len(cells) - len(todo))
 
     def loop(self) -> None:
@@ -126,6 +136,8 @@ class _Run:
                 if outcome is not None:  # it was done before it was asked to end
                     self._keep(child.cell, outcome, child.seconds)
             self.running = []
+            if self.nursery is not None:
+                self.nursery.close()
 
     def _start(self) -> None:
         ready = [cell for cell in self.todo.values() if not any(need in self.todo for need in cell.needs)]
@@ -168,7 +180,7 @@ class _Run:
         )
         environment = children.environment(self.suite.threads, os.environ, Path.cwd())
         limit = self.suite.timeout_minutes * 60
-        self.running.append(children.start(cell, folders, self.settings.command, environment, limit))
+        self.running.append(children.start(cell, folders, self.settings.command, environment, limit, self.nursery))
         self.summary.ran.append(cell.id)
         self.watcher.start(cell)
 
@@ -218,6 +230,24 @@ class _Run:
         if outcome.record.status in USABLE and cell.id not in self.summary.lost:
             shutil.rmtree(self.settings.runs / cell.id, ignore_errors=True)
         self.watcher.finish(cell, status, seconds, self.summary.lost.get(cell.id) or outcome.record.reason)
+
+
+def _nursery(suite: Suite, cells: Iterable[Cell], settings: Settings) -> forked.Nursery | None:
+    entry = settings.entry or (ENTRY if tuple(settings.command) == COMMAND else None)
+    if entry is None or not forked.available():
+        return None
+    return forked.Nursery(entry, _shared(suite, cells), settings.warn)
+
+
+def _shared(suite: Suite, cells: Iterable[Cell]) -> list[str]:
+    """The modules that may be imported before any cell.
+
+    A stranger's module is, only if every cell imports it anyway: what its import does to torch must not depend on
+    which other methods a suite names.
+    """
+    modules = {suite.method(cell.method).use.partition(":")[0] for cell in cells}
+    methods = modules if len(modules) == 1 else {name for name in modules if name.partition(".")[0] == OWN}
+    return list(dict.fromkeys([suite.backbone.use.partition(":")[0], *sorted(methods)]))
 
 
 def _placed(suite: Suite, cwd: Path) -> Suite:

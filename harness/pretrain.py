@@ -19,7 +19,7 @@ from harness.plugins import resolve
 
 SHIPPED = Path(__file__).parent.parent / "eavit" / "pretrained" / "pico_letters.safetensors"
 HELD_OUT_SEED = 1  # rendered with other draws than the training images
-SIZE = 28
+SIZE = 24
 
 
 class _Bar:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from eavit import cost
 from eavit.gates import Gates
-from eavit.router import Policy, Router, Routing, imitate, narrow_into, route
+from eavit.router import Policy, Router, Routing, imitate, route
 from eavit.search import Front, Point
 from eavit.space import Space
 from eavit.submodel import Submodel
@@ -91,16 +91,29 @@ def test_no_choice_is_ever_over_budget(space, seed, budget):
         assert more is not None and cost.macs(space.backbone, more) >= cost.macs(space.backbone, choice)
 
 
-@given(data=st.data(), share=st.floats(0, 1))
-def test_narrowing_keeps_nesting_and_ends_at_the_floor(data, share):
+@given(data=st.data())
+def test_the_table_holds_the_emissions_and_their_narrowings_only(data):
+    """Every member lies in the space and under an emission; MACs strictly ascend down to the space's floor."""
     space = data.draw(spaces(max_depth=2))
-    start = data.draw(st.sampled_from(members(space)))
-    limit = share * cost.macs(space.backbone, start)
-    found = narrow_into(space, start, limit)
-    if found is None:
-        assert cost.macs(space.backbone, space.smallest) > limit
-    else:
-        assert space.contains(found) and found <= start and cost.macs(space.backbone, found) <= limit
+    emitted = data.draw(st.lists(st.sampled_from(members(space)), min_size=1, max_size=3))
+    policy = Policy.from_members(space, emitted)
+    macs = [cost.macs(space.backbone, s) for s in policy.ladder]
+    assert macs == sorted(set(macs))
+    assert macs[0] == cost.macs(space.backbone, space.smallest)
+    assert all(space.contains(s) and any(s <= e for e in emitted) for s in policy.ladder)
+    assert {cost.macs(space.backbone, e) for e in emitted} <= set(macs)
+    alone = Policy.from_members(space, emitted, narrowed=False)
+    assert set(alone.ladder) <= set(emitted)
+    assert alone.emitted == policy.emitted == len(alone.ladder)
+
+
+def test_an_overshot_budget_gets_a_near_relative():
+    """One step too dear is one step narrowed, not the next emission far below."""
+    space = Space.eavit(tiny().backbone, 0.5)
+    policy = Policy.from_members(space, [space.smallest, space.largest])
+    choice = policy.choose(0.97)
+    assert choice <= space.largest
+    assert cost.share(space.backbone, choice) > 0.9
 
 
 def routed(tmp_path, **changes):
