@@ -25,9 +25,18 @@ def joined(parts: dict[str, State]) -> State:
     return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
 
 
+def first(parameter: Tensor, width: int | None, dim: int = 0) -> Tensor:
+    """The first ``width`` units along ``dim``. A full slice is the parameter itself: slicing has a backward pass that
+    fills and copies a whole tensor, a third of a small model's step.
+    """
+    if width is None or width >= parameter.shape[dim]:
+        return parameter
+    return parameter.narrow(dim, 0, width)
+
+
 def narrow_last(parameter: Tensor, width: int) -> Tensor:
     """The first ``width`` channels of tokens, positions or LayerScale."""
-    return parameter[..., :width]
+    return first(parameter, width, -1)
 
 
 def kept(width: Width) -> int | None:
@@ -44,7 +53,8 @@ class Linear(nn.Linear):
     """A layer whose first ``out`` rows and first ``into`` columns are used."""
 
     def narrow(self, out: int | None, into: int | None) -> State:
-        return _state(weight=self.weight[:out, :into], bias=None if self.bias is None else self.bias[:out])
+        weight = first(first(self.weight, out), into, 1)
+        return _state(weight=weight, bias=None if self.bias is None else first(self.bias, out))
 
     def forward(self, x: Tensor, out: int | None = None, bias_gate: Tensor | None = None) -> Tensor:
         part = self.narrow(out, x.shape[-1])
@@ -58,7 +68,7 @@ class LayerNorm(nn.LayerNorm):
     """Normalises over the kept channels only."""
 
     def narrow(self, width: int | None) -> State:
-        return _state(weight=self.weight[:width], bias=self.bias[:width])
+        return _state(weight=first(self.weight, width), bias=first(self.bias, width))
 
     def forward(self, x: Tensor, width: Width) -> Tensor:  # type: ignore[override]
         if isinstance(width, int):
@@ -79,7 +89,7 @@ class LayerScale(nn.Module):
         self.gamma = nn.Parameter(torch.empty(embed))
 
     def narrow(self, width: int | None) -> State:
-        return _state(gamma=self.gamma[:width])
+        return _state(gamma=first(self.gamma, width))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * narrow_last(self.gamma, x.shape[-1])
@@ -106,7 +116,8 @@ class PatchEmbed(nn.Module):
 
     def narrow(self, width: int | None) -> State:
         bias = self.proj.bias
-        return _state(proj__weight=self.proj.weight[:width], proj__bias=None if bias is None else bias[:width])
+        weight = first(self.proj.weight, width)
+        return _state(proj__weight=weight, proj__bias=None if bias is None else first(bias, width))
 
     def forward(self, images: Tensor, width: Width) -> tuple[Tensor, tuple[int, int]]:
         if self.pad:
@@ -133,8 +144,8 @@ class Attention(nn.Module):
     def narrow(self, heads: int | None, embed: int | None) -> State:
         into = embed if embed is not None else self.qkv.in_features
         width = (heads if heads is not None else self.heads) * self.head_dim
-        weight = self.qkv.weight.unflatten(0, (3, -1))[:, :width, :into].reshape(3 * width, into)
-        bias = None if self.qkv.bias is None else self.qkv.bias.unflatten(0, (3, -1))[:, :width].reshape(-1)
+        weight = first(first(self.qkv.weight, into, 1).unflatten(0, (3, -1)), width, 1).flatten(0, 1)
+        bias = None if self.qkv.bias is None else first(self.qkv.bias.unflatten(0, (3, -1)), width, 1).flatten()
         norms = {name: dict(getattr(self, name).named_parameters()) for name in ("q_norm", "k_norm")}
         return _state(qkv__weight=weight, qkv__bias=bias) | joined(norms | {"proj": self.proj.narrow(embed, width)})
 

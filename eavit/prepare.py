@@ -30,7 +30,7 @@ def _probe(vit: NestedViT, split: Split) -> None:
     with torch.inference_mode():
         pairs = [(headless(images), labels) for images, labels in _some_batches(split)]
     features, labels = (torch.cat(side).cpu().double().numpy() for side in zip(*pairs, strict=True))
-    probe = LogisticRegression(C=1.0, max_iter=300).fit(features, labels)
+    probe = LogisticRegression(C=1.0, max_iter=1000).fit(features, labels)
     weight, bias = torch.as_tensor(probe.coef_), torch.as_tensor(probe.intercept_)
     if len(probe.classes_) == 2:  # scikit-learn keeps one row for two classes
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2

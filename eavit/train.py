@@ -270,12 +270,15 @@ class _seeded:  # noqa: N801 - reads as a verb phrase: with _seeded(step)
     """Torch's global generator named by the step inside, untouched outside: modules' own draws become repeatable."""
 
     def __init__(self, step: Step, device: torch.device) -> None:
-        self.fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        self.on_cuda = device.type == "cuda"
+        self.fork = torch.random.fork_rng(devices=[device] if self.on_cuda else [])
         self.name = int(np.random.SeedSequence([step.seed, step.index, 1]).generate_state(1)[0])
 
     def __enter__(self) -> None:
         self.fork.__enter__()
-        torch.manual_seed(self.name)
+        torch.default_generator.manual_seed(self.name)  # torch.manual_seed visits every kind of device
+        if self.on_cuda:
+            torch.cuda.manual_seed(self.name)
 
     def __exit__(self, *error: Any) -> None:
         self.fork.__exit__(*error)
