@@ -116,7 +116,7 @@ class _EaVit:
     def _route(self, task: Task, vit: NestedViT, space: Space, front: Front, steps: int) -> Policy:
         router = Router(space, generator=torch.Generator().manual_seed(task.seed))
         first = round(steps * self.routing.warmup)
-        warm, joint = fit_on(task, "warm", first), fit_on(task, "joint", steps - first)
+        warm, joint = fit_on(task, "warm", first), fit_on(task, "joint", steps - first, steps_of(task) - steps + first)
         with task.ledger.phase("route"):
             imitate(router, front.cover)
             route(vit, router, _wanted(front, min(task.budgets)), self.routing, warm, joint)

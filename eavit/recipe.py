@@ -20,7 +20,7 @@ from eavit.search import Front, Point, nsga2
 from eavit.space import Space
 from eavit.submodel import Submodel
 from eavit.task import Ledger, Task
-from eavit.train import Fit, Saving, accuracy, fit_submodels, schedule_of
+from eavit.train import Fit, Saving, Span, accuracy, fit_submodels, schedule_of
 from eavit.vit import NestedViT, extract
 
 
@@ -68,11 +68,14 @@ class Recipe:
         return self.run(task)
 
 
-def fit_on(task: Task, name: str, total: int | None = None, phase: str | None = None) -> Fit:
-    """A fit on the task's fit split with its own checkpoint."""
+def fit_on(task: Task, name: str, total: int | None = None, before: int = 0) -> Fit:
+    """A fit on the task's fit split with its own checkpoint; ``before`` of the task's steps went to earlier stages,
+    which share one cycle of the learning rate with it.
+    """
     saving = Saving(task.workdir / f"{name}.safetensors")
+    span = Span(before, steps_of(task))
     schedule = schedule_of(task.schedule)
-    return Fit(task.fit, schedule, task.seed, total, saving, task.ledger, task.progress, phase or name)
+    return Fit(task.fit, schedule, task.seed, total, saving, task.ledger, task.progress, name, span)
 
 
 def steps_of(task: Task) -> int:

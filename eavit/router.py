@@ -194,7 +194,7 @@ def route(vit: NestedViT, router: Router, references: Sequence[Point], routing: 
         fit(routed, _route_terms(routed, references, routing, warm.schedule.smoothing, anneal=False), [own], warm)
         vit.requires_grad_(True)
     rates = joint.schedule
-    both = [Group(vit, rates.lr, rates.min_lr, rates.weight_decay), own]
+    both = [Group(vit, rates.lr, rates.min_lr, rates.weight_decay, joint.span), own]
     fit(routed, _route_terms(routed, references, routing, rates.smoothing, anneal=True), both, joint)
 
 

@@ -95,13 +95,21 @@ class Term(NamedTuple):
 Terms = Callable[[Any, Tensor, Tensor, Step], Iterable[Term]]
 
 
+class Span(NamedTuple):
+    """The part of a longer schedule that a fit is: so many steps came before it, of so many in all."""
+
+    before: int
+    whole: int
+
+
 class Group(NamedTuple):
-    """Parameters with their own peak and final learning rate."""
+    """Parameters with their own peak and final learning rate, over this fit's steps or as part of a longer schedule."""
 
     module: nn.Module
     lr: float
     min_lr: float
     weight_decay: float = 0.0
+    span: Span | None = None
 
 
 @dataclass(slots=True)
@@ -127,7 +135,7 @@ def _parameter_groups(groups: Sequence[Group]) -> list[dict[str, Any]]:
         named = [(n, p) for n, p in group.module.named_parameters() if p.requires_grad]
         flat = [p for n, p in named if p.ndim < 2 or n.endswith(("cls_token", "reg_token", "pos_embed"))]
         deep = [p for n, p in named if not any(p is q for q in flat)]
-        rates = {"lr": group.lr, "peak": group.lr, "floor": group.min_lr}
+        rates = {"lr": group.lr, "peak": group.lr, "floor": group.min_lr, "span": group.span}
         built += [
             {"params": deep, "weight_decay": group.weight_decay} | rates,
             {"params": flat, "weight_decay": 0.0} | rates,
@@ -207,6 +215,7 @@ class Fit:
     ledger: Ledger = field(default_factory=NoLedger)
     progress: Callable[[str, int, int], None] = lambda phase, done, total: None
     phase: str = "train"
+    span: Span | None = None  # of the backbone's learning rate; None: this fit is the whole of it
 
 
 def _accelerator(precision: str) -> Accelerator:
@@ -229,7 +238,8 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
     batches = _epochs(run.split, schedule.batch, run.seed, spent.steps, total)
     for index, (images, labels) in zip(range(spent.steps, total), batches, strict=False):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(index, total, schedule.warmup, group["peak"], group["floor"])
+            before, whole = group["span"] or (0, total)
+            group["lr"] = learning_rate(before + index, whole, schedule.warmup, group["peak"], group["floor"])
         step = Step(index, total, run.seed)
         with _seeded(step, accelerator.device):
             _one_step(called, terms, (images, labels), step, stepper, accelerator, schedule.clip, spent)
@@ -304,7 +314,7 @@ def fit_submodels(vit: NestedViT, sampler: Sampler, run: Fit) -> None:
     fit(
         vit,
         submodel_terms(vit, sampler, schedule.smoothing),
-        [Group(vit, schedule.lr, schedule.min_lr, schedule.weight_decay)],
+        [Group(vit, schedule.lr, schedule.min_lr, schedule.weight_decay, run.span)],
         run,
     )
 

@@ -226,6 +226,7 @@ def _finish(given: Suite, cells: Sequence[Cell], store: Store, summary: Summary,
     others = {cell.id for cell in planned} - {cell.id for cell in cells}
     known = {**store.records(others), **summary.records}
     points.write(store.root / "points.csv", points.rows(planned, known))
+    points.write_records(store.root / "records.jsonl", planned, known)
     _show(reports.build(store.root, given, len(planned)))
     bad = _complaints(cells, summary.records, summary.lost, runs)
     for line in bad:

@@ -13,7 +13,7 @@ from harness.whole import write_whole
 
 COLUMNS = (
     "suite,method,dataset,seed,budget,status,key,macs,params,correct,n,accuracy,train_macs,train_seconds,cell,"
-    "full_macs,latency_ms,choice_hash,reason"
+    "full_macs,latency_ms,choice_hash,reason,classes"
 ).split(",")
 
 Row = dict[str, str | int | float | None]
@@ -28,7 +28,7 @@ def rows(cells: Iterable[Cell], records: Mapping[str, Record]) -> list[Row]:
 
 def _row(cell: Cell, record: Record, point: Point) -> Row:
     measured = point.correct is not None and point.n
-    spent = bool(record.ledger)
+    spent, classes = bool(record.ledger), record.data.get("classes")
     return {
         "suite": cell.suite,
         "method": cell.method,
@@ -49,7 +49,14 @@ def _row(cell: Cell, record: Record, point: Point) -> Row:
         "latency_ms": point.latency_ms,
         "choice_hash": record.choice_hash,
         "reason": point.reason,
+        "classes": len(classes) if isinstance(classes, list) else None,
     }
+
+
+def write_records(path: Path, cells: Iterable[Cell], records: Mapping[str, Record]) -> None:
+    """All records in one file, a line each in the plan's order: provenance that can be kept without the cells."""
+    lines = (records[cell.id].model_dump_json() for cell in cells if cell.id in records)
+    write_whole(path, "".join(f"{line}\n" for line in lines).encode("utf-8"))
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:

@@ -28,6 +28,8 @@ def build(folder: Path, suite: Suite, planned: int) -> Built:
         rows = stats.read_points(path)
     except (OSError, ValueError) as error:
         raise ReportError(f"{path}: {error}; `eavit-bench run` writes it") from None
-    text = tables.markdown(rows, suite.title or suite.name, regime=suite.regime, planned=planned)
+    title = suite.title or suite.name
+    chance = {str(name): 1 / float(classes) for name, classes in stats.classes(rows).items()}
+    text = tables.markdown(rows, title, regime=suite.regime, planned=planned, chance=chance)
     write_whole(folder / "table.md", text.encode("utf-8"))
-    return Built(text, (folder / "table.md", *plots.pareto(rows, folder)))
+    return Built(text, (folder / "table.md", *plots.pareto(rows, folder, title)))

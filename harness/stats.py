@@ -196,6 +196,14 @@ def step_area(
     return (area + level * (math.log2(high) - here)) / math.log2(high / low)
 
 
+def classes(points: pd.DataFrame) -> dict[str, int]:
+    """Number of classes of each data set, where a record told it."""
+    if "classes" not in points:
+        return {}
+    known = points.groupby("dataset")["classes"].max().dropna()
+    return {str(name): int(count) for name, count in known.items()}
+
+
 def areas(points: pd.DataFrame, chance: Mapping[str, float] | None = None) -> pd.DataFrame:
     """Area under the step front, one row a (method, data set, seed): columns ``method, dataset, seed, area``.
 

@@ -1,6 +1,7 @@
 """Laws of the repository itself, cheap enough for every run."""
 
 import ast
+import importlib.util
 import os
 import re
 import subprocess
@@ -170,3 +171,14 @@ def test_one_thread():
 
     assert torch.get_num_threads() == 1
     assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/log.md"])
+def test_tables_in_prose_are_those_of_the_results(name):
+    """`python .ci/quote.py` writes them; this fails when the results have moved on."""
+    spec = importlib.util.spec_from_file_location("quote", ROOT / ".ci" / "quote.py")
+    quote = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(quote)
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert quote.QUOTE.search(text)
+    assert quote.filled(text) == text

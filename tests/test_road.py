@@ -78,7 +78,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_points_table_and_plot_and_obeys_its_budgets(whole: Path) -> None:
     rows = points(whole)
     folder = whole / "results" / "road"
-    assert {"table.md", "pareto.png", "pareto.svg"} <= {file.name for file in folder.iterdir()}
+    assert {"records.jsonl", "table.md", "pareto.png", "pareto.svg"} <= {file.name for file in folder.iterdir()}
     assert set(rows.status) <= {"ok", "unreachable"}
     assert len(rows) == 6
     done = rows[rows.status == "ok"]
@@ -93,7 +93,12 @@ def test_a_run_leaves_points_table_and_plot_and_obeys_its_budgets(whole: Path) -
 
 def test_a_record_leads_back_to_what_was_run(whole: Path) -> None:
     rows = points(whole)
-    record = json.loads((whole / "results" / "road" / "cells" / rows.cell[0] / "record.json").read_text())
+    folder = whole / "results" / "road"
+    record = json.loads((folder / "cells" / rows.cell[0] / "record.json").read_text())
+    kept = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    assert [line["cell"] for line in kept] == list(dict.fromkeys(rows.cell))
+    assert kept[0] == record
+    assert set(rows.classes) == {10}
     assert record["identity"]["schedule"]["epochs"] == 2.0
     assert {"prepare", "train", "search", "route"} <= set(record["ledger"])
     assert record["diagnostics"]["on_fold_b"]
