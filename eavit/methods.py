@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from eavit import cost
+from eavit.importance import METRICS
 from eavit.prepare import prepare
 from eavit.recipe import (
     Elastic,
@@ -68,6 +69,7 @@ def ea_vit(
     ``tying`` is shared, per_layer or stratified; ``selector`` is router, or search for stage 1 and the front alone;
     ``route`` is the fraction of all steps that stage 2 gets; ``min_depth`` the fraction of branches always kept.
     """
+    _allowed("importance", importance, METRICS)
     _allowed("tying", tying, TYINGS)
     _allowed("selector", selector, ("router", "search"))
     if not 0 < route < 1:
@@ -145,6 +147,7 @@ def matformer(importance: str = "taylor") -> Recipe:
     """MatFormer: hidden prefixes of 1, 1/2, 1/4, 1/8, all four trained at every step; Mix'n'Match over non-decreasing
     granularities selects. Attention, embedding and depth stay full, which sets its floor.
     """
+    _allowed("importance", importance, METRICS)
 
     def run(task: Task) -> Elastic:
         vit = prepare(task, importance)
@@ -171,6 +174,7 @@ def slice_untrained(
     importance: str = "taylor", min_depth: float = 0.5, population: int = 40, generations: int = 12
 ) -> Recipe:
     """Sorted prefixes of the pretrained backbone with a probed head, no training at all; the common search selects."""
+    _allowed("importance", importance, METRICS)
 
     def run(task: Task) -> Elastic:
         vit = prepare(task, importance)
@@ -182,6 +186,7 @@ def slice_untrained(
 
 def fixed_same_shape(importance: str = "taylor") -> Recipe:
     """The shape another method chose (``after``), sliced from the prepared weights, trained alone: one run a budget."""
+    _allowed("importance", importance, METRICS)
 
     def run(task: Task) -> Retrained:
         if len(task.given) != 1:
@@ -199,6 +204,7 @@ def fixed_uniform(importance: str = "taylor") -> Recipe:
     """The uniform shape of the same MACs, sliced from the prepared weights, trained alone: one run a budget. At
     budget 1 this is the plain fine-tune of the full backbone.
     """
+    _allowed("importance", importance, METRICS)
 
     def run(task: Task) -> Retrained:
         vit = prepare(task, importance)

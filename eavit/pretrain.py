@@ -31,7 +31,7 @@ def pretrain_pico(
 ) -> float:
     """Train the pico ViT on ``fit``, write half-precision weights to ``path``, return top-1 on ``held_out``.
 
-    A killed run goes on from the checkpoint beside ``path``; equal arguments give equal bytes on one kind of CPU.
+    A killed run goes on from the checkpoint beside ``path``; equal arguments give equal weights on one kind of CPU.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -38,7 +38,7 @@ def main(
     images: Annotated[int, typer.Option(help="rendered letters to train on", min=37)] = 37 * 1500,
     epochs: Annotated[float, typer.Option(min=0.01)] = 8.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="the bytes depend on it: CPU sums do")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="the weights depend on it: CPU sums do")] = 1,
 ) -> None:
     """Pretrain the pico ViT on rendered letters and write it, with its provenance inside, in half precision."""
     torch.set_num_threads(threads)

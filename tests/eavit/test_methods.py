@@ -154,6 +154,9 @@ def test_search_as_selector_spends_all_steps_on_stage_one(tmp_path):
 
 
 def test_bad_options_and_missing_choices_are_named(tmp_path):
+    for name in methods.__all__:
+        with pytest.raises(ValueError, match="importance='tailor'.*nearest: taylor"):
+            getattr(methods, name)(importance="tailor")
     with pytest.raises(ValueError, match="tying='stratifed'.*shared, per_layer, stratified; nearest: stratified"):
         methods.ea_vit(tying="stratifed")
     with pytest.raises(ValueError, match="selector='routr'.*nearest: router"):

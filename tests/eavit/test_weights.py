@@ -76,19 +76,22 @@ class Larger(Blobs):
         return images.repeat_interleave(6, -1).repeat_interleave(6, -2), labels
 
 
-def test_pretraining_is_repeatable_to_the_byte_and_resumes(tmp_path):
+def test_pretraining_is_repeatable_and_resumes(tmp_path):
     def made(name, **options):
         path = tmp_path / name
         top1 = pretrain_pico(Larger(256), Larger(30, 5), 3, path, epochs=2, **options)
-        return top1, path.read_bytes()
+        with safe_open(path, framework="pt") as file:  # not the bytes: the order of the metadata is not fixed
+            return top1, {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
 
     def killed(phase, done, total):
         if done == 3:
             raise KeyboardInterrupt
 
-    top1, straight = made("a.safetensors", note={"made_by": "a test"})
+    top1, straight, note = made("a.safetensors", note={"made_by": "a test"})
     assert top1 > 0.9
     with pytest.raises(KeyboardInterrupt):
         made("b.safetensors", progress=killed)
-    assert made("b.safetensors", note={"made_by": "a test"}) == (top1, straight)
+    again = made("b.safetensors", note={"made_by": "a test"})
+    assert (again[0], again[2]) == (top1, note)
+    assert all(torch.equal(again[1][key], value) for key, value in straight.items())
     assert [file.name for file in sorted(tmp_path.iterdir())] == ["a.safetensors", "b.safetensors"]
