@@ -144,8 +144,9 @@ def _compare(task: Task, vit: NestedViT, policy: Policy, front: Front) -> dict[s
 
 
 def matformer(importance: str = "taylor") -> Recipe:
-    """MatFormer: hidden prefixes of 1, 1/2, 1/4, 1/8, all four trained at every step; Mix'n'Match over non-decreasing
-    granularities selects. Attention, embedding and depth stay full, which sets its floor.
+    """MatFormer: hidden prefixes of 1, 1/2, 1/4, 1/8, all four trained at every step; Mix'n'Match selects.
+
+    The mixes are non-decreasing over the layers. Attention, embedding and depth stay full, which sets its floor.
     """
     _allowed("importance", importance, METRICS)
 
@@ -201,8 +202,9 @@ def fixed_same_shape(importance: str = "taylor") -> Recipe:
 
 
 def fixed_uniform(importance: str = "taylor") -> Recipe:
-    """The uniform shape of the same MACs, sliced from the prepared weights, trained alone: one run a budget. At
-    budget 1 this is the plain fine-tune of the full backbone.
+    """The uniform shape of the same MACs, sliced from the prepared weights, trained alone: one run a budget.
+
+    At budget 1 this is the plain fine-tune of the full backbone.
     """
     _allowed("importance", importance, METRICS)
 

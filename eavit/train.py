@@ -245,6 +245,11 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
             _one_step(called, terms, (images, labels), step, stepper, accelerator, schedule.clip, spent)
         checkpoint.save(spent, force=index + 1 == total)
         run.progress(run.phase, index + 1, total)
+    if spent.steps != total:
+        raise ValueError(
+            f"{run.phase}: the fit split gave batches for {spent.steps} of {total} steps; an epoch must give "
+            f"{max(1, len(run.split) // schedule.batch)} of size {schedule.batch}"
+        )
     model.eval().zero_grad(set_to_none=True)
     run.ledger.add(**asdict(spent))
 

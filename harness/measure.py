@@ -141,8 +141,14 @@ def predictions_agree(
     with _evaluating(module) as device:
         first, second = (_first_logits(module, split, size, limit, device) for size in batches)
     same = first.argmax(1) == second.argmax(1)
-    gap = first.amax(1) - first.gather(1, second.argmax(1, keepdim=True)).squeeze(1)
-    return bool((same | (gap <= TIE * first.abs().amax(1).clamp(min=1))).all())
+    tied = _tied(first, second.argmax(1)) & _tied(second, first.argmax(1))
+    return bool((same | tied).all())
+
+
+def _tied(logits: Tensor, other: Tensor) -> Tensor:
+    """Whether the class ``other`` of each image is within rounding of its best one."""
+    gap = logits.amax(1) - logits.gather(1, other.unsqueeze(1)).squeeze(1)
+    return gap <= TIE * logits.abs().amax(1).clamp(min=1)
 
 
 def _first_logits(module: nn.Module, split: Split, size: int, limit: int | None, device: torch.device) -> Tensor:

@@ -92,6 +92,18 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path):
         trained(tmp_path, split=Blobs(poison=0), schedule=schedule_of(SCHEDULE | {"epochs": 1, "batch": 96}), total=6)
 
 
+class Short(Blobs):
+    """A split that breaks the protocol: one batch too few an epoch."""
+
+    def batches(self, size, *, seed=None, epoch=0):
+        yield from list(super().batches(size, seed=seed, epoch=epoch))[:-1]
+
+
+def test_a_split_that_gives_too_few_batches_is_not_trained_on_silently(tmp_path):
+    with pytest.raises(ValueError, match="train: the fit split gave batches for 40 of 48 steps"):
+        trained(tmp_path, split=Short())
+
+
 def test_gradients_of_all_terms_add_up(tmp_path):
     """Two terms of half weight equal one of full weight."""
 

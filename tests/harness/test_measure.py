@@ -190,6 +190,17 @@ def test_predictions_agree_for_a_plain_vit_and_not_for_one_that_mixes_images():
     assert not measure.predictions_agree(Mixes(), split_of(100))
 
 
+def test_constant_logits_in_one_batch_size_alone_are_no_tie():
+    """A module that centres by the batch mean has equal logits for every class at batch 1, and others at 64."""
+
+    class Centred(nn.Module):
+        def forward(self, images):
+            flat = images.flatten(1)[:, :5]
+            return flat - flat.mean(0, keepdim=True)
+
+    assert not measure.predictions_agree(Centred(), split_of(100))
+
+
 def test_a_tie_is_no_disagreement():
     class Tied(nn.Module):
         def forward(self, x):
