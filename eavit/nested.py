@@ -27,7 +27,7 @@ def joined(parts: dict[str, State]) -> State:
 
 def first(parameter: Tensor, width: int | None, dim: int = 0) -> Tensor:
     """The first ``width`` units along ``dim``. A full slice is the parameter itself: slicing has a backward pass that
-    fills and copies a whole tensor, a third of a small model's step.
+    fills and copies a whole tensor at every step.
     """
     if width is None or width >= parameter.shape[dim]:
         return parameter

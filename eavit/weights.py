@@ -29,9 +29,9 @@ PICO_FILE = "pico_letters.safetensors"
 PICO_CLASSES = 37
 
 
-def pico(num_classes: int, drop_path: float = 0.0) -> VisionTransformer:
+def pico(num_classes: int) -> VisionTransformer:
     """A random ViT of 0.69 M parameters for 24-pixel grey images: 96 wide, 6 layers, 6 heads, 10 tokens."""
-    return VisionTransformer(num_classes=num_classes, drop_path_rate=drop_path, **PICO)
+    return VisionTransformer(num_classes=num_classes, **PICO)
 
 
 def _with_head(model: VisionTransformer, num_classes: int) -> VisionTransformer:

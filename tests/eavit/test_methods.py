@@ -9,7 +9,7 @@ from eavit import cost, methods
 from eavit.prepare import prepare
 from eavit.submodel import Submodel
 from eavit.vit import NestedViT, extract
-from tests.eavit.small import SCHEDULE, Account, Blobs, TinyTask, plain
+from tests.eavit.small import SCHEDULE, Blobs, TinyTask, plain
 
 SMALL_SEARCH = {"population": 12, "generations": 2}
 SHAPES = {0.05: "e6-h2.2.0-m3x3", 0.4: "e6-h2.2.2-m12x3", 0.7: "e9-h3x3-m18x3", 1.0: "e12-h4x3-m24x3"}
@@ -180,7 +180,3 @@ def test_fixed_models_equal_the_submodel_of_their_supernet(tmp_path):
     with torch.no_grad():
         assert torch.allclose(adapted.module(choice)(x), adapted.vit(x, choice), atol=1e-5)
         assert torch.allclose(extract(adapted.vit, choice)(x), adapted.vit(x, choice), atol=1e-5)
-
-
-def test_unused_accounts_start_empty():
-    assert Account() == Account(0, 0, 0, 0)

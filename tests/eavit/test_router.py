@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from eavit import cost
 from eavit.gates import Gates
 from eavit.router import Policy, Router, Routing, imitate, route
-from eavit.search import Front, Point
+from eavit.search import Point
 from eavit.space import Space
 from eavit.submodel import Submodel
 from eavit.train import Fit, accuracy, schedule_of
@@ -173,8 +173,3 @@ def test_policy_refuses_foreign_members():
     space = Space.eavit(tiny().backbone, 0.5)
     with pytest.raises(ValueError, match="not in the space"):
         Policy.from_members(space, [Submodel(12, (4, 4, 4), (1, 1, 1))])
-
-
-def test_a_front_is_enough_to_start():
-    points = spread_front(Space.eavit(tiny().backbone, 0.5))
-    assert Front(points, 9).points == points
