@@ -56,4 +56,4 @@ def _short(path: str) -> str:
         return inner
     if path.startswith((sys.base_prefix, sys.prefix)) and "/python3" in path:
         return re.sub(r".*/python3[.\d]*/", "", path)
-    return "…/" + path.rstrip("/").rpartition("/")[2]
+    return "…/" + path.rstrip("/").rpartition("/")[2] + "/" * path.endswith("/")

@@ -309,6 +309,7 @@ def test_logs_name_no_place_on_this_machine() -> None:
     packages = "/opt/v/lib/python3.11/site-packages"
     text = f'File "{ROOT}/harness/x.py", line 3\nFile "{packages}/torch/a.py"\n/home/bob/s/t.txt: no'
     assert scrubbed(text) == 'File "harness/x.py", line 3\nFile "torch/a.py"\n…/t.txt: no'
+    assert scrubbed("Expected /home/bob/photos/train/<class>/<files>.") == "Expected …/train/<class>/<files>."
     assert scrubbed("1/2/3 and https://a.b/c/d") == "1/2/3 and https://a.b/c/d"
 
 
