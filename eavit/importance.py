@@ -8,7 +8,7 @@ channels of the residual stream (everything that reads or writes it).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eavit.submodel import Backbone
 from eavit.vit import NestedViT, extract
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -141,28 +142,38 @@ def _permute_layer(state: dict[str, Tensor], layer: int, heads: Tensor, neurons:
     units = (heads[:, None] * head_dim + torch.arange(head_dim, device=heads.device)).flatten()
     for name in ("attn.qkv.weight", "attn.qkv.bias"):
         if prefix + name in state:
-            state[prefix + name] = state[prefix + name].unflatten(0, (3, -1))[:, units].flatten(0, 1)
+            state[prefix + name] = state[prefix + name].unflatten(0, (3, -1)).index_select(1, units).flatten(0, 1)
     for name in ("mlp.fc1.weight", "mlp.fc1.bias"):
         if prefix + name in state:
-            state[prefix + name] = state[prefix + name][neurons]
-    state[prefix + "attn.proj.weight"] = state[prefix + "attn.proj.weight"][:, units]
-    state[prefix + "mlp.fc2.weight"] = state[prefix + "mlp.fc2.weight"][:, neurons]
+            state[prefix + name] = state[prefix + name].index_select(0, neurons)
+    state[prefix + "attn.proj.weight"] = state[prefix + "attn.proj.weight"].index_select(1, units)
+    state[prefix + "mlp.fc2.weight"] = state[prefix + "mlp.fc2.weight"].index_select(1, neurons)
+
+
+def permuted(
+    state: Mapping[str, Tensor], backbone: Backbone, channels: Tensor, heads: Tensor, neurons: Tensor
+) -> dict[str, Tensor]:
+    """Parameters by timm's keys with unit i the old unit ``order[i]``: channels (embed,), heads (depth, heads) and
+    neurons (depth, hidden). Differentiable; what has no such units is passed on as it is.
+    """
+    new = dict(state)
+    for layer in range(backbone.depth):
+        _permute_layer(new, layer, heads[layer], neurons[layer], backbone.head_dim)
+    for name, value in new.items():
+        if name in _TOKENS:
+            new[name] = value.index_select(-1, channels)
+        elif _READS.fullmatch(name):
+            new[name] = value.index_select(1, channels)
+        elif _WRITES.fullmatch(name):
+            new[name] = value.index_select(0, channels)
+    return new
 
 
 def permute(vit: NestedViT, channels: Tensor, heads: Tensor, neurons: Tensor) -> NestedViT:
     """A copy of ``vit`` whose unit i is the old unit ``order[i]``: channels (embed,), heads (depth, heads) and neurons
     (depth, hidden). Its full-width function is that of ``vit``. Without a head, features come out in the new order.
     """
-    state = {key: value.detach().clone() for key, value in vit.state_dict().items()}
-    for layer in range(vit.backbone.depth):
-        _permute_layer(state, layer, heads[layer], neurons[layer], vit.backbone.head_dim)
-    for name, value in state.items():
-        if name in _TOKENS:
-            state[name] = value[..., channels]
-        elif _READS.fullmatch(name):
-            state[name] = value[:, channels]
-        elif _WRITES.fullmatch(name):
-            state[name] = value[channels]
+    state = permuted(vit.state_dict(), vit.backbone, channels, heads, neurons)
     return NestedViT.of_state(vit.backbone, vit.layout, vit.drop_path, state).train(vit.training)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,6 +22,14 @@ def distillation(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> T
     target = F.log_softmax(teacher.detach() / temperature, -1)
     student = F.log_softmax(logits / temperature, -1)
     return F.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
+
+
+def hidden_gap(states: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """Mean over pairs of hidden states (b, tokens, channels) of their squared distance, itself a mean over elements; no
+    gradient reaches the teacher (DynaBERT, 2020).
+    """
+    gaps = [F.mse_loss(mine, theirs.detach()) for mine, theirs in zip(states, teacher, strict=True)]
+    return torch.stack(gaps).mean()
 
 
 def budget_penalty(backbone: Backbone, gates: Gates, target: float) -> Tensor:

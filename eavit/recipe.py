@@ -7,21 +7,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from math import exp
 from typing import Any
+from zlib import crc32
 
 from torch import nn
 
+from eavit import cost
+from eavit.card import Card
+from eavit.checkpoint import Journal, Saving, write_whole
+from eavit.distributed import from_main, is_main
 from eavit.samplers import Always, Sampler
-from eavit.search import Front, Point, nsga2
+from eavit.search import Fitness, Front, Point, nsga2
 from eavit.space import Space
-from eavit.submodel import Submodel
-from eavit.task import Ledger, Task
-from eavit.train import Fit, Saving, Span, accuracy, fit_submodels, schedule_of
+from eavit.steps import Plan, as_plan, cost_of_steps, most_within
+from eavit.submodel import Backbone, Submodel
+from eavit.task import Ledger, NoLedger, Split, Task
+from eavit.train import Fit, Span, accuracy, charge_accuracy, fit_plan, fit_submodels, schedule_of
 from eavit.vit import NestedViT, extract
+
+MOST_STEPS = 10_000_000  # of one fit; more is a mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +68,108 @@ class Retrained:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A method of this library: a name, and a function from a task to what was adapted."""
+    """A method of this library: a name, a function from a task to what was adapted, and where it comes from."""
 
     name: str
     run: Callable[[Any], Elastic | Retrained]
+    about: Card | None = None
+    api: int = 1  # of the contract with the bench
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        return {} if self.about is None else self.about.as_dict()
 
     def adapt(self, task: Any) -> Elastic | Retrained:
-        return self.run(task)
+        return self.run(replace(task, ledger=Tally(task.ledger)))
+
+
+class Tally:
+    """Passes on to a ledger and remembers: a ledger cannot be asked what it holds."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger, self.forward_macs, self.backward_macs, self.images = ledger, 0.0, 0.0, 0
+
+    @property
+    def macs(self) -> float:
+        return self.forward_macs + self.backward_macs
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        return self.ledger.phase(name)
+
+    def add(self, *, forward_macs: float = 0, backward_macs: float = 0, images: int = 0, steps: int = 0) -> None:
+        self.forward_macs += forward_macs
+        self.backward_macs += backward_macs
+        self.images += images
+        self.ledger.add(forward_macs=forward_macs, backward_macs=backward_macs, images=images, steps=steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What one fit gets of a method's training: ``share`` of it, after earlier fits that got ``before``.
+
+    Shares of one method add up to 1. With equal steps they are shares of the schedule's steps. With equal MACs they are
+    shares of what is left once ``reserve`` (MACs of a search that is still to come, see :func:`search_cost`) is put
+    aside; as each fit divides what is *really* left then, the last one makes up for every estimate before it.
+    """
+
+    share: float = 1.0
+    before: float = 0.0
+    reserve: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.share <= 1 and self.before >= 0 and self.before + self.share <= 1 + 1e-9):
+            raise ValueError(f"portion: share={self.share} after before={self.before} must lie within 0..1")
+
+    def of_steps(self, whole: int) -> int:
+        return round(whole * min(1.0, self.before + self.share)) - round(whole * self.before)
+
+    def of_macs(self, left: float) -> float:
+        return max(0.0, left - self.reserve) * min(1.0, self.share / (1 - self.before))
+
+    def span(self, steps: int, whole: int) -> Span:
+        """This fit's place in the one cycle of the learning rate that all fits of the method share."""
+        before = (
+            round(whole * self.before) if steps == self.of_steps(whole) else round(steps * self.before / self.share)
+        )
+        after = 1 - self.before - self.share
+        rest = whole - before - steps if steps == self.of_steps(whole) else round(steps * after / self.share)
+        return Span(before, before + steps + rest)
+
+
+def budget_left(task: Task) -> float | None:
+    """MACs that the method may still spend, all phases counted (regime equal MACs); None: the regime is equal steps."""
+    total: float | None = getattr(task, "train_macs", None)
+    if total is None:
+        return None
+    if not isinstance(task.ledger, Tally):
+        raise TypeError(
+            f"budget_left: the task's ledger is a {type(task.ledger).__name__}, which cannot say what was spent; "
+            "adapt through Recipe, or give the task a Tally"
+        )
+    return max(0.0, total - task.ledger.macs)
+
+
+def steps_for(task: Task, portion: Portion, spending: Callable[[int], float]) -> int:
+    """Steps of a fit: its share of the schedule's (equal steps), or as many as its share of the MACs that are left pays
+    for; ``spending`` tells the exact MACs of so many steps.
+    """
+    left = budget_left(task)
+    if left is None:
+        return portion.of_steps(steps_of(task))
+    return most_within(portion.of_macs(left), spending, MOST_STEPS)
+
+
+def steps_of_plan(
+    task: Task, backbone: Backbone, plan: Plan | Sampler, portion: Portion, teacher: Backbone | None = None
+) -> int:
+    """:func:`steps_for` of a step plan on this task's batches and draws."""
+    batch = batch_of(task)
+    return steps_for(task, portion, lambda n: cost_of_steps(as_plan(plan), backbone, batch, task.seed, n, teacher))
+
+
+def batch_of(task: Task) -> int:
+    """Images of one step: the schedule's batch, or all there are if that is fewer."""
+    return min(schedule_of(task.schedule).batch, len(task.fit))
 
 
 def fit_on(task: Task, name: str, total: int | None = None, before: int = 0) -> Fit:
@@ -82,9 +186,27 @@ def steps_of(task: Task) -> int:
     return schedule_of(task.schedule).steps(len(task.fit))
 
 
-def train_on(task: Task, vit: NestedViT, sampler: Sampler, name: str = "train", total: int | None = None) -> None:
+def train_on(
+    task: Task,
+    vit: NestedViT,
+    plan: Plan | Sampler,
+    name: str = "train",
+    total: int | None = None,
+    *,
+    portion: Portion | None = None,
+    teacher: NestedViT | None = None,
+) -> None:
+    """One fit of a method, by a step plan or a sampler. Its steps are ``total``, else those of its portion (by default
+    the whole training); fits with portions share one cycle of the learning rate.
+    """
+    mine = portion or Portion()
+    guide = None if teacher is None else teacher.backbone
+    steps = steps_of_plan(task, vit.backbone, plan, mine, guide) if total is None else total
+    run = fit_on(task, name, steps)
+    if total is None:
+        run = replace(run, span=mine.span(steps, steps_of(task)))
     with task.ledger.phase("train"):
-        fit_submodels(vit, sampler, fit_on(task, name, total))
+        fit_plan(vit, as_plan(plan), run, teacher)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,55 +217,89 @@ class Search:
     generations: int = 12
 
 
-def search_on(task: Task, vit: NestedViT, space: Space, search: Search) -> tuple[Front, float]:
-    """NSGA-II on fold A, front re-estimated on fold B, with the optimism; kept beside the checkpoints."""
-    kept = task.workdir / "search.json"
+def search_on(task: Task, vit: NestedViT, space: Space, search: Search, name: str = "search") -> tuple[Front, float]:
+    """NSGA-II on fold A, front re-estimated on fold B, with the optimism; kept beside the checkpoints.
+
+    Every fitness is written down as it is found: a search that was killed replays its draws and evaluates only what it
+    had not. All of it is charged again, as one sum, so that the books of both runs agree to the bit.
+    """
+    kept = task.workdir / f"{name}.json"
     with task.ledger.phase("search"):
-        if kept.exists():
-            return _read_front(kept, task.ledger)
-        spent = _Tally(task.ledger)
-        front = nsga2(
-            space,
-            lambda submodel: accuracy(vit, submodel, task.select_a, spent),
-            population=search.population,
-            generations=search.generations,
-            seed=task.seed,
-            progress=partial(task.progress, "search"),
-        )
-        front, optimism = front.reestimate(lambda submodel: accuracy(vit, submodel, task.select_b, spent))
-        _write_front(kept, front, optimism, spent)
-    return front, optimism
+        table = from_main(lambda: json.loads(kept.read_text()) if kept.exists() else None)
+        if table is None:
+            table = _searched(task, vit, space, search, name)
+            if is_main():
+                write_whole(kept, json.dumps(table))
+        task.ledger.add(forward_macs=table["forward_macs"], images=table["images"])
+    return _front(table)
+
+
+def _searched(task: Task, vit: NestedViT, space: Space, search: Search, name: str) -> dict[str, Any]:
+    journal, spent = Journal(task.workdir / f"{name}.jsonl"), Tally(NoLedger())
+    played = _played(
+        space,
+        search,
+        task.seed,
+        judged(journal, vit, task.select_a, "a", spent),
+        judged(journal, vit, task.select_b, "b", spent),
+        partial(task.progress, name),
+    )
+    return _table(*played) | {"forward_macs": spent.forward_macs, "images": spent.images}
+
+
+def judged(journal: Journal, vit: NestedViT, fold: Split, label: str, spent: Ledger) -> Fitness:
+    """Accuracy on a fold as a fitness that is found once: the first process looks it up or measures it. Known or not,
+    it is charged.
+    """
+
+    def fitness(submodel: Submodel) -> float:
+        charge_accuracy(vit.backbone, submodel, fold, spent)
+        return from_main(lambda: journal.get(f"{label} {submodel}", lambda: accuracy(vit, submodel, fold)))
+
+    return fitness
+
+
+def _played(
+    space: Space, search: Search, seed: int, on_a: Fitness, on_b: Fitness, progress: Callable[[int, int], None] | None
+) -> tuple[Front, float]:
+    front = nsga2(
+        space,
+        on_a,
+        population=search.population,
+        generations=search.generations,
+        seed=seed,
+        progress=progress,
+    )
+    return front.reestimate(on_b)
+
+
+def search_cost(task: Task, space: Space, search: Search) -> float:
+    """MACs that :func:`search_on` will spend, estimated by the same search on a stand-in for accuracy (it saturates
+    with the MACs, and scatters) and no image. How many submodels it asks for depends on the fitness: near, not exact.
+    """
+    spent, b = Tally(NoLedger()), space.backbone
+
+    def stand_in(fold: Split) -> Fitness:
+        def fitness(submodel: Submodel) -> float:
+            charge_accuracy(b, submodel, fold, spent)
+            scatter = crc32(str(submodel).encode()) / 2**32
+            return 0.1 * scatter - exp(-5 * cost.share(b, submodel))
+
+        return fitness
+
+    _played(space, search, task.seed, stand_in(task.select_a), stand_in(task.select_b), None)
+    return spent.macs
 
 
 _SIDES = ("points", "cover")  # of a Front, as kept in search.json
 
 
-class _Tally:
-    """Passes on to a ledger and remembers, so that a resumed cell can charge what an earlier run spent."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self.forward_macs, self.images = ledger, 0.0, 0
-
-    def phase(self, name: str) -> Any:
-        return self.ledger.phase(name)
-
-    def add(self, *, forward_macs: float = 0, backward_macs: float = 0, images: int = 0, steps: int = 0) -> None:
-        self.forward_macs += forward_macs
-        self.images += images
-        self.ledger.add(forward_macs=forward_macs, backward_macs=backward_macs, images=images, steps=steps)
-
-
-def _write_front(path: Path, front: Front, optimism: float, spent: _Tally) -> None:
+def _table(front: Front, optimism: float) -> dict[str, Any]:
     sides = {name: [[str(p.submodel), p.macs, p.share, p.fitness] for p in getattr(front, name)] for name in _SIDES}
-    table = sides | {"evaluations": front.evaluations, "optimism": optimism}
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(table | {"forward_macs": spent.forward_macs, "images": spent.images}))
-    draft.replace(path)
+    return sides | {"evaluations": front.evaluations, "optimism": optimism}
 
 
-def _read_front(path: Path, ledger: Ledger) -> tuple[Front, float]:
-    table = json.loads(path.read_text())
-    ledger.add(forward_macs=table["forward_macs"], images=table["images"])
+def _front(table: Mapping[str, Any]) -> tuple[Front, float]:
     sides = {name: tuple(Point(Submodel.parse(key), *values) for key, *values in table[name]) for name in _SIDES}
     return Front(evaluations=table["evaluations"], **sides), table["optimism"]
 
@@ -162,7 +318,9 @@ def front_report(front: Front, optimism: float) -> dict[str, Any]:
 
 
 def retrain_on(task: Task, vit: NestedViT, shapes: Mapping[float, Submodel | None]) -> Retrained:
-    """Each shape sliced from the prepared weights and trained alone with the full schedule."""
+    """Each shape sliced from the prepared weights and trained alone: with the full schedule, or (equal MACs) with an
+    equal part of what the method may spend.
+    """
     modules: dict[Submodel, nn.Module] = {}
     distinct = dict.fromkeys(s for s in shapes.values() if s is not None)
     for number, shape in enumerate(distinct, 1):
@@ -173,6 +331,11 @@ def retrain_on(task: Task, vit: NestedViT, shapes: Mapping[float, Submodel | Non
             heads=tuple(sorted({h for h in shape.heads if h})) or (vit.backbone.heads,),
             mlps=tuple(sorted({m for m in shape.mlp if m})) or (vit.backbone.mlp,),
         )
-        train_on(task, alone, Always(space, (space.require(shape),)), f"train-{number}-of-{len(distinct)}")
+        sampler = Always(space, (space.require(shape),))
+        part = Portion(1 / len(distinct), (number - 1) / len(distinct))
+        total = steps_of(task) if budget_left(task) is None else steps_of_plan(task, vit.backbone, sampler, part)
+        run = replace(fit_on(task, f"train-{number}-of-{len(distinct)}", total), span=None)
+        with task.ledger.phase("train"):
+            fit_submodels(alone, sampler, run)
         modules[shape] = extract(alone, shape).eval()
     return Retrained(shapes, modules)

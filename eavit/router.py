@@ -21,7 +21,7 @@ from eavit.gates import Gates
 from eavit.losses import budget_penalty, cross_entropy, imitation
 from eavit.search import Point
 from eavit.space import Space
-from eavit.submodel import Submodel
+from eavit.submodel import Backbone, Submodel
 from eavit.train import Fit, Group, Step, Term, Terms, fit
 from eavit.vit import NestedViT
 
@@ -173,16 +173,22 @@ def _route_terms(
 
     def terms(model: Routed, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
         target = float(step.rng.uniform(low, 1.0))
-        generator = torch.Generator().manual_seed(int(step.rng.integers(2**62)))
+        noise = int(step.rng.integers(2**62))
+        generator = torch.Generator().manual_seed(noise)
         logits, gates = model(images, target, generator)
         nearest = min(references, key=lambda p: abs(p.share - target)).submodel
         weight = routing.imitation_weight * (1 - step.progress if anneal else 1.0)
         loss = cross_entropy(logits, labels, smoothing)
         loss = loss + routing.budget_weight * budget_penalty(backbone, gates, target)
         loss = loss + weight * imitation(gates, Gates.of(nearest, backbone, like))
-        yield Term(loss, full, 2 * full if anneal else full)  # masked: full width whatever the gates
+        yield Term(loss, full, 2 * full if anneal else full, drawn=f"{target} {noise}")  # masked: full width
 
     return terms
+
+
+def cost_of_route(backbone: Backbone, batch: int, warm: int, joint: int) -> float:
+    """MACs of :func:`route` with so many steps of each kind: masked passes cost the full width, whatever the gates."""
+    return float(cost.macs(backbone, backbone.full)) * batch * (2 * warm + 3 * joint)
 
 
 def route(vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, warm: Fit, joint: Fit) -> None:

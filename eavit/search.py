@@ -11,14 +11,14 @@ the places still open, newcomers aimed at the open bins, and a front taken over 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from math import isfinite
-from typing import Any
+from math import inf, isfinite
+from typing import Any, Literal
 
 import numpy as np
-from moocore import is_nondominated, pareto_rank
+from moocore import is_nondominated
 from numpy.typing import NDArray
 from pymoo.core.duplicate import DuplicateElimination
 from pymoo.core.evaluator import Evaluator
@@ -27,20 +27,19 @@ from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.repair import Repair
-from pymoo.core.survival import Survival
 from pymoo.operators.crossover.pntx import TwoPointCrossover
 from pymoo.operators.selection.tournament import TournamentSelection
 
 from eavit import cost
+from eavit.quotas import QUOTAS, SPACING, BinQuotas, Ints, UnscaledQuotas, bin_of, label, paper_quotas, scale_quotas
 from eavit.space import Space
 from eavit.submodel import Submodel
 
-Fitness = Callable[[Submodel], float]
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+__all__ = ["QUOTAS", "SPACING", "BinQuotas", "Fitness", "Front", "Point", "bin_of", "non_dominated", "nsga2"]
+__all__ += ["paper_quotas", "scale_quotas"]
 
-QUOTAS = (2, 2, 3, 4, 5, *(6,) * 11, 5, 5, 4, 4)  # the paper's, for 20 bins and a population of 100
-SPACING = 0.002  # least distance of two chosen points, in shares of the full MACs
+Fitness = Callable[[Submodel], float]
+
 ROUNDS = 4  # of mating and survival in one generation
 
 
@@ -113,40 +112,6 @@ class Front:
         return Front.of(new.values(), self.evaluations + len(new)), float(optimism)
 
 
-def bin_of(share: float | Floats, bins: int) -> Ints:
-    """Index of the bin of [0, 1] that a share of the full MACs falls in; the last bin holds 1."""
-    return np.clip((np.asarray(share) * bins).astype(np.int64), 0, bins - 1)
-
-
-def paper_quotas(bins: int) -> Floats:
-    """The paper's quotas as a density over [0, 1], gathered into ``bins`` bins."""
-    edges = np.linspace(0, len(QUOTAS), bins + 1)
-    return np.diff(np.interp(edges, np.arange(len(QUOTAS) + 1), np.cumsum((0, *QUOTAS))))
-
-
-def scale_quotas(shape: Sequence[float] | Floats, population: int, reach: tuple[int, int]) -> Ints:
-    """Places for each bin, ``population`` in all, in proportion to ``shape`` (by largest remainder, first bin on ties).
-
-    Only the bins ``reach[0]..reach[1]`` get places and each at least one; a population too small for that is spread
-    evenly from the first of them to the last. (Unscaled, a population of 5 would fill the cheapest bins only.)
-    """
-    first, last = reach
-    weights = np.asarray(shape, dtype=float)[first : last + 1]
-    places = np.zeros(len(shape), dtype=np.int64)
-    if population < len(weights):
-        places[first + np.linspace(0, len(weights) - 1, population).round().astype(np.int64)] = 1
-        return places
-    if weights.sum() == 0:
-        raise ValueError(f"quotas {list(shape)} are all zero in the bins {first}..{last} that the space reaches")
-    beyond = np.maximum(weights * population / weights.sum() - 1, 0)
-    extra = beyond * (population - len(weights)) / (beyond.sum() or 1)
-    floors = np.floor(extra + 1e-9).astype(np.int64)
-    left = population - len(weights) - int(floors.sum())
-    floors[np.argsort(floors - extra, kind="stable")[:left]] += 1
-    places[first : last + 1] = 1 + floors
-    return places
-
-
 class _Objectives(Problem):
     """Minimise MACs and negated fitness; ``points`` keeps, by code, all that was ever evaluated."""
 
@@ -204,53 +169,6 @@ class _OtherValue(Mutation):
         return np.where(hit, (genes + step) % sizes, genes)
 
 
-class BinQuotas(Survival):
-    """Survivors by bin of MACs: at most ``quotas[b]`` in bin b, and nobody closer than SPACING to another.
-
-    The cheapest and the dearest point (the fittest of equals) always stay and count in their bins, which must have a
-    place for them. Places that nobody may take stay open. Survivors are labelled with ``rank`` and ``crowding``.
-    """
-
-    def __init__(self, quotas: Ints, full_macs: int) -> None:
-        super().__init__(filter_infeasible=False)
-        self.quotas, self.full = quotas, full_macs
-
-    def home(self, pop: Any) -> Ints:
-        return bin_of(pop.get("F")[:, 0] / self.full, len(self.quotas))
-
-    def _do(self, problem: Any, pop: Any, *_: Any, **__: Any) -> Any:
-        values, home = pop.get("F"), self.home(pop)
-        shares, loss, rank = values[:, 0] / self.full, values[:, 1], pareto_rank(values)
-        ends = {int(np.lexsort((loss, shares))[0]), int(np.lexsort((loss, -shares))[0])}
-        chosen = sorted(ends)
-        gap = np.min([np.abs(shares - shares[end]) for end in chosen], axis=0)
-        for b in np.unique(home):
-            held = sum(int(home[end] == b) for end in ends)
-            chosen += self._fill(np.flatnonzero(home == b), rank, shares, gap, self.quotas[b] - held)
-        return _label(pop[chosen])
-
-    @staticmethod
-    def _fill(members: Ints, rank: Ints, shares: Floats, gap: Floats, places: int) -> Iterator[int]:
-        """Front after front, the member farthest in MACs from all chosen so far; ``gap``, that distance, is updated."""
-        for front in np.unique(rank[members]):
-            layer = members[rank[members] == front]
-            while places > 0 and gap[layer].max() >= SPACING:
-                pick = int(layer[gap[layer].argmax()])
-                np.minimum(gap, np.abs(shares - shares[pick]), out=gap)
-                places -= 1
-                yield pick
-
-
-def _label(pop: Any) -> Any:
-    """``pop`` with each member's front (0: non-dominated) and the distance in MACs between its two neighbours."""
-    values = pop.get("F")
-    order = np.argsort(values[:, 0], kind="stable")
-    macs = np.concatenate([[-np.inf], values[order, 0], [np.inf]])
-    crowding = np.empty(len(values))
-    crowding[order] = macs[2:] - macs[:-2]
-    return pop.set("rank", pareto_rank(values), "crowding", crowding)
-
-
 def _tournament(pop: Any, pairs: Ints, **_: Any) -> Ints:
     """The better rank wins, then the larger crowding; pairs come in random order, so a tie falls to either."""
     rank, crowding = pop.get("rank", "crowding")
@@ -268,7 +186,14 @@ class _Search:
     survival: BinQuotas
     mating: Any
     population: int
+    limit: float  # of distinct submodels evaluated
     rng: np.random.Generator
+
+    @property
+    def left(self) -> int:
+        """Submodels that may still be evaluated."""
+        points = self.problem.points
+        return int(min(self.limit, self.problem.space.distinct) - len(points))
 
     def evaluated(self, pop: Any) -> Any:
         return Evaluator(evaluate_values_of=["F"]).eval(self.problem, pop)
@@ -281,7 +206,9 @@ class _Search:
     def generation(self, pop: Any) -> Any:
         missing = self.population
         for _ in range(ROUNDS):
-            children = self.mating.do(self.problem, pop, missing, random_state=self.rng)
+            if not (brood := min(missing, self.left)):
+                return pop
+            children = self.mating.do(self.problem, pop, brood, random_state=self.rng)
             pool = Population.merge(pop, self.evaluated(children))
             pop = self.survival.do(self.problem, pool, random_state=self.rng)
             missing = self.population - len(pop)
@@ -291,16 +218,15 @@ class _Search:
 
     def _with_immigrants(self, pop: Any) -> Any:
         """``pop`` and a random newcomer for each open place, aimed at the place's bin."""
-        quotas = self.survival.quotas
-        held = np.bincount(self.survival.home(pop), minlength=len(quotas))
         known = set(map(bytes, pop.get("X")))
         newcomers: list[Ints] = []
-        for b in np.repeat(np.arange(len(quotas)), np.maximum(quotas - held, 0)):
+        allowed = min(self.limit - len(self.problem.points), self.population)
+        for b in self.survival.open_bins(pop, self.rng)[: int(allowed)]:
             tries = (self._draw(int(b)) for _ in range(ROUNDS))
             for code in islice((c for c in tries if bytes(c) not in known), 1):
                 known.add(bytes(code))
                 newcomers.append(code)
-        return _label(Population.merge(pop, self.evaluated(Population.new("X", newcomers))))
+        return label(Population.merge(pop, self.evaluated(Population.new("X", newcomers))))
 
     def _draw(self, b: int) -> Ints:
         """The code of a member near a random share in bin b."""
@@ -309,16 +235,37 @@ class _Search:
         return space.genes(space.near(target, space.noise(self.rng)))
 
 
-def _check(population: int, generations: int, bins: int, quotas: Sequence[int] | None, rates: dict[str, float]) -> None:
-    least = {"population": (population, 2), "generations": (generations, 0), "bins": (bins, 1)}
+Quotas = Sequence[int] | Literal["paper"] | None
+
+
+def _check(population: int, generations: int, bins: int, limit: float, quotas: Quotas, rates: dict[str, float]) -> None:
+    least = {
+        "population": (population, 2),
+        "generations": (generations, 0),
+        "bins": (bins, 1),
+        "evaluations": (limit, 2),
+    }
     for name, (value, lowest) in least.items():
         if value < lowest:
             raise ValueError(f"nsga2: {name} is {value}, must be at least {lowest}")
     for name, rate in rates.items():
         if not 0 <= rate <= 1:
             raise ValueError(f"nsga2: {name} is {rate}, must lie in 0..1")
-    if quotas is not None and (len(quotas) != bins or min(quotas) < 0):
+    if quotas == "paper":
+        if bins != len(QUOTAS):
+            raise ValueError(f"nsga2: bins is {bins}, must be {len(QUOTAS)} with quotas='paper'")
+    elif isinstance(quotas, str):
+        raise ValueError(f"nsga2: quotas is {quotas!r}; the only name is 'paper', else one number for each bin")
+    elif quotas is not None and (len(quotas) != bins or min(quotas) < 0):
         raise ValueError(f"nsga2: quotas {list(quotas)} must be {bins} numbers, one for each bin, none negative")
+
+
+def _survival(space: Space, quotas: Quotas, population: int, bins: int, full: int) -> BinQuotas:
+    if isinstance(quotas, str):
+        return UnscaledQuotas(np.array(QUOTAS), full, population)
+    reach = [int(bin_of(cost.share(space.backbone, end), bins)) for end in (space.smallest, space.largest)]
+    shape = paper_quotas(bins) if quotas is None else np.asarray(quotas, dtype=float)
+    return BinQuotas(scale_quotas(shape, population, (reach[0], reach[1])), full)
 
 
 def nsga2(
@@ -328,23 +275,24 @@ def nsga2(
     population: int = 100,
     generations: int = 300,
     bins: int = 20,
-    quotas: Sequence[int] | None = None,
+    quotas: Quotas = None,
     seed: int,
     crossover: float = 0.95,
     mutation: float = 0.3,
+    evaluations: float = inf,
     progress: Callable[[int, int], None] | None = None,
 ) -> Front:
     """Search ``space`` for submodels of few MACs and high ``fitness``; the front of everything that was evaluated.
 
     Each distinct submodel is evaluated once, at most ``population * (1 + 5 * generations)`` in all and near
     ``population * (1 + generations)`` where the bins fill. ``quotas`` (default: the paper's) give the shape over
-    ``bins`` and are scaled to the population. Everything follows from ``seed`` if the fitness does. ``progress`` hears
-    (done, generations) at each generation's end. FloatingPointError names a submodel whose fitness is not finite.
+    ``bins`` and are scaled to the population; ``"paper"`` brings back the published defect of unscaled ones. The
+    search stops breeding when ``evaluations`` submodels, or all there are, were evaluated. Everything follows from
+    ``seed`` if the fitness does. ``progress`` hears (done, generations) at each generation's end. FloatingPointError
+    names a submodel whose fitness is not finite.
     """
-    _check(population, generations, bins, quotas, {"crossover": crossover, "mutation": mutation})
+    _check(population, generations, bins, evaluations, quotas, {"crossover": crossover, "mutation": mutation})
     problem = _Objectives(space, fitness)
-    reach = [int(bin_of(cost.share(space.backbone, end), bins)) for end in (space.smallest, space.largest)]
-    shape = paper_quotas(bins) if quotas is None else np.asarray(quotas, dtype=float)
     mating = Mating(
         TournamentSelection(func_comp=_tournament),
         TwoPointCrossover(prob=crossover),
@@ -353,11 +301,12 @@ def nsga2(
         eliminate_duplicates=_Unseen(problem.points),
         n_max_iterations=ROUNDS,
     )
-    survival = BinQuotas(scale_quotas(shape, population, (reach[0], reach[1])), problem.full)
-    search = _Search(problem, survival, mating, population, np.random.default_rng(seed))
+    survival = _survival(space, quotas, population, bins, problem.full)
+    search = _Search(problem, survival, mating, population, evaluations, np.random.default_rng(seed))
     pop = search.start()
     for done in range(1, generations + 1):
-        pop = search.generation(pop)
+        if search.left:
+            pop = search.generation(pop)
         if progress is not None:
             progress(done, generations)
     return Front.of(problem.points.values(), len(problem.points), bins)

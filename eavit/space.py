@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, comb
 
@@ -24,6 +24,17 @@ def _spread(kept: int, depth: int) -> tuple[int, ...]:
 
 def _top(widths: tuple[int, ...], stage: int, stages: int) -> tuple[int, ...]:
     return widths[len(widths) - 1 - stage * (len(widths) - 1) // stages :]
+
+
+def _row_neighbours(
+    widths: tuple[int, ...], options: tuple[int, ...], least: int, step: int
+) -> Iterator[tuple[int, ...]]:
+    """Each layer's width moved ``step`` places among the options (0 first), as far as ``least`` branches stay on."""
+    lowest = 0 if sum(map(bool, widths)) > least else 1
+    for layer, width in enumerate(widths):
+        place = options.index(width) + step
+        if lowest <= place < len(options):
+            yield (*widths[:layer], options[place], *widths[layer + 1 :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,38 @@ class Space:
             min_attn=self.depth - stage * (self.depth - self.min_attn) // stages,
             min_mlp=self.depth - stage * (self.depth - self.min_mlp) // stages,
         )
+
+    def begin(self, stage: int, stages: int = 6) -> Space:
+        """:meth:`restrict` from the other end: stage 0 has the smallest widths only, ``stages`` everything. The depth
+        is free at every stage, since a space bounds it from below alone.
+        """
+        if stages < 1 or not 0 <= stage <= stages:
+            raise ValueError(f"stage {stage} of {stages} is not one of 0..stages with at least 1 stage")
+
+        def bottom(widths: tuple[int, ...]) -> tuple[int, ...]:
+            return widths[: 1 + stage * (len(widths) - 1) // stages]
+
+        return replace(self, embeds=bottom(self.embeds), heads=bottom(self.heads), mlps=bottom(self.mlps))
+
+    def narrower(self, submodel: Submodel) -> Iterator[Submodel]:
+        """Members one step below: a narrower embedding, or one layer's branch a step narrower or off.
+
+        Ever on, every path of them ends at a member that costs what ``smallest`` costs.
+        """
+        return self._neighbours(submodel, -1)
+
+    def wider(self, submodel: Submodel) -> Iterator[Submodel]:
+        """Members one step above; every path of them ends at ``largest``."""
+        return self._neighbours(submodel, 1)
+
+    def _neighbours(self, submodel: Submodel, step: int) -> Iterator[Submodel]:
+        place = self.embeds.index(submodel.embed) + step
+        if 0 <= place < len(self.embeds):
+            yield replace(submodel, embed=self.embeds[place])
+        for heads in _row_neighbours(submodel.heads, (0, *self.heads), self.min_attn, step):
+            yield replace(submodel, heads=heads)
+        for mlp in _row_neighbours(submodel.mlp, (0, *self.mlps), self.min_mlp, step):
+            yield replace(submodel, mlp=mlp)
 
     def sample(self, rng: np.random.Generator) -> Submodel:
         """Uniform over configurations, every layer on its own."""

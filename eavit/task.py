@@ -35,7 +35,10 @@ class NoLedger:
 
 
 class Task(Protocol):
-    """What a recipe is given; the bench's one contract is ``harness.protocol.Task``."""
+    """What a recipe is given; the bench's one contract is ``harness.protocol.Task``.
+
+    It may also have ``train_macs: float | None``, what the whole method may spend in all phases (regime equal MACs).
+    """
 
     @property
     def fit(self) -> Split: ...

@@ -7,29 +7,45 @@ bit on CPU, without saving any generator's state.
 
 from __future__ import annotations
 
-import json
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from pathlib import Path
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from eavit import cost
-from eavit.losses import cross_entropy
+from eavit.checkpoint import Checkpoint, Saving, Spending
+from eavit.distributed import Share, rank, reduce_gradients, require_same, same_start, world
 from eavit.samplers import Sampler
-from eavit.submodel import Submodel
+from eavit.steps import Plan, Step, Term, Terms, plain, terms_of
+from eavit.submodel import Backbone, Submodel
 from eavit.task import Ledger, NoLedger, Split
 from eavit.vit import NestedViT
+
+__all__ = [
+    "Fit",
+    "Group",
+    "Saving",
+    "Schedule",
+    "Span",
+    "Step",
+    "Term",
+    "Terms",
+    "accuracy",
+    "charge_accuracy",
+    "fit",
+    "fit_plan",
+    "fit_submodels",
+    "learning_rate",
+    "schedule_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,33 +84,6 @@ class Schedule:
         return max(1, round(self.epochs * max(1, images // self.batch)))
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    index: int
-    total: int
-    seed: int
-
-    @property
-    def progress(self) -> float:
-        """Fraction of training done before this step."""
-        return self.index / self.total
-
-    @property
-    def rng(self) -> np.random.Generator:
-        return np.random.default_rng([self.seed, self.index])
-
-
-class Term(NamedTuple):
-    """One loss of a step with what it costs for one image."""
-
-    loss: Tensor
-    forward_macs: float
-    backward_macs: float
-
-
-Terms = Callable[[Any, Tensor, Tensor, Step], Iterable[Term]]
-
-
 class Span(NamedTuple):
     """The part of a longer schedule that a fit is: so many steps came before it, of so many in all."""
 
@@ -110,22 +99,6 @@ class Group(NamedTuple):
     min_lr: float
     weight_decay: float = 0.0
     span: Span | None = None
-
-
-@dataclass(slots=True)
-class _Spent:
-    forward_macs: float = 0.0
-    backward_macs: float = 0.0
-    images: int = 0
-    steps: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Saving:
-    """Where a fit keeps its checkpoint (one safetensors file) and how often; ``seconds=0`` is after every step."""
-
-    path: Path | None = None
-    seconds: float = 60.0
 
 
 def _parameter_groups(groups: Sequence[Group]) -> list[dict[str, Any]]:
@@ -160,49 +133,6 @@ def _epochs(split: Split, batch: int, seed: int, first: int, total: int) -> Iter
         yield from islice(split.batches(batch, seed=seed, epoch=epoch), skip, per_epoch)
 
 
-class _Checkpoint:
-    """Parameters, moments and the step, in one safetensors file that is replaced atomically."""
-
-    def __init__(self, saving: Saving, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> None:
-        self.saving, self.model, self.optimiser, self.identity = saving, model, optimiser, identity
-        self.due = time.monotonic() + saving.seconds
-
-    def _moments(self) -> dict[str, Tensor]:
-        state = self.optimiser.state_dict()["state"]
-        return {f"optimiser.{i}.{key}": value for i, values in state.items() for key, value in values.items()}
-
-    def save(self, spent: _Spent, *, force: bool = False) -> None:
-        if self.saving.path is None or not (force or time.monotonic() >= self.due):
-            return
-        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()} | self._moments()
-        draft = self.saving.path.with_suffix(".tmp")
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        note = {"identity": self.identity, "spent": json.dumps(asdict(spent))}
-        save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, draft, note)
-        draft.replace(self.saving.path)
-        self.due = time.monotonic() + self.saving.seconds
-
-    def load(self) -> _Spent:
-        if self.saving.path is None or not self.saving.path.exists():
-            return _Spent()
-        with safe_open(self.saving.path, framework="pt") as file:
-            note = file.metadata()
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if note["identity"] != self.identity:
-            raise ValueError(
-                f"{self.saving.path.name}: made by another run ({note['identity']}, not {self.identity}); delete it"
-            )
-        weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
-        self.model.load_state_dict(weights, strict=True)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimiser."):
-                _, index, name = key.split(".", 2)
-                moments.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict({"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        return _Spent(**json.loads(note["spent"]))
-
-
 @dataclass(frozen=True, slots=True)
 class Fit:
     """What a fit needs besides the model: data, schedule, seed, and where to report."""
@@ -219,6 +149,7 @@ class Fit:
 
 
 def _accelerator(precision: str) -> Accelerator:
+    world()  # joins a process group, if there is one to join, before accelerate looks for it
     AcceleratorState._reset_state()  # accelerate keeps the first precision of a process; each fit has its own
     return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision)
 
@@ -226,24 +157,25 @@ def _accelerator(precision: str) -> Accelerator:
 def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> None:
     """Train ``model`` in place. ``terms(model, images, labels, step)`` yields the step's losses; each is propagated at
     once, their gradients add up. Raises FloatingPointError on a loss that is not finite.
+
+    Under ``torchrun`` every process takes its share of the same batches, and all end with the same parameters.
     """
     schedule, accelerator = run.schedule, _accelerator(run.schedule.precision)
     total = run.total if run.total is not None else schedule.steps(len(run.split))
-    optimiser = torch.optim.AdamW(_parameter_groups(groups), fused=True)
-    identity = f"{run.phase} seed={run.seed} total={total} {schedule}"
     model.to(accelerator.device).train()
-    checkpoint = _Checkpoint(run.saving, model, optimiser, identity)
+    optimiser = torch.optim.AdamW(_parameter_groups(groups), fused=True)
+    checkpoint = Checkpoint(run.saving, model, optimiser, f"{run.phase} seed={run.seed} total={total} {schedule}")
     spent = checkpoint.load()
-    called, stepper = accelerator.prepare(model, optimiser)
+    require_same(f"{run.phase}: the step to go on from", f"{spent}")
+    same_start(model)
+    loop = _Loop(model, terms, optimiser, accelerator.prepare(optimiser), accelerator, schedule.clip, spent)
     batches = _epochs(run.split, schedule.batch, run.seed, spent.steps, total)
-    for index, (images, labels) in zip(range(spent.steps, total), batches, strict=False):
+    for index, batch in zip(range(spent.steps, total), batches, strict=False):
         for group in optimiser.param_groups:
             before, whole = group["span"] or (0, total)
             group["lr"] = learning_rate(before + index, whole, schedule.warmup, group["peak"], group["floor"])
-        step = Step(index, total, run.seed)
-        with _seeded(step, accelerator.device):
-            _one_step(called, terms, (images, labels), step, stepper, accelerator, schedule.clip, spent)
-        checkpoint.save(spent, force=index + 1 == total)
+        loop.step(batch, Step(index, total, run.seed, Share.of(len(batch[0]))))
+        checkpoint.save(spent, finished=index + 1 == total)
         run.progress(run.phase, index + 1, total)
     if spent.steps != total:
         raise ValueError(
@@ -254,40 +186,57 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
     run.ledger.add(**asdict(spent))
 
 
-def _one_step(
-    model: nn.Module,
-    terms: Terms,
-    batch: tuple[Tensor, Tensor],
-    step: Step,
-    optimiser: Any,
-    accelerator: Accelerator,
-    clip: float,
-    spent: _Spent,
-) -> None:
-    images, labels = (part.to(accelerator.device) for part in batch)
-    optimiser.zero_grad(set_to_none=True)
-    with accelerator.autocast():
-        for term in terms(model, images, labels, step):
-            if not torch.isfinite(term.loss):
-                raise FloatingPointError(f"loss is {term.loss.item()} at step {step.index} of {step.total}")
-            accelerator.backward(term.loss)
-            spent.forward_macs += term.forward_macs * len(images)
-            spent.backward_macs += term.backward_macs * len(images)
-    if clip:
-        trained = [p for group in optimiser.param_groups for p in group["params"]]  # not what is frozen
-        accelerator.clip_grad_norm_(trained, clip)
-    optimiser.step()
-    spent.images += len(images)
-    spent.steps += 1
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """What one step needs. The model is called as it is: accelerate's wrapper would stay on it after the fit."""
+
+    model: nn.Module
+    terms: Terms
+    optimiser: torch.optim.Optimizer
+    stepper: Any  # the optimiser as accelerate prepared it
+    accelerator: Accelerator
+    clip: float
+    spent: Spending
+
+    def step(self, batch: tuple[Tensor, Tensor], step: Step) -> None:
+        images, labels = (part[step.share.rows].to(self.accelerator.device) for part in batch)
+        self.stepper.zero_grad(set_to_none=True)
+        with _seeded(step, self.accelerator.device), self.accelerator.autocast():
+            terms = [self._propagated(term, step) for term in self.terms(self.model, images, labels, step)]
+        trained = [p for group in self.optimiser.param_groups for p in group["params"]]  # not what is frozen
+        losses = [loss for _, loss in terms if loss is not None]
+        what, drawn = f"step {step.index} of {step.total}", " | ".join(drawn for drawn, _ in terms)
+        if not reduce_gradients(trained, what, drawn, all(map(isfinite, losses))):
+            raise FloatingPointError(f"loss is {losses} at {what}; one that is not finite, here or in another process")
+        if self.clip:
+            self.accelerator.clip_grad_norm_(trained, self.clip)
+        self.stepper.step()
+        self.spent.images += step.share.whole
+        self.spent.steps += 1
+
+    def _propagated(self, term: Term, step: Step) -> tuple[str, float | None]:
+        """What the term drew and its loss; the gradient is weighted by this process's rows of all rows."""
+        rows, whole = step.share.part(term.part)
+        self.spent.forward_macs += term.forward_macs * whole
+        self.spent.backward_macs += term.backward_macs * whole
+        if term.loss is None:
+            return term.drawn, None
+        value = float(term.loss.detach())
+        if not isfinite(value) and world() == 1:
+            raise FloatingPointError(f"loss is {value} at step {step.index} of {step.total}")
+        self.accelerator.backward(term.loss * ((rows.stop - rows.start) / whole))
+        return term.drawn, value
 
 
 class _seeded:  # noqa: N801 - reads as a verb phrase: with _seeded(step)
-    """Torch's global generator named by the step inside, untouched outside: modules' own draws become repeatable."""
+    """Torch's global generator named by step and process inside, untouched outside: modules' own draws (stochastic
+    depth) become repeatable, and differ between the images of two processes.
+    """
 
     def __init__(self, step: Step, device: torch.device) -> None:
         self.on_cuda = device.type == "cuda"
         self.fork = torch.random.fork_rng(devices=[device] if self.on_cuda else [])
-        self.name = int(np.random.SeedSequence([step.seed, step.index, 1]).generate_state(1)[0])
+        self.name = int(np.random.SeedSequence([step.seed, step.index, 1 + rank()]).generate_state(1)[0])
 
     def __enter__(self) -> None:
         self.fork.__enter__()
@@ -299,29 +248,23 @@ class _seeded:  # noqa: N801 - reads as a verb phrase: with _seeded(step)
         self.fork.__exit__(*error)
 
 
-def submodel_terms(vit: NestedViT, sampler: Sampler, smoothing: float) -> Terms:
-    """Cross-entropy of every submodel that the sampler names at a step."""
-    backbone = vit.backbone
-
-    def terms(model: Any, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
-        for submodel in sampler(step.progress, step.rng):
-            spent = cost.macs(backbone, submodel)
-            yield Term(cross_entropy(model(images, submodel), labels, smoothing), spent, 2 * spent)
-
-    return terms
+def fit_plan(vit: NestedViT, plan: Plan, run: Fit, teacher: NestedViT | None = None) -> None:
+    """Train a nested ViT in place by a step plan. A teacher is frozen and put in eval mode for good."""
+    schedule = run.schedule
+    if teacher is not None:
+        shared = {id(p) for p in teacher.parameters()} & {id(p) for p in vit.parameters()}
+        if shared:
+            raise ValueError(f"the teacher shares {len(shared)} parameters with the model it teaches; give it a copy")
+        teacher.to(_accelerator(schedule.precision).device).eval().requires_grad_(False)
+    layers = max(1, vit.backbone.depth - 1)
+    vit.drop_path = tuple(schedule.drop_path * i / layers for i in range(vit.backbone.depth))
+    group = Group(vit, schedule.lr, schedule.min_lr, schedule.weight_decay, run.span)
+    fit(vit, terms_of(vit, plan, schedule.smoothing, teacher), [group], run)
 
 
 def fit_submodels(vit: NestedViT, sampler: Sampler, run: Fit) -> None:
-    """Train a nested ViT in place on the submodels of a sampler."""
-    schedule = run.schedule
-    layers = max(1, vit.backbone.depth - 1)
-    vit.drop_path = tuple(schedule.drop_path * i / layers for i in range(vit.backbone.depth))
-    fit(
-        vit,
-        submodel_terms(vit, sampler, schedule.smoothing),
-        [Group(vit, schedule.lr, schedule.min_lr, schedule.weight_decay, run.span)],
-        run,
-    )
+    """Train a nested ViT in place on the submodels of a sampler, each by its cross-entropy."""
+    fit_plan(vit, plain(sampler), run)
 
 
 @torch.inference_mode()
@@ -334,8 +277,13 @@ def accuracy(vit: NestedViT, submodel: Submodel, split: Split, ledger: Ledger | 
         for images, labels in split.batches(batch)
     )
     if ledger is not None:
-        ledger.add(forward_macs=float(cost.macs(vit.backbone, submodel)) * len(split), images=len(split))
+        charge_accuracy(vit.backbone, submodel, split, ledger)
     return right / len(split)
+
+
+def charge_accuracy(backbone: Backbone, submodel: Submodel, split: Split, ledger: Ledger) -> None:
+    """What :func:`accuracy` costs."""
+    ledger.add(forward_macs=float(cost.macs(backbone, submodel)) * len(split), images=len(split))
 
 
 def schedule_of(table: Mapping[str, Any]) -> Schedule:

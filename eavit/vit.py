@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, TypeVar
 
@@ -84,8 +85,21 @@ class NestedViT(nn.Module):
             vit = cls(backbone, layout, drop_path)
         return filled(vit, state)
 
-    def forward(self, images: Tensor, widths: Submodel | Gates | None = None) -> Tensor:
-        x, embed = self.features(images, widths)
+    def forward(
+        self, images: Tensor, widths: Submodel | Gates | None = None, drop_path: Sequence[float] | None = None
+    ) -> Tensor:
+        """``drop_path``: stochastic-depth rates of this call alone, none if empty; by default the module's own."""
+        return self._logits(*self.features(images, widths, drop_path))
+
+    def hidden(
+        self, images: Tensor, widths: Submodel | None = None, drop_path: Sequence[float] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Logits, and the tokens (b, tokens, channels) that enter the first block and leave each one."""
+        widths = self.backbone.full if widths is None else widths
+        states = tuple(self._states(images, widths, drop_path))
+        return self._logits(self.norm(states[-1], widths.embed), widths.embed), states
+
+    def _logits(self, x: Tensor, embed: nested.Width) -> Tensor:
         x = global_pool_nlc(
             x,
             pool_type=self.layout.global_pool,
@@ -95,19 +109,26 @@ class NestedViT(nn.Module):
         logits: Tensor = self.head(self.fc_norm(x, embed))
         return logits
 
-    def features(self, images: Tensor, widths: Submodel | Gates | None = None) -> tuple[Tensor, nested.Width]:
+    def features(
+        self, images: Tensor, widths: Submodel | Gates | None = None, drop_path: Sequence[float] | None = None
+    ) -> tuple[Tensor, nested.Width]:
         """Tokens (b, tokens, channels) after the last block and norm, and the embedding width they have."""
         widths = self.backbone.full if widths is None else widths
+        (last,) = deque(self._states(images, widths, drop_path), maxlen=1)
+        return self.norm(last, widths.embed), widths.embed
+
+    def _states(self, images: Tensor, widths: Submodel | Gates, drop_path: Sequence[float] | None) -> Iterator[Tensor]:
         if isinstance(widths, Submodel):
             self.backbone.check(widths)
         else:
             widths.check(self.backbone)
         embed: nested.Width = widths.embed
         x = self._stem(images, embed)
-        keep = self._draw_paths(x)
+        yield x
+        keep = self._draw_paths(x, drop_path)
         for layer, block in enumerate(self.blocks):
             x = block(x, embed, widths.heads[layer], widths.mlp[layer], None if keep is None else keep[layer])
-        return self.norm(x, embed), embed
+            yield x
 
     def _stem(self, images: Tensor, embed: nested.Width) -> Tensor:
         self._check_size(images)
@@ -149,13 +170,14 @@ class NestedViT(nn.Module):
         resized: Tensor = resample_abs_pos_embed(table, list(grid), list(self.layout.grid), num_prefix_tokens=prefix)
         return resized
 
-    def _draw_paths(self, x: Tensor) -> Tensor | None:
+    def _draw_paths(self, x: Tensor, rates: Sequence[float] | None = None) -> Tensor | None:
         """Stochastic-depth factors (depth, 2, b, 1, 1). Drawn for skipped branches too, so that sliced and masked
         forwards of one seed see the same draws.
         """
-        if not self.training or not any(self.drop_path):
+        rates = self.drop_path if rates is None else rates
+        if not self.training or not any(rates):
             return None
-        stay = 1 - torch.tensor(self.drop_path, dtype=x.dtype, device=x.device)
+        stay = 1 - torch.tensor(rates, dtype=x.dtype, device=x.device)
         stay = stay.view(-1, 1, 1, 1, 1).expand(-1, 2, len(x), 1, 1)
         return torch.bernoulli(stay) / stay.clamp_min(1e-9)
 

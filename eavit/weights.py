@@ -25,7 +25,7 @@ PICO: dict[str, Any] = {
     "num_heads": 6,
     "global_pool": "token",
 }
-PICO_FILE = "pico_letters.safetensors"
+PICO_FILE = "pretrained/pico_letters.safetensors"  # in one string, from this folder: so a cell's id holds its bytes
 PICO_CLASSES = 37
 
 
@@ -46,9 +46,9 @@ def _with_head(model: VisionTransformer, num_classes: int) -> VisionTransformer:
 def pico_letters(num_classes: int) -> VisionTransformer:
     """The pico ViT pretrained on rendered letters, shipped with the package; ``tox run -e pretrain`` makes it again."""
     model = pico(PICO_CLASSES)
-    with as_file(files("eavit") / "pretrained" / PICO_FILE) as path:
+    with as_file(files("eavit") / PICO_FILE) as path:
         if not path.exists():
-            raise FileNotFoundError(f"eavit/pretrained/{PICO_FILE} is missing; make it with: tox run -e pretrain")
+            raise FileNotFoundError(f"eavit/{PICO_FILE} is missing; make it with: tox run -e pretrain")
         model.load_state_dict({key: value.float() for key, value in load_file(path).items()}, strict=True)
     return _with_head(model, num_classes)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness import plugins
-from harness.plugins import PluginError, PluginImportError
+from harness.origins import DataError, concerning, files
+from harness.plugins import PluginError, PluginImportError, PluginVersionError
 from harness.suite import Suite
 
 
@@ -52,10 +52,15 @@ def _methods(suite: Suite, where: str) -> Iterator[Fault]:
         try:
             plugins.build(method.use, method.options)
         except PluginError as error:
-            yield Fault(f"{where}: methods[{index}]: {error}", fatal=not isinstance(error, PluginImportError))
+            yield Fault(
+                f"{where}: methods[{index}]: {error}",
+                fatal=not isinstance(error, PluginImportError | PluginVersionError),
+            )
 
 
 def _folders(suite: Suite, where: str) -> Iterator[Fault]:
     for index, entry in enumerate(suite.datasets):
-        if entry.path is not None and not Path(entry.path).expanduser().is_dir():
-            yield Fault(f"{where}: datasets[{index}].path: {entry.path!r}: no such folder", fatal=False)
+        try:
+            files(entry.source, entry.path)
+        except DataError as error:
+            yield Fault(f"{where}: datasets[{index}]: {concerning(entry.name, entry.source, error)}", fatal=False)

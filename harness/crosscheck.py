@@ -30,6 +30,7 @@ def cross_faults(raw: Mapping[str, Any]) -> list[str]:
     methods, datasets = _tables(raw, "methods"), _tables(raw, "datasets")
     return [
         *_orders(raw),
+        *_regime(raw),
         *_planes(raw),
         *_twice("datasets", datasets, "name"),
         *_twice("methods", methods, "name"),
@@ -61,6 +62,11 @@ def _orders(raw: Mapping[str, Any]) -> Iterator[str]:
         for index, seed in enumerate(seeds):
             if seed in seeds[:index]:
                 yield f"seeds[{index}]: {seed}: named twice, first as seeds[{seeds.index(seed)}]"
+
+
+def _regime(raw: Mapping[str, Any]) -> Iterator[str]:
+    if "macs_factor" in raw and raw.get("regime") != "equal_macs":
+        yield f'macs_factor: {raw["macs_factor"]}: is only for regime = "equal_macs"'
 
 
 def _planes(raw: Mapping[str, Any]) -> Iterator[str]:

@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from harness.batches import MemorySplit
-from harness.images import DataError, Images, LeakError, fitted
+from harness.contents import Contents, Input, Spec, contents, fingerprint
+from harness.images import DataError, LeakError
+from harness.origins import concerning
 from harness.protocol import Split
-from harness.sources import read
-from harness.splits import Divided, divide
 
 __all__ = ["Data", "DataError", "LeakError", "load"]
 
 FROZEN = re.compile(r"[0-9a-f]{16,64}")
-
-
-class Spec(Protocol):
-    """One ``[[datasets]]`` entry of a suite."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def fit(self) -> int | None: ...
-    @property
-    def select(self) -> int | None: ...
-    @property
-    def test(self) -> int | None: ...
-    @property
-    def path(self) -> str | None: ...
-    @property
-    def augment(self) -> str: ...
-
-
-class Input(Protocol):
-    """The ``[input]`` table of a suite: what images look like to the backbone."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def mean(self) -> Sequence[float]: ...
-    @property
-    def std(self) -> Sequence[float]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,24 +45,22 @@ class Data:
 
 def load(spec: Spec, input: Input) -> Data:
     """Read, divide and seal. Raises :class:`DataError` for whatever a person can mend."""
+    found = contents(spec, input)
     try:
-        parts = read(spec.source, spec.path, input.size, input.channels)
-        divided = divide(parts, {"fit": spec.fit, "select": spec.select, "test": spec.test})
-        return _sealed(divided, spec, input)
+        return _sealed(found, spec, input)
     except DataError as error:
-        raise DataError(f'data set "{spec.name}" (source "{spec.source}"): {error}') from error
+        raise concerning(spec.name, spec.source, error) from error
 
 
-def _sealed(divided: Divided, spec: Spec, input: Input) -> Data:
-    parts = {name: getattr(divided, name) for name in ("fit", "select_a", "select_b", "test")}
-    ready = {name: fitted(part, input.size, input.channels) for name, part in parts.items()}
+def _sealed(found: Contents, spec: Spec, input: Input) -> Data:
+    ready = found.parts
     return Data(
         fit=MemorySplit(ready["fit"], input.mean, input.std, spec.augment),
         select_a=MemorySplit(ready["select_a"], input.mean, input.std),
         select_b=MemorySplit(ready["select_b"], input.mean, input.std),
-        classes=divided.fit.classes,
+        classes=ready["fit"].classes,
         sizes={name: len(part) for name, part in ready.items()},
-        dropped=divided.dropped,
+        dropped=found.dropped,
         fingerprint=fingerprint(ready),
         _open=_seal(MemorySplit(ready["test"], input.mean, input.std)),
     )
@@ -118,14 +83,3 @@ def _seal(test: Split) -> Callable[[str], Split]:
         return test
 
     return unseal
-
-
-def fingerprint(parts: Mapping[str, Images]) -> str:
-    """Equal exactly when every split holds the same images, labels and pixels: else runs are not comparable."""
-    digest = hashlib.sha256()
-    for name, part in sorted(parts.items()):
-        digest.update(repr((name, tuple(part.pixels.shape), part.classes)).encode())
-        digest.update(b"".join(part.hashes))
-        digest.update(part.labels.numpy().tobytes())
-        digest.update(memoryview(part.pixels.contiguous().numpy()))  # type: ignore[arg-type]  # no copy
-    return digest.hexdigest()

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import shutil
 import signal
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
-from harness import children, forked, job, record
-from harness.children import Child, Step
+from harness import job, record
+from harness.due import NEEDS, answers, missing, waiting, with_users
 from harness.job import Folders, Job
+from harness.leases import Lease, LeaseLost, Leases
+from harness.local import COMMAND, Local, Means
+from harness.places import Place, Running, Watcher
 from harness.plan import Cell
-from harness.record import AGAIN, USABLE, Record, Status
+from harness.record import USABLE, Record, Status
 from harness.store import Outcome, Store, StoreError
 from harness.suite import Suite
 
-ENTRY = "harness.execute"
-COMMAND = (sys.executable, "-m", ENTRY)
-OWN = "eavit"  # the package that comes with the bench: imported for all cells, whichever need it
+__all__ = ["Place", "Running", "Settings", "Summary", "Watcher", "default_workers", "missing", "run"]
+
 GRACE = 3.0  # seconds between asking children to end and ending them
-
-
-class Watcher(Protocol):
-    """Who is told how a run goes."""
-
-    def begin(self, todo: Sequence[Cell], kept: int) -> None: ...
-    def start(self, cell: Cell) -> None: ...
-    def step(self, cell: Cell, step: Step) -> None: ...
-    def finish(self, cell: Cell, status: Status, seconds: float, reason: str) -> None: ...
-    def tick(self) -> None: ...
+PAUSE = 0.05  # seconds between two looks at what runs
+POLL = 0.5  # seconds between two looks at a cell that another run is at
+RESUMED = frozenset({"killed", "timeout"})  # ended from outside: the next start finds its checkpoints
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,8 @@ class Settings:
     """``runs``: the folder of jobs, logs and checkpoints of this suite. ``command`` runs one cell.
 
     ``entry``: the module whose ``main`` does what ``command`` does; if named, a nursery may run cells in its place.
-    Left out, it is known for the default command alone.
+    Left out, it is known for the default command alone. ``memory_gib``: of one cell; None: what the machine has, a
+    tenth less. ``only_missing``: leave what was killed or skipped. ``max_hours``: then stop as if interrupted once.
     """
 
     runs: Path
@@ -54,16 +51,28 @@ class Settings:
     commit: str | None = None
     entry: str | None = None
     warn: Callable[[str], None] = warnings.warn
+    only_missing: bool = False
+    max_hours: float | None = None
+    memory_gib: float | None = None
+    disk_gib: float = 50.0
+
+    @property
+    def means(self) -> Means:
+        return Means(self.runs, self.workers, self.command, self.entry, self.memory_gib, self.disk_gib, self.warn)
 
 
 @dataclass
 class Summary:
-    """``records``: of all cells asked for that are there now; ``ran``: ids of cells whose process was started."""
+    """``records``: of all cells asked for that are there now; ``ran``: ids of cells whose process was started;
+    ``elsewhere``: of those that another run on the same store did meanwhile.
+    """
 
     records: dict[str, Record]
     ran: list[str] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)  # cell -> why its record could not be kept
     interrupted: bool = False
+    elsewhere: list[str] = field(default_factory=list)
+    out_of_time: bool = False
 
 
 def default_workers(threads: int) -> int:
@@ -71,91 +80,133 @@ def default_workers(threads: int) -> int:
     return max(1, cores // threads)
 
 
-def wanted(kept: Record | None, retry_failed: bool, force: bool) -> bool:
-    """Whether a cell has to run, by what the store holds of it."""
-    if kept is None or force or kept.status in AGAIN:
-        return True
-    return retry_failed and kept.status not in USABLE
+def run(
+    suite: Suite,
+    cells: Sequence[Cell],
+    store: Store,
+    settings: Settings,
+    watcher: Watcher,
+    place: Place | None = None,
+) -> Summary:
+    """Run what is missing of ``cells``, which must hold the needs of each, at ``place``: on this machine, if None.
 
-
-def missing(cells: Iterable[Cell], kept: Mapping[str, Record], retry_failed: bool, force: bool) -> list[Cell]:
-    return [cell for cell in cells if wanted(kept.get(cell.id), retry_failed, force)]
-
-
-def run(suite: Suite, cells: Sequence[Cell], store: Store, settings: Settings, watcher: Watcher) -> Summary:
-    """Run what is missing of ``cells``, which must hold the needs of each.
-
-    Interrupted once, it ends its children, keeps every whole cell and returns; the same call again does the rest.
+    Interrupted once, it ends what runs, keeps every whole cell and returns; the same call again does the rest. Several
+    runs may work on one store: a cell that another one is at is left to it and taken over only if that one is gone.
+    With ``force`` a cell runs once in all runs that saw it in the same state; a run that starts later does it again.
     """
-    with store.lock():
-        at_work = _Run(suite, cells, store, settings, watcher)
+    with store.leases() as leases:
+        at_work = _Run(suite, cells, store, settings, watcher, leases)
+        at_work.place = place or Local(suite, at_work.todo.values(), settings.means)
         try:
             at_work.loop()
         except KeyboardInterrupt:
             at_work.summary.interrupted = True
         finally:
-            at_work.stop()
+            try:
+                at_work.stop()
+            finally:
+                if place is None:
+                    at_work.place.close()
         return at_work.summary
+
+
+@dataclass
+class _Started:
+    """A cell at work, and by which right."""
+
+    running: Running
+    lease: Lease
+    attempt: int
 
 
 class _Run:
     """The state of one call of :func:`run`."""
 
-    def __init__(self, suite: Suite, cells: Sequence[Cell], store: Store, settings: Settings, watcher: Watcher) -> None:
-        self.suite, self.store, self.settings, self.watcher = suite, store, settings, watcher
+    place: Place
+
+    def __init__(
+        self, suite: Suite, cells: Sequence[Cell], store: Store, settings: Settings, watcher: Watcher, leases: Leases
+    ) -> None:
+        self.suite, self.store, self.settings, self.watcher, self.leases = suite, store, settings, watcher, leases
         self.cells = {cell.id: cell for cell in cells}
         self.summary = Summary(store.records(self.cells))
-        todo = missing(cells, self.summary.records, settings.retry_failed, settings.force)
+        self.before = dict(self.summary.records)
+        todo = missing(cells, self.before, settings)
         self.fresh = {cell.id for cell in todo}  # to be run whatever is there
-        self.todo = _with_users(cells, self.fresh)
-        self.urgency = _waiting(self.todo.values())
-        self.running: list[Child] = []
-        self.nursery = _nursery(suite, self.todo.values(), settings)
+        self.todo = with_users(cells, self.fresh)
+        self.urgency = waiting(self.todo.values())
+        self.left_alone: dict[str, float] = {}  # cells that another run is at -> when to look again
+        self.started: list[_Started] = []
+        self.until = math.inf if settings.max_hours is None else time.monotonic() + 3600 * settings.max_hours
         watcher.begin(todo, len(cells) - len(todo))
 
     def loop(self) -> None:
-        while self.todo or self.running:
+        while self.todo or self.started:
+            if time.monotonic() >= self.until:
+                self.summary.out_of_time = True
+                return
             self._start()
             self._watch()
-            if self.running:
-                time.sleep(0.05)
+            if self.started or self.todo:
+                time.sleep(PAUSE)
 
     def stop(self) -> None:
         """End what still runs: asked first, then killed; a second interrupt kills at once."""
-        for child in self.running:
-            child.kill(signal.SIGTERM)
+        for one in self.started:
+            one.running.kill(signal.SIGTERM)
         until = time.monotonic() + GRACE
         try:
-            while time.monotonic() < until and any(not child.ended() for child in self.running):
-                time.sleep(0.05)
+            while time.monotonic() < until and any(not one.running.ended() for one in self.started):
+                time.sleep(PAUSE)
         finally:
-            for child in self.running:
-                child.kill()
-                child.process.wait()
-                outcome, *_ = child.verdict()
+            for one in self.started:
+                one.running.kill()
+            for one in self.started:
+                outcome, *_ = one.running.verdict()
                 if outcome is not None:  # it was done before it was asked to end
-                    self._keep(child.cell, outcome, child.seconds)
-            self.running = []
-            if self.nursery is not None:
-                self.nursery.close()
+                    self._keep(one, outcome)
+            self.started = []
 
     def _start(self) -> None:
-        ready = [cell for cell in self.todo.values() if not any(need in self.todo for need in cell.needs)]
-        ready = [cell for cell in ready if not self._pending(cell)]
-        order = sorted(ready, key=lambda cell: -self.urgency[cell.id])  # stable: else in the order of the plan
-        for cell in order:
-            if len(self.running) >= self.settings.workers:
+        busy = set(self.todo) | {one.running.cell.id for one in self.started}
+        ready = [cell for cell in self.todo.values() if not busy.intersection(cell.needs)]
+        for cell in sorted(ready, key=lambda cell: -self.urgency[cell.id]):  # stable: else in the order of the plan
+            if len(self.started) >= self.place.slots:
                 return
-            del self.todo[cell.id]
-            given = {self.cells[need].method: self._choices(need) for need in cell.needs}
-            broken = [need for need in cell.needs if not self._usable(need)]
-            if broken:
-                self._skip(cell, broken)
-            elif cell.id in self.fresh or self.summary.records[cell.id].given != given:
-                self._spawn(cell, given)
+            if time.monotonic() >= self.left_alone.get(cell.id, 0.0):
+                self._consider(cell)
 
-    def _pending(self, cell: Cell) -> bool:
-        return any(child.cell.id in cell.needs for child in self.running)
+    def _consider(self, cell: Cell) -> None:
+        """Take the cell on, unless what is there still answers it or another run is at it."""
+        given = {self.cells[need].method: self._choices(need) for need in cell.needs}
+        broken = [need for need in cell.needs if not self._usable(need)]
+        if not broken and cell.id not in self.fresh and self.before[cell.id].given == given:
+            del self.todo[cell.id]
+            return
+        try:
+            lease = self.leases.take(cell.id)
+        except StoreError as error:  # a full disk: what runs may make room, this cell is told as lost
+            del self.todo[cell.id]
+            self._lose(cell, str(error), 0.0)
+            return
+        if lease is None:
+            self.left_alone[cell.id] = time.monotonic() + POLL
+            return
+        self.left_alone.pop(cell.id, None)
+        del self.todo[cell.id]
+        answer = self.store.record(cell.id)
+        if answer is not None and answer != self.before.get(cell.id) and answers(answer, given, broken):
+            lease.release()
+            self._take_over(cell, answer)
+        elif broken:
+            self._skip(cell, broken, lease)
+        else:
+            self._spawn(cell, given, lease)
+
+    def _take_over(self, cell: Cell, answer: Record) -> None:
+        self.summary.records[cell.id] = answer
+        self.summary.elsewhere.append(cell.id)
+        self.watcher.finish(cell, answer.status, 0.0, answer.reason or "by another run")
 
     def _usable(self, need: str) -> bool:
         kept = self.summary.records.get(need)
@@ -165,89 +216,109 @@ class _Run:
         kept = self.summary.records.get(need)
         return kept.choices() if kept is not None else {}
 
-    def _spawn(self, cell: Cell, given: Mapping[str, Mapping[str, str]]) -> None:
-        folders = Folders((self.settings.runs / cell.id).resolve())
-        kept = self.summary.records.get(cell.id)
-        stale = [folders.scratch, folders.out]
-        if kept is not None and kept.status not in {"killed", "timeout"}:
-            stale.append(folders.work)  # its checkpoints led to what is now thrown away
-        for folder in stale:
-            shutil.rmtree(folder, ignore_errors=True)
-        for folder in (folders.scratch, folders.out, folders.work):
-            folder.mkdir(parents=True, exist_ok=True)
-        job.write(
-            Job(cell=cell, suite=_placed(self.suite, Path.cwd()), given=given, commit=self.settings.commit), folders.job
+    def _spawn(self, cell: Cell, given: Mapping[str, Mapping[str, str]], lease: Lease) -> None:
+        task = Job(
+            cell=cell,
+            suite=_placed(self.suite, Path.cwd()),
+            given=given,
+            commit=self.settings.commit,
+            attempt=self._attempt(cell, given),
+            workers=self.place.slots,
         )
-        environment = children.environment(self.suite.threads, os.environ, Path.cwd())
-        limit = self.suite.timeout_minutes * 60
-        self.running.append(children.start(cell, folders, self.settings.command, environment, limit, self.nursery))
+        try:
+            running = self.place.start(cell, task)
+        except OSError as error:  # a full disk: no job file, no log, no pipe
+            reason = f"disk: {error.strerror}" if error.errno in FULL else f"could not be started: {error.strerror}"
+            outcome = Outcome(self._failure(cell, "failed", reason, record.now()))
+            self._write(cell, outcome, lease, 0.0)
+            return
+        self.started.append(_Started(running, lease, task.attempt))
         self.summary.ran.append(cell.id)
         self.watcher.start(cell)
 
+    def _attempt(self, cell: Cell, given: Mapping[str, Mapping[str, str]]) -> int:
+        """Which start of the cell this is: the first, unless the one before was ended from outside and its checkpoints
+        are of the same work.
+        """
+        kept = self.before.get(cell.id)
+        try:
+            earlier = job.read(Folders(self.settings.runs / cell.id).job)
+        except job.JobError:
+            return 1
+        goes_on = kept is None or kept.status in RESUMED
+        return earlier.attempt + 1 if goes_on and earlier.given == given and earlier.cell.id == cell.id else 1
+
     def _watch(self) -> None:
-        for child in list(self.running):
-            if step := child.step():
-                self.watcher.step(child.cell, step)
-            if child.ended():
-                self.running.remove(child)
-                self._settle(child)
+        for one in list(self.started):
+            if step := one.running.step():
+                self.watcher.step(one.running.cell, step)
+            if one.running.ended():
+                self.started.remove(one)
+                self._settle(one)
         self.watcher.tick()
 
-    def _settle(self, child: Child) -> None:
-        outcome, status, reason, log = child.verdict()
+    def _settle(self, one: _Started) -> None:
+        outcome, status, reason, log = one.running.verdict()
         if outcome is None:
-            began = datetime.fromtimestamp(time.time() - child.seconds, UTC)
-            outcome = Outcome(self._failure(child.cell, status, reason, began))
+            began = datetime.fromtimestamp(time.time() - one.running.seconds, UTC)
+            outcome = Outcome(self._failure(one.running.cell, status, reason, began))
         if outcome.record.status not in USABLE:
             outcome = Outcome(outcome.record, outcome.bitmaps, log)
-        self._keep(child.cell, outcome, child.seconds)
+        self._keep(one, outcome)
 
-    def _skip(self, cell: Cell, broken: Sequence[str]) -> None:
+    def _skip(self, cell: Cell, broken: Sequence[str], lease: Lease) -> None:
         names = ", ".join(f"{self.cells[need].title} ({self._state(need)})" for need in broken)
-        reason = f"needs {names}"
+        reason = f"{NEEDS}{names}"
         before = self.summary.records.get(cell.id)
         if before is not None and before.status == "skipped" and before.reason == reason:
+            lease.release()
             self.watcher.finish(cell, "skipped", 0.0, reason)
         else:
-            self._keep(cell, Outcome(self._failure(cell, "skipped", reason, record.now())), 0.0)
+            self._write(cell, Outcome(self._failure(cell, "skipped", reason, record.now())), lease, 0.0)
 
     def _state(self, need: str) -> str:
         kept = self.summary.records.get(need)
         return kept.status if kept is not None else "missing"
 
     def _failure(self, cell: Cell, status: Status, reason: str, began: datetime) -> Record:
-        about = record.environment(self.suite.threads, self.settings.commit)
+        about = record.environment(
+            self.suite.threads, self.settings.commit, workers=self.place.slots, processes=self.suite.processes
+        )
         return record.failure(cell, status, reason, began=began, environment=about)
 
-    def _keep(self, cell: Cell, outcome: Outcome, seconds: float) -> None:
+    def _keep(self, one: _Started, outcome: Outcome) -> None:
+        peaks = [peak for peak in (outcome.record.peak_mib, one.running.peak_mib) if peak is not None]
+        seen = {
+            "attempts": one.attempt,
+            "peak_mib": round(max(peaks), 1) if peaks else None,
+            "disk_mib": None if one.running.disk_mib is None else round(one.running.disk_mib, 3),
+        }
+        kept = Outcome(outcome.record.model_copy(update=seen), outcome.bitmaps, outcome.log)
+        self._write(one.running.cell, kept, one.lease, one.running.seconds)
+
+    def _write(self, cell: Cell, outcome: Outcome, lease: Lease, seconds: float) -> None:
+        status = outcome.record.status
         try:
-            self.store.write(outcome)
-            self.summary.records[cell.id] = outcome.record
+            self.store.write(outcome, lease)
+        except LeaseLost as error:
+            self.settings.warn(f"{cell.title}: {error}")
+            self.todo[cell.id] = cell  # what the other run makes of it is waited for
+            self.left_alone[cell.id] = 0.0
+            return
         except StoreError as error:
-            self.summary.lost[cell.id] = str(error)
-            self.summary.records.pop(cell.id, None)
-        status = "failed" if cell.id in self.summary.lost else outcome.record.status
-        if outcome.record.status in USABLE and cell.id not in self.summary.lost:
+            lease.release()
+            self._lose(cell, str(error), seconds)
+            return
+        self.summary.records[cell.id] = outcome.record
+        if status in USABLE:
             shutil.rmtree(self.settings.runs / cell.id, ignore_errors=True)
-        self.watcher.finish(cell, status, seconds, self.summary.lost.get(cell.id) or outcome.record.reason)
+        lease.release()
+        self.watcher.finish(cell, status, seconds, outcome.record.reason)
 
-
-def _nursery(suite: Suite, cells: Iterable[Cell], settings: Settings) -> forked.Nursery | None:
-    entry = settings.entry or (ENTRY if tuple(settings.command) == COMMAND else None)
-    if entry is None or not forked.available():
-        return None
-    return forked.Nursery(entry, _shared(suite, cells), settings.warn)
-
-
-def _shared(suite: Suite, cells: Iterable[Cell]) -> list[str]:
-    """The modules that may be imported before any cell.
-
-    A stranger's module is, only if every cell imports it anyway: what its import does to torch must not depend on
-    which other methods a suite names.
-    """
-    modules = {suite.method(cell.method).use.partition(":")[0] for cell in cells}
-    methods = modules if len(modules) == 1 else {name for name in modules if name.partition(".")[0] == OWN}
-    return list(dict.fromkeys([suite.backbone.use.partition(":")[0], *sorted(methods)]))
+    def _lose(self, cell: Cell, reason: str, seconds: float) -> None:
+        self.summary.lost[cell.id] = reason
+        self.summary.records.pop(cell.id, None)
+        self.watcher.finish(cell, "failed", seconds, reason)
 
 
 def _placed(suite: Suite, cwd: Path) -> Suite:
@@ -257,22 +328,3 @@ def _placed(suite: Suite, cwd: Path) -> Suite:
         for entry in suite.datasets
     )
     return suite.model_copy(update={"datasets": datasets})
-
-
-def _with_users(cells: Sequence[Cell], fresh: set[str]) -> dict[str, Cell]:
-    """Cells to run, and those kept ones whose needs run again: if what they were given changes, they are stale."""
-    todo: dict[str, Cell] = {}
-    for cell in cells:
-        if cell.id in fresh or any(need in todo for need in cell.needs):
-            todo[cell.id] = cell
-    return todo
-
-
-def _waiting(cells: Iterable[Cell]) -> dict[str, int]:
-    """How many cells wait, at any distance, for each."""
-    users: dict[str, set[str]] = {}
-    for cell in reversed(list(cells)):
-        behind = users.setdefault(cell.id, set())
-        for need in cell.needs:
-            users.setdefault(need, set()).update({cell.id}, behind)
-    return {cell: len(behind) for cell, behind in users.items()}

@@ -6,13 +6,16 @@ end of the process itself, which the engine sees.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 import resource
+import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,21 +24,31 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness import appraise, data, job, measure, plugins, record, store
+from harness import appraise, bounds, code, data, job, measure, plugins, record, store
 from harness.job import Folders, Job
 from harness.ledger import Ledger
 from harness.lifeline import die_with_parent
 from harness.logs import scrubbed
+from harness.plan import Cell
 from harness.protocol import Adapted, Task
-from harness.record import Record, Spent, Status
+from harness.record import USABLE, Record, Spent, Status
 from harness.store import Outcome
-from harness.suite import Input
+from harness.suite import Input, Suite
 
+LEDGER = "ledger.json"  # beside the checkpoints
 INTERVAL = 0.2  # seconds between two lines of progress
 
 
 class BackboneError(ValueError):
     """A backbone that does not fit the suite's [input] or the data set's classes."""
+
+
+class ChangedError(ValueError):
+    """Code or data that is not what the cell was planned with."""
+
+
+class ProcessesError(ValueError):
+    """A cell in another number of processes than its suite says."""
 
 
 class ProgressFile:
@@ -59,11 +72,45 @@ def main(arguments: list[str]) -> int:
         return 2
     die_with_parent()
     folders, out = Folders(Path(arguments[0])), Path(arguments[1])
-    outcome = run_cell(job.read(folders.job), folders.work, ProgressFile(out / job.PROGRESS))
-    beside = out / f"{job.OUTCOME}.tmp"
-    store.save(outcome, beside)
-    beside.rename(out / job.OUTCOME)
+    task = job.read(folders.job)
+    if task.memory_mib is not None:
+        bounds.limit_data(task.memory_mib)
+    if _rank():
+        return _aside(task, folders, out)
+    _leave(run_cell(task, folders.work, ProgressFile(out / job.PROGRESS)), out, folders)
     return 0
+
+
+def _aside(task: Job, folders: Folders, out: Path) -> int:
+    """One of several processes that train a cell together, not the one that tells of it: silent unless it fails."""
+    own = f"rank{_rank()}"
+    (folders.scratch / own).mkdir(exist_ok=True)
+    os.chdir(folders.scratch / own)
+    outcome = run_cell(task, folders.work, lambda phase, done, total: None)
+    if outcome.record.status in USABLE:
+        return 0
+    _leave(outcome, out / own, folders)
+    return 1
+
+
+def _rank() -> int:
+    """Which of the processes of this cell this is; as ``torchrun`` tells it."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _leave(outcome: Outcome, out: Path, folders: Folders) -> None:
+    """Write the outcome as a whole; on a full disk once more, in place of what the cell wrote for itself."""
+    beside = out / f"{job.OUTCOME}.tmp"
+    try:
+        store.save(outcome, beside)
+    except OSError as error:
+        if not _no_space(error):
+            raise
+        for folder in (folders.scratch, folders.work):
+            for left in folder.iterdir():
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        store.save(outcome, beside)
+    beside.rename(out / job.OUTCOME)
 
 
 def run_cell(task: Job, work: Path, progress: Callable[[str, int, int], None]) -> Outcome:
@@ -74,7 +121,7 @@ def run_cell(task: Job, work: Path, progress: Callable[[str, int, int], None]) -
     except Exception as error:  # a method may fail in any way it likes
         traceback.print_exc()
         status, reason = blame(error)
-        about = record.environment(task.suite.threads, task.commit)
+        about = _about(task)
         return Outcome(record.failure(task.cell, status, reason, began=began, environment=about))
 
 
@@ -84,9 +131,12 @@ def blame(error: BaseException) -> tuple[Status, str]:
     named = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, FloatingPointError):
         return "nan", text or "a value was not finite"
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate" in str(error):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-        return "oom", f"{named} (peak {peak:.0f} MiB in this process)"
+    if _no_space(error):
+        return "failed", f"disk: {text}"
+    if _no_memory(error):
+        return "oom", f"{named} (peak {_peak_mib():.0f} MiB in this process{_on_gpu()})"
+    if isinstance(error, ChangedError):
+        return "failed", text
     if isinstance(error, data.LeakError):
         return "failed", f"leak: {text}"
     if isinstance(error, data.DataError):
@@ -94,25 +144,80 @@ def blame(error: BaseException) -> tuple[Status, str]:
     return "failed", named
 
 
+def _no_space(error: BaseException) -> bool:
+    """safetensors and torch pass on what the system said as text alone."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or "No space left on device" in str(error)
+
+
+def _no_memory(error: BaseException) -> bool:
+    told = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    said = any(words in str(error) for words in ("DefaultCPUAllocator: can't allocate", "Cannot allocate memory"))
+    return told or said or isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+
+
+def _on_gpu() -> str:
+    if not torch.cuda.is_initialized():
+        return ""
+    return f", {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB on its GPU"
+
+
 def _run(task: Job, work: Path, progress: Callable[[str, int, int], None], began: datetime) -> Outcome:
     suite, cell = task.suite, task.cell
     _settle(cell.seed, suite.threads)
+    _same_processes(suite.processes)
+    _same_code(task)
     progress("load", 0, 1)
     images = data.load(suite.dataset(cell.dataset), suite.input)
+    _same_data(cell, images.fingerprint)
     method = plugins.build(suite.method(cell.method).use, suite.method(cell.method).options)
     backbone = _backbone(task, images.num_classes)
     shape = (suite.input.channels, suite.input.size, suite.input.size)
     full_macs = measure.macs(fitting(backbone(), suite.input, images.num_classes), shape)
-    ledger = Ledger()
-    adapted = method.adapt(_task(task, images, backbone, full_macs, work, ledger, progress))
+    ledger = Ledger(kept=work / LEDGER if not _rank() else None)
+
+    def told(phase: str, done: int, total: int) -> None:
+        ledger.tick()
+        progress(phase, done, total)
+
+    adapted = method.adapt(_task(task, images, backbone, full_macs, work, ledger, told))
     progress("select", 0, 1)
     frozen = appraise.freeze(adapted, suite.budgets, full_macs, shape)
     tested = appraise.Tested(frozen.points, {})
-    if frozen.choices:
+    if frozen.choices and not _rank():  # one process is enough to test, and to be timed alone
         unseen = images.test(frozen.hash)
         tested = appraise.test(frozen, adapted, images.select_b, unseen, shape, suite.test_batch, progress)
     kept = _record(task, began, tested, frozen, full_macs, images, ledger, _report(adapted))
     return Outcome(kept, tested.bitmaps)
+
+
+def _same_processes(asked: int) -> None:
+    found = int(os.environ.get("WORLD_SIZE", "1"))
+    if found != asked:
+        raise ProcessesError(f"the suite says processes = {asked}, and this cell runs in {found} (WORLD_SIZE)")
+
+
+def _same_code(task: Job) -> None:
+    """What the cell's id stands for is what runs here; another machine may have other files."""
+    planned = task.cell.content.get("code")
+    if not isinstance(planned, Mapping):
+        return
+    uses = {"backbone": task.suite.backbone.use, "method": task.suite.method(task.cell.method).use}
+    for part, use in uses.items():
+        if part in planned and code.digest(use) != planned[part]:
+            raise ChangedError(f"code: {use} is not what this cell was planned with: plan again, or run that code")
+
+
+def _same_data(cell: Cell, found: str) -> None:
+    planned = cell.content.get("data")
+    if isinstance(planned, str) and planned != found:
+        raise ChangedError(
+            f"data: {cell.dataset!r} changed after planning: it was {planned[:12]} and is {found[:12]}: plan again"
+        )
 
 
 def _settle(seed: int, threads: int) -> None:
@@ -176,7 +281,17 @@ def _task(
         workdir=work,
         ledger=ledger,
         progress=progress,
+        train_macs=allowance(task.suite, len(images.fit), full_macs) if task.suite.regime == "equal_macs" else None,
     )
+
+
+def allowance(suite: Suite, images: int, full_macs: int) -> float:
+    """MACs that every method may spend in all (regime equal_macs): ``macs_factor`` times what the schedule costs when
+    every step trains the full backbone, a backward pass counted as two forward ones.
+    """
+    schedule = suite.schedule
+    steps = max(1, round(schedule.epochs * max(1, images // schedule.batch)))
+    return suite.macs_factor * 3.0 * full_macs * steps * min(schedule.batch, images)
 
 
 def _report(adapted: Adapted) -> dict[str, Any]:
@@ -223,11 +338,18 @@ def _record(
         given={name: dict(keys) for name, keys in task.given.items()},
         ledger={name: Spent.model_validate(spent) for name, spent in ledger.as_dict().items()},
         diagnostics=diagnostics,
-        environment=record.environment(task.suite.threads, task.commit),
+        environment=_about(task),
+        attempts=task.attempt,
+        peak_mib=round(_peak_mib(), 1),
         started=record.stamp(began),
         finished=record.stamp(ended),
         seconds=round((ended - began).total_seconds(), 3),
     )
+
+
+def _about(task: Job) -> dict[str, Any]:
+    suite = task.suite
+    return record.environment(suite.threads, task.commit, workers=task.workers, processes=suite.processes)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
-"""A person's own images: ``root/train/<class>/*`` and, where they exist, ``val`` (or ``select``) and ``test``."""
+"""A person's own images: ``root/train/<class>/*`` and, where they exist, ``val`` (or ``select``) and ``test``.
+
+The root is a folder, or a zip or tar file of one.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from harness.archive import unpack
 from harness.images import LUMA, DataError, Images, Parts, check_memory, content_hash
+from harness.origins import data_root, folder_or_archive
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 DROSS = frozenset({"Thumbs.db", "desktop.ini"})  # what file managers leave behind
@@ -31,11 +37,8 @@ def read_folder(path: str | None, size: int, channels: int) -> Parts:
 
 
 def _root(path: str | None) -> Path:
-    if path is None:
-        raise DataError('a folder needs the key `path`, for example path = "data/flowers" with train/<class>/ in it.')
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise DataError(f"path = {path!r}: there is no such folder. Expected {root}/train/<class>/<image files>.")
+    given = folder_or_archive(path)
+    root = _unpacked(given) if given.is_file() else given
     if not (root / "train").is_dir():
         inside = ", ".join(sorted(child.name for child in root.iterdir())[:8]) or "nothing"
         raise DataError(
@@ -43,6 +46,17 @@ def _root(path: str | None) -> Path:
             "put the class folders into `train`, splits are made from it."
         )
     return root.resolve()
+
+
+def _unpacked(archive: Path) -> Path:
+    """The folder that an archive holds, unpacked once below the data root, under the hash of the archive."""
+    with archive.open("rb") as file:
+        name = hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    folder = data_root() / "unpacked" / name
+    if not folder.is_dir():
+        unpack(archive, folder)
+    inside = [child for child in folder.iterdir() if not child.name.startswith(".") and child.name not in DROSS]
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() and inside[0].name != "train" else folder
 
 
 def _scan_first(root: Path, names: tuple[str, ...]) -> Found | None:
@@ -56,7 +70,17 @@ def _scan(root: Path, split: str) -> Found:
     folders = [child for child in _children(root / split, root) if child.is_dir()]
     if not folders:
         raise DataError(f"{root / split} has no class folders: expected {root / split}/<class>/<image files>.")
+    for folder in folders:
+        _readable(folder)
     return {folder.name: _files(folder, root) for folder in folders}
+
+
+def _readable(folder: Path) -> None:
+    """Class names go into records, which are UTF-8; a file system takes any bytes."""
+    try:
+        folder.name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"the class folder {str(folder)!r} has a name that is not UTF-8: rename it.") from None
 
 
 def _children(folder: Path, root: Path) -> list[Path]:

@@ -100,7 +100,7 @@ class Nursery:
                 stdin=subprocess.DEVNULL,
                 stdout=self._said,
                 stderr=subprocess.STDOUT,
-                env={**environment, **QUIET},
+                env={**{name: value for name, value in environment.items() if name != "TMPDIR"}, **QUIET},
                 pass_fds=[self._theirs.fileno()],
                 start_new_session=True,
             )

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.origins import DataError
+
+__all__ = ["DataError", "Images", "LeakError", "Parts", "content_hash", "fitted", "from_arrays", "recipe_hash"]
+
 MEMORY_LIMIT = 2 * 1024**3  # bytes of pixels of one data set; above it an epoch would swap instead of train
 SALT = b"eavit-bench content 1\0"  # part of every split ever made: changing it moves images between splits
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as PIL converts to grey
 CHUNK = 4096
-
-
-class DataError(ValueError):
-    """Something about a data set that a person can mend; the message says what and how."""
 
 
 class LeakError(RuntimeError):

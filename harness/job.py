@@ -18,12 +18,18 @@ PROGRESS, OUTCOME = "progress.jsonl", "outcome"  # what a job's process leaves i
 
 @checked(frozen=True)
 class Job:
-    """``given``: method -> budget -> key. ``commit`` names the code."""
+    """``given``: method -> budget -> key. ``commit`` names the code. ``attempt`` counts the starts of the cell that
+    build on each other; ``workers``: cells that may run beside it. ``memory_mib`` bounds each of its processes; the
+    place where it runs sets it.
+    """
 
     cell: Cell
     suite: Suite
     given: Mapping[str, Mapping[str, str]]
     commit: str | None = None
+    attempt: int = 1
+    workers: int = 1
+    memory_mib: float | None = None
 
 
 _ADAPTER = TypeAdapter(Job)

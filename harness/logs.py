@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import sys
@@ -23,15 +24,20 @@ class CappedLog:
         self._thread.start()
 
     def _copy(self) -> None:
-        with self._path.open("wb", buffering=0) as file:
-            while piece := self._stream.read1(CAP):  # type: ignore[attr-defined]  # a pipe's reader has it
-                self._tail = (self._tail + piece)[-CAP:]
-                if file.tell() + len(piece) > 4 * CAP:
+        file = None
+        with contextlib.suppress(OSError):
+            file = self._path.open("wb", buffering=0)
+        while piece := self._stream.read1(CAP):  # type: ignore[attr-defined]  # a pipe's reader has it
+            self._tail = (self._tail + piece)[-CAP:]
+            with contextlib.suppress(OSError):  # a full disk costs the file; a pipe not read would stop the process
+                if file is not None and file.tell() + len(piece) > 4 * CAP:
                     file.seek(0)
                     file.truncate()
                     file.write(self._tail)
-                else:
+                elif file is not None:
                     file.write(piece)
+        if file is not None:
+            file.close()
 
     def close(self, seconds: float) -> str:
         """Wait for the end of the stream, no longer than ``seconds``; the tail as text."""

@@ -23,6 +23,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -157,6 +158,7 @@ def _furnish(request: Mapping[str, Any], ends: Sequence[int], entry: Entry) -> N
             os.dup2(end, number)
         os.close(end)
     os.chdir(request["folder"])
+    tempfile.tempdir = None  # what the imports may have asked for is no cell's
     os.environ.clear()
     os.environ.update({**request["environment"], **entry.left})
     if not sys.flags.safe_path:

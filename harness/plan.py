@@ -1,4 +1,7 @@
-"""The plan: a suite as cells, each with an id that is the hash of all that can change its numbers, and nothing else."""
+"""The plan: a suite as cells, each with an id that is the hash of all that can change its numbers, and nothing else.
+
+Names, order, paths, workers, devices and time limits are not in it. Code and data are, by content (:class:`Prints`).
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,23 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from harness.suite import DataSet, MethodSpec, Suite
+from harness.code import file_digest
+from harness.suite import DataSet, MethodSpec, Suite, SuiteError, names_a_file
 
-PROTOCOL_VERSION = 1  # grows when harness/protocol.py or the measuring changes what a cell's numbers mean
+PROTOCOL_VERSION = 1  # grows when harness/protocol.py changes what methods are given or asked
+COUNTER_VERSION = 1  # grows when counting, splitting, augmenting or measuring gives other numbers for the same method
+
+
+@dataclass(frozen=True, slots=True)
+class Prints:
+    """What the files of a suite's code and data hold now: SHA-256 in hex. See :func:`harness.prints.prints_of`."""
+
+    code: Mapping[str, str]  # import string -> digest of its module and all that this imports from its project
+    data: Mapping[str, str | None]  # name of a data set -> fingerprint of its splits; None: it cannot be read
+    missing: Mapping[str, str]  # name of a data set that cannot be read -> why
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,40 +54,76 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def cells(suite: Suite) -> tuple[Cell, ...]:
-    """All cells, those that others need before these; the same suite always gives the same cells in the same order."""
+def count(suite: Suite) -> int:
+    """Number of cells, without looking at code or data."""
+    return len(suite.methods) * len(suite.datasets) * len(suite.seeds)
+
+
+def cells(suite: Suite, prints: Prints) -> tuple[Cell, ...]:
+    """All cells, those that others need before these; the same suite always gives the same cells in the same order.
+
+    SuiteError where two cells would be the same.
+    """
     shared = _shared(suite)
-    methods = _ordered(suite.methods)
+    methods = [(method, _method_content(method, suite, prints)) for method in _ordered(suite.methods)]
     planned: list[Cell] = []
     for dataset in suite.datasets:
-        data = _data_content(dataset)
+        data = _data_content(dataset, prints)
         for seed in suite.seeds:
             ids: dict[str, str] = {}
-            for method in methods:
+            for method, own in methods:
                 needs = tuple(ids[name] for name in method.after)
-                own = {"use": method.use, "options": method.options}
-                content = {**shared, "dataset": data, "seed": seed, "method": own, "needs": sorted(needs)}
+                content = {**shared, **data, **own, "seed": seed, "needs": sorted(needs)}
                 ids[method.name] = digest(content)[:16]
                 planned.append(Cell(ids[method.name], suite.name, method.name, dataset.name, seed, needs, content))
+    _told_apart(planned)
     return tuple(planned)
+
+
+def _told_apart(planned: list[Cell]) -> None:
+    """Two folders of the same images, or two files of the same bytes as option, are one thing with two names."""
+    seen: dict[str, Cell] = {}
+    for cell in planned:
+        first = seen.setdefault(cell.id, cell)
+        if first is not cell:
+            raise SuiteError((f"{cell.suite}: {first.title} and {cell.title} are the same by content; keep one",))
 
 
 def _shared(suite: Suite) -> dict[str, Any]:
     return {
         "protocol": PROTOCOL_VERSION,
+        "counter": COUNTER_VERSION,
         "regime": suite.regime,
+        "macs_factor": suite.macs_factor,
         "budgets": list(suite.budgets),
         "threads": suite.threads,
-        "backbone": suite.backbone.model_dump(mode="json"),
+        "backbone": {"use": suite.backbone.use, "options": by_content(suite.backbone.options)},
         "input": suite.input.model_dump(mode="json"),
         "schedule": suite.schedule.model_dump(mode="json"),
     }
 
 
-def _data_content(dataset: DataSet) -> dict[str, Any]:
-    # Only a folder is known by its path; for the others a path says where on this machine the same data lies.
-    kept = {"source", "fit", "select", "test", "augment"} | ({"path"} if dataset.source == "folder" else set())
-    return dataset.model_dump(mode="json", include=kept)
+def _method_content(method: MethodSpec, suite: Suite, prints: Prints) -> dict[str, Any]:
+    return {
+        "method": {"use": method.use, "options": by_content(method.options)},
+        "code": {"backbone": prints.code[suite.backbone.use], "method": prints.code[method.use]},
+    }
+
+
+def _data_content(dataset: DataSet, prints: Prints) -> dict[str, Any]:
+    # The fingerprint knows a folder better than its path does; a folder that is not there has nothing else.
+    nameless = dataset.source == "folder" and prints.data[dataset.name] is None
+    kept = {"source", "fit", "select", "test", "augment"} | ({"path"} if nameless else set())
+    return {"dataset": dataset.model_dump(mode="json", include=kept), "data": prints.data[dataset.name]}
+
+
+def by_content(options: Any) -> Any:
+    """``options`` with each value that names a file (:func:`harness.suite.names_a_file`) as the hash of that file."""
+    if isinstance(options, Mapping):
+        return {key: by_content(value) for key, value in options.items()}
+    if isinstance(options, list | tuple):
+        return [by_content(value) for value in options]
+    return {"file": file_digest(Path(options))} if names_a_file(options) else options
 
 
 def _ordered(methods: tuple[MethodSpec, ...]) -> tuple[MethodSpec, ...]:

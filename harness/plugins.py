@@ -10,9 +10,15 @@ from typing import Any
 
 from harness.nearest import choices
 
+API = 1  # of harness/protocol.py: grows when a method that was right before is not right any more
+
 
 class PluginError(ValueError):
     """A ``use = "module:attribute"`` that cannot be called as the suite asks."""
+
+
+class PluginVersionError(PluginError):
+    """A method written for another protocol: only what needs it is lost."""
 
 
 class PluginImportError(PluginError):
@@ -70,6 +76,11 @@ def build(use: str, options: Mapping[str, Any]) -> Any:
     if lacking or not callable(method.adapt):
         said = f"lacks {' and '.join(lacking)}" if lacking else "has an adapt that cannot be called"
         raise PluginError(f"use = {use!r}: gave {type(method).__name__}, which is no method: it {said}")
+    asked = getattr(method, "api", API)
+    if asked != API:
+        raise PluginVersionError(
+            f"use = {use!r}: was written for api = {asked!r} of the protocol; this bench has {API}"
+        )
     return method
 
 

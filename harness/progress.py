@@ -42,9 +42,9 @@ class Tally:
 
     def finish(self, cell: Cell, status: Status, seconds: float) -> None:
         self.left.pop(cell.id, None)
-        self.began.pop(cell.id, None)
+        here = self.began.pop(cell.id, None) is not None  # else another run did it, or nobody
         self.states[status] += 1
-        if status in USABLE:
+        if status in USABLE and here:
             self.took[cell.method].append(seconds)
 
     @property

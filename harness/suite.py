@@ -92,13 +92,21 @@ class MethodSpec(BaseModel):
 
 
 class Suite(BaseModel):
+    """``macs_factor``: of the training MACs that regime "equal_macs" gives to each method, 1 being those of the largest
+    schedule. ``processes``: that train one cell together. ``memory_gib``, ``disk_gib``: what one cell may take at most.
+    """
+
     model_config = STRICT
     name: Slug
     title: str = ""
-    regime: Literal["equal_steps"] = "equal_steps"
+    regime: Literal["equal_steps", "equal_macs"] = "equal_steps"
+    macs_factor: Annotated[float, Field(gt=0)] = 1.0
     budgets: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     threads: Count = 1
+    processes: Count = 1
+    memory_gib: Annotated[float, Field(gt=0)] | None = None
+    disk_gib: Annotated[float, Field(gt=0)] = 10.0
     timeout_minutes: Annotated[float, Field(gt=0)] = 60.0
     test_batch: Count = 256
     backbone: Backbone
@@ -137,7 +145,47 @@ def load(path: Path | str) -> Suite:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SuiteError((_syntax(file, text, str(error)),)) from None
-    return parse(raw, str(file))
+    return parse(anchored(raw, file.absolute().parent), str(file))
+
+
+def anchored(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """``raw`` with its relative paths made absolute, because a cell works in a scratch folder of its own.
+
+    An option is a path when it has a dot or a slash in it and names a file below ``folder``, that of the suite. A data
+    set's ``path`` is looked for there too, then in the working folder.
+    """
+    tables = {key: value for key, value in raw.items() if key in ("backbone", "methods", "datasets")}
+    return {**raw, **{key: _each(value, key == "datasets", folder) for key, value in tables.items()}}
+
+
+def _each(tables: Any, data: bool, folder: Path) -> Any:
+    if isinstance(tables, list):
+        return [_each(table, data, folder) for table in tables]
+    if data and isinstance(tables, Mapping) and isinstance(path := tables.get("path"), str):
+        near = folder / Path(path).expanduser()
+        return {**tables, "path": str(near if near.exists() else Path(path).expanduser().absolute())}
+    if not data and isinstance(tables, Mapping) and "options" in tables:
+        return {**tables, "options": _with_files(tables["options"], folder)}
+    return tables
+
+
+def _with_files(options: Any, folder: Path) -> Any:
+    if isinstance(options, Mapping):
+        return {key: _with_files(value, folder) for key, value in options.items()}
+    if isinstance(options, list):
+        return [_with_files(value, folder) for value in options]
+    if isinstance(options, str) and {".", "/"} & set(options):
+        path = str(folder / Path(options).expanduser())
+        return path if names_a_file(path) else options
+    return options
+
+
+def names_a_file(value: object) -> bool:
+    """Whether an option is the absolute path of a file: then the file's content and not its path is what counts."""
+    try:
+        return isinstance(value, str) and Path(value).is_absolute() and Path(value).is_file()
+    except OSError:  # too long for a path
+        return False
 
 
 def parse(raw: Mapping[str, Any], where: str) -> Suite:
@@ -193,7 +241,7 @@ def _unreadable(file: Path, error: OSError) -> str:
     if not isinstance(error, FileNotFoundError):
         return f"{file}: cannot be read: {error.strerror}"
     folder = file.parent
-    names = sorted(entry.name for entry in folder.glob("*.toml")) if folder.is_dir() else []
+    names = sorted(file.name for file in folder.glob("*.toml") if not file.name.endswith(".claims.toml"))
     near = nearest(file.name, names)
     there = f"{folder} holds: {', '.join(names) or 'no suite'}" if folder.is_dir() else f"{folder} is no folder"
     return f"{file}: no such suite; {there}" + (f"; nearest: {folder / near}" if near else "")

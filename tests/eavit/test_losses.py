@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from eavit.gates import Gates
-from eavit.losses import budget_penalty, cross_entropy, distillation, imitation
+from eavit.losses import budget_penalty, cross_entropy, distillation, hidden_gap, imitation
 from eavit.submodel import Backbone, Submodel
 from tests.strategies import backbones, submodels
 
@@ -44,3 +44,23 @@ def test_budget_penalty_is_the_squared_gap_and_differentiable():
     soft = Gates(half.embed.clone().requires_grad_(), half.heads, half.mlp)
     budget_penalty(B, soft, 0.01).backward()
     assert (soft.embed.grad > 0).all()  # too dear: every gate should shrink
+
+
+@given(st.integers(0, 1000), st.floats(0.2, 8))
+def test_distillation_is_torchs_own_divergence(seed, temperature):
+    generator = torch.Generator().manual_seed(seed)
+    mine, theirs = (torch.randn(5, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    p, q = (torch.distributions.Categorical(logits=side / temperature) for side in (theirs, mine))
+    wanted = temperature**2 * torch.distributions.kl_divergence(p, q).mean()
+    assert distillation(mine, theirs, temperature).item() == pytest.approx(wanted.item(), abs=1e-10)
+
+
+def test_hidden_gap_is_a_mean_of_means_and_leaves_the_teacher_alone():
+    mine = [torch.zeros(2, 3, 4, requires_grad=True), torch.zeros(2, 5, 4, requires_grad=True)]
+    theirs = [torch.full((2, 3, 4), 2.0, requires_grad=True), torch.full((2, 5, 4), 4.0, requires_grad=True)]
+    gap = hidden_gap(mine, theirs)
+    gap.backward()
+    assert gap.item() == (4 + 16) / 2
+    assert all(t.grad is None for t in theirs) and all((m.grad < 0).all() for m in mine)
+    with pytest.raises(ValueError, match="zip"):
+        hidden_gap(mine, theirs[:1])

@@ -12,6 +12,7 @@ from moocore import hypervolume
 from pymoo.core.population import Population
 
 from eavit import cost
+from eavit.quotas import UnscaledQuotas
 from eavit.search import QUOTAS, SPACING, BinQuotas, Front, Point, bin_of, non_dominated, nsga2, paper_quotas
 from eavit.search import scale_quotas as scaled
 from eavit.space import Space
@@ -271,6 +272,59 @@ def test_a_population_of_five_covers_the_range_of_macs(quotas, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
+def test_the_published_quotas_unscaled_keep_a_population_of_five_at_the_cheapest(seed):
+    """Against quotas of 100 the five places go to the bins from 0 up: what is bred from then on is cheap. The scaled
+    quotas of the same run do not have the defect."""
+    space = Space.eavit(backbone(depth=6, heads=6))  # without depth limits, as published: down to a few percent
+    assert cost.share(space.backbone, space.smallest) < 0.05
+
+    def late(quotas):
+        fitness = Recorder(shape_fitness(space, seed))
+        nsga2(space, fitness, population=5, quotas=quotas, generations=40, seed=seed)
+        seen = fitness.seen[len(fitness.seen) // 2 :]
+        return np.array([cost.share(space.backbone, s) for s in seen])
+
+    assert np.median(late("paper")) < 0.2
+    assert np.median(late(None)) > 0.25
+    assert late(None).max() > 0.8
+
+
+@given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 9)), min_size=60, max_size=120), st.integers(1, 30))
+def test_unscaled_quotas_take_the_first_places_of_the_cheapest_bins(pairs, population):
+    pop = Population.new("F", np.array([(m, -f) for m, f in pairs], dtype=float))
+    kept = UnscaledQuotas(np.array(QUOTAS), 1000, population).do(SimpleNamespace(), pop)
+    held = np.bincount(bin_of(kept.get("F")[:, 0] / 1000, 20), minlength=20)
+    assert len(kept) <= population
+    assert (held <= QUOTAS).all()
+    every = np.bincount(bin_of(np.array([m for m, _ in pairs]) / 1000, 20), minlength=20)
+    last = np.flatnonzero(held)[-1]
+    for b in range(last):  # a bin left behind is full, or nobody in it is far enough from those taken
+        if held[b] < min(QUOTAS[b], every[b]):
+            own = [m for m in kept.get("F")[:, 0] if int(bin_of(m / 1000, 20)) == b]
+            left = [m for m, _ in pairs if int(bin_of(m / 1000, 20)) == b and m not in own]
+            assert all(np.abs(np.array(own) - m).min() / 1000 < SPACING + 1e-9 for m in left)
+
+
+def test_five_of_many_are_all_under_fifteen_percent():
+    """The number of the published defect: 2 + 2 + 1 places in the first three bins of 5 % each."""
+    shares = np.linspace(0, 1, 400)
+    pop = Population.new("F", np.stack([1000 * shares, -np.sqrt(shares)], 1))
+    published = UnscaledQuotas(np.array(QUOTAS), 1000, 5).do(SimpleNamespace(), pop).get("F")[:, 0] / 1000
+    assert np.bincount(bin_of(published, 20), minlength=20)[:4].tolist() == [2, 2, 1, 0]
+    assert published.max() < 0.15
+    ours = BinQuotas(scaled(paper_quotas(20), 5, (0, 19)), 1000).do(SimpleNamespace(), pop).get("F")[:, 0] / 1000
+    assert ours.max() == 1
+
+
+@given(st.integers(2, 40), st.integers(0, 9))
+@settings(max_examples=25)
+def test_evaluations_end_the_search_in_time(limit, seed):
+    fitness = Recorder(shape_fitness(SMALL))
+    front = nsga2(SMALL, fitness, population=8, generations=30, evaluations=limit, seed=seed)
+    assert len(fitness.seen) == front.evaluations == limit
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_it_finds_nearly_the_true_front_of_a_space_that_can_be_enumerated(seed):
     fitness = shape_fitness(TINY, seed)
     truth = Front.of([point(TINY, s, fitness(s)) for s in everything(TINY)], TINY.distinct)
@@ -339,6 +393,9 @@ def test_progress_hears_of_every_generation():
         ({"mutation": float("nan")}, "mutation is nan"),
         ({"quotas": (1, 2)}, "must be 20 numbers"),
         ({"quotas": (-1, *(1,) * 19)}, "none negative"),
+        ({"quotas": "papers"}, "the only name is 'paper'"),
+        ({"quotas": "paper", "bins": 10}, "bins is 10, must be 20"),
+        ({"evaluations": 1}, "evaluations is 1, must be at least 2"),
     ],
 )
 def test_options_that_make_no_sense_are_named(options, message):

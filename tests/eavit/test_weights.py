@@ -13,7 +13,7 @@ from eavit.pretrain import pretrain_pico
 from eavit.vit import NestedViT
 from tests.eavit.small import Blobs
 
-SHIPPED = files("eavit") / "pretrained" / weights.PICO_FILE
+SHIPPED = files("eavit") / weights.PICO_FILE
 
 
 def test_the_shipped_backbone_is_small_and_tells_its_origin():

@@ -184,10 +184,76 @@ def breaks(how: str) -> Fake:
         "exit3": lambda task: os._exit(3),
         "segfault": lambda task: ctypes.string_at(0),
         "sigkill": lambda task: os.kill(os.getpid(), signal.SIGKILL),
-        "print": lambda task: sys.stdout.write("x" * 5_000_000 + "the end\n"),
+        "negative": lambda task: task.ledger.add(forward_macs=-1.0),
+        "hoard": lambda task: torch.zeros(2**31, dtype=torch.uint8),
+        "full": lambda task: Path("/dev/full").write_text("x"),
+        "hang": lambda task: _hang(task.workdir),
         "litter": lambda task: _litter(),
     }
     return Fake("breaks", before=ways[how])
+
+
+class _Stuck(torch.utils.data.Dataset[int]):
+    """Data that never comes, in a worker of its own."""
+
+    def __init__(self, told: Path) -> None:
+        self.told = told
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        self.told.write_text(f"{os.getppid()} {os.getpid()}")
+        time.sleep(60)
+        return index
+
+
+def _hang(place: Path) -> None:
+    list(torch.utils.data.DataLoader(_Stuck(place / "pids"), num_workers=1))
+
+
+def resumes() -> Fake:
+    """Two phases of 0.4 s; killed in the middle of the second one when it runs first. Its answer counts the steps."""
+
+    def train(task: Task) -> None:
+        count = task.workdir / "steps"
+        for step in range(int(count.read_text()) if count.exists() else 0, 4):
+            time.sleep(0.2)
+            count.write_text(str(step + 1))
+            task.progress("train", step + 1, 4)
+            if step == 2 and not (task.workdir / "killed").exists():
+                (task.workdir / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    class Resumes(Fake):
+        def adapt(self, task: Task) -> Any:
+            if not (task.workdir / "prepared").exists():
+                with task.ledger.phase("prepare"):
+                    time.sleep(0.4)
+                (task.workdir / "prepared").touch()
+            return super().adapt(task)
+
+    return Resumes("resumes", before=train)
+
+
+def together() -> Fake:
+    """Several processes that sum their numbers."""
+    found: dict[str, Any] = {}
+
+    def train(task: Task) -> None:
+        group = torch.distributed
+        group.init_process_group("gloo")
+        number = torch.tensor([1.0 + group.get_rank()])
+        group.all_reduce(number)
+        found.update(sum=number.item(), address=os.environ["MASTER_ADDR"], scratch=Path.cwd().name)
+        group.barrier()
+        group.destroy_process_group()
+
+    class Together(Family):
+        def report(self) -> Mapping[str, Any]:
+            return found
+
+    return Fake("together", make=Together, before=train)
 
 
 def _raise(error: Exception) -> None:

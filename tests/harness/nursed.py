@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -51,6 +52,7 @@ def tell(folders: job.Folders) -> None:
         "threads": len(list(Path("/proc/self/task").iterdir())), "limit": sys.getrecursionlimit(),
         "open": sorted(int(fd.name) for fd in Path("/proc/self/fd").iterdir() if fd.exists()),
         "handlers": [str(signal.getsignal(n)) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD)],
+        "temp": os.path.realpath(os.environ["TMPDIR"]), "made": tempfile.gettempdir() == os.environ["TMPDIR"],
         "broken": sys.modules["harness.store"] is None,
     }  # fmt: skip
     (folders.root.parent / f"{folders.root.name}.json").write_text(json.dumps(told))

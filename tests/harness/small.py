@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness import record
-from harness.plan import Cell
+from harness.plan import Cell, Prints
 from harness.record import Point, Record, Spent
 from harness.suite import Suite, parse
 
@@ -27,6 +27,17 @@ def raw(**changes: Any) -> dict[str, Any]:
 
 def suite(**changes: Any) -> Suite:
     return parse(raw(**changes), "small.toml")
+
+
+def prints(of: Suite, missing: str | None = None) -> Prints:
+    """Prints that read nothing: every code and data set known by its name alone, ``missing`` not there."""
+    uses = {of.backbone.use, *(method.use for method in of.methods)}
+    data = {entry.name: None if entry.name == missing else f"print of {entry.source}" for entry in of.datasets}
+    return Prints(
+        code={use: f"code of {use}" for use in uses},
+        data=data,
+        missing={name: "it is not here" for name, found in data.items() if found is None},
+    )
 
 
 def acts(*names: str, **options: Any) -> list[dict[str, Any]]:

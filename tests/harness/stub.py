@@ -5,6 +5,7 @@ What it does is the option ``act`` of its method. Its numbers are a pure functio
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -41,19 +42,58 @@ def act(options: dict[str, object], folders: job.Folders) -> None:
     folders.progress.write_text('{"phase": "train", "done": 1, "total": 2}\n{"phase": "tr')
     (folders.work / "starts").open("a").write("x")
     print("a line of the log")
+    if "count" in options:
+        count(Path(str(options["count"])), folders.root.name)
     if what == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if what in ("hang", "stubborn"):
+    first = len((folders.work / "starts").read_text()) == 1
+    if what in ("hang", "stubborn") or (what == "hang-once" and first):
         helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         (folders.work / "pids").write_text(f"{os.getpid()} {helper.pid}")
         time.sleep(60)
+    if what in ("hoard", "fill"):
+        BURDENS[what](folders, int(str(options["mib"])))
+        (folders.work / "pids").write_text(str(os.getpid()))
+        time.sleep(60)
+    if what == "fill-away":
+        with contextlib.suppress(OSError):
+            (Path(str(options["to"])) / "ballast").write_bytes(b"x" * (8 << 20))
+    if what == "loud":
+        for _ in range(200):
+            sys.stdout.write("x" * (1 << 20))
+        sys.stdout.write("the end\n")
     if what == "exit":
         os._exit(int(str(options["code"])))
     if what == "signal":
         os.kill(os.getpid(), int(str(options["number"])))
-    if what == "once" and len((folders.work / "starts").read_text()) == 1:
+    if what == "once" and first:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(float(str(options.get("seconds", 0))))
+
+
+def count(folder: Path, cell: str) -> None:
+    """One file for each training: a second one of the same cell has a name that shows it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (cell, f"{cell}-again-{os.getpid()}"):
+        try:
+            os.close(os.open(folder / name, os.O_CREAT | os.O_EXCL))
+            return
+        except FileExistsError:
+            pass
+
+
+def hoard(folders: job.Folders, mib: int) -> None:
+    """Memory of a helper, in a session of its own: no limit of this process would see it."""
+    code = f"import time; kept = b'x' * ({mib} << 20); time.sleep(60)"
+    helper = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    (folders.work / "helper").write_text(str(helper.pid))
+
+
+def fill(folders: job.Folders, mib: int) -> None:
+    (folders.work / "checkpoint").write_bytes(b"x" * (mib << 20))
+
+
+BURDENS = {"hoard": hoard, "fill": fill}
 
 
 def main() -> None:
@@ -61,7 +101,12 @@ def main() -> None:
     folders = job.Folders(Path(sys.argv[1]))
     task = job.read(folders.job)
     act(dict(task.suite.method(task.cell.method).options), folders)
-    store.save(outcome(task), folders.out / "beside")
+    made = outcome(task)
+    forged = task.suite.method(task.cell.method).options.get("forge")
+    if isinstance(forged, dict):
+        first = made.record.points[0].model_copy(update=forged)
+        made = Outcome(made.record.model_copy(update={"points": (first, *made.record.points[1:])}), made.bitmaps)
+    store.save(made, folders.out / "beside")
     (folders.out / "beside").rename(Path(sys.argv[2]) / job.OUTCOME)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness import cli, plan
+from harness import asking, cli, plan, prints
 from harness.store import Store
 from tests.harness import small
 from tests.harness.small import FAKES
@@ -113,6 +113,8 @@ def test_a_suite_from_nothing_to_table_and_again_without_torch(place: Path) -> N
     again = bench("run", "tiny", cwd=place, code=NO_TORCH)
     assert again.returncode == 0, again.stderr
     assert "tiny: 0 cells run, 2 kept" in again.stdout
+    priced = bench("plan", "tiny", cwd=place, code=NO_TORCH)
+    assert "tiny: 2 cells, 2 hit, 0 to run" in priced.stdout, priced.stderr
     assert (place / "results" / "tiny" / "points.csv").read_bytes() == points
 
     shutil.rmtree(place / "results" / "tiny" / "cells")
@@ -125,7 +127,8 @@ def test_a_failed_cell_is_named_with_why_and_what_to_do(place: Path, capsys: Any
     (place / "suites" / "tiny.toml").write_text(SUITE + NAN)
     done = bench("run", "suites/tiny.toml", "--method", "bad", "--results", "kept", cwd=place)
     assert done.returncode == 1, done.stderr
-    assert "nan: bad · digits · seed 0: loss is nan at step 3; look: runs/tiny/" in done.stderr
+    assert "nan: bad · digits · seed 0: loss is nan at step 3 (" in done.stderr
+    assert "; look: runs/tiny/" in done.stderr
     assert "run them again with: eavit-bench run suites/tiny.toml --retry-failed" in done.stderr
     assert (place / "kept" / "tiny" / "points.csv").read_text().count(",nan,") == 2
     code, out, _ = call("status", "tiny", "--results", "kept", capsys=capsys)
@@ -139,12 +142,58 @@ def test_a_failed_cell_is_named_with_why_and_what_to_do(place: Path, capsys: Any
     assert "0 hit, 3 to run" in out
 
 
+def test_a_store_is_looked_after_from_the_command_line(place: Path, capsys: Any) -> None:
+    """why, verify, merge and gc on a real store: whole, damaged, copied, and with a cell that nobody names."""
+    assert bench("run", "tiny", "--method", "steady", cwd=place).returncode == 0
+    cell = next((place / "results" / "tiny" / "cells").iterdir())
+    code, out, _ = call("why", "tiny", cell.name[:6], capsys=capsys)
+    assert (code, "ok" in out) == (0, True)
+    assert "eavit-bench run tiny --method steady --dataset digits --seed 0" in out
+    code, _, err = call("why", "tiny", "zz", capsys=capsys)
+    assert (code, "no cell begins with 'zz'" in err) == (2, True)
+    assert call("verify", "tiny", capsys=capsys)[0] == 0
+
+    shutil.copytree(place / "results" / "tiny", place / "copy")
+    code, out, _ = call("merge", "results/tiny", "copy", capsys=capsys)
+    assert (code, "0 cells written" in out) == (0, True)
+    record = place / "copy" / "cells" / cell.name / "record.json"
+    record.write_bytes(record.read_bytes()[:-9])
+    code, _, err = call("merge", "results/tiny", "copy", capsys=capsys)
+    assert (code, "damaged" in err) == (1, True)
+    shutil.copy(record, cell / "record.json")
+    code, _, err = call("verify", "tiny", capsys=capsys)
+    assert (code, cell.name in err) == (1, True)
+
+    shutil.copytree(place / "copy", place / "results" / "tiny", dirs_exist_ok=True)
+    (cell.parent / "abcd").mkdir()
+    code, out, _ = call("gc", "tiny", capsys=capsys)
+    assert (code, "abcd: no plan names it" in out, (cell.parent / "abcd").exists()) == (0, True, True)
+    code, out, _ = call("gc", "tiny", "--yes", capsys=capsys)
+    assert (code, "removed" in out, (cell.parent / "abcd").exists()) == (0, True, False)
+
+
+def test_options_that_contradict_are_refused(place: Path, capsys: Any) -> None:
+    code, _, err = call("run", "tiny", "--only-missing", "--force", capsys=capsys)
+    assert (code, "--only-missing" in err) == (2, True)
+    code, _, err = call("run", "tiny", "--engine", "ray", capsys=capsys)
+    assert (code, "--address" in err) == (2, True)
+
+
+def test_a_run_out_of_time_says_so_and_goes_on_later(place: Path) -> None:
+    done = bench("run", "tiny", "--max-hours", "0", cwd=place)
+    assert done.returncode == 3, done.stderr
+    assert "go on with: eavit-bench run tiny" in done.stderr
+    assert bench("run", "tiny", cwd=place).returncode == 0
+
+
 def test_only_what_is_asked_for_and_what_it_needs_is_chosen() -> None:
     a, b, c = small.acts("a", "b", "c")
     suite = small.suite(methods=[a, {**b, "after": ["a"]}, c], seeds=[0, 1])
 
+    cells = plan.cells(suite, small.prints(suite))
+
     def chosen(*which: Any) -> list[tuple[str, int]]:
-        return [(cell.method, cell.seed) for cell in cli._chosen(suite, *which)]
+        return [(cell.method, cell.seed) for cell in asking.chosen(suite, cells, *which)]
 
     assert chosen(["b"], None, [1]) == [("a", 1), ("b", 1)]
     assert chosen(["c"], None, None) == [("c", 0), ("c", 1)]
@@ -183,7 +232,7 @@ def test_check_tells_all_faults_at_once(place: Path, capsys: Any) -> None:
     (place / "suites" / "tiny.toml").write_text(text)
     code, out, err = call("check", "tiny", capsys=capsys)
     assert code == 1
-    for said in ("backbone: ", "nearest: backbone", "methods[1]: ", "methods[2]: ", "datasets[1].path: 'nowhere'"):
+    for said in ("backbone: ", "nearest: backbone", "methods[1]: ", "methods[2]: ", "datasets[1]: ", "nowhere"):
         assert said in err
     assert "digits: 10 classes; fit 200" in out
 
@@ -230,7 +279,7 @@ def test_nothing_that_succeeded_is_still_a_report(place: Path, capsys: Any) -> N
     given = suite.load(place / "suites" / "tiny.toml")
     kept = Store(place / "results" / "tiny")
     kept.prepare()
-    for cell in plan.cells(given):
+    for cell in plan.cells(given, prints.prints_of(given)):
         kept.write(Outcome(failure(cell, "oom", "no memory", began=now(), environment=environment(1, None))))
     code, out, err = call("run", "tiny", capsys=capsys)
     assert code == 1

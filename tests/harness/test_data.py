@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import os
 import pickle
 import struct
 import time
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness import batches, data, folder, images, sources, splits
+from harness import batches, data, folder, images, origins, sources, splits
 from harness.data import DataError, LeakError
 
 FROZEN = "0123456789abcdef" * 4
@@ -463,6 +464,18 @@ def test_corrupt_images_are_named(tmp_path, keep):
         load_folder(tmp_path)
 
 
+def test_class_names_that_no_record_can_hold_are_refused(tmp_path):
+    os.mkdir(os.fsencode(make(tmp_path) / "train") + b"/caf\xe9")  # noqa: PTH102  # a Path takes no bytes
+    with pytest.raises(DataError, match=r"caf.udce9' has a name that is not UTF-8"):
+        load_folder(tmp_path)
+
+
+def test_a_path_that_is_a_file_but_no_archive(tmp_path):
+    (tmp_path / "flowers.rar").write_bytes(b"Rar!" * 200)
+    with pytest.raises(DataError, match=r"flowers\.rar is no archive that is known: zip, tar"):
+        load_folder(tmp_path / "flowers.rar")
+
+
 def test_files_that_are_no_images(tmp_path):
     (make(tmp_path) / "train" / "cat" / ".DS_Store").write_text("x")
     load_folder(tmp_path)
@@ -519,7 +532,7 @@ def test_a_failed_download_says_what_to_place_where(tmp_path, monkeypatch):
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
 
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fails)
-    monkeypatch.setattr(sources, "DEBIAN_FASHION", tmp_path / "no")
+    monkeypatch.setattr(origins, "DEBIAN_FASHION", tmp_path / "no")
     with pytest.raises(DataError, match=r"FashionMNIST/raw.*dataset-fashion-mnist") as caught:
         data.load(Spec("fashion_mnist", path=str(tmp_path)), Shown())
     for name in ("train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
@@ -533,7 +546,7 @@ def test_a_download_that_works_is_used(tmp_path, monkeypatch):
         tiny_fashion(Path(root) / "FashionMNIST" / "raw")
 
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", downloads)
-    monkeypatch.setattr(sources, "DEBIAN_FASHION", tmp_path / "no")
+    monkeypatch.setattr(origins, "DEBIAN_FASHION", tmp_path / "no")
     assert data.load(Spec("fashion_mnist", path=str(tmp_path)), Shown()).sizes["test"] == 30
 
 
@@ -550,7 +563,7 @@ def test_damaged_idx_files_are_named(tmp_path, damage):
         data.load(Spec("fashion_mnist", path=str(tmp_path)), Shown())
 
 
-@pytest.mark.skipif(not sources.DEBIAN_FASHION.is_dir(), reason="the package dataset-fashion-mnist is not installed")
+@pytest.mark.skipif(not origins.DEBIAN_FASHION.is_dir(), reason="the package dataset-fashion-mnist is not installed")
 def test_the_real_fashion_mnist(tmp_path):
     loaded = data.load(Spec("fashion_mnist", path=str(tmp_path), fit=2000, select=500), Shown())
     assert loaded.sizes == {"fit": 2000, "select_a": 250, "select_b": 250, "test": 10_000}

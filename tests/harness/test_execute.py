@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from harness import appraise, data, execute, measure, plan
+from harness import appraise, code, data, execute, job, measure, store
 from harness.engine import Settings
 from harness.execute import ProgressFile, run_cell
-from harness.job import Job
+from harness.job import OUTCOME, Folders, Job
 from harness.record import Point
-from harness.store import Outcome
+from harness.store import Outcome, Store
 from tests.harness import fakes, small
 from tests.harness.small import FAKES
-from tests.harness.test_engine import run
+from tests.harness.test_engine import alive, cells_of, run
 
 BUDGETS = [0.01, 0.25, 0.3, 1.0]
 
@@ -35,8 +37,8 @@ def same_globals() -> Any:
 def cell(tmp_path: Path, method: str, changes: dict[str, Any] | None = None, **options: Any) -> Outcome:
     methods = [{"use": f"{FAKES}:{method}", "options": options}]
     suite = small.suite(**{"methods": methods, "budgets": BUDGETS, **(changes or {})})
-    job = Job(cell=plan.cells(suite)[-1], suite=suite, given={}, commit="abc")
-    return run_cell(job, tmp_path, lambda phase, done, total: None)
+    task = Job(cell=cells_of(suite)[-1], suite=suite, given={}, commit="abc")
+    return run_cell(task, tmp_path, lambda phase, done, total: None)
 
 
 def answers(outcome: Outcome) -> list[tuple[str, str | None]]:
@@ -195,22 +197,139 @@ def test_progress_is_json_lines_and_not_too_many(tmp_path: Path) -> None:
 
 
 def test_real_processes_end_as_they_should(tmp_path: Path) -> None:
-    """Through the engine, with torch: given choices, a noisy and littering method, and ends without a word."""
-    kinds = ("litter", "segfault")
+    """Through the engine, with torch: given choices, a littering method, and every end without a word."""
+    ends = {
+        "litter": ("ok", ""),
+        "segfault": ("failed", "crashed with SIGSEGV"),
+        "exit0": ("failed", "exit code 0 without a result"),
+        "exit3": ("failed", "exit code 3 without a result"),
+        "sigkill": ("killed", "killed from outside by SIGKILL; memory may have run out"),
+        "nan": ("nan", "loss is nan at step 3"),
+        "hoard": ("oom", "(peak "),
+        "full": ("failed", "disk: [Errno 28] No space left on device"),
+        "negative": ("failed", "forward_macs = -1.0: only finite numbers from 0 up are spent"),
+    }
     methods = [
         {"use": f"{FAKES}:steady"},
+        *({"name": kind, "use": f"{FAKES}:breaks", "options": {"how": kind}} for kind in ends),
         {"use": f"{FAKES}:follower", "options": {"of": "steady"}, "after": ["steady"]},
-        *({"name": kind, "use": f"{FAKES}:breaks", "options": {"how": kind}} for kind in kinds),
     ]
-    summary = run(small.suite(methods=methods), tmp_path, command=Settings(tmp_path, 1).command)
+    summary = run(small.suite(methods=methods), tmp_path, command=Settings(tmp_path, 1).command, memory_gib=1.0)
     records = {record.method: record for record in summary.records.values()}
-    found = {name: record.status for name, record in records.items()}
-    assert found == {"steady": "ok", "follower": "ok", "litter": "ok", "segfault": "failed"}
-    assert records["segfault"].reason == "crashed with SIGSEGV"
+    assert {name: records[name].status for name in ends} == {name: status for name, (status, _) in ends.items()}
+    for name, (_, reason) in ends.items():
+        assert reason in records[name].reason
+    assert (records["steady"].status, records["follower"].status) == ("ok", "ok")
     assert records["follower"].choices() == records["steady"].choices() == {"0.25": "w8", "1.0": "w32"}
-    assert records["litter"].points[1].correct == records["steady"].points[1].correct
+    for other in ("litter", "follower"):
+        assert records[other].points[1].correct == records["steady"].points[1].correct
+    assert 50 < (records["hoard"].peak_mib or 0) < 1024
     assert not Path("litter.txt").exists()
     assert not (tmp_path / "runs" / records["steady"].cell).exists()
+
+
+def test_a_data_loader_that_hangs_is_ended_with_its_workers(tmp_path: Path) -> None:
+    methods = [{"name": "hang", "use": f"{FAKES}:breaks", "options": {"how": "hang"}}]
+    suite = small.suite(methods=methods, timeout_minutes=8 / 60)
+    summary = run(suite, tmp_path, command=Settings(tmp_path, 1).command)
+    (record,) = summary.records.values()
+    assert (record.status, record.reason) == ("timeout", "not done after 8 s")
+    pids = (tmp_path / "runs" / record.cell / "work" / "pids").read_text().split()
+    assert not any(alive(int(pid)) for pid in pids)
+
+
+def test_a_killed_cell_goes_on_and_counts_all_its_time(tmp_path: Path) -> None:
+    """Killed after 0.4 s of one phase and 0.6 s of the next; the 0.2 s that are left run in the second attempt."""
+    suite = small.suite(methods=[{"use": f"{FAKES}:resumes"}, {"use": f"{FAKES}:steady"}])
+    where = {"command": Settings(tmp_path, 1).command}
+    cells = {cell.method: cell.id for cell in cells_of(suite)}
+    first = run(suite, tmp_path, **where).records[cells["resumes"]]
+    assert (first.status, first.attempts) == ("killed", 1)
+    (tmp_path / "runs" / first.cell / "work" / execute.LEDGER).write_text('{"prepare": 0.5, "train": 7.25}')
+    summary = run(suite, tmp_path, **where)
+    again, other = summary.records[cells["resumes"]], summary.records[cells["steady"]]
+    assert (again.status, again.attempts) == ("ok", 2)
+    assert again.ledger["prepare"].seconds == 0.5
+    assert 7.45 <= again.ledger["train"].seconds < 12
+    assert again.ledger["train"].steps == 3, "what is not time is not carried here"
+    assert [point.correct for point in again.points] == [point.correct for point in other.points]
+    kept = Store(tmp_path / "results")
+    first_bits, other_bits = kept.read(again.cell), kept.read(other.cell)
+    assert first_bits is not None and other_bits is not None
+    assert first_bits.bitmaps == other_bits.bitmaps
+
+
+def test_a_cell_runs_only_the_code_and_data_it_was_planned_with(tmp_path: Path) -> None:
+    suite = small.suite()
+    (planned,) = cells_of(suite)
+    seen = cell(tmp_path, "steady").record.data["fingerprint"]
+    uses = {"backbone": suite.backbone.use, "method": suite.methods[0].use}
+    digests = {part: code.digest(use) for part, use in uses.items()}
+
+    def outcome(**content: Any) -> tuple[str, str]:
+        asked = replace(planned, content={**planned.content, **content})
+        record = run_cell(Job(cell=asked, suite=suite, given={}), tmp_path, lambda phase, done, total: None).record
+        return record.status, record.reason
+
+    assert outcome(code=digests, data=seen) == ("ok", "")
+    assert outcome(code=digests, data=None) == ("ok", "")
+    status, reason = outcome(code=digests, data="f" * 64)
+    assert status == "failed"
+    assert reason.startswith("data: 'digits' changed after planning: it was ffffffffffff and is ")
+    for part, use in uses.items():
+        status, reason = outcome(code={**digests, part: "0" * 64}, data=seen)
+        assert status == "failed"
+        assert reason.startswith(f"code: {use} is not what this cell was planned with")
+
+
+def test_a_cell_in_another_number_of_processes_fails_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    record = cell(tmp_path, "steady", {"processes": 2}).record
+    assert record.status == "failed"
+    assert record.reason == "ProcessesError: the suite says processes = 2, and this cell runs in 3 (WORLD_SIZE)"
+
+
+@pytest.mark.parametrize(("method", "options", "exit_code"), [("steady", {}, 0), ("breaks", {"how": "nan"}, 1)])
+def test_a_process_beside_the_first_one_tells_only_of_its_failure(
+    tmp_path: Path, method: str, options: dict[str, str], exit_code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data.Data, "test", lambda self, frozen: pytest.fail("the test split was opened"))
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.chdir(tmp_path)
+    folders = Folders(tmp_path / "cell")
+    for folder in (folders.scratch, folders.work, folders.out):
+        folder.mkdir(parents=True)
+    suite = small.suite(methods=[{"use": f"{FAKES}:{method}", "options": options}], processes=2)
+    job.write(Job(cell=cells_of(suite)[0], suite=suite, given={}), folders.job)
+    assert execute.main([str(folders.root), str(folders.out)]) == exit_code
+    assert Path.cwd() == folders.scratch / "rank1"
+    found = [str(path.relative_to(folders.out)) for path in folders.out.rglob(OUTCOME)]
+    assert found == (["rank1/outcome"] if exit_code else [])
+    assert not list(folders.work.iterdir()), "the ledger is kept by the first one"
+    if exit_code:
+        assert store.load(folders.out / "rank1" / OUTCOME).record.status == "nan"
+
+
+def test_on_a_full_disk_the_outcome_takes_the_place_of_what_the_cell_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = Folders(tmp_path)
+    for folder in (folders.scratch / "deep", folders.work, folders.out):
+        folder.mkdir(parents=True)
+    (folders.work / "checkpoint").write_text("x")
+    save = store.save
+
+    def full(outcome: Outcome, folder: Path) -> None:
+        if (folders.work / "checkpoint").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(outcome, folder)
+
+    monkeypatch.setattr(store, "save", full)
+    outcome = cell(tmp_path / "cell", "nothing")
+    execute._leave(outcome, folders.out, folders)
+    assert store.load(folders.outcome).record == outcome.record
+    assert not list(folders.scratch.iterdir())
 
 
 def test_a_wrong_call_says_how(tmp_path: Path) -> None:

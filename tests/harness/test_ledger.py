@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -59,3 +60,40 @@ def test_seconds_of_a_failed_phase_are_kept() -> None:
     with pytest.raises(RuntimeError), ledger.phase("train"):
         raise RuntimeError
     assert ledger.train_seconds == 3.0
+
+
+def test_seconds_outlive_the_process_and_nothing_else_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, kept = [0.0], tmp_path / "ledger.json"
+    first = Ledger(clock=lambda: now[0], kept=kept)
+    with first.phase("prepare"):
+        now[0] = 2.0
+    monkeypatch.setattr(first, "_due", 0.0)
+    with first.phase("train"):
+        first.add(steps=5)
+        now[0] = 5.0
+        first.tick()
+        now[0] = 6.0
+        first.tick()  # not due again: this second is lost with the process
+        told = kept.read_text()
+    kept.write_text(told)
+    again = Ledger(clock=lambda: now[0], kept=kept)
+    with again.phase("train"):
+        now[0] = 6.5
+    assert {name: (spent["seconds"], spent["steps"]) for name, spent in again.as_dict().items()} == {
+        "prepare": (2.0, 0),
+        "train": (3.5, 0),
+    }
+    assert Ledger(kept=kept).train_seconds == 5.5
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"train": "x"}', '{"train": NaN}', '{"train": -1}'])
+def test_seconds_that_cannot_be_read_are_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ledger.json").write_text(text)
+    assert Ledger(kept=tmp_path / "ledger.json").train_seconds == 0
+
+
+def test_a_disk_that_is_full_costs_no_cell_its_ledger(tmp_path: Path) -> None:
+    ledger = Ledger(kept=tmp_path / "no" / "folder.json")
+    with ledger.phase("train"):
+        ledger.add(steps=1)
+    assert ledger.as_dict()["train"]["steps"] == 1

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from harness import children, engine, forked, job, plan
+from harness import children, forked, job, local
 from harness.forked import Nursery
 from harness.record import Record
 from harness.store import Store
 from tests.harness.small import acts
-from tests.harness.test_engine import ROOT, alive, run, statuses, stubs, wait_for
+from tests.harness.test_engine import ROOT, alive, cells_of, run, statuses, stubs, wait_for
 
 ENTRY = "tests.harness.nursed"
 NURSED = {"command": (sys.executable, "-m", ENTRY), "entry": ENTRY}
@@ -56,6 +56,8 @@ def test_a_child_is_a_process_of_its_own_as_a_fresh_one_is(tmp_path: Path, monke
         assert child["open"] == [0, 1, 2]
         assert child["threads"] == 1
         assert child["environment"]["OMP_NUM_THREADS"] == "1"
+        assert (child["temp"], child["made"]) == (child["cwd"], True)
+        assert not Path(child["environment"]["TMPDIR"]).parent.exists(), "it is removed with the cell"
     assert not alive(first["parent"])
     assert not warned
     monkeypatch.setenv("EAVIT_NURSERY", "0")
@@ -68,6 +70,7 @@ def test_a_child_is_a_process_of_its_own_as_a_fresh_one_is(tmp_path: Path, monke
 
 
 def shown(process: dict[str, Any], folder: Path) -> Any:
+    del process["environment"]["TMPDIR"]  # another random name for each cell
     same = ("environment", "path", "handlers", "open", "threads", "limit", "broken")
     return json.loads(json.dumps({key: process[key] for key in same}).replace(str(folder), ""))
 
@@ -124,7 +127,7 @@ def test_a_log_is_that_cells_alone_and_whole(tmp_path: Path) -> None:
         logs = []
         for method in (noisy, c):
             suite = stubs(method)
-            (cell,) = plan.cells(suite)
+            (cell,) = cells_of(suite)
             logs.append(_log_of(nursery, suite, cell, tmp_path / method["name"]))
     finally:
         nursery.close()
@@ -194,7 +197,7 @@ def test_a_module_that_cannot_be_imported_beforehand_is_left_to_its_cell(tmp_pat
     nursery = Nursery(ENTRY, ["no.such.module", "tests.harness.fails_at_import"], pytest.fail)
     suite = stubs(*acts("a"))
     try:
-        assert _log_of(nursery, suite, plan.cells(suite)[0], tmp_path) == b"a line of the log\n"
+        assert _log_of(nursery, suite, cells_of(suite)[0], tmp_path) == b"a line of the log\n"
     finally:
         nursery.close()
 
@@ -202,7 +205,7 @@ def test_a_module_that_cannot_be_imported_beforehand_is_left_to_its_cell(tmp_pat
 def test_a_strangers_module_is_imported_beforehand_only_if_all_cells_import_it() -> None:
     def shared(*uses: str) -> list[str]:
         suite = stubs(*({"name": f"m{i}", "use": use} for i, use in enumerate(uses)), backbone={"use": "back.bone:f"})
-        return engine._shared(suite, plan.cells(suite))
+        return local.shared(suite, cells_of(suite))
 
     assert shared("a.b:x", "a.b:y") == ["back.bone", "a.b"]
     assert shared("eavit.methods:x", "a.b:y") == ["back.bone", "eavit.methods"]
@@ -224,7 +227,7 @@ def test_nothing_outlives_the_engine(tmp_path: Path, number: signal.Signals) -> 
     hangs = acts("a", act="hang")
     command = [sys.executable, "-c", DRIVER, str(tmp_path), json.dumps(hangs)]
     at_work = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
-    (cell,) = plan.cells(stubs(*hangs))
+    (cell,) = cells_of(stubs(*hangs))
     pids = [int(pid) for pid in wait_for(tmp_path / "runs" / cell.id / "work" / "pids").split()]
     nursery = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
     assert nursery != at_work.pid

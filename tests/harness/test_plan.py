@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import plan
-from harness.plan import Cell
+from harness.plan import Cell, Prints
+from harness.suite import SuiteError
 from tests.harness import small
 
 METHODS = [
@@ -26,8 +28,13 @@ def names(cells: tuple[Cell, ...]) -> dict[tuple[str, str, int], str]:
     return {(cell.method, cell.dataset, cell.seed): cell.id for cell in cells}
 
 
+def planned(**changes: Any) -> tuple[Cell, ...]:
+    suite = small.suite(**{"methods": METHODS, "datasets": DATASETS, "seeds": [0, 1], **changes})
+    return plan.cells(suite, small.prints(suite))
+
+
 def full(**changes: Any) -> dict[tuple[str, str, int], str]:
-    return names(plan.cells(small.suite(**{"methods": METHODS, "datasets": DATASETS, "seeds": [0, 1], **changes})))
+    return names(planned(**changes))
 
 
 FULL = full()
@@ -47,7 +54,7 @@ def test_every_combination_is_a_cell_and_ids_are_unique() -> None:
 
 @given(st.permutations(METHODS), st.permutations(DATASETS), st.permutations([0, 1]))
 def test_order_changes_no_id_and_needs_come_first(methods: Any, datasets: Any, seeds: list[int]) -> None:
-    cells = plan.cells(small.suite(methods=methods, datasets=datasets, seeds=seeds))
+    cells = planned(methods=methods, datasets=datasets, seeds=seeds)
     assert names(cells) == FULL
     seen: set[str] = set()
     for cell in cells:
@@ -74,7 +81,16 @@ def test_keys_in_another_order_are_the_same_plan() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"name": "other"}, {"title": "T"}, {"timeout_minutes": 3}, {"test_batch": 7}],
+    [
+        {"name": "other"},
+        {"title": "T"},
+        {"timeout_minutes": 3},
+        {"test_batch": 7},
+        {"processes": 2},
+        {"memory_gib": 3.0},
+        {"disk_gib": 1.0},
+        {"regime": "equal_steps"},
+    ],
 )
 def test_what_changes_no_number_changes_no_id(changes: dict[str, Any]) -> None:
     assert full(**changes) == FULL
@@ -89,6 +105,8 @@ def test_what_changes_no_number_changes_no_id(changes: dict[str, Any]) -> None:
         {"input": {"size": 9, "channels": 1}},
         {"input": {"size": 8, "channels": 1, "mean": [0.4]}},
         {"schedule": {"lr": 0.002}},
+        {"regime": "equal_macs"},
+        {"regime": "equal_macs", "macs_factor": 0.5},
     ],
 )
 def test_what_changes_numbers_changes_all_ids(changes: dict[str, Any]) -> None:
@@ -103,22 +121,67 @@ def test_new_names_keep_ids_and_new_options_change_those_that_need_them() -> Non
     assert touched == {"a", "c", "d"}
 
 
-def test_a_data_root_is_no_identity_and_a_folder_is() -> None:
+def test_a_path_is_no_identity_unless_nothing_else_is_known() -> None:
     assert full(datasets=[{**DATASETS[0], "path": "/here"}, *DATASETS[1:]]) == FULL
-    folders = [full(datasets=[{"name": "x", "source": "folder", "path": path}]) for path in ("a", "b")]
-    assert not set(folders[0].values()) & set(folders[1].values())
+    folders = [full(datasets=[{"name": "x", "source": "folder", "path": path}]) for path in ("/a", "/b")]
+    assert folders[0] == folders[1]
+    suites = [small.suite(datasets=[{"name": "x", "source": "folder", "path": path}]) for path in ("/a", "/b")]
+    lost = [plan.cells(suite, small.prints(suite, missing="x"))[0] for suite in suites]
+    assert len({cell.id for cell in lost} | {folders[0]["a", "x", 0]}) == 3
+    assert lost[0].content["data"] is None
+
+
+def test_each_print_touches_its_own_cells_and_those_that_need_them() -> None:
+    suite = small.suite(methods=METHODS, datasets=DATASETS, seeds=[0, 1])
+    before = small.prints(suite)
+
+    def touched(code: dict[str, str], data: dict[str, str | None]) -> set[tuple[str, str]]:
+        now = names(plan.cells(suite, Prints({**before.code, **code}, {**before.data, **data}, {})))
+        return {key[:2] for key in FULL if now[key] != FULL[key]}
+
+    sets = [entry["name"] for entry in DATASETS]
+    assert touched({}, {}) == set()
+    assert touched({"m:b": "new"}, {}) == {(m, d) for m in "bd" for d in sets}
+    assert touched({"m:c": "new"}, {}) == {(m, d) for m in "cd" for d in sets}
+    assert touched({}, {"mnist5k": "new"}) == {(m, "mnist5k") for m in "abcd"}
+    assert touched({suite.backbone.use: "new"}, {}) == {key[:2] for key in FULL}
+
+
+@pytest.mark.parametrize("version", ["PROTOCOL_VERSION", "COUNTER_VERSION"])
+def test_versions_are_identity(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, version, 99)
+    assert not set(full().values()) & set(FULL.values())
+
+
+def test_two_cells_that_are_the_same_by_content_are_refused() -> None:
+    suite = small.suite(datasets=[{"name": n, "source": "folder", "path": f"/{n}"} for n in "xy"])
+    with pytest.raises(SuiteError, match="steady · x · seed 0 and steady · y · seed 0 are the same by content"):
+        plan.cells(suite, small.prints(suite))
+
+
+def test_a_file_among_the_options_counts_by_its_content(tmp_path: Path) -> None:
+    def ids(folder: str, content: bytes) -> dict[tuple[str, str, int], str]:
+        file = tmp_path / folder / "w.bin"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        return full(methods=[{"use": "m:a", "options": {"deep": [{"weights": str(file)}], "word": "w.bin"}}])
+
+    assert ids("here", b"one") == ids("there", b"one")
+    assert not set(ids("here", b"one").values()) & set(ids("here", b"two").values())
 
 
 def test_ids_are_the_same_on_every_machine_and_day() -> None:
     """Golden: a change here makes every kept record a stranger; grow PROTOCOL_VERSION if that is meant."""
-    (cell,) = plan.cells(small.suite())
-    assert cell.id == "a11a55261aab3100"
+    (cell,) = planned(**{key: small.raw()[key] for key in ("methods", "datasets", "seeds")})
+    assert cell.id == "e935a7c597377de4"
+    assert cell.id == plan.digest(cell.content)[:16]
 
 
 def test_ten_thousand_cells_are_planned_in_two_seconds() -> None:
-    methods = [{"use": f"m:m{i}"} for i in range(20)]
+    methods = [{"use": f"m:m{i}"} for i in range(10)]
     datasets = [{"name": f"d{i}", "source": "digits", "fit": i + 1} for i in range(10)]
-    suite = small.suite(methods=methods, datasets=datasets, seeds=list(range(50)))
+    suite = small.suite(methods=methods, datasets=datasets, seeds=list(range(100)))
+    prints = small.prints(suite)
     began = time.process_time()
-    assert len(plan.cells(suite)) == 10_000
+    assert len(plan.cells(suite, prints)) == plan.count(suite) == 10_000
     assert time.process_time() - began < 2

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import plugins
-from harness.plugins import PluginError, PluginImportError
+from harness import check, code, data, execute, plan, plugins
+from harness.job import Job
+from harness.plugins import PluginError, PluginImportError, PluginVersionError
+from harness.suite import SuiteError
+from tests.harness import small
 from tests.harness.small import FAKES
 
 
@@ -77,3 +80,67 @@ def test_a_module_lists_its_methods(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     )
     assert plugins.describe("unlisted_plugin") == [("m", ""), ("n", "")]
     assert plugins.describe("unlisted_plugin", taking="k") == [("m", "")]
+
+
+# --- one bad plugin among good ones ---------------------------------------------------------------------------------
+
+METHOD = (
+    "class Made:\n    name = 'made'\n    api = {api!r}\n    def adapt(self, task): ...\ndef made(): return Made()\n"
+)
+
+
+@pytest.mark.parametrize("api", [0, 2, "1", 1.5, None])
+def test_a_method_for_another_protocol_is_refused_with_both_numbers(
+    api: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"api_{abs(hash(api))}_plugin"
+    (tmp_path / f"{name}.py").write_text(METHOD.format(api=api))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PluginVersionError, match=rf"written for api = {api!r} of the protocol; this bench has 1"):
+        plugins.build(f"{name}:made", {})
+
+
+def test_a_method_for_this_protocol_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "api_right_plugin.py").write_text(METHOD.format(api=1))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert plugins.build("api_right_plugin:made", {}).api == 1
+    assert not hasattr(plugins.build(f"{FAKES}:steady", {}), "api")
+
+
+def test_bad_plugins_are_all_listed_and_cost_only_their_own_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mixed_broken_plugin.py").write_text("raise OSError('no such device')\n")
+    (tmp_path / "mixed_later_plugin.py").write_text(METHOD.format(api=7))
+    monkeypatch.syspath_prepend(tmp_path)
+    uses = ("mixed_broken_plugin:m", "mixed_later_plugin:made", "no_such_plugin_at_all:x", f"{FAKES}:steady")
+    suite = small.suite(methods=[{"use": use, "name": name} for use, name in zip(uses, "abcd", strict=True)])
+    found = check.faults(suite, "small.toml")
+    assert [fault.fatal for fault in found] == [False] * 3
+    for fault, index, said in zip(found, range(3), ("no such device", "api = 7", "no such module"), strict=True):
+        assert fault.text.startswith(f"small.toml: methods[{index}]: use = {uses[index]!r}: ")
+        assert said in fault.text
+    ended = {}
+    seen = data.load(suite.datasets[0], suite.input).fingerprint
+    prints = plan.Prints(code.digests([suite.backbone.use, *uses]), {"digits": seen}, {})
+    for cell in plan.cells(suite, prints):
+        job = Job(cell=cell, suite=suite, given={}, commit=None)
+        ended[cell.method] = execute.run_cell(job, tmp_path / cell.id, lambda phase, done, total: None).record
+    assert {name: record.status for name, record in ended.items()} == dict(
+        zip("abcd", ["failed"] * 3 + ["ok"], strict=True)
+    )
+    assert "PluginVersionError: use = 'mixed_later_plugin:made': was written for api = 7" in ended["b"].reason
+
+
+def test_two_methods_of_one_name_do_not_start() -> None:
+    with pytest.raises(SuiteError, match=r"methods\[1\]\.name: 'same': duplicate of methods\[0\]\.name"):
+        small.suite(methods=[{"use": "a:one", "name": "same"}, {"use": "b:two", "name": "same"}])
+
+
+def test_missing_data_is_a_fault_of_its_set_alone(tmp_path: Path) -> None:
+    suite = small.suite(datasets=[{"name": "digits"}, {"name": "x", "source": "folder", "path": str(tmp_path / "no")}])
+    (fault,) = check.faults(suite, "small.toml")
+    assert (fault.fatal, fault.text.partition(": path")[0]) == (
+        False,
+        'small.toml: datasets[1]: data set "x" (source "folder")',
+    )

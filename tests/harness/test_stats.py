@@ -1,113 +1,23 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import product
-from math import comb
 
 import numpy as np
 import pandas as pd
 import pytest
-from example_points import example, row, spoil
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats as distributions
+from example_points import FULL, example, row, spoil
 
-from harness import stats
-
-ALL_ACCURACIES = st.lists(st.tuples(st.integers(1, 64), st.integers(0, 8)), min_size=1, max_size=12)
+from harness import curves, stats
 
 
-@given(st.integers(1, 400), st.data())
-def test_wilson_bounds_solve_its_equation(n, data):
-    correct = data.draw(st.integers(0, n))
-    low, high = stats.wilson(correct, n)
-    share = correct / n
-    assert 0 <= low <= share <= high <= 1
-    for bound in (low, high):
-        if 0 < bound < 1:
-            assert (share - bound) ** 2 == pytest.approx(1.959963984540054**2 * bound * (1 - bound) / n, abs=1e-12)
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
 
 
-def test_wilson_by_hand_and_refusals():
-    assert stats.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)  # the worked example of Newcombe (1998)
-    assert stats.wilson(0, 10)[0] == 0
-    assert stats.wilson(10, 10)[1] == 1
-    for correct, n in ((1, 0), (-1, 5), (6, 5)):
-        with pytest.raises(ValueError, match="correct"):
-            stats.wilson(correct, n)
-
-
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
-def test_mcnemar_is_the_binomial_sum(pairs):
-    a, b = zip(*pairs, strict=True)
-    only_a = sum(x and not y for x, y in pairs)
-    only_b = sum(y and not x for x, y in pairs)
-    n, k = only_a + only_b, min(only_a, only_b)
-    expected = min(1.0, 2 * sum(comb(n, i) for i in range(k + 1)) / 2**n)
-    found = stats.mcnemar_exact(a, b)
-    assert (found.only_a, found.only_b) == (only_a, only_b)
-    assert found.p == pytest.approx(expected)
-    assert stats.mcnemar_exact(b, a).p == pytest.approx(found.p)
-
-
-def test_mcnemar_refuses_other_images():
-    with pytest.raises(ValueError, match="different images"):
-        stats.mcnemar_exact([True], [True, False])
-
-
-def test_t_interval_by_hand():
-    found = stats.paired_t_interval([1.0, 2.0, 3.0])
-    assert (found.mean, found.n) == (2.0, 3)
-    assert found.half == pytest.approx(4.302652729911275 / math.sqrt(3))  # t(0.975, 2) times 1 / sqrt(3)
-    assert stats.paired_t_interval([0.5]) is None
-    assert stats.paired_t_interval([]) is None
-
-
-def test_satterthwaite_by_hand():
-    found = stats.satterthwaite([[1.0, 2.0, 3.0], [4.0, 6.0]])
-    variances = (1 / 3 / 4, 2 / 2 / 4)
-    df = sum(variances) ** 2 / (variances[0] ** 2 / 2 + variances[1] ** 2 / 1)
-    assert df == pytest.approx(1.684, abs=1e-3)
-    assert (found.mean, found.n) == (3.5, 5)
-    assert found.half == pytest.approx(distributions.t.ppf(0.975, df) * math.sqrt(sum(variances)))
-    assert stats.satterthwaite([[1.0, 2.0], [3.0]]) is None
-    assert stats.satterthwaite([]) is None
-    alone = stats.satterthwaite([[1.0, 2.0, 4.0]])
-    assert alone.half == pytest.approx(stats.t_interval([1.0, 2.0, 4.0]).half)
-
-
-def test_satterthwaite_of_equal_seeds_is_a_point():
-    assert stats.satterthwaite([[0.5, 0.5], [0.7, 0.7]]).half == 0
-
-
-@given(ALL_ACCURACIES)
-def test_front_equals_brute_force_ties_included(values):
-    macs, accuracy = map(list, zip(*values, strict=True))
-    expected = [not any((m2 <= m and a2 >= a and (m2, a2) != (m, a)) for m2, a2 in values) for m, a in values]
-    assert stats.front(macs, accuracy).tolist() == expected
-
-
-def test_front_of_nothing():
-    assert stats.front([], []).tolist() == []
-
-
-@given(ALL_ACCURACIES, st.sampled_from([(1, 64), (4, 32), (2, 128)]), st.floats(0, 0.1))
-def test_area_equals_a_fine_sum(values, bounds, chance):
-    macs, accuracy = [float(m) for m, _ in values], [0.125 * a for _, a in values]
-    low, high = bounds
-    grid = low * (high / low) ** ((np.arange(4000) + 0.5) / 4000)
-    levels = [max([chance, *(a for m, a in zip(macs, accuracy, strict=True) if m <= x)]) for x in grid]
-    area = stats.step_area(macs, accuracy, bounds, chance)
-    assert area == pytest.approx(np.mean(levels), abs=2e-3)
-    assert 0 <= area <= 1
-
-
-def test_area_by_hand():
-    assert stats.step_area([1.0, 2.0], [0.5, 0.9], (1, 4)) == pytest.approx(0.7)
-    assert stats.step_area([], [], (1, 4), chance=0.1) == pytest.approx(0.1)
-    assert stats.step_area([8.0], [1.0], (1, 4), chance=0.1) == pytest.approx(0.1), "beyond the bound is out of reach"
-    with pytest.raises(ValueError, match="bounds"):
-        stats.step_area([1.0], [1.0], (4, 4))
+def where(points: pd.DataFrame, **values: object) -> pd.Series:
+    return np.logical_and.reduce([points[key] == value for key, value in values.items()])
 
 
 def test_summary_is_over_seeds_within_method_set_and_budget():
@@ -186,3 +96,172 @@ def test_grid_spans_all_that_was_seen():
     assert {tuple(key) for key in full[["method", "dataset", "seed", "budget"]].to_numpy().tolist()} == set(
         product(("a", "b"), ("x", "y"), (0, 1), (0.5, 1.0))
     )
+
+
+# --- several suites, any order ------------------------------------------------------------------------------------
+
+
+def test_two_suites_are_never_mixed():
+    one = example(seeds=(0, 1, 2), methods=("ea_vit",), datasets=("digits",))
+    other = one.assign(suite="core", accuracy=one["accuracy"] / 2)
+    other = other[other["seed"] != 2]
+    both = stats.summary(pd.concat([one, other], ignore_index=True))
+    assert both.groupby("suite")["seeds"].max().to_dict() == {"core": 2, "quick": 3}
+    assert (both["missing"] == 0).all(), "a seed of the one suite is not missing in the other"
+    alone = stats.summary(one).drop(columns="suite").reset_index(drop=True)
+    mine = both[both["suite"] == "quick"].drop(columns="suite").reset_index(drop=True)
+    pd.testing.assert_frame_equal(mine, alone)
+    assert len(stats.areas(pd.concat([one, other], ignore_index=True))) == 5
+    with pytest.raises(ValueError, match="take one suite"):
+        stats.by_seed(pd.concat([one, other]), "ea_vit", "accuracy", 0.4)
+
+
+def numbers(points: pd.DataFrame) -> list[object]:
+    chance = {"digits": 0.1}
+    gained = partial(curves.accuracy_gained, bounds=(0.2 * FULL, FULL))
+    return [
+        stats.summary(points).to_csv(),
+        stats.areas(points, chance).to_csv(),
+        stats.compare(points, "ea_vit", "matformer", 0.6, rng()),
+        stats.scores(points, 0.6),
+        stats.denominator(points),
+        stats.worst_case(points, "ea_vit", 0.6, "matformer", chance=chance),
+        stats.discipline(points),
+        stats.break_even(points, "ea_vit", "fixed_uniform", "train_macs"),
+        stats.agreement(points, "ea_vit", "fixed_same_shape"),
+        stats.between_fronts(points, "ea_vit", "matformer", gained, rng(), chance),
+    ]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_order_of_rows_is_irrelevant(seed):
+    points = spoilt()
+    mixed = points.sample(frac=1, random_state=seed)
+    assert repr(numbers(mixed)) == repr(numbers(points))
+
+
+def spoilt() -> pd.DataFrame:
+    points = example(seeds=(0, 1, 2))
+    points = spoil(points, where(points, method="matformer", budget=0.2), "unreachable")
+    return spoil(points, where(points, method="ea_vit", dataset="digits", seed=2), "oom")
+
+
+# --- denominators -------------------------------------------------------------------------------------------------
+
+
+def test_denominator_counts_cells_by_their_worst_status():
+    found = stats.denominator(spoilt())
+    assert found.text == "29 of 30 cells; 1 oom"
+    planned = [(m, d, s) for m in ("ea_vit", "new") for d in ("digits", "mnist5k") for s in (0, 1, 2, 3)]
+    points = spoilt()
+    found = stats.denominator(points[points["method"] == "ea_vit"], planned)
+    assert (found.planned, found.whole) == (16, 5)
+    assert found.states == {"ok": 5, "oom": 1, "missing": 10}
+    assert stats.denominator(points[:0], planned).text == "0 of 16 cells; 16 missing"
+    assert stats.denominator(points[:0]).text == "0 of 0 cells"
+
+
+def test_planned_cells_are_there_and_no_others_are_invented():
+    points = example(seeds=(0,), methods=("ea_vit",), datasets=("digits",))
+    full = stats.completed(points, [("ea_vit", "digits", 0), ("matformer", "mnist5k", 1)])
+    assert len(full) == 10
+    assert full[full["method"] == "matformer"]["status"].unique().tolist() == ["missing"]
+
+
+def test_worst_case_by_hand():
+    points = pd.DataFrame([row("a", d, s, 0.5, 0.8) for d in "xy" for s in (0, 1)])
+    points = pd.concat([points, pd.DataFrame([row("b", d, s, 0.5, 0.6) for d in "xy" for s in (0, 1)])])
+    chance = {"x": 0.1, "y": 0.5}
+    assert stats.worst_case(points, "a", 0.5, chance=chance) == pytest.approx((0.8, 0.8))
+    assert stats.worst_case(points, "a", 0.5, "b", chance=chance) == pytest.approx((0.2, 0.2))
+    holed = spoil(points, where(points, method="a", dataset="x", seed=0), "oom")
+    assert stats.worst_case(holed, "a", 0.5, chance=chance) == pytest.approx((0.8 - 0.7 / 4, 0.8 + 0.2 / 4))
+    holed = spoil(holed, where(points, method="b", dataset="y", seed=0), "nan")
+    low, high = 0.2 - 0.7 / 4 - 0.4 / 4, 0.2 + 0.2 / 4 + 0.1 / 4
+    assert stats.worst_case(holed, "a", 0.5, "b", chance=chance) == pytest.approx((low, high))
+    answered = spoil(points, where(points, method="a", dataset="x"), "unreachable")
+    assert stats.worst_case(answered, "a", 0.5, chance=chance) == pytest.approx((0.45, 0.45))
+    assert stats.worst_case(points, "none", 0.5, chance=chance) is None
+    assert stats.worst_case(points, "a", 0.5, chance={}, planned=[("a", "z", 0)]) == pytest.approx((1.6 / 3, 2.6 / 3))
+
+
+def test_the_worst_case_holds_whatever_a_missing_cell_would_have_given():
+    points = example(seeds=(0, 1, 2), methods=("ea_vit", "matformer"))
+    truth = np.mean([np.mean(v) for v in stats.differences(points, "ea_vit", "matformer", "accuracy", 0.4).values()])
+    holed = spoil(points, where(points, method="ea_vit", seed=1), "killed")
+    low, high = stats.worst_case(holed, "ea_vit", 0.4, "matformer", chance={"digits": 0.1, "mnist5k": 0.1})
+    assert low < truth < high
+
+
+# --- A against B, curves, cost ------------------------------------------------------------------------------------
+
+
+def test_comparison_is_paired_within_sets():
+    found = stats.compare(spoilt(), "ea_vit", "matformer", 0.4, rng())
+    assert {name: interval.n for name, interval in found.by_set.items()} == {"digits": 2, "mnist5k": 3}
+    assert found.these.estimate == pytest.approx(np.mean([i.estimate for i in found.by_set.values()]))
+
+
+def test_one_seed_one_set_and_ties_give_no_number():
+    lone = example(seeds=(0,), datasets=("digits",))
+    found = stats.compare(lone, "ea_vit", "matformer", 0.4, rng())
+    assert (found.these.why, found.like.why, found.flips.p, found.wilcoxon.p, found.posterior.a) == (
+        "1 seed", "1 seed", None, None, None
+    )  # fmt: skip
+    tied = example().assign(accuracy=0.5)
+    found = stats.compare(tied, "ea_vit", "matformer", 0.4, rng())
+    assert (found.these.low, found.flips.p, found.score) == (None, None, (0, 2, 0))
+    assert stats.summary(tied)["half"].isna().all(), "no spread is no certainty"
+
+
+def test_scores_leave_out_sets_that_a_method_lacks():
+    points = spoil(spoilt(), where(example(seeds=(0, 1, 2)), method="matformer", dataset="digits"), "nan")
+    found, sets = stats.scores(points, 0.6)
+    assert sets == ("mnist5k",)
+    assert sorted(found) == sorted(points["method"].unique())
+    assert stats.scores(points, 0.2) == ({name: [] for name in found}, ())
+
+
+def test_declared_bounds_make_another_area():
+    points = example(seeds=(0,), methods=("ea_vit",), datasets=("digits",))
+    narrow = stats.areas(points, bounds=(0.5, 1.0))["area"][0]
+    macs, accuracy = points["macs"].tolist(), points["accuracy"].tolist()
+    assert narrow == pytest.approx(curves.step_area(macs, accuracy, (0.5 * FULL, FULL)))
+    assert narrow > stats.areas(points)["area"][0]
+
+
+def test_fronts_have_no_holes_and_macs_saved_has_an_interval():
+    points = spoilt()
+    assert sorted(stats.fronts(points, "ea_vit")["digits"]) == [0, 1]
+    found = stats.between_fronts(points, "ea_vit", "matformer", curves.macs_ratio, rng(), {})
+    assert (found.kind, found.n, found.sets) == ("bootstrap over seeds", 5, 2)
+    assert found.low < found.estimate < found.high < 0
+    apart = stats.between_fronts(points, "ea_vit", "slice_untrained", curves.macs_ratio, rng(), {})
+    assert (apart.estimate, apart.why) == (None, "undefined for these curves"), "they share no accuracy"
+    assert stats.between_fronts(points, "ea_vit", "none", curves.macs_ratio, rng()).why == "no set"
+
+
+def test_break_even_shares_a_cells_cost_among_its_sizes():
+    points = example(seeds=(0, 1))
+    points.loc[points["method"] == "fixed_uniform", "train_macs"] = 10e12
+    points = spoil(points, where(points, method="fixed_uniform", budget=0.2), "unreachable")
+    found = stats.break_even(points, "ea_vit", "fixed_uniform", "train_macs")
+    assert found.ratio.estimate == pytest.approx(4.1e12 / (10e12 / 4))
+    assert (found.sizes, found.low, found.high) == (2, 2, 2)
+
+
+def test_agreement_is_of_the_very_same_submodels():
+    points = example(seeds=(0, 1), methods=("ea_vit", "fixed_same_shape"), datasets=("digits",))
+    points["key"] = ["k" + str(budget) for budget in points["budget"]]
+    found = stats.agreement(points, "ea_vit", "fixed_same_shape")
+    assert {key: value.n for key, value in found.items()} == {("digits", 0): 5, ("digits", 1): 5}
+    points.loc[(points["method"] == "ea_vit") & (points["budget"] == 0.2), "key"] = "other"
+    assert stats.agreement(points, "ea_vit", "fixed_same_shape")["digits", 0].n == 4
+
+
+def test_discipline_by_method():
+    points = example(seeds=(0,), methods=("ea_vit", "matformer"))
+    points.loc[points.index[0], "macs"] = FULL
+    found = stats.discipline(points)
+    assert (found["ea_vit"].over, found["matformer"].over, found["matformer"].choices) == (1, 0, 10)
+    assert found["matformer"].use == pytest.approx(0.98)

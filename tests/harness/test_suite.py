@@ -66,7 +66,25 @@ def test_a_right_suite_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert (read.datasets[0].source, read.datasets[0].select, read.datasets[0].augment) == ("digits", None, "none")
     assert [method.name for method in read.methods] == ["ea_vit", "alone"]
     assert read.method("alone").options["deep"] == {"list": [1, 2.5, "x"]}
-    assert read.dataset("my photos / ø").path == "photos"
+    assert read.dataset("my photos / ø").path == str(Path.cwd() / "photos")
+    assert (read.processes, read.memory_gib, read.macs_factor) == (1, None, 1.0)
+
+
+def test_relative_paths_are_those_of_the_suite_then_of_the_working_folder(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "w.bin").write_bytes(b"x")
+    (tmp_path / "ea_vit").write_text("not meant: a word without a dot is no path")
+    options = 'options = { like = "ea_vit", file = "w.bin", gone = "no.bin", deep = { list = [1, 2.5, "./w.bin"] } }'
+    read = suite.load(
+        written(tmp_path, TOML.replace(TOML[TOML.index("options") : TOML.index("after")], options + "\n"))
+    )
+    assert read.dataset("my photos / ø").path == str(tmp_path / "photos")
+    assert read.method("alone").options == {
+        "like": "ea_vit",
+        "file": str(tmp_path / "w.bin"),
+        "gone": "no.bin",
+        "deep": {"list": [1, 2.5, str(tmp_path / "w.bin")]},
+    }
 
 
 def test_a_suite_cannot_be_changed() -> None:
@@ -104,7 +122,13 @@ def test_all_faults_are_told_at_once_with_file_and_key_path(tmp_path: Path) -> N
         ({"seeds": [1.5]}, "seeds[0]: 1.5: input should be a valid integer"),
         ({"seeds": [True]}, "seeds[0]: True: input should be a valid integer"),
         ({"name": "Quick One"}, "name: 'Quick One': allowed are lower-case letters"),
-        ({"regime": "equal_stps"}, "regime: 'equal_stps' is not known; allowed: equal_steps; nearest: equal_steps"),
+        ({"regime": "equal_stps"}, "'equal_stps' is not known; allowed: equal_steps, equal_macs; nearest: equal_steps"),
+        ({"macs_factor": 2.0}, 'macs_factor: 2.0: is only for regime = "equal_macs"'),
+        ({"regime": "equal_macs", "macs_factor": 0.0}, "macs_factor: 0.0: input should be greater than 0"),
+        ({"processes": 0}, "processes: 0: input should be greater than or equal to 1"),
+        ({"memory_gib": -1.0}, "memory_gib: -1.0: input should be greater than 0"),
+        ({"disk_gib": 0}, "disk_gib: 0"),
+        ({"procesess": 2}, "procesess: unknown key; allowed: name, "),
         ({"threads": 0}, "threads: 0: input should be greater than or equal to 1"),
         ({"backbone": {"use": "eavit.weights"}}, "backbone.use: 'eavit.weights': must be written module:attribute"),
         ({"backbone": {}}, "backbone.use: missing key"),

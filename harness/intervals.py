@@ -1,0 +1,241 @@
+"""Intervals over the right replicate: a seed is one replicate for all its budgets, a set is one for "sets like these".
+
+Where no interval can be given it says why instead; with one seed there is none, and none is made up. Coverage of every
+default is measured by ``tests/coverage_of_intervals.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats as distributions
+
+LEVEL = 0.95
+TIE = 1e-12  # values this near are equal: 0.96 - 0.95 and 0.95 - 0.94 differ in the last bit
+Kind = Literal["Wilson", "t over seeds", "these sets", "sets like these", "bootstrap over seeds", "counted"]
+Scope = Literal["these sets", "sets like these"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+Unit = TypeVar("Unit")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """``low`` and ``high`` are None exactly where ``why`` says why there is none; ``n`` counts seeds over all sets."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    kind: Kind
+    why: str = ""
+    n: int = 0
+    sets: int = 1
+    level: float = LEVEL
+
+    @property
+    def given(self) -> bool:
+        return not self.why
+
+    @property
+    def half(self) -> float | None:
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class PValue:
+    """``p`` is None exactly where ``why`` says why; ``least``: the smallest p that so few replicates can ever give."""
+
+    p: float | None
+    why: str = ""
+    statistic: float | None = None
+    n: int = 0
+    least: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean and variance (``ddof=1``; nan for one value) of the seeds of one set."""
+
+    mean: float
+    variance: float
+    n: int
+
+
+def moments(values: Sequence[float]) -> Moments:
+    array = np.asarray(values, dtype=np.float64)
+    if not len(array) or not np.isfinite(array).all():
+        raise ValueError(f"values = {list(values)}: needs at least one, all finite")
+    mean = float(array.mean())
+    if len(array) == 1:
+        return Moments(mean, math.nan, 1)
+    tied = float(np.ptp(array)) <= TIE * max(1.0, abs(mean))
+    return Moments(mean, 0.0 if tied else float(array.var(ddof=1)), len(array))
+
+
+def wilson(correct: int, n: int, level: float = LEVEL) -> Interval:
+    """Of a share of ``n`` images: the images, not the training, are what is sampled here."""
+    if not 0 <= correct <= n or n < 1:
+        raise ValueError(f"correct = {correct} of n = {n}: needs 0 <= correct <= n and n >= 1")
+    z = float(distributions.norm.ppf((1 + level) / 2))
+    share, spread = correct / n, z * z / n
+    reach = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    low, high = ((share + spread / 2 + sign * reach) / (1 + spread) for sign in (-1, 1))
+    return Interval(share, 0.0 if correct == 0 else low, 1.0 if correct == n else high, "Wilson", n=1, level=level)
+
+
+def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Student's t over the seeds of one set, of values or of paired differences."""
+    if not len(values):
+        return Interval(None, None, None, "t over seeds", "no seed", sets=0, level=level)
+    return replace(these_sets([values], level), kind="t over seeds")
+
+
+def these_sets(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Interval:
+    """Mean of set means over *these* sets: the variance is that of seeds within sets (Welch and Satterthwaite)."""
+    return from_moments([moments(values) for values in groups], "these sets", level)
+
+
+def like_sets(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Interval:
+    """Mean of set means over sets *like* these: Student's t over set means."""
+    return from_moments([moments(values) for values in groups], "sets like these", level)
+
+
+def from_moments(parts: Sequence[Moments], scope: Scope, level: float = LEVEL, seeds: int | None = None) -> Interval:
+    """``seeds``: as if every set had so many and means and spreads stayed as they are (what would more runs give?)."""
+    if not parts:
+        return Interval(None, None, None, scope, "no set", sets=0, level=level)
+    count, mean = sum(part.n for part in parts), float(np.mean([part.mean for part in parts]))
+    nothing = Interval(mean, None, None, scope, _why_not(parts, scope), count, len(parts), level)
+    if nothing.why:
+        return nothing
+    variance, freedom = _spread(parts, scope, seeds)
+    if variance <= 0:
+        what = "seeds" if scope == "these sets" else "sets"
+        return replace(nothing, why=f"no spread: all {what} agree to the last digit")
+    reach = _quantile(level, freedom) * math.sqrt(variance)
+    return replace(nothing, low=mean - reach, high=mean + reach)
+
+
+def tails(
+    parts: Sequence[Moments], scope: Scope, margin: float, seeds: int | None = None
+) -> tuple[float, float] | None:
+    """One-sided p-values that the mean is above ``margin`` and below it: those of the interval; None where it has none.
+
+    The interval of level 1 - 2 p ends at the margin.
+    """
+    if not parts or _why_not(parts, scope):
+        return None
+    variance, freedom = _spread(parts, scope, seeds)
+    if variance <= 0:
+        return None
+    t = (float(np.mean([part.mean for part in parts])) - margin) / math.sqrt(variance)
+    return float(distributions.t.sf(t, freedom)), float(distributions.t.cdf(t, freedom))
+
+
+def _spread(parts: Sequence[Moments], scope: Scope, seeds: int | None) -> tuple[float, float]:
+    return (_within if scope == "these sets" else _between)(parts, seeds)
+
+
+def _why_not(parts: Sequence[Moments], scope: Scope) -> str:
+    single = sum(part.n < 2 for part in parts)
+    if single:
+        return "1 seed" if single == len(parts) else f"1 seed on {single} of {len(parts)} sets"
+    return "1 set" if scope == "sets like these" and len(parts) < 2 else ""
+
+
+def _within(parts: Sequence[Moments], seeds: int | None) -> tuple[float, float]:
+    n = np.array([seeds or part.n for part in parts], dtype=np.float64)
+    return satterthwaite_freedom(np.array([part.variance for part in parts]) / n / len(parts) ** 2, n - 1)
+
+
+def _between(parts: Sequence[Moments], seeds: int | None) -> tuple[float, float]:
+    means = moments([part.mean for part in parts])
+    spread = means.variance
+    if seeds is not None:  # only what seeds add to the spread of set means shrinks with more of them
+        noise = float(np.mean([part.variance / part.n for part in parts]))
+        spread = max(spread - noise, 0.0) + float(np.mean([part.variance for part in parts])) / seeds
+    return spread / len(parts), len(parts) - 1.0
+
+
+def satterthwaite_freedom(variances: NDArray[np.float64], freedom: NDArray[np.float64]) -> tuple[float, float]:
+    """Sum of independent variances and its degrees of freedom."""
+    total = float(variances.sum())
+    return total, total**2 / float((variances**2 / freedom).sum()) if total > 0 else float(freedom.sum())
+
+
+def _quantile(level: float, freedom: float) -> float:
+    return float(distributions.t.ppf((1 + level) / 2, freedom))
+
+
+def counted(groups: Sequence[Sequence[float]], scope: Scope = "these sets", level: float = LEVEL) -> Interval:
+    """Of counted quantities, such as MACs, where seeds that agree are exact: no spread gives a point."""
+    found = from_moments([moments(values) for values in groups], scope, level)
+    if not found.why.startswith("no spread"):
+        return found
+    return replace(found, low=found.estimate, high=found.estimate, kind="counted", why="")
+
+
+def bootstrap(
+    groups: Sequence[Sequence[Unit]],
+    statistic: Callable[[Sequence[Sequence[Unit]]], float | None],
+    rng: np.random.Generator,
+    draws: int = 400,
+    level: float = LEVEL,
+) -> Interval:
+    """For a statistic that is no mean over seeds. A unit is a whole seed, all its budgets together; sets stay.
+
+    A set of n seeds gives n - 1 draws each time, which makes the variance of a mean unbiased (McCarthy and Snowden,
+    1985), and the bootstrap's standard error is stretched by t, its degrees of freedom from the jackknife: percentiles
+    of so few seeds can never reach beyond the seeds and cover far less than they say.
+    """
+    kind: Kind = "bootstrap over seeds"
+    count = sum(map(len, groups))
+    if not groups or not min(map(len, groups)):
+        return Interval(
+            None, None, None, kind, "no set" if not groups else "a set has no seed", count, len(groups), level
+        )
+    whole = _number(statistic(groups))
+    nothing = Interval(whole, None, None, kind, "", count, len(groups), level)
+    few = [Moments(0.0, 0.0, len(group)) for group in groups]
+    why = "undefined for these curves" if whole is None else _why_not(few, "these sets")
+    if why:
+        return replace(nothing, why=why)
+    values = [_number(statistic(_redrawn(groups, rng))) for _ in range(draws)]
+    leaves = _leaves(groups, statistic)
+    undefined = values.count(None)
+    if undefined or leaves is None:
+        return replace(nothing, why=f"undefined in {undefined} of {draws} redraws")
+    error = moments([value for value in values if value is not None]).variance
+    total, freedom = satterthwaite_freedom(*leaves)
+    if error <= 0 or total <= 0 or whole is None:
+        return replace(nothing, why="no spread: all seeds agree to the last digit")
+    reach = _quantile(level, freedom) * math.sqrt(error)
+    return replace(nothing, low=whole - reach, high=whole + reach)
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _redrawn(groups: Sequence[Sequence[Unit]], rng: np.random.Generator) -> list[list[Unit]]:
+    return [[group[int(i)] for i in rng.integers(len(group), size=len(group) - 1)] for group in groups]
+
+
+def _leaves(
+    groups: Sequence[Sequence[Unit]], statistic: Callable[[Sequence[Sequence[Unit]]], float | None]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Jackknife variance that each set's seeds bring, and its degrees of freedom."""
+    variances = []
+    for at, group in enumerate(groups):
+        parts = [[*group[:gone], *group[gone + 1 :]] for gone in range(len(group))]
+        values = [_number(statistic([*groups[:at], part, *groups[at + 1 :]])) for part in parts]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return None
+        spread = moments(known).variance * (len(known) - 1) ** 2 / len(known)
+        variances.append(spread)
+    return np.array(variances), np.array([len(group) - 1.0 for group in groups])

@@ -1,0 +1,415 @@
+"""A real Ray cluster of two nodes on loopback addresses, with a token; one of its nodes is killed at work."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness import cluster, engine, joining, node, plan
+from harness.engine import Settings
+from harness.job import Job
+from harness.joining import ClusterError
+from harness.store import Store
+from tests.harness import small
+from tests.harness.clustered import ENTRY, Heard
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed (extra `cluster`)"),
+    pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is not an address of the machine"),
+]
+ROOT = Path(__file__).resolve().parents[2]
+HEAD, OTHER = "127.0.0.2", "127.0.0.3"
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
+
+
+@dataclass
+class Two:
+    """A cluster. ``folder`` holds a temporary place for each node, named by its address."""
+
+    folder: Path
+    port: int
+    environment: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        return f"{HEAD}:{self.port}"
+
+    def start(self, node: str, *words: str) -> subprocess.Popen[bytes]:
+        place = self.folder / node
+        place.mkdir(exist_ok=True)
+        command = [*RAY, "start", "--num-cpus=1", "--object-store-memory=80000000", "--include-log-monitor=false"]
+        command += [f"--node-ip-address={node}", "--disable-usage-stats", *words]
+        with (self.folder / f"{node}.log").open("wb") as log:
+            return subprocess.Popen(
+                command, cwd=ROOT, env={**self.environment, "TMPDIR": str(place)}, stdout=log, stderr=log
+            )
+
+    def processes(self, of: str = "") -> list[int]:
+        """All that were started with the environment of a node: Ray's own, and cells.
+
+        Ray's agents write their titles over a part of theirs: without a node's name any trace of the folder will do.
+        """
+        mark = f"TMPDIR={self.folder}/{of}".encode() if of else str(self.folder).encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+        return found
+
+    def kill(self, of: str = "") -> None:
+        """Without a word beforehand; the cells are left to end by themselves."""
+        for pid in self.processes(of):
+            with contextlib.suppress(OSError):
+                if ENTRY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HEAD, 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(port: int, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((HEAD, port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def nodes(**changes: str) -> Iterator[Two]:
+    folder = Path(tempfile.mkdtemp(prefix="eb", dir="/tmp"))  # sockets below it may have 107 bytes of path
+    (folder / "token").write_text(secrets.token_hex(32))
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
+    bounded = {"RAY_memory_monitor_refresh_ms": "0", "OMP_NUM_THREADS": "1"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    two = Two(folder, free_port(), {**inherited, **bounded, **token, **changes})
+    try:
+        started = [two.start(HEAD, "--head", f"--port={two.port}", "--include-dashboard=false", f"--temp-dir={folder}")]
+        if not changes:
+            answers(two.port, 30)
+            started.append(two.start(OTHER, f"--address={two.address}"))
+        for one in started:
+            if one.wait(120):
+                raise RuntimeError((folder / f"{HEAD}.log").read_text() + (folder / f"{OTHER}.log").read_text())
+        yield two
+    finally:
+        for one in started:
+            one.kill()
+        two.kill()
+        time.sleep(0.2)
+        two.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Two]:
+    with nodes() as made:
+        yield made
+
+
+@pytest.fixture
+def as_node(two: Two, monkeypatch: pytest.MonkeyPatch) -> Two:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, two.environment[name])
+    return two
+
+
+def methods(folder: Path, *names: str, **options: Any) -> list[dict[str, Any]]:
+    return small.acts(*names, starts=str(folder), **options)
+
+
+def driver(two: Two, folder: Path, given: list[dict[str, Any]], **asked: Any) -> subprocess.Popen[bytes]:
+    wanted = {"address": two.address, "folder": str(folder), "methods": given, "seeds": [0], **asked}
+    command = [sys.executable, "-m", ENTRY, "drive", json.dumps(wanted)]
+    environment = {**two.environment, "RAY_ADDRESS": two.address}  # what `auto` means; `local` must not heed it
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def told(process: subprocess.Popen[bytes], seconds: float = 120) -> dict[str, Any]:
+    out, err = process.communicate(timeout=seconds)
+    try:
+        return dict(json.loads(out.splitlines()[-1]))
+    except (IndexError, ValueError):
+        raise RuntimeError(f"{process.returncode}\n{out.decode()}\n{err.decode()}") from None
+
+
+def starts(folder: Path, least: int, seconds: float = 90.0) -> list[list[str]]:
+    """Tag, process and helper of each start of a cell, as soon as there are enough."""
+    until = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError):
+            lines = (folder / "starts").read_text().splitlines()
+            if len(lines) >= least:
+                return [line.split() for line in lines]
+        if time.monotonic() > until:
+            raise TimeoutError(f"{least} starts")
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pids: list[int], seconds: float = 5.0) -> bool:
+    until = time.monotonic() + seconds
+    while any(alive(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not any(alive(pid) for pid in pids)
+
+
+def points(folder: Path, given: list[dict[str, Any]], seeds: list[int]) -> list[dict[str, Any]]:
+    suite = small.suite(methods=given, seeds=seeds)
+    found = Store(folder / "results").points(plan.cells(suite, small.prints(suite)))
+    return [{key: value for key, value in row.items() if key not in ("train_seconds", "latency_ms")} for row in found]
+
+
+def test_a_suite_runs_on_both_nodes_and_gives_the_points_of_one_machine(two: Two, tmp_path: Path) -> None:
+    given, seeds = methods(tmp_path, "a", "b", "c", "d", seconds=0.3), [0, 1]
+    given[3]["after"] = ["a"]
+    report = told(driver(two, tmp_path / "far", given, seeds=seeds))
+    assert report["statuses"] == ["ok"] * 8
+    assert set(report["nodes"]) == {HEAD, OTHER}
+    assert report["steps"] > 0
+    assert len(starts(tmp_path, 8)) == 8
+    suite, near = small.suite(methods=given, seeds=seeds), Store(tmp_path / "near" / "results")
+    near.prepare()
+    settings = Settings(tmp_path / "near" / "runs", workers=2, command=(sys.executable, "-m", ENTRY))
+    engine.run(suite, plan.cells(suite, small.prints(suite)), near, settings, Heard())
+    assert points(tmp_path / "far", given, seeds) == points(tmp_path / "near", given, seeds)
+    assert len(points(tmp_path / "far", given, seeds)) == 16
+    assert not list(two.folder.glob("*/eavit-cell-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_runs_on_after_an_interrupt_or_the_end_of_the_driver(
+    two: Two, tmp_path: Path, number: signal.Signals
+) -> None:
+    at_work = driver(two, tmp_path, methods(tmp_path, "a", hang="eavit-cell-"), address="auto")
+    ((_, *pids),) = starts(tmp_path, 1)
+    at_work.send_signal(number)
+    if number == signal.SIGINT:
+        report = told(at_work)
+        assert report["interrupted"]
+        assert report["statuses"] == []
+        assert gone([int(pid) for pid in pids], 0.5)
+    else:
+        at_work.communicate(timeout=60)
+    assert gone([int(pid) for pid in pids])
+    assert len(pids) == 2
+
+
+class Pretended:
+    """As much of the module ``ray`` as the driver's side calls. ``answers``: what each task gives; errors are raised"""
+
+    def __init__(self, *answers: Any, nodes: tuple[tuple[bool, int, int], ...] = ((True, 2, 0),)) -> None:
+        import ray
+
+        self.exceptions, self.answers, self.sent = ray.exceptions, answers, list[node.Order]()
+        self.there = nodes
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": alive, "Resources": {"CPU": cpus, "GPU": gpus}} for alive, cpus, gpus in self.there]
+
+    def remote(self, **declared: Any) -> Any:
+        self.declared = declared
+        return lambda function: SimpleNamespace(remote=self.send)
+
+    def send(self, order: bytes) -> Iterator[Any]:
+        self.sent.append(node.ORDER.validate_json(order))
+        return iter(self.answers)
+
+    def wait(self, answers: Any, timeout: float) -> tuple[list[Any], list[Any]]:
+        return answers, []
+
+    def get(self, answer: Any, timeout: float) -> bytes:
+        if isinstance(answer, Exception):
+            raise answer
+        return json.dumps(answer).encode()
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, ray: Pretended, **settings: Any) -> tuple[cluster.Cluster, list[str]]:
+    said = list[str]()
+    monkeypatch.setattr(cluster, "connected", lambda *words: ray)
+    suite = small.suite(methods=small.acts("a"), **settings.pop("suite", {}))
+    return cluster.Cluster("h:1", suite, Settings(Path("runs"), workers=1), tell=said.append, **settings), said
+
+
+def sent(place: cluster.Cluster) -> cluster.Remote:
+    cell = plan.cells(place.suite, small.prints(place.suite))[0]
+    return place.start(cell, Job(cell=cell, suite=place.suite, given={}))
+
+
+def test_slots_are_what_the_living_nodes_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = Pretended(nodes=((True, 5, 1), (True, 4, 0), (False, 64, 8)))
+    assert pretend(monkeypatch, ray, suite={"threads": 2})[0].slots == 4
+    assert pretend(monkeypatch, ray, suite={"threads": 2}, gpus=0.5)[0].slots == 2
+    assert ray.declared == {"num_cpus": 2, "num_gpus": 0.5, "max_retries": 0}
+    with pytest.raises(ClusterError, match="which needs 6 CPUs: one has 5 CPUs, 1 GPUs, one has 4 CPUs, 0 GPUs"):
+        pretend(monkeypatch, ray, suite={"threads": 6})
+    monkeypatch.setattr(cluster, "FRESH", 0.0)
+    place, said = pretend(monkeypatch, ray)
+    ray.there = ()
+    assert [place.slots, place.slots] == [0, 0]
+    assert said == ["no node can hold a cell now (1 CPUs); waiting for one"]
+    monkeypatch.setattr(cluster, "PATIENCE", 0.0)
+    with pytest.raises(ClusterError, match="start nodes and run again"):
+        _ = place.slots
+
+
+def test_a_cell_that_nodes_are_lost_with_is_given_up_after_five(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.exceptions import ObjectLostError, OwnerDiedError, TaskCancelledError, WorkerCrashedError
+
+    lost = [WorkerCrashedError(), TaskCancelledError(), ObjectLostError("a", "b", "c"), OwnerDiedError("a", "b", "c")]
+    for error in lost:
+        ray = Pretended({"pid": 1, "node": "n"}, error)
+        place, said = pretend(monkeypatch, ray)
+        cell = sent(place)
+        assert cell.ended()
+        assert cell.verdict()[1:3] == ("killed", "lost with its node 5 times")
+        assert [order.job.attempt for order in ray.sent] == [1, 2, 3, 4, 5]
+        assert len(said) == 4
+
+
+def test_what_is_no_loss_is_a_verdict_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.exceptions import OutOfMemoryError, RaySystemError
+
+    secret = "10.1.2.3:4567"
+    for answers, status, reason in [
+        ([], "failed", "its node ended it without a word"),
+        ([OutOfMemoryError("x")], "oom", "Ray's memory monitor"),
+        ([RaySystemError(f"no module named harness at {secret}")], "skipped", "no module named harness at <node>"),
+        ([{"status": "ok", "reason": "", "log": "", "files": {"record.json": "e30="}}], "failed", "cannot be read"),
+        ([{"status": "ok", "reason": "", "log": "", "files": {"record.json": "?"}}], "failed", "cannot be read"),
+        ([[]], "failed", "cannot be read"),
+        ([{"status": "oom", "reason": "why", "log": "l", "files": None}], "oom", "why"),
+    ]:
+        ray = Pretended(*answers)
+        cell = sent(pretend(monkeypatch, ray)[0])
+        assert cell.ended()
+        outcome, told_status, why, _ = cell.verdict()
+        assert (outcome, told_status, len(ray.sent)) == (None, status, 1)
+        assert reason in why
+        assert secret not in why
+
+
+def test_a_node_with_another_program_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = Pretended()
+    sent(pretend(monkeypatch, ray)[0])
+    (order,) = ray.sent
+    other = replace(order, facts={**order.facts, "Python": "2.7"})
+    monkeypatch.setattr(node, "_own_address", lambda: "n")
+    _, last = [json.loads(text) for text in node.attend(node.ORDER.dump_json(other))]
+    assert last["status"] == "skipped"
+    assert last["reason"].startswith("node: it has Python 3.")
+    assert last["reason"].endswith(", the driver has 2.7")
+
+
+def test_folders_of_tasks_that_were_killed_are_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    for name in (f"eavit-cell-{dead.pid}-x", f"eavit-cell-{os.getpid()}-y", "eavit-cell-z"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+    with node._folder() as made:
+        assert made.parent == tmp_path
+        (made / "file").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"eavit-cell-{os.getpid()}-y", "eavit-cell-z"]
+
+
+def test_without_the_token_nothing_is_done(as_node: Two, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    began = time.monotonic()
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    with pytest.raises(ClusterError, match="the cluster refuses this token"):
+        joining.connected(as_node.address, False, contextlib.ExitStack())
+    assert time.monotonic() - began < 30
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    with pytest.raises(ClusterError, match=r"(?s)no token in RAY_AUTH_TOKEN and none in .*get-auth-token --generate"):
+        joining.connected(as_node.address, False, contextlib.ExitStack())
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    with pytest.raises(ClusterError, match="RAY_AUTH_MODE is not set, not token"):
+        joining.connected(as_node.address, False, contextlib.ExitStack())
+
+
+def test_what_does_not_answer_is_told_and_not_waited_for(as_node: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "REACH", 4.0)
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match="nothing answers there"):
+        joining.connected(f"{HEAD}:{free_port()}", False, contextlib.ExitStack())
+    with socket.create_server((HEAD, 0)) as mute:
+        with pytest.raises(ClusterError, match="no Ray cluster answers there: no answer in 4 s"):
+            joining.connected(f"{HEAD}:{mute.getsockname()[1]}", False, contextlib.ExitStack())
+    for wrong in ("head", "head:", ":1", "a:b", "ray://a:1"):
+        with pytest.raises(ClusterError, match="HOST:PORT"):
+            joining.connected(wrong, False, contextlib.ExitStack())
+    assert time.monotonic() - began < 30
+
+
+def test_a_cell_is_lost_with_its_node_and_runs_again_on_the_other_once(two: Two, tmp_path: Path) -> None:
+    """The last test with these two: one of them is dead afterwards."""
+    given = methods(tmp_path, "a", "b", "c", hang=f"/{OTHER}/", seconds=1)
+    at_work = driver(two, tmp_path, given)
+    until = time.monotonic() + 90
+    while not (hanging := [line for line in starts(tmp_path, 2) if len(line) == 3]) and time.monotonic() < until:
+        time.sleep(0.05)
+    ((tag, *pids),) = hanging
+    two.kill(OTHER)
+    assert gone([int(pid) for pid in pids])
+    report = told(at_work)
+    assert report["statuses"] == ["ok"] * 3
+    assert sorted(report["starts"].values()) == [1, 1, 2]
+    assert sorted(line[0] for line in starts(tmp_path, 4)) == sorted(["a", "b", "c", tag])
+    assert len(report["told"]) == 1
+    assert f"lost with node {OTHER} (NodeDiedError); it starts again elsewhere" in report["told"][0]
+    store = Store(tmp_path / "results", warn=lambda text: pytest.fail(text))
+    assert len(store.ids()) == 3
+    assert set(store.ids()) == set(store.records()) == set(report["starts"])
+    assert report["attempts"] == report["starts"]
+    assert [row["accuracy"] is not None for row in points(tmp_path, given, [0])] == [True] * 6
+
+
+def test_a_cluster_of_its_own_listens_on_loopback_alone(tmp_path: Path) -> None:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    given = methods(tmp_path, "a", "b")
+    report = told(driver(Two(tmp_path, 0, bare), tmp_path, given, address="local"))
+    assert report["statuses"] == ["ok"] * 2
+    assert report["outside"] == []
+    assert set(report["nodes"]) == {"127.0.0.1"}
+
+
+def test_a_cluster_that_asks_for_no_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    with nodes(RAY_AUTH_MODE="disabled") as bare:
+        with pytest.raises(ClusterError, match="takes any token"):
+            joining.connected(bare.address, False, contextlib.ExitStack())

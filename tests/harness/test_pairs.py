@@ -1,0 +1,166 @@
+"""A against B: exact sums, scipy and baycomp as oracles; no p-value out of nothing."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import comb
+
+import baycomp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as distributions
+
+from harness import pairs
+
+DIFFERENCES = st.lists(st.integers(-40, 40).map(lambda value: value / 1000), min_size=1, max_size=9)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
+def test_mcnemar_is_the_binomial_sum(images):
+    a, b = zip(*images, strict=True)
+    only_a = sum(x and not y for x, y in images)
+    only_b = sum(y and not x for x, y in images)
+    found = pairs.mcnemar(a, b)
+    assert (found.only_a, found.only_b) == (only_a, only_b)
+    n, k = only_a + only_b, min(only_a, only_b)
+    if not n:
+        assert (found.p, found.why) == (None, "no image tells them apart")
+    else:
+        assert found.p == pytest.approx(min(1.0, 2 * sum(comb(n, i) for i in range(k + 1)) / 2**n))
+        assert pairs.mcnemar(b, a).p == pytest.approx(found.p)
+
+
+def test_mcnemar_refuses_other_images():
+    with pytest.raises(ValueError, match="different images"):
+        pairs.mcnemar([True], [True, False])
+
+
+def test_seeds_are_paired_by_number():
+    assert pairs.paired({1: 0.5, 0: 0.9, 7: 1.0}, {0: 0.8, 1: 0.6, 3: 0.0}) == pytest.approx([0.1, -0.1])
+
+
+@given(st.lists(DIFFERENCES.filter(lambda v: len(v) < 5), min_size=1, max_size=3))
+def test_sign_flips_equal_brute_force(groups):
+    found = pairs.sign_flip(groups, rng())
+    flat = [value / len(group) / len(groups) for group in groups for value in group]
+    sums = [abs(sum(s * v for s, v in zip(signs, flat, strict=True))) for signs in product((1, -1), repeat=len(flat))]
+    moving = sum(value != 0 for value in flat)
+    if moving < 2:
+        assert found.p is None
+    else:
+        assert found.p == pytest.approx(np.mean(np.array(sums) >= abs(sum(flat)) - 1e-12))
+        assert found.p >= found.least == 2.0 ** (1 - moving)
+
+
+def test_sign_flips_of_one_set_equal_scipy():
+    values = [0.01, 0.02, -0.005, 0.03, 0.012]
+    oracle = distributions.permutation_test((values,), np.mean, permutation_type="samples")
+    assert pairs.sign_flip([values], rng()).p == pytest.approx(oracle.pvalue)
+
+
+def test_many_sign_flips_are_sampled_and_near_the_exact():
+    values = list(rng(1).normal(0.1, 0.3, 18))
+    found = pairs.sign_flip([values], rng())
+    few = pairs.sign_flip([values[:16]], rng())
+    assert found.least == pytest.approx(1 / 10001)
+    assert found.p == pytest.approx(distributions.ttest_1samp(values, 0).pvalue, abs=0.03)
+    assert few.p == pytest.approx(distributions.ttest_1samp(values[:16], 0).pvalue, abs=0.03)
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=6, max_size=12, unique=True), st.data())
+def test_wilcoxon_without_ties_equals_scipy(sizes, data):
+    values = [size * data.draw(st.sampled_from((-1, 1))) / 10**6 for size in sizes]
+    found = pairs.wilcoxon(values, rng())
+    assert found.p == pytest.approx(distributions.wilcoxon(values, method="exact").pvalue)
+
+
+def test_wilcoxon_with_ties_is_still_exact():
+    values = [0.01, 0.01, 0.02, -0.01, 0.03, 0.04, 0.0]
+    kept = [value for value in values if value]
+    ranks = np.sign(kept) * distributions.rankdata(np.abs(kept))
+    sums = np.array([np.dot(signs, np.abs(ranks)) for signs in product((1, -1), repeat=len(kept))])
+    assert pairs.wilcoxon(values, rng()).p == pytest.approx(np.mean(np.abs(sums) >= abs(ranks.sum())))
+
+
+@pytest.mark.parametrize(
+    ("values", "start"),
+    [
+        ([0.1] * 5, "5 sets: with fewer than 6"),
+        ([0.1], "1 set: with fewer than 6"),
+        ([0.0] * 8, "0 sets that differ, of 8"),
+        ([0.0, 0.0, *[0.1] * 5], "5 sets that differ, of 7"),
+    ],
+)
+def test_wilcoxon_of_few_sets_has_no_p_value_and_says_why(values, start):
+    found = pairs.wilcoxon(values, rng())
+    assert found.p is None
+    assert found.why.startswith(start)
+
+
+def test_holm_by_hand():
+    assert pairs.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert pairs.holm([]) == []
+
+
+def test_all_pairs_are_adjusted_together():
+    generator = rng(2)
+    scores = {name: list(generator.normal(level, 0.01, 9)) for name, level in (("a", 0.9), ("b", 0.9), ("c", 0.7))}
+    found = pairs.all_pairs(scores, rng())
+    raw = {pair: distributions.wilcoxon(scores[pair[0]], scores[pair[1]]).pvalue for pair in found}
+    assert list(found) == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [test.p for test in found.values()] == pytest.approx(pairs.holm(list(raw.values())))
+    assert found["a", "c"].p < 0.05 < found["a", "b"].p
+    with pytest.raises(ValueError, match="one value for every set"):
+        pairs.all_pairs({"a": [1.0], "b": [1.0, 2.0]}, rng())
+
+
+@settings(max_examples=6)
+@given(
+    st.lists(st.integers(-30, 30).map(lambda value: value / 1000), min_size=2, max_size=9),
+    st.sampled_from([0.005, 0.01]),
+)
+def test_signed_rank_equals_baycomp(differences, zone):
+    found = pairs.signed_rank(differences, rng(), zone=zone)
+    values = np.array(differences)
+    left, same, right = baycomp.SignedRankTest.probs(
+        values, np.zeros(len(values)), rope=zone, nsamples=8000, random_state=1
+    )
+    assert (found.a, found.same, found.b) == pytest.approx((left, same, right), abs=0.03)
+    assert found.a + found.same + found.b == pytest.approx(1)
+
+
+def test_signed_rank_of_one_set_says_so():
+    found = pairs.signed_rank([0.1], rng())
+    assert (found.a, found.same, found.b, found.why) == (None, None, None, "1 set")
+    assert pairs.signed_rank([], rng()).why == "no set"
+    with pytest.raises(ValueError, match="zone"):
+        pairs.signed_rank([0.1, 0.2], rng(), zone=0.0)
+
+
+def test_win_tie_loss_has_a_zone():
+    assert pairs.win_tie_loss([0.1, 0.005, 0.0, -0.005, -0.0051, 0.96 - 0.955]) == (1, 4, 1)
+
+
+def test_one_comparison_holds_everything_and_invents_nothing():
+    full = pairs.compare({"x": [0.1, 0.2, 0.15], "y": [0.0, 0.1, 0.05], "none": []}, rng())
+    assert sorted(full.by_set) == ["x", "y"]
+    assert full.these.estimate == pytest.approx(0.1)
+    assert (full.wilcoxon.p, full.score) == (None, (2, 0, 0))
+    lone = pairs.compare({"x": [0.1]}, rng())
+    assert (lone.these.why, lone.like.why, lone.flips.why, lone.posterior.why) == (
+        "1 seed",
+        "1 seed",
+        "1 seed",
+        "1 set",
+    )
+    tied = pairs.compare({"x": [0.0, 0.0], "y": [0.0, 0.0]}, rng())
+    assert (tied.flips.p, tied.flips.why) == (None, "all pairs are tied")
+    assert tied.these.why.startswith("no spread")
+    nothing = pairs.compare({}, rng())
+    assert (nothing.these.why, nothing.flips.why, nothing.score) == ("no set", "no pair of seeds", (0, 0, 0))
