@@ -17,6 +17,7 @@ from filelock import FileLock
 from uv import find_uv_bin
 
 ROOT = Path(__file__).resolve().parent.parent
+EXTRAS = "cluster,dev,pruning"  # what the tests need beside the package itself
 PINS = ("pyproject.toml", "constraints.txt", "build-constraints.txt")
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 
@@ -41,7 +42,7 @@ def ensure(home: Path) -> None:
         uv = find_uv_bin()
         if old[:1] != [python]:
             subprocess.run([uv, "venv", "--quiet", "--clear", "--force", "--python", sys.executable, home], check=True)
-        subprocess.run([uv, "pip", "install", "--python", home, "--editable", f"{ROOT}[dev]"], check=True)
+        subprocess.run([uv, "pip", "install", "--python", home, "--editable", f"{ROOT}[{EXTRAS}]"], check=True)
         stamp.write_text(f"{python}\n{pins}", encoding="utf-8")
 
 

@@ -126,6 +126,7 @@ class Checkpoint:
         self.path, self.seconds = saving.path, saving.seconds
         self.model, self.optimiser, self.identity = model, optimiser, identity
         self.due = time.monotonic() + saving.seconds
+        self.kept: dict[str, str] = {}  # further notes, to be written and as they were read
 
     def save(self, spent: Spending, *, finished: bool = False) -> None:
         """Write if it is due, or if the fit is finished."""
@@ -134,7 +135,8 @@ class Checkpoint:
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
         if not finished:
             tensors |= self._moments()
-        save_tensors(self.path, tensors, {"identity": self.identity, "spent": json.dumps(asdict(spent))})
+        notes = {"identity": self.identity, "spent": json.dumps(asdict(spent))}
+        save_tensors(self.path, tensors, {**self.kept, **notes})
         self.due = time.monotonic() + self.seconds
 
     def _moments(self) -> dict[str, Tensor]:
@@ -158,6 +160,7 @@ class Checkpoint:
                 _, index, name = key.split(".", 2)
                 moments.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict({"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        self.kept = {key: value for key, value in note.items() if key not in ("identity", "spent")}
         return Spending(**json.loads(note["spent"]))
 
     def _require_keys(self, weights: Mapping[str, Tensor]) -> None:

@@ -132,6 +132,15 @@ def _compare(what: str, words: str, flags: Tensor) -> Tensor:
     return told[2:]
 
 
+def summed(value: float) -> float:
+    """The sum of a number over the processes, on all of them."""
+    if world() == 1:
+        return value
+    told = torch.tensor([value], dtype=torch.float64, device=_device())
+    distributed.all_reduce(told)
+    return float(told)
+
+
 def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """In the given order, like with like, up to ``BUCKET`` bytes each."""
     for _, alike in groupby(gradients, key=lambda g: (g.dtype, g.device)):

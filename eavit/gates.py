@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,19 @@ def _prefixes(counts: Sequence[int], width: int, like: Tensor | None) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Masking:
+    """What closed gates do in a masked pass. By default what slicing does; the other values are defects of EA-ViT's
+    published training code, there to be measured (:mod:`eavit.methods.published`).
+    """
+
+    norm_over: Literal["kept", "all"] = "kept"  # "all": closed channels live on in the stream and count in LayerNorm
+    skipped_bias: bool = False  # an MLP without an open gate still adds its output bias
+
+
+EXACT = Masking()
+
+
+@dataclass(frozen=True, slots=True)
 class Gates:
     """Gates in [0, 1], non-increasing along their last axis, so that hard gates are always a prefix.
 
@@ -26,6 +40,7 @@ class Gates:
     embed: Tensor  # (embed,)
     heads: Tensor  # (depth, heads)
     mlp: Tensor  # (depth, hidden)
+    masking: Masking = EXACT
 
     @classmethod
     def of(cls, submodel: Submodel, backbone: Backbone, like: Tensor | None = None) -> Gates:

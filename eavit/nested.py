@@ -3,7 +3,8 @@
 Every module holds the full weights under timm's names. ``narrow`` gives the prefix of its parameters for some widths,
 and is the one place that says what a width means; the sliced forward and :func:`eavit.extract` both use it. A forward
 takes a width as an int (sliced) or as a tensor of gates (masked, differentiable); at 0/1 gates both agree: LayerNorm
-statistics run over kept channels only, and a skipped branch adds no bias.
+statistics run over kept channels only, and a skipped branch adds no bias. (Unless a masking of another kind comes with
+the gates: :class:`eavit.gates.Masking`.)
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from eavit.gates import EXACT, Masking
 
 State = dict[str, Tensor]
 Width = int | Tensor  # kept units, or one gate for each unit
@@ -49,6 +52,11 @@ def masked(x: Tensor, width: Width) -> Tensor:
     return x if isinstance(width, int) else x * width
 
 
+def streamed(x: Tensor, width: Width, masking: Masking) -> Tensor:
+    """What goes on in the residual stream."""
+    return x if masking.norm_over == "all" else masked(x, width)
+
+
 class Linear(nn.Linear):
     """A layer whose first ``out`` rows and first ``into`` columns are used."""
 
@@ -70,10 +78,12 @@ class LayerNorm(nn.LayerNorm):
     def narrow(self, width: int | None) -> State:
         return _state(weight=first(self.weight, width), bias=first(self.bias, width))
 
-    def forward(self, x: Tensor, width: Width) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, width: Width, masking: Masking = EXACT) -> Tensor:  # type: ignore[override]
         if isinstance(width, int):
             part = self.narrow(width)
             return F.layer_norm(x, (width,), part["weight"], part["bias"], self.eps)
+        if masking.norm_over == "all":
+            return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.eps) * width
         share = width / width.sum()
         centred = x - (x * share).sum(-1, keepdim=True)
         variance = (centred.square() * share).sum(-1, keepdim=True)
@@ -101,7 +111,7 @@ class Identity(nn.Module):
     def narrow(self, width: int | None) -> State:
         return {}
 
-    def forward(self, x: Tensor, width: Width | None = None) -> Tensor:
+    def forward(self, x: Tensor, width: Width | None = None, masking: Masking = EXACT) -> Tensor:
         return x
 
 
@@ -175,9 +185,10 @@ class Mlp(nn.Module):
         parts = {"fc1": self.fc1.narrow(hidden, embed), "fc2": self.fc2.narrow(embed, hidden)}
         return joined(parts)
 
-    def forward(self, x: Tensor, hidden: Width) -> Tensor:
+    def forward(self, x: Tensor, hidden: Width, masking: Masking = EXACT) -> Tensor:
         inner = masked(self.act(self.fc1(x, kept(hidden))), hidden)
-        out: Tensor = self.fc2(inner, x.shape[-1], hidden[0] if isinstance(hidden, Tensor) else None)
+        gate = hidden[0] if isinstance(hidden, Tensor) and not masking.skipped_bias else None
+        out: Tensor = self.fc2(inner, x.shape[-1], gate)
         return out
 
 
@@ -209,12 +220,20 @@ class Block(nn.Module):
             }
         return joined(parts)
 
-    def forward(self, x: Tensor, embed: Width, heads: Width, hidden: Width, keep: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        embed: Width,
+        heads: Width,
+        hidden: Width,
+        keep: Tensor | None = None,
+        masking: Masking = EXACT,
+    ) -> Tensor:
         """``x``: (b, tokens, embed). ``keep``: (2, b, 1, 1) stochastic-depth factors of the two branches, or none."""
         if isinstance(heads, Tensor) or heads:
-            out = masked(self.ls1(self.attn(self.norm1(x, embed), heads)), embed)
+            out = streamed(self.ls1(self.attn(self.norm1(x, embed, masking), heads)), embed, masking)
             x = x + (out if keep is None else out * keep[0])
         if isinstance(hidden, Tensor) or hidden:
-            out = masked(self.ls2(self.mlp(self.norm2(x, embed), hidden)), embed)
+            out = streamed(self.ls2(self.mlp(self.norm2(x, embed, masking), hidden, masking)), embed, masking)
             x = x + (out if keep is None else out * keep[1])
         return x

@@ -5,6 +5,7 @@ Each part keeps what it finished in the task's workdir, so that a killed cell go
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -12,25 +13,27 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import exp
-from typing import Any
+from typing import Any, Protocol
 from zlib import crc32
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from eavit import cost
 from eavit.card import Card
 from eavit.checkpoint import Journal, Saving, write_whole
 from eavit.distributed import from_main, is_main
-from eavit.samplers import Always, Sampler
-from eavit.search import Fitness, Front, Point, nsga2
+from eavit.samplers import Always, Feedback, Sampler
+from eavit.search import Fitness, Front, Point, Quotas, nsga2
 from eavit.space import Space
-from eavit.steps import Plan, as_plan, cost_of_steps, most_within
+from eavit.steps import Plan, as_plan, cost_of_steps, draws_of, most_within
 from eavit.submodel import Backbone, Submodel
 from eavit.task import Ledger, NoLedger, Split, Task
 from eavit.train import Fit, Span, accuracy, charge_accuracy, fit_plan, fit_submodels, schedule_of
 from eavit.vit import NestedViT, extract
 
 MOST_STEPS = 10_000_000  # of one fit; more is a mistake
+REPLAYED = 400  # steps at most that a report on a fit draws again
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,12 @@ class Elastic:
         deployed: nn.Module = extract(self.vit, choice).eval()
         return deployed
 
+    @torch.inference_mode()
+    def logits(self, images: Tensor, choice: Submodel) -> Tensor:
+        """What the shared weights say, sliced in place: the bench compares it with :meth:`module`."""
+        answer: Tensor = self.vit.eval()(images, choice)
+        return answer
+
     def report(self) -> Mapping[str, Any]:
         return self.findings
 
@@ -58,6 +67,7 @@ class Retrained:
 
     shapes: Mapping[float, Submodel | None]
     modules: Mapping[Submodel, nn.Module]
+    findings: Mapping[str, Any] = field(default_factory=dict)
 
     def select(self, budget: float) -> Submodel | None:
         return self.shapes[budget]
@@ -65,13 +75,23 @@ class Retrained:
     def module(self, choice: Submodel) -> nn.Module:
         return self.modules[choice]
 
+    def report(self) -> Mapping[str, Any]:
+        return self.findings
+
+
+class Adapted(Protocol):
+    """What a recipe gives; ``harness.protocol.Adapted`` is the contract."""
+
+    def select(self, budget: float) -> Any | None: ...
+    def module(self, choice: Any) -> nn.Module: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """A method of this library: a name, a function from a task to what was adapted, and where it comes from."""
 
     name: str
-    run: Callable[[Any], Elastic | Retrained]
+    run: Callable[[Any], Adapted]
     about: Card | None = None
     api: int = 1  # of the contract with the bench
 
@@ -79,7 +99,7 @@ class Recipe:
     def card(self) -> Mapping[str, Any]:
         return {} if self.about is None else self.about.as_dict()
 
-    def adapt(self, task: Any) -> Elastic | Retrained:
+    def adapt(self, task: Any) -> Adapted:
         return self.run(replace(task, ledger=Tally(task.ledger)))
 
 
@@ -195,18 +215,47 @@ def train_on(
     *,
     portion: Portion | None = None,
     teacher: NestedViT | None = None,
-) -> None:
+) -> int:
     """One fit of a method, by a step plan or a sampler. Its steps are ``total``, else those of its portion (by default
-    the whole training); fits with portions share one cycle of the learning rate.
+    the whole training), and are returned; fits with portions share one cycle of the learning rate. A sampler that hears
+    the losses is told them, and refused with equal MACs: what it will spend cannot be known beforehand.
     """
-    mine = portion or Portion()
+    mine, heard = portion or Portion(), plan if isinstance(plan, Feedback) else None
+    if heard is not None and budget_left(task) is not None:
+        raise ValueError(
+            f"{type(plan).__name__}: a sampler that listens to the loss cannot tell beforehand what it spends; "
+            "it needs the regime equal_steps"
+        )
     guide = None if teacher is None else teacher.backbone
     steps = steps_of_plan(task, vit.backbone, plan, mine, guide) if total is None else total
-    run = fit_on(task, name, steps)
+    run = replace(fit_on(task, name, steps), feedback=heard)
     if total is None:
         run = replace(run, span=mine.span(steps, steps_of(task)))
     with task.ledger.phase("train"):
         fit_plan(vit, as_plan(plan), run, teacher)
+    return steps
+
+
+def digest_of(vit: NestedViT) -> str:
+    """16 hex digits that name the weights, to the bit."""
+    digest = hashlib.sha256()
+    for key, value in sorted(vit.state_dict().items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def coverage(plan: Plan | Sampler, backbone: Backbone, seed: int, steps: int) -> list[list[int]] | None:
+    """How many passes of a fit trained each tenth of the MACs axis, for each quarter of the fit: its draws are replayed
+    (of a long fit ``REPLAYED`` steps at most, evenly spread). None for a sampler that follows the loss.
+    """
+    if isinstance(plan, Feedback):
+        return None
+    counts = [[0] * 10 for _ in range(4)]
+    for index in range(0, steps, max(1, -(-steps // REPLAYED))):
+        for p in as_plan(plan)(index / steps, draws_of(seed, index)):
+            counts[4 * index // steps][min(9, int(10 * cost.share(backbone, p.submodel)))] += p.learns
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +264,17 @@ class Search:
 
     population: int = 40
     generations: int = 12
+    quotas: Quotas = None
 
 
-def search_on(task: Task, vit: NestedViT, space: Space, search: Search, name: str = "search") -> tuple[Front, float]:
-    """NSGA-II on fold A, front re-estimated on fold B, with the optimism; kept beside the checkpoints.
+Seen = Callable[[Submodel], Split]  # the images that a fitness looks at
+
+
+def search_on(
+    task: Task, vit: NestedViT, space: Space, search: Search, name: str = "search", seen: Seen | None = None
+) -> tuple[Front, float]:
+    """NSGA-II on fold A, front re-estimated on fold B, with the optimism; kept beside the checkpoints. With ``seen``
+    the search looks at other images, and once only.
 
     Every fitness is written down as it is found: a search that was killed replays its draws and evaluates only what it
     had not. All of it is charged again, as one sum, so that the books of both runs agree to the bit.
@@ -227,67 +283,75 @@ def search_on(task: Task, vit: NestedViT, space: Space, search: Search, name: st
     with task.ledger.phase("search"):
         table = from_main(lambda: json.loads(kept.read_text()) if kept.exists() else None)
         if table is None:
-            table = _searched(task, vit, space, search, name)
+            table = _searched(task, vit, space, search, name, seen)
             if is_main():
                 write_whole(kept, json.dumps(table))
         task.ledger.add(forward_macs=table["forward_macs"], images=table["images"])
     return _front(table)
 
 
-def _searched(task: Task, vit: NestedViT, space: Space, search: Search, name: str) -> dict[str, Any]:
+def _searched(task: Task, vit: NestedViT, space: Space, search: Search, name: str, seen: Seen | None) -> dict[str, Any]:
     journal, spent = Journal(task.workdir / f"{name}.jsonl"), Tally(NoLedger())
     played = _played(
         space,
         search,
         task.seed,
-        judged(journal, vit, task.select_a, "a", spent),
-        judged(journal, vit, task.select_b, "b", spent),
+        judged(journal, vit, seen or task.select_a, "a", spent),
+        None if seen else judged(journal, vit, task.select_b, "b", spent),
         partial(task.progress, name),
     )
     return _table(*played) | {"forward_macs": spent.forward_macs, "images": spent.images}
 
 
-def judged(journal: Journal, vit: NestedViT, fold: Split, label: str, spent: Ledger) -> Fitness:
+def judged(journal: Journal, vit: NestedViT, fold: Split | Seen, label: str, spent: Ledger) -> Fitness:
     """Accuracy on a fold as a fitness that is found once: the first process looks it up or measures it. Known or not,
     it is charged.
     """
 
     def fitness(submodel: Submodel) -> float:
-        charge_accuracy(vit.backbone, submodel, fold, spent)
-        return from_main(lambda: journal.get(f"{label} {submodel}", lambda: accuracy(vit, submodel, fold)))
+        images = fold(submodel) if callable(fold) else fold
+        charge_accuracy(vit.backbone, submodel, images, spent)
+        return from_main(lambda: journal.get(f"{label} {submodel}", lambda: accuracy(vit, submodel, images)))
 
     return fitness
 
 
 def _played(
-    space: Space, search: Search, seed: int, on_a: Fitness, on_b: Fitness, progress: Callable[[int, int], None] | None
+    space: Space,
+    search: Search,
+    seed: int,
+    on_a: Fitness,
+    on_b: Fitness | None,
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[Front, float]:
     front = nsga2(
         space,
         on_a,
         population=search.population,
         generations=search.generations,
+        quotas=search.quotas,
         seed=seed,
         progress=progress,
     )
-    return front.reestimate(on_b)
+    return (front, 0.0) if on_b is None else front.reestimate(on_b)
 
 
-def search_cost(task: Task, space: Space, search: Search) -> float:
+def search_cost(task: Task, space: Space, search: Search, seen: Seen | None = None) -> float:
     """MACs that :func:`search_on` will spend, estimated by the same search on a stand-in for accuracy (it saturates
     with the MACs, and scatters) and no image. How many submodels it asks for depends on the fitness: near, not exact.
     """
     spent, b = Tally(NoLedger()), space.backbone
 
-    def stand_in(fold: Split) -> Fitness:
+    def stand_in(fold: Split | Seen) -> Fitness:
         def fitness(submodel: Submodel) -> float:
-            charge_accuracy(b, submodel, fold, spent)
+            charge_accuracy(b, submodel, fold(submodel) if callable(fold) else fold, spent)
             scatter = crc32(str(submodel).encode()) / 2**32
             return 0.1 * scatter - exp(-5 * cost.share(b, submodel))
 
         return fitness
 
-    _played(space, search, task.seed, stand_in(task.select_a), stand_in(task.select_b), None)
+    again = None if seen else stand_in(task.select_b)
+    _played(space, search, task.seed, stand_in(seen or task.select_a), again, None)
     return spent.macs
 
 
@@ -317,9 +381,9 @@ def front_report(front: Front, optimism: float) -> dict[str, Any]:
     return {"front": points, "evaluations": front.evaluations, "optimism": round(optimism, 6)}
 
 
-def retrain_on(task: Task, vit: NestedViT, shapes: Mapping[float, Submodel | None]) -> Retrained:
+def retrain_on(task: Task, vit: NestedViT, shapes: Mapping[float, Submodel | None], reserve: float = 0.0) -> Retrained:
     """Each shape sliced from the prepared weights and trained alone: with the full schedule, or (equal MACs) with an
-    equal part of what the method may spend.
+    equal part of what the method may spend but for the ``reserve``.
     """
     modules: dict[Submodel, nn.Module] = {}
     distinct = dict.fromkeys(s for s in shapes.values() if s is not None)
@@ -332,7 +396,7 @@ def retrain_on(task: Task, vit: NestedViT, shapes: Mapping[float, Submodel | Non
             mlps=tuple(sorted({m for m in shape.mlp if m})) or (vit.backbone.mlp,),
         )
         sampler = Always(space, (space.require(shape),))
-        part = Portion(1 / len(distinct), (number - 1) / len(distinct))
+        part = Portion(1 / len(distinct), (number - 1) / len(distinct), reserve)
         total = steps_of(task) if budget_left(task) is None else steps_of_plan(task, vit.backbone, sampler, part)
         run = replace(fit_on(task, f"train-{number}-of-{len(distinct)}", total), span=None)
         with task.ledger.phase("train"):

@@ -7,8 +7,8 @@ the space. Straight-through: the forward pass uses hard gates, gradients are tho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eavit import cost
-from eavit.gates import Gates
+from eavit.gates import EXACT, Gates, Masking
 from eavit.losses import budget_penalty, cross_entropy, imitation
 from eavit.search import Point
 from eavit.space import Space
@@ -68,24 +68,29 @@ class Router(nn.Module):
 
     def forward(self, target: float, generator: torch.Generator | None = None) -> Gates:
         """Gates for a target share: noisy, with straight-through gradients, given a generator; else deterministic."""
+        return self._gates(target, _hard if generator is None else partial(self._straight, generator=generator))
+
+    def silent(self, target: float) -> Gates:
+        """Deterministic gates with straight-through gradients, of the sigmoid without noise."""
+        return self._gates(target, self._straight)
+
+    def _gates(self, target: float, steps: Callable[[Tensor], Tensor]) -> Gates:
         like = self.first.weight
         embed, heads, mlp = (part[0] for part in self.logits(like.new_tensor([[target]])))
         space, b = self.space, self.space.backbone
-        opened = F.pad(self._steps(embed, generator), (1, 0), value=1.0)  # the smallest embedding is always there
+        opened = F.pad(steps(embed), (1, 0), value=1.0)  # the smallest embedding is always there
         return Gates(
             self._spread(opened, _blocks(space.embeds, b.embed)),
-            self._spread(
-                self._keep_least(self._steps(heads, generator), heads, space.min_attn), _blocks(space.heads, b.heads)
-            ),
-            self._spread(self._keep_least(self._steps(mlp, generator), mlp, space.min_mlp), _blocks(space.mlps, b.mlp)),
+            self._spread(self._keep_least(steps(heads), heads, space.min_attn), _blocks(space.heads, b.heads)),
+            self._spread(self._keep_least(steps(mlp), mlp, space.min_mlp), _blocks(space.mlps, b.mlp)),
         )
 
-    def _steps(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Hard steps in {0, 1} with the gradient of the Gumbel-sigmoid."""
-        if generator is None:
-            return (logits > 0).to(logits)
-        noise = torch.rand(logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6).logit().to(logits)  # G1 - G2
-        soft = torch.sigmoid((logits + noise) / self.tau)
+    def _straight(self, logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Hard steps in {0, 1} with the gradient of the sigmoid: the Gumbel-sigmoid, given a generator of noise."""
+        if generator is not None:
+            noise = torch.rand(logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6).logit().to(logits)  # G1 - G2
+            logits = logits + noise
+        soft = torch.sigmoid(logits / self.tau)
         return soft + ((soft > 0.5).to(soft) - soft).detach()
 
     @staticmethod
@@ -100,6 +105,11 @@ class Router(nn.Module):
         """Cumulative products of steps (..., k), repeated for the units of each step, zeros for unused ones."""
         prefix = F.pad(steps.cumprod(-1), (0, 1))
         return prefix.repeat_interleave(blocks.to(prefix.device), dim=-1)
+
+
+def _hard(logits: Tensor) -> Tensor:
+    """Steps in {0, 1}, without a gradient."""
+    return (logits > 0).to(logits)
 
 
 def _targets_of(space: Space, submodel: Submodel) -> tuple[Tensor, Tensor]:
@@ -148,40 +158,75 @@ class Routing:
     imitation_weight: float = 20.0  # l2, annealed linearly to 0 over the joint training
     lr: float = 1e-2
     min_lr: float = 1e-4
+    targets: tuple[float, float] | None = None  # shares of the full MACs; None: from the cheapest reference to 1
+    silent: bool = False  # warm-up without noise and without the cross-entropy (the published code)
+    masking: Masking = EXACT
+
+    def range(self, references: Sequence[Point]) -> tuple[float, float]:
+        if self.targets is None and not references:
+            raise ValueError("routing: neither targets nor references; the router needs one of them")
+        return self.targets or (min(p.share for p in references), 1.0)
 
 
 class Routed(nn.Module):
     """Backbone and router as one module, so that one optimiser and one checkpoint hold both."""
 
-    def __init__(self, vit: NestedViT, router: Router) -> None:
+    def __init__(self, vit: NestedViT, router: Router, masking: Masking = EXACT) -> None:
         super().__init__()
-        self.vit, self.router = vit, router
+        self.vit, self.router, self.masking = vit, router, masking
 
     def forward(self, images: Tensor, target: float, generator: torch.Generator) -> tuple[Tensor, Gates]:
-        gates = self.router(target, generator)
+        gates = replace(self.router(target, generator), masking=self.masking)
         return self.vit(images, gates), gates
 
 
-def _route_terms(
-    routed: Routed, references: Sequence[Point], routing: Routing, smoothing: float, *, anneal: bool
-) -> Terms:
-    """Cross-entropy + l1 · (share - target)² + l2 · |gates - reference|², one target of the reachable range a step."""
-    backbone = routed.vit.backbone
-    full = cost.macs(backbone, backbone.full)
-    low = min(p.share for p in references)
-    like = next(routed.parameters())
+Shaping = Callable[[Gates, float, float], Tensor]  # (gates, target, progress) to a loss
+
+
+def _shaping(backbone: Backbone, like: Tensor, references: Sequence[Point], routing: Routing, fading: float) -> Shaping:
+    """l1 · (share - target)² + l2 · |gates - reference|² with the reference nearest the target. Of l2 the part
+    ``fading`` is gone at the end of the fit.
+    """
+
+    def shaping(gates: Gates, target: float, progress: float) -> Tensor:
+        loss = routing.budget_weight * budget_penalty(backbone, gates, target)
+        if not references:
+            return loss
+        nearest = min(references, key=lambda p: abs(p.share - target)).submodel
+        weight = routing.imitation_weight * (1 - fading * progress)
+        return loss + weight * imitation(gates, Gates.of(nearest, backbone, like))
+
+    return shaping
+
+
+def _route_terms(routed: Routed, references: Sequence[Point], routing: Routing, run: Fit, fading: float) -> Terms:
+    """Cross-entropy and :func:`_shaping`, one target a step. Masked passes cost the full width, and their backward once
+    more for the gradient of the weights, where they have one.
+    """
+    backbone, like, (low, high) = routed.vit.backbone, next(routed.parameters()), routing.range(references)
+    full, trained = cost.macs(backbone, backbone.full), any(p.requires_grad for p in routed.vit.parameters())
+    shaping = _shaping(backbone, like, references, routing, fading)
 
     def terms(model: Routed, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
-        target = float(step.rng.uniform(low, 1.0))
+        target = float(step.rng.uniform(low, high))
         noise = int(step.rng.integers(2**62))
-        generator = torch.Generator().manual_seed(noise)
-        logits, gates = model(images, target, generator)
-        nearest = min(references, key=lambda p: abs(p.share - target)).submodel
-        weight = routing.imitation_weight * (1 - step.progress if anneal else 1.0)
-        loss = cross_entropy(logits, labels, smoothing)
-        loss = loss + routing.budget_weight * budget_penalty(backbone, gates, target)
-        loss = loss + weight * imitation(gates, Gates.of(nearest, backbone, like))
-        yield Term(loss, full, 2 * full if anneal else full, drawn=f"{target} {noise}")  # masked: full width
+        logits, gates = model(images, target, torch.Generator().manual_seed(noise))
+        loss = cross_entropy(logits, labels, run.schedule.smoothing) + shaping(gates, target, step.progress)
+        yield Term(loss, full, 2 * full if trained else full, drawn=f"{target} {noise}")
+
+    return terms
+
+
+def _silent_terms(routed: Routed, references: Sequence[Point], routing: Routing) -> Terms:
+    """:func:`_shaping` of gates without noise. The published code runs the images too, sliced, to no effect, as no
+    gradient comes back from them. Here they are not run.
+    """
+    low, high = routing.range(references)
+    shaping = _shaping(routed.vit.backbone, next(routed.parameters()), references, routing, 0.0)
+
+    def terms(model: Routed, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
+        target = float(step.rng.uniform(low, high))
+        yield Term(shaping(model.router.silent(target), target, step.progress), 0, 0, drawn=f"{target}")
 
     return terms
 
@@ -193,15 +238,29 @@ def cost_of_route(backbone: Backbone, batch: int, warm: int, joint: int) -> floa
 
 def route(vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, warm: Fit, joint: Fit) -> None:
     """Stage 2, in place: the router alone on a frozen backbone, then both together."""
-    routed = Routed(vit, router)
-    own = Group(router, routing.lr, routing.min_lr)
-    if warm.total:
-        vit.requires_grad_(False)
-        fit(routed, _route_terms(routed, references, routing, warm.schedule.smoothing, anneal=False), [own], warm)
-        vit.requires_grad_(True)
-    rates = joint.schedule
-    both = [Group(vit, rates.lr, rates.min_lr, rates.weight_decay, joint.span), own]
-    fit(routed, _route_terms(routed, references, routing, rates.smoothing, anneal=True), both, joint)
+    route_frozen(vit, router, references, routing, warm, fading=0.0)
+    routed, rates = Routed(vit, router, routing.masking), joint.schedule
+    both = [
+        Group(vit, rates.lr, rates.min_lr, rates.weight_decay, joint.span),
+        Group(router, routing.lr, routing.min_lr),
+    ]
+    fit(routed, _route_terms(routed, references, routing, joint, fading=1.0), both, joint)
+
+
+def route_frozen(
+    vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, run: Fit, *, fading: float = 1.0
+) -> None:
+    """The router alone, in place, on a backbone that stays as it is to the bit; ``fading`` of the imitation goes."""
+    if not run.total:
+        return
+    routed = Routed(vit, router, routing.masking)
+    vit.requires_grad_(False)
+    if routing.silent:
+        terms = _silent_terms(routed, references, routing)
+    else:
+        terms = _route_terms(routed, references, routing, run, fading)
+    fit(routed, terms, [Group(router, routing.lr, routing.min_lr)], run)
+    vit.requires_grad_(True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,10 +286,10 @@ def nsga2(
 
     Each distinct submodel is evaluated once, at most ``population * (1 + 5 * generations)`` in all and near
     ``population * (1 + generations)`` where the bins fill. ``quotas`` (default: the paper's) give the shape over
-    ``bins`` and are scaled to the population; ``"paper"`` brings back the published defect of unscaled ones. The
-    search stops breeding when ``evaluations`` submodels, or all there are, were evaluated. Everything follows from
-    ``seed`` if the fitness does. ``progress`` hears (done, generations) at each generation's end. FloatingPointError
-    names a submodel whose fitness is not finite.
+    ``bins`` and are scaled to the population; ``"paper"`` brings back the published defect of unscaled ones, and its
+    front of the last generation alone. The search stops breeding when ``evaluations`` submodels, or all there are, were
+    evaluated. Everything follows from ``seed`` if the fitness does. ``progress`` hears (done, generations) at each
+    generation's end. FloatingPointError names a submodel whose fitness is not finite.
     """
     _check(population, generations, bins, evaluations, quotas, {"crossover": crossover, "mutation": mutation})
     problem = _Objectives(space, fitness)
@@ -309,4 +309,5 @@ def nsga2(
             pop = search.generation(pop)
         if progress is not None:
             progress(done, generations)
-    return Front.of(problem.points.values(), len(problem.points), bins)
+    last = {bytes(code) for code in pop.get("X")} if quotas == "paper" else problem.points.keys()
+    return Front.of((p for code, p in problem.points.items() if code in last), len(problem.points), bins)

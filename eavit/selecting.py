@@ -1,4 +1,4 @@
-"""The common selection stage of a recipe: any selector on a task's trained weights, charged, and replayed after a kill."""
+"""The common selection stage of a recipe: any selector on trained weights, charged, and replayed after a kill."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ bit on CPU, without saving any generator's state.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,8 +23,8 @@ from torch import Tensor, nn
 
 from eavit import cost
 from eavit.checkpoint import Checkpoint, Saving, Spending
-from eavit.distributed import Share, rank, reduce_gradients, require_same, same_start, world
-from eavit.samplers import Sampler
+from eavit.distributed import Share, rank, reduce_gradients, require_same, same_start, summed, world
+from eavit.samplers import Feedback, Sampler
 from eavit.steps import Plan, Step, Term, Terms, plain, terms_of
 from eavit.submodel import Backbone, Submodel
 from eavit.task import Ledger, NoLedger, Split
@@ -46,6 +47,9 @@ __all__ = [
     "learning_rate",
     "schedule_of",
 ]
+
+
+HEARD = "heard"  # of a checkpoint: what the fit's feedback remembers
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,7 @@ class Fit:
     progress: Callable[[str, int, int], None] = lambda phase, done, total: None
     phase: str = "train"
     span: Span | None = None  # of the backbone's learning rate; None: this fit is the whole of it
+    feedback: Feedback | None = None  # hears each step's loss, the same on all processes; kept in the checkpoint
 
 
 def _accelerator(precision: str) -> Accelerator:
@@ -166,6 +171,8 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
     optimiser = torch.optim.AdamW(_parameter_groups(groups), fused=True)
     checkpoint = Checkpoint(run.saving, model, optimiser, f"{run.phase} seed={run.seed} total={total} {schedule}")
     spent = checkpoint.load()
+    if run.feedback is not None and HEARD in checkpoint.kept:
+        run.feedback.restore(json.loads(checkpoint.kept[HEARD]))
     require_same(f"{run.phase}: the step to go on from", f"{spent}")
     same_start(model)
     loop = _Loop(model, terms, optimiser, accelerator.prepare(optimiser), accelerator, schedule.clip, spent)
@@ -174,7 +181,10 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
         for group in optimiser.param_groups:
             before, whole = group["span"] or (0, total)
             group["lr"] = learning_rate(before + index, whole, schedule.warmup, group["peak"], group["floor"])
-        loop.step(batch, Step(index, total, run.seed, Share.of(len(batch[0]))))
+        loss = loop.step(batch, Step(index, total, run.seed, Share.of(len(batch[0]))))
+        if run.feedback is not None:
+            run.feedback.observe(summed(loss))
+            checkpoint.kept[HEARD] = json.dumps(run.feedback.state())
         checkpoint.save(spent, finished=index + 1 == total)
         run.progress(run.phase, index + 1, total)
     if spent.steps != total:
@@ -198,14 +208,15 @@ class _Loop:
     clip: float
     spent: Spending
 
-    def step(self, batch: tuple[Tensor, Tensor], step: Step) -> None:
+    def step(self, batch: tuple[Tensor, Tensor], step: Step) -> float:
+        """The part of the step's loss (the sum of its terms' means) that comes from this process's images."""
         images, labels = (part[step.share.rows].to(self.accelerator.device) for part in batch)
         self.stepper.zero_grad(set_to_none=True)
         with _seeded(step, self.accelerator.device), self.accelerator.autocast():
             terms = [self._propagated(term, step) for term in self.terms(self.model, images, labels, step)]
         trained = [p for group in self.optimiser.param_groups for p in group["params"]]  # not what is frozen
-        losses = [loss for _, loss in terms if loss is not None]
-        what, drawn = f"step {step.index} of {step.total}", " | ".join(drawn for drawn, _ in terms)
+        losses = [loss for _, loss, _ in terms if loss is not None]
+        what, drawn = f"step {step.index} of {step.total}", " | ".join(drawn for drawn, _, _ in terms)
         if not reduce_gradients(trained, what, drawn, all(map(isfinite, losses))):
             raise FloatingPointError(f"loss is {losses} at {what}; one that is not finite, here or in another process")
         if self.clip:
@@ -213,19 +224,21 @@ class _Loop:
         self.stepper.step()
         self.spent.images += step.share.whole
         self.spent.steps += 1
+        return sum(loss * part for _, loss, part in terms if loss is not None)
 
-    def _propagated(self, term: Term, step: Step) -> tuple[str, float | None]:
-        """What the term drew and its loss; the gradient is weighted by this process's rows of all rows."""
+    def _propagated(self, term: Term, step: Step) -> tuple[str, float | None, float]:
+        """What the term drew, its loss, and this process's rows of all rows, by which the gradient is weighted."""
         rows, whole = step.share.part(term.part)
         self.spent.forward_macs += term.forward_macs * whole
         self.spent.backward_macs += term.backward_macs * whole
         if term.loss is None:
-            return term.drawn, None
+            return term.drawn, None, 0.0
         value = float(term.loss.detach())
         if not isfinite(value) and world() == 1:
             raise FloatingPointError(f"loss is {value} at step {step.index} of {step.total}")
-        self.accelerator.backward(term.loss * ((rows.stop - rows.start) / whole))
-        return term.drawn, value
+        part = (rows.stop - rows.start) / whole
+        self.accelerator.backward(term.loss * part)
+        return term.drawn, value, part
 
 
 class _seeded:  # noqa: N801 - reads as a verb phrase: with _seeded(step)

@@ -16,7 +16,7 @@ from timm.models.vision_transformer import VisionTransformer, global_pool_nlc
 from torch import Tensor, nn
 
 from eavit import nested
-from eavit.gates import Gates
+from eavit.gates import EXACT, Gates, Masking
 from eavit.layout import AttentionBlock, CannotNestError, Layout, MlpBlock, backbone_of, faults_of, layout_of
 from eavit.submodel import Backbone, Submodel
 
@@ -28,6 +28,11 @@ def filled(model: Model, state: Mapping[str, Tensor]) -> Model:
     copies = {key: value.detach().clone() for key, value in state.items()}
     model.load_state_dict(copies, strict=True, assign=True)
     return model.requires_grad_()
+
+
+def masking_of(widths: Submodel | Gates | None) -> Masking:
+    """How closed gates act; of a submodel there are none."""
+    return widths.masking if isinstance(widths, Gates) else EXACT
 
 
 class NestedViT(nn.Module):
@@ -89,7 +94,7 @@ class NestedViT(nn.Module):
         self, images: Tensor, widths: Submodel | Gates | None = None, drop_path: Sequence[float] | None = None
     ) -> Tensor:
         """``drop_path``: stochastic-depth rates of this call alone, none if empty; by default the module's own."""
-        return self._logits(*self.features(images, widths, drop_path))
+        return self._logits(*self.features(images, widths, drop_path), masking_of(widths))
 
     def hidden(
         self, images: Tensor, widths: Submodel | None = None, drop_path: Sequence[float] | None = None
@@ -99,14 +104,14 @@ class NestedViT(nn.Module):
         states = tuple(self._states(images, widths, drop_path))
         return self._logits(self.norm(states[-1], widths.embed), widths.embed), states
 
-    def _logits(self, x: Tensor, embed: nested.Width) -> Tensor:
+    def _logits(self, x: Tensor, embed: nested.Width, masking: Masking = EXACT) -> Tensor:
         x = global_pool_nlc(
             x,
             pool_type=self.layout.global_pool,
             num_prefix_tokens=self.backbone.prefix_tokens,
             reduce_include_prefix=self.layout.pool_include_prefix,
         )
-        logits: Tensor = self.head(self.fc_norm(x, embed))
+        logits: Tensor = self.head(self.fc_norm(x, embed, masking))
         return logits
 
     def features(
@@ -115,22 +120,23 @@ class NestedViT(nn.Module):
         """Tokens (b, tokens, channels) after the last block and norm, and the embedding width they have."""
         widths = self.backbone.full if widths is None else widths
         (last,) = deque(self._states(images, widths, drop_path), maxlen=1)
-        return self.norm(last, widths.embed), widths.embed
+        return self.norm(last, widths.embed, masking_of(widths)), widths.embed
 
     def _states(self, images: Tensor, widths: Submodel | Gates, drop_path: Sequence[float] | None) -> Iterator[Tensor]:
         if isinstance(widths, Submodel):
             self.backbone.check(widths)
         else:
             widths.check(self.backbone)
-        embed: nested.Width = widths.embed
-        x = self._stem(images, embed)
+        embed, masking = widths.embed, masking_of(widths)
+        x = self._stem(images, embed, masking)
         yield x
         keep = self._draw_paths(x, drop_path)
         for layer, block in enumerate(self.blocks):
-            x = block(x, embed, widths.heads[layer], widths.mlp[layer], None if keep is None else keep[layer])
+            drawn = None if keep is None else keep[layer]
+            x = block(x, embed, widths.heads[layer], widths.mlp[layer], drawn, masking)
             yield x
 
-    def _stem(self, images: Tensor, embed: nested.Width) -> Tensor:
+    def _stem(self, images: Tensor, embed: nested.Width, masking: Masking) -> Tensor:
         self._check_size(images)
         width = nested.kept(embed) or self.backbone.embed
         x, grid = self.patch_embed(images, embed)
@@ -144,7 +150,7 @@ class NestedViT(nn.Module):
             x, position = x + position, None
         x = torch.cat([*prefix, x], dim=1) if prefix else x
         x = x if position is None else x + position
-        tokens: Tensor = self.norm_pre(nested.masked(x, embed), embed)
+        tokens: Tensor = self.norm_pre(nested.streamed(x, embed, masking), embed, masking)
         return tokens
 
     def _check_size(self, images: Tensor) -> None:

@@ -29,6 +29,15 @@ PICO_FILE = "pretrained/pico_letters.safetensors"  # in one string, from this fo
 PICO_CLASSES = 37
 
 
+class MissingWeightsError(FileNotFoundError):
+    """Pretrained weights that cannot be had on this machine: no such file, or no network.
+
+    ``skips``: for a bench, what needs them is skipped, not failed; a person has to supply something.
+    """
+
+    skips = True
+
+
 def pico(num_classes: int) -> VisionTransformer:
     """A random ViT of 0.69 M parameters for 24-pixel grey images: 96 wide, 6 layers, 6 heads, 10 tokens."""
     return VisionTransformer(num_classes=num_classes, **PICO)
@@ -66,15 +75,11 @@ def timm_vit(num_classes: int, tag: str, path: str | None = None, **options: Any
     ``options`` go to ``timm.create_model`` (``img_size``, ``in_chans``, ...). A file's keys must match exactly but for
     the head; positions are resampled to ``img_size`` by timm.
     """
-    name = tag.split(".")[0]
-    if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models("*vit*"), 1)
-        hint = f"; nearest: {near[0]}" if near else ""
-        raise ValueError(f"backbone tag {tag!r}: timm has no such model{hint}")
+    known_tag(tag, "backbone tag")
     if path is None:
-        return _with_head(timm.create_model(tag, pretrained=True, num_classes=num_classes, **options), num_classes)
+        return _with_head(_downloaded(tag, num_classes, options), num_classes)
     if not Path(path).is_file():
-        raise FileNotFoundError(
+        raise MissingWeightsError(
             f"backbone {tag!r}: no file {path}; give a safetensors file or leave `path` out to download"
         )
     model = timm.create_model(tag, pretrained=False, num_classes=0, **options)
@@ -82,3 +87,38 @@ def timm_vit(num_classes: int, tag: str, path: str | None = None, **options: Any
     body = {key: value for key, value in state.items() if not key.startswith("head.")}
     model.load_state_dict(body, strict=True)  # names every key that is missing or too many
     return _with_head(model, num_classes)
+
+
+def known_tag(tag: str, where: str) -> str:
+    """The tag, if timm has a model of that name; whether it has such weights only loading them can tell."""
+    name = str(tag).split(".")[0]
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models("*vit*"), 1)
+        hint = f"; nearest: {near[0]}" if near else ""
+        raise ValueError(f"{where} {tag!r}: timm has no such model{hint}")
+    return tag
+
+
+def _downloaded(tag: str, num_classes: int, options: dict[str, Any]) -> VisionTransformer:
+    try:
+        return timm.create_model(tag, pretrained=True, num_classes=num_classes, **options)
+    except OSError as error:  # whatever the hub's client says of the network or of its cache
+        told = str(error).partition("\n")[0]
+        raise MissingWeightsError(
+            f"backbone {tag!r}: its weights are neither in the local cache nor to be downloaded ({told}); "
+            "fetch them once with a network, or give a local safetensors file"
+        ) from error
+
+
+def random_start(model: VisionTransformer, seed: int) -> VisionTransformer:
+    """The model in place, with the random weights that timm starts its ViTs from, head included.
+
+    Each value's deviation depends on no width that submodels cut, so a prefix of it is a random start of its own shape.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for part in model.modules():
+            if callable(reset := getattr(part, "reset_parameters", None)):
+                reset()
+        model.init_weights()
+    return model

@@ -95,6 +95,20 @@ def test(
     return Tested(tuple(points), bitmaps)
 
 
+def doubted(tested: Tested, rungs: Mapping[str, str]) -> Tested:
+    """The points, suspicious if the cell failed a rung of the sanity ladder as a whole (rung -> why, "" if passed)."""
+    why = "; ".join(f"{name}: {reason}" for name, reason in rungs.items() if reason)
+    if not why:
+        return tested
+
+    def marked(point: Point) -> Point:
+        reason = "; ".join(filter(None, [point.reason, why]))
+        good = point.status in ("ok", "suspicious")
+        return point.model_copy(update={"status": "suspicious", "reason": reason}) if good else point
+
+    return Tested(tuple(marked(point) for point in tested.points), tested.bitmaps)
+
+
 def _measured(
     point: Point, module: torch.nn.Module, known: Split, unseen: Split, shape: measure.Shape, batch: int
 ) -> tuple[Point, bytes]:

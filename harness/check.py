@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from harness import plugins
 from harness.origins import DataError, concerning, files
@@ -22,6 +23,19 @@ class Fault:
 def faults(suite: Suite, where: str) -> list[Fault]:
     """All faults of backbone, methods and data folders. Imports what the suite names, so possibly torch."""
     return [*_backbone(suite, where), *_methods(suite, where), *_folders(suite, where)]
+
+
+def cards(suite: Suite) -> dict[str, dict[str, Any]]:
+    """Method -> its card, of those that can be built and have one."""
+    found = {}
+    for method in suite.methods:
+        try:
+            card = getattr(plugins.build(method.use, method.options), "card", None)
+        except PluginError:
+            continue
+        if card:
+            found[method.name] = dict(card)
+    return found
 
 
 def data_faults(suite: Suite, where: str, told: Callable[[str], None]) -> list[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -137,7 +138,8 @@ class Child:
         for folder in (self.folders.scratch, *([self.folders.work] if full else [])):
             shutil.rmtree(folder, ignore_errors=True)
         if self.temp != self.folders.scratch:
-            shutil.rmtree(self.temp.parent, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.temp.unlink()
 
 
 class Unusable(ValueError):
@@ -208,13 +210,18 @@ def start(
 
 
 def _temp(scratch: Path) -> Path:
-    """A short name for the scratch folder: sockets in a temporary folder may have 107 bytes of path, no more."""
+    """A short name for the scratch folder: sockets in a temporary folder may have 107 bytes of path, no more.
+
+    Each scratch folder has one such name: what a killed run left is taken up by the cell's next start and goes with it.
+    """
     if len(os.fsencode(scratch)) <= SHORT:
         return scratch
+    link = Path(tempfile.gettempdir()) / f"eavit-{hashlib.sha256(os.fsencode(scratch)).hexdigest()[:16]}"
     with contextlib.suppress(OSError):
-        link = Path(tempfile.mkdtemp(prefix="eavit-")) / "s"
         link.symlink_to(scratch)
-        return link
+    with contextlib.suppress(OSError):
+        if link.readlink() == scratch and link.lstat().st_uid == os.getuid():  # not a trap of another user's
+            return link
     return scratch
 
 

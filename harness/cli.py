@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from harness import asking, keeping, running, telling
+from harness import asking, judging, keeping, running, telling
 from harness.asking import AskError
 from harness.joining import ClusterError
 from harness.plugins import PluginError
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Elastic Vision Transformers, compared.",
 )
-for room in (running, telling, keeping):
+for room in (running, telling, judging, keeping):
     app.add_typer(room.verbs)
 
 

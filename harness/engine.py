@@ -18,6 +18,7 @@ from harness import job, record
 from harness.due import NEEDS, answers, missing, waiting, with_users
 from harness.job import Folders, Job
 from harness.leases import Lease, LeaseLost, Leases
+from harness.lifeline import unhurried
 from harness.local import COMMAND, Local, Means
 from harness.places import Place, Running, Watcher
 from harness.plan import Cell
@@ -253,8 +254,9 @@ class _Run:
             if step := one.running.step():
                 self.watcher.step(one.running.cell, step)
             if one.running.ended():
-                self.started.remove(one)
-                self._settle(one)
+                with unhurried():
+                    self.started.remove(one)
+                    self._settle(one)
         self.watcher.tick()
 
     def _settle(self, one: _Started) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness import appraise, bounds, code, data, job, measure, plugins, record, store
+from harness import appraise, bounds, code, data, doubts, job, measure, plugins, record, rungs, store
 from harness.job import Folders, Job
 from harness.ledger import Ledger
 from harness.lifeline import die_with_parent
@@ -141,6 +141,8 @@ def blame(error: BaseException) -> tuple[Status, str]:
         return "failed", f"leak: {text}"
     if isinstance(error, data.DataError):
         return "skipped", f"data: {text}"
+    if getattr(error, "skips", False):
+        return "skipped", named
     return "failed", named
 
 
@@ -188,10 +190,16 @@ def _run(task: Job, work: Path, progress: Callable[[str, int, int], None], began
     progress("select", 0, 1)
     frozen = appraise.freeze(adapted, suite.budgets, full_macs, shape)
     tested = appraise.Tested(frozen.points, {})
+    report = _report(adapted)
     if frozen.choices and not _rank():  # one process is enough to test, and to be timed alone
+        sizes = {point.key: point.macs or 0 for point in frozen.points}
+        smallest_first = dict(sorted(frozen.choices.items(), key=lambda choice: sizes[choice[0]]))
+        climbed = rungs.climb(adapted, smallest_first, images.fit)
+        report |= {doubts.KEPT: climbed}
         unseen = images.test(frozen.hash)
         tested = appraise.test(frozen, adapted, images.select_b, unseen, shape, suite.test_batch, progress)
-    kept = _record(task, began, tested, frozen, full_macs, images, ledger, _report(adapted))
+        tested = appraise.doubted(tested, climbed)
+    kept = _record(task, began, tested, frozen, full_macs, images, ledger, report)
     return Outcome(kept, tested.bitmaps)
 
 

@@ -1,4 +1,4 @@
-"""A process that does not outlive the one that started it, nor do the helpers it starts."""
+"""How processes end: not later than the one that started them, and not in the middle of what must be whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import os
 import signal
 import stat
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -39,3 +43,29 @@ def _watch(nothing: int) -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)
     finally:
         os._exit(0)
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """An interrupt is heard when this is left, so that what is in it is done as a whole; a second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: handler for number, handler in found.items() if callable(handler)}
+    heard: list[int] = []
+
+    def later(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        if len(heard) > 1:
+            raise KeyboardInterrupt
+
+    try:
+        for number in kept:
+            signal.signal(number, later)
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    if heard:
+        raise KeyboardInterrupt

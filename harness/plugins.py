@@ -97,6 +97,21 @@ def describe(module_name: str, taking: str | None = None) -> list[tuple[str, str
     return [(name, (inspect.getdoc(f) or "").partition("\n")[0]) for name, f in chosen]
 
 
+def cards(module_name: str) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """As :func:`describe`, each with the card of the method that it makes when asked for nothing special.
+
+    The card is empty where there is none, and where the method cannot be made without options.
+    """
+    found = []
+    for name, first in describe(module_name):
+        try:
+            card = getattr(build(f"{module_name}:{name}", {}), "card", None)
+        except PluginError:
+            card = None
+        found.append((name, first, card if isinstance(card, Mapping) else {}))
+    return found
+
+
 def _takes(found: Callable[..., Any], parameter: str) -> bool:
     try:
         return parameter in inspect.signature(found).parameters

@@ -62,9 +62,7 @@ class Task:
     workdir: Path  # scratch and checkpoints; survives a killed cell, removed after success
     ledger: Ledger
     progress: Callable[[str, int, int], None]  # (phase, done, total)
-    train_macs: float | None = (
-        None  # regime equal_macs: what the whole method may spend, all phases of the ledger counted
-    )
+    train_macs: float | None = None  # regime equal_macs: what the method may spend in all phases of its ledger
 
 
 class Adapted(Protocol):
@@ -80,8 +78,9 @@ class Adapted(Protocol):
 class Method(Protocol):
     """A recipe. An :class:`Adapted` may also have ``report() -> Mapping[str, JSON]``, kept with the record.
 
-    A method may also have ``api = 1`` (the version of this contract) and ``card``, a mapping of plain values that tables
-    print: title, paper, code, elastic, step, distillation, selection, parameters, ours, deviations.
+    A method may also have ``api = 1`` (the version of this contract) and ``card``, plain values that tables
+    print: title, paper, code, elastic, step, distillation, selection, parameters, ours, deviations. An exception with an
+    attribute ``skips = True`` says that a person has to supply something, such as weights: the cell is skipped, not failed.
     """
 
     name: str

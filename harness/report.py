@@ -1,12 +1,31 @@
-"""The report of a suite, from ``points.csv`` alone: one table, and the plots."""
+"""The report of a suite, from what ``run`` left in its folder: tables in three forms, figures, one page.
+
+Everything is made in a folder beside and only then renamed into place, so that a cut leaves each file old or new.
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any, Literal
 
+from harness.store import StoreError
 from harness.suite import Suite
-from harness.whole import write_whole
+from harness.whole import flush_folder, write_flushed
+
+if TYPE_CHECKING:
+    from harness.claims import Verdict
+    from harness.subject import Subject
+
+REFERENCE = "reference"  # beside the folders of the suites: what papers report
+Form = Literal["figures", "page"]
+FIGURES: tuple[Form, ...] = ("figures",)
+EVERYTHING: tuple[Form, ...] = ("figures", "page")
+BEFORE = ".report-"  # of the folder in which a report is made
 
 
 class ReportError(ValueError):
@@ -19,17 +38,130 @@ class Built:
     files: tuple[Path, ...]
 
 
-def build(folder: Path, suite: Suite, planned: int) -> Built:
-    """Write ``table.md`` and the plots into ``folder``; each replaces the old one as a whole."""
-    from harness import plots, stats, tables  # pandas and matplotlib take a second that other verbs need not wait for
+def build(
+    folder: Path, suite: Suite, planned: int, forms: Collection[Form] = FIGURES, suite_file: Path | None = None
+) -> Built:
+    """Write ``table.md``, ``table.tex``, ``table.csv``, ``correct.npz`` and what ``forms`` names into ``folder``.
+
+    ``suite_file``: beside it lie the claims that the page judges.
+    """
+    from harness import (
+        bitmaps,
+        grid,
+        latex,
+        tables,
+    )  # pandas and matplotlib take a second that other verbs need not wait for
+
+    found, bits = subject(folder, suite)
+    page = tables.page(found)
+    text = grid.markdown(page)
+    files = {
+        "table.md": text.encode("utf-8"),
+        "table.tex": latex.document(page).encode("utf-8"),
+        "table.csv": tables.table_csv(found).encode("utf-8"),
+    }
+    if bits:
+        files[bitmaps.NAME] = bitmaps.encode(bits)
+    clear(folder)
+    beside = Path(mkdtemp(prefix=BEFORE, dir=folder))
+    try:
+        for name, data in files.items():
+            write_flushed(beside / name, data)
+        for form in forms:
+            MAKERS[form](beside, found, folder, suite, planned, suite_file)
+        return Built(text, _put(beside, folder))
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def subject(folder: Path, suite: Suite) -> tuple[Subject, Mapping[tuple[str, float], Any]]:
+    """All that a report is made of, points with failed rungs doubted; and the bitmaps there are."""
+    from harness import bitmaps, ladder, points, stats
+    from harness.subject import Subject
 
     path = folder / "points.csv"
     try:
         rows = stats.read_points(path)
     except (OSError, ValueError) as error:
         raise ReportError(f"{path}: {error}; `eavit-bench run` writes it") from None
-    title = suite.title or suite.name
-    chance = {str(name): 1 / float(classes) for name, classes in stats.classes(rows).items()}
-    text = tables.markdown(rows, title, regime=suite.regime, planned=planned, chance=chance)
-    write_whole(folder / "table.md", text.encode("utf-8"))
-    return Built(text, (folder / "table.md", *plots.pareto(rows, folder, title)))
+    try:
+        kept = folder / "records.jsonl"
+        records = points.read_records(kept) if kept.is_file() else {}
+        bits = bitmaps.gather(folder, rows)
+    except StoreError as error:
+        raise ReportError(str(error)) from None
+    rungs = ladder.climb(rows, records, bits)
+    return Subject(
+        suite=suite.name,
+        points=ladder.doubted(rows, rungs),
+        title=suite.title,
+        regime=suite.regime,
+        planned=frozenset(
+            (m.name, d.name, seed) for m in suite.methods for d in suite.datasets for seed in suite.seeds
+        ),
+        records=records,
+        rungs=rungs,
+        cards=_cards(folder / "cards.json"),
+        reported=_reported(folder.parent / REFERENCE),
+    ), bits
+
+
+def _cards(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ReportError(f"{path}: not JSON: {error}") from None
+    if not isinstance(held, dict) or not all(isinstance(card, dict) for card in held.values()):
+        raise ReportError(f"{path}: needs an object, method to card")
+    return held
+
+
+def _reported(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.csv"))}
+
+
+def verdicts(folder: Path, suite: Suite, suite_file: Path) -> Sequence[Verdict] | None:
+    """The claims beside a suite, judged by its points; None where there are none."""
+    from harness import claimfile, claims
+
+    path = claimfile.beside(suite_file)
+    if not path.is_file():
+        return None
+    found, _ = subject(folder, suite)
+    return claims.judge(claimfile.load(path, suite), found.points, suite)
+
+
+def _figures(beside: Path, found: Subject, folder: Path, suite: Suite, planned: int, suite_file: Path | None) -> None:
+    from harness import plots
+
+    plots.pareto(found.points, beside, found.title or found.suite)
+
+
+def _page(beside: Path, found: Subject, folder: Path, suite: Suite, planned: int, suite_file: Path | None) -> None:
+    from harness import page  # a browser's library and its charts: a second more, only for who asks
+
+    judged = None if suite_file is None else verdicts(folder, suite, suite_file)
+    write_flushed(beside / "report.html", page.build(folder, suite, planned, judged, found.rungs))
+
+
+MAKERS: Mapping[Form, Callable[[Path, Subject, Path, Suite, int, Path | None], None]] = {
+    "figures": _figures,
+    "page": _page,
+}
+
+
+def _put(beside: Path, folder: Path) -> tuple[Path, ...]:
+    """One rename a file; the table last, which a person takes for the report."""
+    names = sorted((path.name for path in beside.iterdir()), key=lambda name: (name == "table.md", name))
+    for name in names:
+        (beside / name).replace(folder / name)
+    flush_folder(folder)
+    return tuple(folder / name for name in sorted(names, key=lambda name: (name != "table.md", name)))
+
+
+def clear(folder: Path) -> None:
+    """Remove what reports that were killed had begun."""
+    for left in folder.glob(f"{BEFORE}*"):
+        shutil.rmtree(left, ignore_errors=True)

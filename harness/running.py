@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +36,7 @@ from harness.progress import watching
 from harness.record import USABLE, Record
 from harness.store import Store
 from harness.suite import Suite
+from harness.whole import write_whole
 
 if TYPE_CHECKING:
     from harness.engine import Place
@@ -120,6 +122,8 @@ def run(
     settings = _settings(given, runs, workers, retry_failed, force, only_missing, max_hours, memory_gib, disk_gib)
     if engine.missing(cells, store.summaries(cell.id for cell in cells), settings):
         _refuse(given, name)
+        cards = json.dumps(deep.cards(given), indent=1, ensure_ascii=False, sort_keys=True, default=str)
+        write_whole(store.root / "cards.json", f"{cards}\n".encode())
     place = _cluster(given, settings, address, insecure_cluster) if where == "ray" else None
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -205,7 +209,7 @@ def _finish(
     known = {**store.records(others), **summary.records}
     points.write(store.root / "points.csv", points.rows(every, known))
     points.write_records(store.root / "records.jsonl", every, known)
-    asking.show(reports.build(store.root, given, len(every)))
+    asking.show(reports.build(store.root, given, len(every), suite_file=asking.suite_path(name)))
     for line in _complaints(cells, summary.records, summary.lost, settings.runs):
         complain(line)
     elsewhere = f", {len(summary.elsewhere)} run elsewhere" if summary.elsewhere else ""

@@ -239,8 +239,8 @@ def _curve(group: pd.DataFrame) -> Steps | None:
     """Of one cell; None where a budget has no answer."""
     if not group["status"].isin((*MEASURED, "unreachable")).all():
         return None
-    values = accuracies(group)
-    return curves.steps(values["macs"].tolist(), values["accuracy"].tolist())
+    values = group[group["status"].isin(MEASURED)]
+    return curves.steps(values["macs"].astype(float).tolist(), values["accuracy"].astype(float).tolist())
 
 
 def fronts(points: pd.DataFrame, method: str) -> dict[str, dict[int, Steps]]:

@@ -38,7 +38,7 @@ __all__ = [
     "save",
 ]
 
-TEMPORARY = ".tmp-"  # .tmp-<cell>-<process that writes it>-<random>, and the same with -old
+TEMPORARY = ".tmp-"  # .tmp-<cell>-<process that writes it>-<random>, and the same with -old; in place of a cell: probe
 
 
 class Pace(TypedDict, total=False):
@@ -66,7 +66,7 @@ class Store:
         try:
             for folder in (self.cells, leases):
                 folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / f".probe-{Process.here()}"
+                probe = folder / f"{TEMPORARY}probe-{Process.here()}-0"
                 try:
                     write_flushed(probe, b"a byte, so that a full disk is told")
                 finally:
@@ -76,16 +76,16 @@ class Store:
             raise StoreError(f"{why}; nothing was run") from None
         for left, writer in self.leftovers():
             if writer is not None and writer.gone():
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
     def leases(self, **pace: Unpack[Pace]) -> Leases:
         """To be closed by who asks for them."""
         return Leases(self.root / "leases", **pace)
 
     def leftovers(self) -> list[tuple[Path, Process | None]]:
-        """Temporary folders and who was or is writing each; None where its name does not say it."""
+        """Temporary folders and files, and who was or is writing each; None where its name does not say it."""
         found = []
-        for left in sorted(self.cells.glob(f"{TEMPORARY}*")):
+        for left in sorted([*self.cells.glob(f"{TEMPORARY}*"), *(self.root / "leases").glob(f"{TEMPORARY}*")]):
             parts = left.name.split("-")
             found.append((left, Process.parse(parts[2]) if len(parts) > 3 else None))
         return found

@@ -1,215 +1,158 @@
-"""Points to one Markdown page: accuracy by budget, cost, use of budgets, and where every number comes from.
+"""Points to one page: accuracy by budget, cost, ladder, and where every number comes from.
 
 What is missing or failed is a word, never a zero, and the page does not depend on the order of the points.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from harness import stats
+from harness import grid, intervals, ladder, latex, marking, quoted, spending, standings, stats
+from harness.doubts import RUNGS
+from harness.grid import Entry, Page, Row, Section, name, number, percent, table
+from harness.subject import Subject, short
 
 WORDS = tuple(status for status in stats.STATUSES if status not in stats.MEASURED)
+OVER_SEEDS = "t over seeds, 95 %"
+REASON = 300  # characters of one that are shown; the record has it whole
 
 
-def markdown(
-    points: pd.DataFrame,
-    title: str,
-    *,
-    regime: str = "equal_steps",
-    planned: int | None = None,
-    chance: Mapping[str, float] | None = None,
-) -> str:
-    """The whole page. ``planned``: number of cells of the suite; ``chance``: accuracy of guessing by data set."""
-    points = _in_order(points)
-    if points.empty:
-        return f"# {title}\n\nNo cell has a record yet: {planned or 0} planned.\n"
-    summary, areas = stats.summary(points), stats.areas(points, chance)
-    sections = [
-        f"# {title}",
-        _preamble(points, regime, planned, chance),
-        *(_dataset(points, summary, areas, name) for name in sorted(points["dataset"].unique())),
-        _overall(points, areas),
-        _cost(points),
-        _use(points),
-        _notes(points),
-        _provenance(points),
+def markdown(subject: Subject) -> str:
+    return grid.markdown(page(subject))
+
+
+def tex(subject: Subject) -> str:
+    return latex.document(page(subject))
+
+
+def page(subject: Subject) -> Page:
+    title = subject.title or subject.suite
+    if subject.points.empty:
+        return Page(title, (f"No cell has a record yet: {len(subject.planned)} planned.",))
+    curves = subject.areas
+    summary = stats.summary(subject.full)
+    marks = marking.marks(subject.points, subject.unequal)
+    found = [
+        *(_dataset(subject, summary, curves, one, marks) for one in subject.datasets),
+        standings.mean_over_sets(subject),
+        standings.worst_case(subject),
+        standings.ranking(subject),
+        spending.cost(subject),
+        spending.phases(subject),
+        spending.economy(subject),
+        _use(subject),
+        _ladder(subject),
+        _notes(subject),
+        _cells(subject),
+        *quoted.cards(subject.cards, subject.methods, f"`cards.json` of suite `{subject.suite}`."),
+        *quoted.reported(subject.reported),
     ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    return Page(title, _preamble(subject), tuple(section for section in found if section is not None))
 
 
-def _in_order(points: pd.DataFrame) -> pd.DataFrame:
-    return points.sort_values([*stats.CELL, "budget"], ignore_index=True)
-
-
-def _preamble(points: pd.DataFrame, regime: str, planned: int | None, chance: Mapping[str, float] | None) -> str:
-    guess = "as guessing" if chance else "as 0"
-    return "\n".join(
-        [
-            f"- {_denominator(points, planned)}",
-            f"- Regime: {regime.replace('_', ' ')}; budgets are shares of the full model's counted MACs.",
-            "- Test accuracy in %, mean over seeds, in brackets half the 95 % t interval over seeds "
-            "(n/a: 1 seed gives none).",
-            "- Area: mean accuracy in % over log2 MACs between the smallest and the largest budget, by steps; an "
-            f"unreachable budget counts {guess}.",
-            "- Bold: better than every other method there, each by a paired t interval over seeds above 0.",
-        ]
+def _preamble(subject: Subject) -> tuple[str, ...]:
+    nothing = not subject.full["status"].isin(stats.MEASURED).any()
+    guess = "as guessing" if subject.chance else "as 0"
+    limit = f"; a cell whose training MACs are off the common ones by more than {100 * marking.TOLERANCE:g} % is "
+    off = limit + "stamped unequal budget" if subject.regime == "equal_macs" else ""
+    return (
+        *(["**No cell succeeded**: there is no number to report."] if nothing else []),
+        _denominator(subject),
+        f"Regime: {subject.regime.replace('_', ' ')}{off}; budgets are shares of the full model's counted MACs.",
+        f"Commit: {', '.join(short(commit) for commit in subject.commits)}.",
+        "Test accuracy in %, mean over seeds, in brackets half the 95 % t interval over seeds (n/a: 1 seed, or seeds "
+        "that agree to the last digit, give none).",
+        "Area: mean accuracy in % over log2 MACs between the smallest and the largest budget, by steps; an "
+        f"unreachable budget counts {guess}.",
+        "**Bold**: better than every other method there, each by a paired 95 % t interval over seeds above 0. ≈: the "
+        "best mean and those whose interval against it holds 0. Suspicious and unequal ones are not in the running.",
+        *_few(subject),
     )
 
 
-def _denominator(points: pd.DataFrame, planned: int | None) -> str:
-    """For example "18 of 20 cells complete; 1 oom, 1 missing"."""
-    full = stats.completed(points)
-    states = [_cell_state(group) for _, group in full.groupby(stats.CELL)]
-    total = max(len(states), planned or 0)
-    states += ["missing"] * (total - len(states))
-    whole = sum(state in ("complete", "suspicious") for state in states)
-    others = [(state, states.count(state)) for state in stats.STATUSES if state in states]
-    tail = "".join(f"; {count} {state}" for state, count in others)
-    seeds = ", ".join(str(seed) for seed in sorted(points["seed"].unique()))
-    return f"{whole} of {total} cells complete{tail}. Seeds: {seeds}."
+def _few(subject: Subject) -> list[str]:
+    """What two seeds are worth is easily forgotten."""
+    if subject.full["seed"].nunique() != 2:
+        return []
+    return ["With 2 seeds an interval reaches 12.7 standard errors to each side: there ≈ says little."]
 
 
-def _cell_state(cell: pd.DataFrame) -> str:
-    """The worst of the cell's statuses; ``complete`` where every budget was answered, by a choice or by "none"."""
-    found = set(cell["status"])
-    worst = [status for status in ("suspicious", *WORDS) if status in found and status != "unreachable"]
-    return worst[-1] if worst else "complete"
+def _denominator(subject: Subject) -> str:
+    """For example "18 of 20 cells complete; 1 oom; 1 missing"."""
+    found = stats.denominator(subject.points, subject.planned)
+    rest = "".join(f"; {count} {state}" for state, count in found.states.items() if state != "ok")
+    seeds = ", ".join(str(seed) for seed in sorted(subject.full["seed"].unique()))
+    return f"{found.whole} of {found.planned} cells complete{rest}. Seeds: {seeds}."
 
 
 # --- accuracy ---------------------------------------------------------------------------------------------------
 
+Marked = dict[tuple[str, float], marking.Marks]
 
-def _dataset(points: pd.DataFrame, summary: pd.DataFrame, areas: pd.DataFrame, name: str) -> str:
-    best = winners(points[points["dataset"] == name])
-    here, curves = summary[summary["dataset"] == name], areas[areas["dataset"] == name]
-    budgets = sorted(here["budget"].unique())
-    rows = []
-    for method in _ranked(curves):
-        cells = here[here["method"] == method].set_index("budget")
-        shown = [_shown(cells.loc[budget], (method, name, budget) in best) for budget in budgets]
-        rows.append([_code(method), *shown, _spread(_values(curves, method))])
-    sizes = sorted({int(n) for n in points.loc[points["dataset"] == name, "n"].dropna()})
+
+def _dataset(subject: Subject, summary: pd.DataFrame, areas: pd.DataFrame, one: str, marks: Marked) -> Section:
+    here, curves = summary[summary["dataset"] == one], areas[areas["dataset"] == one]
+    rows: list[Row] = []
+    for method in standings.ranked(curves):
+        at = {float(row["budget"]): row for row in here[here["method"] == method].to_dict("records")}
+        off = sum(key[:2] == (method, one) for key in subject.unequal)
+        shown = [_shown(at[b], _look(marks, one, b, method), off) for b in subject.budgets]
+        rows.append([name(method), *shown, _spread([float(v) for v in curves[curves["method"] == method]["area"]])])
+    sizes = sorted({int(n) for n in subject.full.loc[subject.full["dataset"] == one, "n"].dropna()})
     images = f" ({', '.join(map(str, sizes))} test images)" if sizes else ""
-    return f"## {name}{images}\n\n" + _grid(["method", *map(_percent, budgets), "area"], rows)
+    head = ["method", *map(percent, subject.budgets), "area"]
+    silent = {b: marks[one, b].why for b in subject.budgets if (one, b) in marks and marks[one, b].why}
+    why = tuple(f"Nothing is marked at {percent(budget)}: {reason}." for budget, reason in silent.items())
+    return Section(one + images, "", table(head, rows, subject.source(OVER_SEEDS, one)), why)
 
 
-def _ranked(curves: pd.DataFrame) -> list[str]:
-    """Methods by mean area, best first; those without one last, by name."""
-    means = {str(name): group["area"].mean() for name, group in curves.groupby("method")}
-    return sorted(means, key=lambda name: (math.isnan(means[name]), -means[name], name))
+def _look(marks: Marked, dataset: str, budget: float, method: str) -> grid.Look:
+    found = marks.get((dataset, budget))
+    return found.look(method) if found is not None else "plain"
 
 
-def _values(curves: pd.DataFrame, method: str) -> list[float]:
-    return [float(value) for value in curves.loc[curves["method"] == method, "area"].dropna()]
-
-
-def _shown(row: pd.Series, bold: bool) -> str:
+def _shown(row: Mapping[Any, Any], look: grid.Look, off: int) -> Entry:
     parts = []
     if row["seeds"]:
-        half = None if math.isnan(row["half"]) else float(row["half"])
-        number = _number(float(row["mean"]), half)
-        parts.append(f"**{number}**" if bold else number)
+        parts.append(number(float(row["mean"]), None if math.isnan(row["half"]) else float(row["half"])))
+        parts += [f"unequal budget ({off})"] if off else []
     parts += [_word(status, row) for status in ("suspicious", *WORDS) if row[status]]
-    return ", ".join(parts)
+    return Entry(", ".join(parts), look)
 
 
-def _word(status: str, row: pd.Series) -> str:
+def _word(status: str, row: Mapping[Any, Any]) -> str:
     """With the number of seeds; a budget that no seed reaches is a fact about the method and needs none."""
     every = sum(int(row[other]) for other in stats.STATUSES)
     return status if status == "unreachable" and row[status] == every else f"{status} ({row[status]})"
 
 
-def winners(points: pd.DataFrame) -> set[tuple[str, str, float]]:
-    """The (method, data set, budget) that beat every other method measured there, by paired t intervals over seeds.
-
-    Beating all of them needs every single interval above 0, so no correction for their number is due. A method with a
-    suspicious seed wins nothing.
-    """
-    found = set()
-    for (dataset, _), here in stats.accuracies(points).groupby(["dataset", "budget"]):
-        wide = here.pivot(index="seed", columns="method", values="accuracy")
-        first = min(wide.columns, key=lambda name: (-wide[name].mean(), name))
-        gaps = [_gap(wide, first, other) for other in wide.columns if other != first]
-        clean = not (here.loc[here["method"] == first, "status"] == "suspicious").any()
-        if clean and gaps and all(gap is not None and gap.low > 0 for gap in gaps):
-            found.add((str(first), str(dataset), float(here["budget"].iloc[0])))
-    return found
+def _spread(values: Sequence[float]) -> str:
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return "missing"
+    return number(sum(known) / len(known), intervals.over_seeds(known).half)
 
 
-def _gap(wide: pd.DataFrame, first: str, other: str) -> stats.Interval | None:
-    return stats.paired_t_interval((wide[first] - wide[other]).dropna().tolist())
+# --- budgets, ladder, notes, cells ------------------------------------------------------------------------------
 
 
-def _overall(points: pd.DataFrame, areas: pd.DataFrame) -> str:
-    datasets = sorted(points["dataset"].unique())
-    if len(datasets) < 2:
-        return ""
-    budgets = sorted(points["budget"].unique())
-    values = stats.accuracies(points)
-    rows = []
-    for method in _ranked(areas):
-        mine = values[values["method"] == method]
-        shown = [_over_sets_at(mine[mine["budget"] == budget], datasets) for budget in budgets]
-        area = _over_sets(_by_set(areas[areas["method"] == method].dropna(), "area", datasets))
-        rows.append([_code(method), *shown, area])
-    text = (
-        f"Mean of the means of these {len(datasets)} data sets; in brackets half the 95 % interval over seeds within "
-        "sets (Satterthwaite t), which says nothing about other data sets."
-    )
-    return "## Mean over data sets\n\n" + text + "\n\n" + _grid(["method", *map(_percent, budgets), "area"], rows)
-
-
-def _over_sets_at(measured: pd.DataFrame, datasets: Sequence[str]) -> str:
-    odd = int((measured["status"] == "suspicious").sum())
-    return _over_sets(_by_set(measured, "accuracy", datasets)) + (f", suspicious ({odd})" if odd else "")
-
-
-def _by_set(rows: pd.DataFrame, column: str, datasets: Sequence[str]) -> list[list[float]]:
-    return [[float(value) for value in rows.loc[rows["dataset"] == name, column]] for name in datasets]
-
-
-def _over_sets(values: list[list[float]]) -> str:
-    there = sum(bool(group) for group in values)
-    if there < len(values):
-        return f"{there} of {len(values)} sets"
-    interval = stats.satterthwaite(values)
-    mean = sum(sum(group) / len(group) for group in values) / len(values)
-    return _number(mean, interval.half if interval else None)
-
-
-# --- cost, use, provenance --------------------------------------------------------------------------------------
-
-
-def _cost(points: pd.DataFrame) -> str:
-    """Training is a cell's: every one of its rows repeats the total for all its budgets."""
-    cells = points.groupby(stats.CELL, as_index=False)[["train_macs", "train_seconds"]].max()
-    rows = []
-    for (method, dataset), group in cells.groupby(["method", "dataset"]):
-        spent = group.dropna(subset=["train_macs"])
-        macs = _giga(spent["train_macs"].mean()) if len(spent) else "missing"
-        seconds = f"{spent['train_seconds'].mean():.1f}" if len(spent) else "missing"
-        rows.append([_code(str(method)), str(dataset), macs, seconds, f"{len(spent)} of {len(group)}"])
-    text = "One cell trains for all its budgets together; means over cells. Seconds are of the machine that ran them."
-    return f"## Cost of training\n\n{text}\n\n" + _grid(
-        ["method", "data set", "GMACs", "seconds", "cells"], rows, left=2
-    )
-
-
-def _use(points: pd.DataFrame) -> str:
-    values = stats.use(points)
+def _use(subject: Subject) -> Section | None:
+    values = stats.use(subject.points)
     if values.empty:
-        return ""
-    budgets = sorted(points["budget"].unique())
-    rows = []
+        return None
+    rows: list[Row] = []
     for method, group in values.groupby("method"):
-        shares = [_share(group.loc[group["budget"] == budget, "use"]) for budget in budgets]
-        rows.append([_code(str(method)), *shares, str(int((group["use"] > 1 + stats.SLACK).sum()))])
+        shares = [_share(group.loc[group["budget"] == budget, "use"]) for budget in subject.budgets]
+        rows.append([name(str(method)), *shares, str(int((group["use"] > 1 + stats.SLACK).sum()))])
     text = "Mean share of the budget that the choices use, in %, and the number of choices over their budget (law: 0)."
-    return f"## Use of budgets\n\n{text}\n\n" + _grid(["method", *map(_percent, budgets), "over"], rows)
+    head = ["method", *map(percent, subject.budgets), "over"]
+    return Section("Use of budgets", text, table(head, rows, subject.source()))
 
 
 def _share(values: pd.Series) -> str:
@@ -217,72 +160,90 @@ def _share(values: pd.Series) -> str:
     return f"{100 * known.mean():.1f}" if len(known) else "–"
 
 
-def _notes(points: pd.DataFrame) -> str:
+def _ladder(subject: Subject) -> Section | None:
+    """Which rungs were run, by method, and every one that failed or stays open with its reason."""
+    if not subject.rungs:
+        return None
+    counts = ladder.tally(subject.rungs)
+    methods = sorted({rung.method for rung in subject.rungs})
+    rows: list[Row] = [[rung, *(_counted(counts.get((rung, method))) for method in methods)] for rung in RUNGS]
+    odd = [rung for rung in subject.rungs if rung.outcome in ("failed", "undecided")]
+    lines = tuple(
+        f"{rung.outcome}: {rung.name}, `{rung.method}` on {rung.dataset}, seed {rung.seed} (`{rung.cell}`): {rung.why}"
+        for rung in odd
+    )
+    text = "Cells that passed each rung, of those on which it was run; a failed rung makes a point suspicious."
+    shown = table(["rung", *methods], rows, subject.source("95 %, over images"))
+    return Section("Sanity ladder", text, shown, lines)
+
+
+def _counted(counts: dict[ladder.Outcome, int] | None) -> str:
+    run = sum(counts.values()) - counts["not run"] if counts else 0
+    if not counts or not run:
+        return "not run"
+    return f"{counts['passed']} of {run}" + (f", {counts['undecided']} open" if counts["undecided"] else "")
+
+
+def _notes(subject: Subject) -> Section | None:
     """Why a point is not plain ``ok``: one line a reason, with the places it holds for."""
-    odd = points[points["status"] != "ok"].copy()
-    if odd.empty:
-        return ""
-    odd["reason"] = odd["reason"].fillna("").astype(str).map(_plain)
+    odd = subject.full[subject.full["status"] != "ok"].copy()
+    odd["reason"] = [_reason(text) for text in odd["reason"]]
     lines = []
     for (status, method, dataset, reason), group in odd.groupby(["status", "method", "dataset", "reason"]):
-        budgets = ", ".join(_percent(budget) for budget in sorted(group["budget"].unique()))
+        budgets = ", ".join(percent(budget) for budget in sorted(group["budget"].unique()))
         seeds = ", ".join(str(seed) for seed in sorted(group["seed"].unique()))
         why = f": {reason}" if str(reason) else ""
-        lines.append(f"- {status}, {_code(str(method))} on {dataset} at {budgets} (seeds {seeds}){why}")
-    return "## Not plain\n\n" + "\n".join(lines)
+        lines.append(f"{status}, `{method}` on {dataset} at {budgets} (seeds {seeds}){why}")
+    for (method, dataset, seed), by in sorted(subject.unequal.items()):
+        lines.append(f"unequal budget, `{method}` on {dataset}, seed {seed}: {100 * by:+.1f} % MACs")
+    return Section("Not plain", points=tuple(lines)) if lines else None
 
 
-def _plain(text: str) -> str:
-    """One line that cannot break out of its list or table."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")[:300]
+def _reason(text: object) -> str:
+    return grid.one_line(text)[:REASON] if isinstance(text, str) else ""
 
 
-def _provenance(points: pd.DataFrame) -> str:
-    rows = []
-    for (method, dataset), group in points.groupby(["method", "dataset"]):
-        cells = group.drop_duplicates(["seed", "cell"]).sort_values("seed")
+def _cells(subject: Subject) -> Section:
+    rows: list[Row] = []
+    for (method, dataset), group in subject.full.dropna(subset=["cell"]).groupby(["method", "dataset"]):
+        cells = group.drop_duplicates(["seed", "cell"]).sort_values(["seed", "cell"])
         ids = ", ".join(f"{seed}: `{cell}`" for seed, cell in zip(cells["seed"], cells["cell"], strict=True))
-        rows.append([_code(str(method)), str(dataset), ids])
-    return "## Cells\n\n" + _grid(["method", "data set", "seed: cell"], rows, left=3)
+        rows.append([name(str(method)), str(dataset), ids])
+    head = ["method", "data set", "seed: cell"]
+    return Section("Cells", "", table(head, rows, subject.source(), left=3))
 
 
-# --- text -------------------------------------------------------------------------------------------------------
+# --- CSV --------------------------------------------------------------------------------------------------------
+
+COLUMNS = (
+    "suite", "regime", "dataset", "method", "budget", "seeds", "mean", "low", "high", "interval", "why", "mark", "macs",
+    *stats.STATUSES, "unequal", "cells", "commits",
+)  # fmt: skip
 
 
-def _code(name: str) -> str:
-    return f"`{name}`"
+def table_csv(subject: Subject) -> str:
+    """The accuracy tables for other programs: a row a (data set, method, budget), with the cells it is made of."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    if not subject.points.empty:
+        marks = marking.marks(subject.points, subject.unequal)
+        summary = stats.summary(subject.full).sort_values(["dataset", "method", "budget"])
+        writer.writerows(_row(subject, row, marks) for _, row in summary.iterrows())
+    return out.getvalue()
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:g} %"
-
-
-def _number(mean: float, half: float | None) -> str:
-    return f"{100 * mean:.1f} ({'n/a' if half is None else f'±{100 * half:.1f}'})"
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return "missing"
-    interval = stats.t_interval(values)
-    return _number(sum(values) / len(values), interval.half if interval else None)
-
-
-def _giga(macs: float) -> str:
-    value = macs / 1e9
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _grid(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """Markdown table, the first ``left`` columns flush left, the others right; readable as plain text too."""
-    table = [list(head), *map(list, rows)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
-    rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    padded = [
-        [
-            text.ljust(width) if i < left else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        for row in table
-    ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [padded[0], rule, *padded[1:]])
+def _row(subject: Subject, row: pd.Series, marks: Marked) -> list[object]:
+    dataset, method, budget = str(row["dataset"]), str(row["method"]), float(row["budget"])
+    full = subject.full
+    here = full[(full["dataset"] == dataset) & (full["method"] == method) & (full["budget"] == budget)]
+    measured = stats.accuracies(here)["accuracy"].tolist()
+    cells = [f"{seed}:{cell}" for seed, cell in zip(here["seed"], here["cell"], strict=True) if isinstance(cell, str)]
+    ends = ["" if math.isnan(row[key]) else f"{row[key]:.6f}" for key in ("mean", "low", "high")]
+    off = sum(key[:2] == (method, dataset) for key in subject.unequal)
+    return [
+        subject.suite, subject.regime, dataset, method, repr(budget), int(row["seeds"]), *ends, "t over seeds",
+        intervals.over_seeds(measured).why, {"plain": ""}.get(look := _look(marks, dataset, budget, method), look),
+        "" if math.isnan(row["macs"]) else f"{row['macs']:.0f}", *(int(row[status]) for status in stats.STATUSES),
+        off, " ".join(cells), " ".join(subject.commits),
+    ]  # fmt: skip

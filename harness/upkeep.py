@@ -250,6 +250,10 @@ def _unfinished(store: Store, leases: Leases) -> Iterator[Rubbish]:
             yield Rubbish(path, "left by a writer that is gone", path.name.split("-")[1])
     for path in sorted(leases.folder.glob("*.tmp")):
         yield Rubbish(path, "left by a writer that is gone", path.stem)
+    for path in sorted(store.root.glob(".*.tmp")):  # of points or index, which any run writes again
+        pid = path.stem.rpartition(".")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            yield Rubbish(path, "left by a writer that is gone", "")
 
 
 def _worked(store: Store, planned: Collection[str], runs: Path) -> Iterator[Rubbish]:

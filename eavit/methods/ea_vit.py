@@ -2,30 +2,104 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 
+from eavit import cost
+from eavit.card import Card
 from eavit.importance import METRICS
+from eavit.methods.adaptation import CURRICULA, DIMENSIONS, sampler_of, space_of, uniform_points, wanted
+from eavit.methods.onefit import SELECTS, Choosing, choose_on, choosing
+from eavit.methods.phases import PROBED, reserve_of
+from eavit.methods.published import Defects
 from eavit.options import allowed
 from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe, Search, fit_on, front_policy, front_report, search_on, steps_of, train_on
-from eavit.router import Policy, Router, Routing, imitate, route
-from eavit.samplers import TYINGS, Curriculum, Random, Sampler, stratified
+from eavit.recipe import (
+    Elastic,
+    Portion,
+    Recipe,
+    Search,
+    batch_of,
+    budget_left,
+    coverage,
+    digest_of,
+    fit_on,
+    front_policy,
+    front_report,
+    search_cost,
+    search_on,
+    steps_for,
+    steps_of,
+    train_on,
+)
+from eavit.router import Policy, Router, Routing, cost_of_route, imitate, route
+from eavit.samplers import TYINGS, Sampler
 from eavit.search import Front, Point
+from eavit.selecting import NESTINGS
+from eavit.selectors import EVALUATIONS, Selector, given, uniform
+from eavit.selectors import Policy as Chosen
 from eavit.space import Space
-from eavit.submodel import Submodel
+from eavit.steps import as_plan, cost_of_steps
+from eavit.submodel import Backbone, Submodel
 from eavit.task import Task
-from eavit.train import accuracy
+from eavit.train import Span, accuracy
 from eavit.vit import NestedViT
+
+STARTS = ("nsga2", "none", "uniform")
+
+CARD = Card(
+    title="EA-ViT",
+    paper="EA-ViT: Efficient Adaptation for Elastic Vision Transformer, ICCV 2025, arXiv 2507.19360",
+    code="zcxcf/EA-ViT",
+    elastic="embedding width; for each layer head count, hidden width, and a depth gate of either branch",
+    step="1 random submodel of a growing space (about .56); in stage 2 a masked pass of full width (1)",
+    distillation="none",
+    selection="router: budget to gates by a two-layer MLP, trained jointly with the backbone",
+    parameters={
+        "hidden": ((0.125, 0.25, 0.5, 0.75, 1.0), "paper"),
+        "heads and channels": ((0.5, 1.0), "paper"),
+        "stages begin at": ((0.10, 0.15, 0.20, 0.25, 0.30, 0.35), "code"),
+        "submodels a step": (1, "code"),
+        "crossover": (0.95, "code"),
+        "mutation": (0.3, "code"),
+        "bins": (20, "code"),
+        "l1": (20.0, "code"),
+        "l2, annealed to 0": (20.0, "code"),
+        "tau": (1.0, "code"),
+        "router lr": ((1e-2, 1e-4), "code"),
+        "min_depth": (0.5, "ours"),
+        "route": (0.4, "ours"),
+        "population": (40, "ours"),
+        "generations": (12, "ours"),
+        "router_warmup": (0.1, "ours"),
+        "importance": ("taylor", "ours"),
+        "tying": ("stratified", "ours"),
+    },
+    ours=(
+        "hidden widths are absolute, not ratios of the drawn channels: the code has both meanings",
+        "half of the branches of either kind always stay",
+        "submodels of stage 1 uniform in log MACs, with layers that differ, none below the smallest budget",
+        "fitness on fold A of the select split, without augmentation; the front estimated again on fold B",
+        "one cycle of the learning rate over both stages",
+        "a projection keeps every choice within its budget",
+        "of equal MACs each stage gets as many steps, in proportion, as of equal steps",
+    ),
+    deviations=(
+        "stage 2 takes .4 of the steps (code: 1000 steps and 100 epochs after 100 epochs): equal steps for all methods",
+        "population 40, 12 generations (code: 5 with quotas for 100, 301): what the schedules here can pay",
+        "none of the defects of the code, each of which an option brings back (eavit.methods.published)",
+    ),
+)
 
 
 def ea_vit(
     importance: str = "taylor",
     tying: str = "stratified",
-    curriculum: bool = True,
+    curriculum: str | bool = "growing",
     selector: str = "router",
     min_depth: float = 0.5,
     route: float = 0.4,
@@ -34,75 +108,207 @@ def ea_vit(
     router_warmup: float = 0.1,
     budget_weight: float = 20.0,
     imitation_weight: float = 20.0,
+    elastic: Sequence[str] = DIMENSIONS,
+    start: str = "nsga2",
+    select: str = "native",
+    evaluations: int = EVALUATIONS,
+    nesting: str = "free",
+    norm_over: str = "kept",
+    skipped_bias: bool = False,
+    norm_eps: float | None = None,
+    fresh_norms: bool = False,
+    fitness: str = "select",
+    quotas: str = "scaled",
+    targets: Sequence[float] | None = None,
+    warmup: str = "noisy",
+    searched: str = "trained",
+    epoch_batches: int | None = None,
 ) -> Recipe:
     """EA-ViT: curriculum elastic adaptation, NSGA-II, then router and backbone together.
 
-    ``tying`` is shared, per_layer or stratified; ``selector`` is router, or search for stage 1 and the front alone;
-    ``route`` is the fraction of all steps that stage 2 gets; ``min_depth`` the fraction of branches always kept.
+    ``tying`` is shared, per_layer or stratified; ``curriculum`` growing, none, reversed, stages, triggered (by the
+    loss; equal steps only) or published; ``elastic`` the dimensions that vary (mlp, heads, embed, depth); ``selector``
+    router, or search for stage 1 and the front alone; ``route`` the fraction of all steps that stage 2 gets;
+    ``min_depth`` the fraction of branches always kept; ``start`` whence the router starts and what it imitates: nsga2,
+    uniform shapes, or none. ``select`` other than native: a common selector, with so many ``evaluations``, in the place
+    of the trained router. ``nesting`` is free or nested. The rest brings back one defect each of the published code
+    (:class:`eavit.methods.published.Defects`; ``quotas="paper"`` with ``population=5``).
     """
-    allowed("importance", importance, METRICS)
-    allowed("tying", tying, TYINGS)
-    allowed("selector", selector, ("router", "search"))
-    if not 0 < route < 1:
-        raise ValueError(f"option route={route}: the fraction of steps for stage 2 must lie between 0 and 1")
+    for option, value, known in (
+        ("importance", importance, METRICS),
+        ("tying", tying, TYINGS),
+        ("selector", selector, ("router", "search")),
+        ("start", start, STARTS),
+        ("select", select, SELECTS),
+        ("nesting", nesting, NESTINGS),
+        ("quotas", quotas, ("scaled", "paper")),
+    ):
+        allowed(option, value, known)
+    stages = {True: "growing", False: "none"}[curriculum] if isinstance(curriculum, bool) else curriculum
+    _check_ranges(route, elastic, targets, population, generations, router_warmup)
+    if selector == "search" and (start, select) != ("nsga2", "native"):
+        raise ValueError(f"option selector='search' has no router: start={start!r} and select={select!r} mean nothing")
+    defects = Defects(
+        norm_over=norm_over,
+        skipped_bias=skipped_bias,
+        norm_eps=norm_eps,
+        fresh_norms=fresh_norms,
+        fitness=fitness,
+        targets=None if targets is None else (targets[0], targets[1]),
+        warmup=warmup,
+        searched=searched,
+        epoch_batches=epoch_batches,
+    )
     recipe = _EaVit(
         importance,
-        tying,
-        curriculum,
-        selector,
+        "shared" if searched == "per_layer" else tying,
+        allowed("curriculum", stages, CURRICULA),
+        selector == "router",
         min_depth,
-        route,
-        Search(population, generations),
+        tuple(elastic),
+        start,
+        route if selector == "router" else 0.0,
+        Search(population, generations, "paper" if quotas == "paper" else None),
         Routing(router_warmup, budget_weight, imitation_weight),
+        select,
+        nesting,
+        evaluations,
+        defects,
     )
-    return Recipe("ea_vit", recipe.run)
+    return Recipe("ea_vit", recipe.run, CARD)
+
+
+def _check_ranges(
+    route: float,
+    elastic: Sequence[str],
+    targets: Sequence[float] | None,
+    population: int,
+    generations: int,
+    warmup: float,
+) -> None:
+    if not 0 < route < 1:
+        raise ValueError(f"option route={route}: the fraction of steps for stage 2 must lie between 0 and 1")
+    if not 0 <= warmup < 1:
+        raise ValueError(f"option router_warmup={warmup}: the fraction of stage 2 must lie in 0..1, 1 excluded")
+    for name in elastic:
+        allowed("elastic", name, DIMENSIONS)
+    if not elastic or len(set(elastic)) != len(elastic):
+        raise ValueError(f"option elastic={list(elastic)}: needs at least one dimension, and each once")
+    if targets is not None and len(targets) != 2:
+        raise ValueError(f"option targets={list(targets)}: must be two shares of the full MACs, least and largest")
+    if population < 2 or generations < 0:
+        raise ValueError(f"options population={population}, generations={generations}: at least 2 and 0")
 
 
 @dataclass(frozen=True, slots=True)
 class _EaVit:
     importance: str
     tying: str
-    curriculum: bool
-    selector: str
+    curriculum: str
+    routed: bool
     min_depth: float
+    elastic: tuple[str, ...]
+    start: str
     share: float
     search: Search
     routing: Routing
+    select: str
+    nesting: str
+    evaluations: int
+    defects: Defects
 
     def run(self, task: Task) -> Elastic:
-        vit = prepare(task, self.importance)
-        space = Space.eavit(vit.backbone, self.min_depth)
-        second = round(steps_of(task) * self.share) if self.selector == "router" else 0
-        draw = TYINGS[self.tying]
-        if draw is stratified:
-            draw = partial(stratified, floor=min(task.budgets))
-        sampler: Sampler = Curriculum(space, draw) if self.curriculum else Random(space, draw)
-        train_on(task, vit, sampler, "stage1", steps_of(task) - second)
-        front, optimism = search_on(task, vit, space, self.search)
-        findings = front_report(front, optimism)
-        if self.selector == "search":
-            return Elastic(vit, front_policy(front), findings)
-        policy = self._route(task, vit, space, front, second)
-        findings |= {"emitted": policy.emitted, "on_fold_b": _compare(task, vit, policy, front)}
-        return Elastic(vit, policy.choose, findings)
+        if self.curriculum == "triggered" and budget_left(task) is not None:
+            raise ValueError(
+                "option curriculum='triggered': what it will spend cannot be known beforehand; regime equal_steps only"
+            )
+        vit = self.defects.started(prepare(self.defects.before(task), self.importance))
+        own = self.defects.training(task)
+        space = space_of(vit.backbone, self.min_depth, self.elastic)
+        second = round(steps_of(own) * self.share)
+        first = steps_of(own) - second
+        sampler = sampler_of(space, self.tying, self.curriculum, min(task.budgets), first)
+        parts = self._portions(own, vit.backbone, sampler)
+        fixed = budget_left(own) is None
+        steps = train_on(own, vit, sampler, "stage1", first if fixed else None, portion=parts[0])
+        findings: dict[str, Any] = {"coverage": coverage(sampler, vit.backbone, task.seed, steps), "evaluations": 0}
+        if not self.routed:
+            front, told = self._searched(own, vit, space)
+            return self._answer(own, vit, space, front_policy(front), findings | told)
+        found, told = self._searched(own, vit, space) if self.start == "nsga2" else (None, {})
+        span = Span(first, first + second) if fixed else None
+        policy = self._route(own, vit, space, found, parts[-1], span)
+        told |= {"emitted": policy.emitted, "on_fold_b": _compare(task, vit, policy, found)}
+        return self._answer(own, vit, space, policy.choose, findings | told)
 
-    def _route(self, task: Task, vit: NestedViT, space: Space, front: Front, steps: int) -> Policy:
+    def _searched(self, task: Task, vit: NestedViT, space: Space) -> tuple[Front, dict[str, Any]]:
+        front, optimism = search_on(task, vit, space, self.search, seen=self.defects.seen(task))
+        return front, front_report(front, optimism)
+
+    def _portions(self, task: Task, backbone: Backbone, sampler: Sampler) -> tuple[Portion, ...]:
+        """Stage 1 and, with a router, stage 2. Of equal MACs each gets what its part of the steps costs."""
+        if budget_left(task) is None:
+            return (Portion(),)
+        after = reserve_of(task, sampler.space, self._choosing(uniform()), backbone)
+        searching = self.start == "nsga2"
+        before = search_cost(task, sampler.space, self.search, self.defects.seen(task)) if searching else 0.0
+        one = cost_of_steps(as_plan(sampler), backbone, batch_of(task), task.seed, PROBED) * (1 - self.share)
+        two = self._price(task, backbone, PROBED) * self.share
+        stage1 = Portion(one / (one + two), 0.0, before + after)
+        return (stage1, Portion(two / (one + two), stage1.share, after)) if self.routed else (stage1,)
+
+    def _choosing(self, native: Selector) -> Choosing:
+        return choosing(self.select, self.nesting, self.evaluations, native)
+
+    def _price(self, task: Task, backbone: Backbone, steps: int) -> float:
+        warm = round(steps * self.routing.warmup)
+        silent = self.defects.warmup == "silent"
+        return cost_of_route(backbone, batch_of(task), 0 if silent else warm, steps - warm)
+
+    def _route(
+        self, task: Task, vit: NestedViT, space: Space, front: Front | None, part: Portion, span: Span | None
+    ) -> Policy:
+        """Stage 2. ``span``: its steps within all, where they are known; else its portion of the MACs tells them."""
+        if span is None:
+            steps = steps_for(task, part, partial(self._price, task, vit.backbone))
+            span = part.span(steps, steps_of(task))
+        else:
+            steps = span.whole - span.before
         router = Router(space, generator=torch.Generator().manual_seed(task.seed))
         first = round(steps * self.routing.warmup)
-        warm, joint = fit_on(task, "warm", first), fit_on(task, "joint", steps - first, steps_of(task) - steps + first)
+        warm = fit_on(task, "warm", first)
+        joint = replace(fit_on(task, "joint", steps - first), span=Span(span.before + first, span.whole))
+        references = self._references(task, space, front)
+        routing = self._routing(task, space)
         with task.ledger.phase("route"):
-            imitate(router, front.cover)
-            route(vit, router, _wanted(front, min(task.budgets)), self.routing, warm, joint)
+            if references:
+                imitate(router, references)
+            route(vit, router, references, routing, warm, joint)
         return Policy.of(router)
 
+    def _references(self, task: Task, space: Space, front: Front | None) -> tuple[Point, ...]:
+        if front is not None:
+            return wanted(front.cover, min(task.budgets))
+        return wanted(uniform_points(space), min(task.budgets)) if self.start == "uniform" else ()
 
-def _wanted(front: Front, floor: float) -> tuple[Point, ...]:
-    """References from the dearest one at or under the smallest budget on: targets below it serve nobody."""
-    below = [p for p in front.cover if p.share <= floor]
-    return (*below[-1:], *(p for p in front.cover if p.share > floor))
+    def _routing(self, task: Task, space: Space) -> Routing:
+        targets = self.defects.targets
+        if targets is None and self.start == "none":
+            targets = max(min(task.budgets), cost.share(space.backbone, space.smallest)), 1.0
+        silent = self.defects.warmup == "silent"
+        return replace(self.routing, targets=targets, silent=silent, masking=self.defects.masking)
+
+    def _answer(self, task: Task, vit: NestedViT, space: Space, own: Chosen, findings: dict[str, Any]) -> Elastic:
+        """The method's own policy, or what the options ask for in its place, with what that adds to the findings."""
+        found = findings | {"weights": digest_of(vit)}
+        if (self.select, self.nesting) == ("native", "free"):
+            return Elastic(vit, own, found)
+        selection = choose_on(task, vit, space, self._choosing(given(own)), name="choice")
+        spent = findings["evaluations"] + selection.evaluations
+        return Elastic(vit, selection.policy, found | dict(selection.findings) | {"evaluations": spent})
 
 
-def _compare(task: Task, vit: NestedViT, policy: Policy, front: Front) -> dict[str, Any]:
+def _compare(task: Task, vit: NestedViT, policy: Policy, front: Front | None) -> dict[str, Any]:
     """Router against plain search on the same final weights, on fold B, for each budget. A finding, not part of the
     method: nothing is chosen by it, and it is not charged.
     """
@@ -110,5 +316,8 @@ def _compare(task: Task, vit: NestedViT, policy: Policy, front: Front) -> dict[s
     def score(submodel: Submodel | None) -> float | None:
         return None if submodel is None else round(accuracy(vit, submodel, task.select_b), 6)
 
-    searched = front_policy(front)
-    return {str(b): {"router": score(policy.choose(b)), "search": score(searched(b))} for b in task.budgets}
+    told: dict[str, Any] = {str(b): {"router": score(policy.choose(b))} for b in task.budgets}
+    if front is not None:
+        searched = front_policy(front)
+        told = {str(b): told[str(b)] | {"search": score(searched(b))} for b in task.budgets}
+    return told

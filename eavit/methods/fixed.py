@@ -1,14 +1,93 @@
-"""The references: one model of fixed shape trained alone for each budget."""
+"""The references: models of a fixed shape, each trained alone. Nothing is shared between budgets."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from torch import nn
+
+from eavit import cost
+from eavit.card import Card
 from eavit.importance import METRICS
 from eavit.options import allowed
 from eavit.prepare import prepare
-from eavit.recipe import Recipe, Retrained, retrain_on
-from eavit.space import uniform_shape
+from eavit.recipe import Portion, Recipe, Retrained, budget_left, fit_on, retrain_on, steps_of, steps_of_plan
+from eavit.samplers import Always
+from eavit.space import Space, uniform_shape
 from eavit.submodel import Submodel
 from eavit.task import Task
+from eavit.train import fit_submodels
+from eavit.vit import NestedViT, extract
+from eavit.weights import known_tag, random_start, timm_vit
+
+AUGREG = (  # one recipe of pretraining, three sizes: 1.25, 4.60 and 17.56 GMACs at 224 pixels
+    "vit_tiny_patch16_224.augreg_in21k",
+    "vit_small_patch16_224.augreg_in21k",
+    "vit_base_patch16_224.augreg_in21k",
+)
+_REFERENCE = Card(
+    title="",
+    paper="none: a reference of this project",
+    code="none public",
+    elastic="nothing: one model of one shape for each budget, weights are not shared",
+    step="the one model, 1",
+    distillation="none",
+    selection="",
+    parameters={
+        "training": ("the suite's whole schedule for each model; with equal MACs an equal part for each", "ours"),
+        "loss": ("cross-entropy, smoothing and stochastic depth as the schedule says", "ours"),
+    },
+    ours=("everything: no paper fixes these references",),
+)
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A choice with widths that need not be nested in the backbone: a name, then the model's own widths."""
+
+    name: str
+    widths: Submodel
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.widths}"
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """One model for each budget, none nested in another."""
+
+    choices: Mapping[float, Sized | None]
+    modules: Mapping[Sized, nn.Module]
+    findings: Mapping[str, Any] = field(default_factory=dict)
+
+    def select(self, budget: float) -> Sized | None:
+        return self.choices[budget]
+
+    def module(self, choice: Sized) -> nn.Module:
+        return self.modules[choice]
+
+    def report(self) -> Mapping[str, Any]:
+        return self.findings
+
+
+def train_alone(task: Task, models: Mapping[Key, NestedViT]) -> dict[Key, nn.Module]:
+    """Each model trained at its full widths: with the whole schedule, or (equal MACs) with an equal part of what is
+    left. Plain timm modules, in eval mode.
+    """
+    modules: dict[Key, nn.Module] = {}
+    for number, (key, vit) in enumerate(models.items(), 1):
+        sampler = Always(Space.of_widths(vit.backbone, [vit.backbone.mlp]), (vit.backbone.full,))
+        part = Portion(1 / len(models), (number - 1) / len(models))
+        total = steps_of(task) if budget_left(task) is None else steps_of_plan(task, vit.backbone, sampler, part)
+        with task.ledger.phase("train"):
+            run = fit_on(task, f"train-{number}-of-{len(models)}", total)
+            fit_submodels(vit, sampler, replace(run, span=None))
+        modules[key] = extract(vit, vit.backbone.full).eval()
+    return modules
 
 
 def fixed_same_shape(importance: str = "taylor") -> Recipe:
@@ -16,15 +95,20 @@ def fixed_same_shape(importance: str = "taylor") -> Recipe:
     allowed("importance", importance, METRICS)
 
     def run(task: Task) -> Retrained:
-        if len(task.given) != 1:
-            raise ValueError(
-                f"fixed_same_shape comes after exactly one method, `after` gives {sorted(task.given) or 'none'}"
-            )
-        chosen = next(iter(task.given.values()))
-        shapes = {b: Submodel.parse(chosen[b]) if b in chosen else None for b in task.budgets}
+        shapes = _given("fixed_same_shape", task)
         return retrain_on(task, prepare(task, importance), shapes)
 
-    return Recipe("fixed_same_shape", run)
+    card = replace(
+        _REFERENCE,
+        title="The same shape, trained alone",
+        selection="the shape that the method it comes `after` chose for this budget",
+        parameters={**_REFERENCE.parameters, "start": ("sliced from the sorted pretrained weights", "ours")},
+        ours=(
+            *_REFERENCE.ours,
+            "what it took to find the shape is not charged: the difference to the method is the supernet's gap",
+        ),
+    )
+    return Recipe("fixed_same_shape", run, card)
 
 
 def fixed_uniform(importance: str = "taylor") -> Recipe:
@@ -38,4 +122,114 @@ def fixed_uniform(importance: str = "taylor") -> Recipe:
         vit = prepare(task, importance)
         return retrain_on(task, vit, {b: uniform_shape(vit.backbone, b) for b in task.budgets})
 
-    return Recipe("fixed_uniform", run)
+    card = replace(
+        _REFERENCE,
+        title="The uniform shape, trained alone",
+        selection="the uniform full-depth shape that fills the budget, hidden/embed ratio next to the backbone's",
+        parameters={**_REFERENCE.parameters, "start": ("sliced from the sorted pretrained weights", "ours")},
+    )
+    return Recipe("fixed_uniform", run, card)
+
+
+def fixed_random_start() -> Recipe:
+    """The shape another method chose (``after``), from random weights, trained alone: one run a budget."""
+
+    def run(task: Task) -> Retrained:
+        shapes = _given("fixed_random_start", task)
+        with task.ledger.phase("prepare"):
+            vit = NestedViT.from_timm(random_start(task.backbone(), task.seed)).eval()
+        return retrain_on(task, vit, shapes)
+
+    card = replace(
+        _REFERENCE,
+        title="The same shape from random weights",
+        selection="the shape that the method it comes `after` chose for this budget",
+        parameters={
+            **_REFERENCE.parameters,
+            "start": ("timm's own initialisation, head included: truncated normal of deviation 0.02", "ours"),
+        },
+        ours=(
+            *_REFERENCE.ours,
+            "no probe: the head starts as random as the rest, and nothing is charged before training",
+            "the same schedule as all others, which is short for random weights: what pretraining is worth in it",
+            "shapes are cut from one random full model: no value's deviation depends on a width that is cut",
+        ),
+    )
+    return Recipe("fixed_random_start", run, card)
+
+
+def own_pretraining(
+    models: Sequence[str] = AUGREG, files: Mapping[str, str] | None = None, build: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Models of several sizes, each with a pretraining of its own, fine-tuned; the largest that fits answers a budget.
+
+    ``models`` are timm tags, ``files`` local safetensors files by tag (else weights are downloaded), ``build`` goes to
+    ``timm.create_model`` for all. Images are taken as the suite's backbone takes them.
+    """
+    tags, paths, options = tuple(models), dict(files or {}), dict(build or {})
+    if not tags or len(set(tags)) != len(tags):
+        raise ValueError(f"option models={list(tags)}: must be one or more different timm tags")
+    for tag in tags:
+        known_tag(tag, "option models")
+    for tag in paths:
+        allowed("files", tag, tags)
+
+    def fresh(tag: str, vit: NestedViT) -> nn.Module:
+        taken = {"img_size": vit.layout.img_size, "in_chans": vit.layout.in_chans}
+        model: nn.Module = timm_vit(vit.backbone.num_classes, tag, paths.get(tag), **(taken | options))
+        return model
+
+    return Recipe("own_pretraining", lambda task: _largest_that_fit(task, tags, fresh), _OWN)
+
+
+def _largest_that_fit(task: Task, tags: Sequence[str], fresh: Callable[[str, NestedViT], nn.Module]) -> Alone:
+    reference = NestedViT.from_timm(task.backbone())
+    limit = cost.macs(reference.backbone, reference.backbone.full)
+    bare = {tag: NestedViT.from_timm(fresh(tag, reference)) for tag in tags}
+    sizes = {tag: Sized(tag, vit.backbone.full) for tag, vit in bare.items()}
+    macs = {tag: cost.macs(vit.backbone, vit.backbone.full) for tag, vit in bare.items()}
+    best = {b: max((t for t in tags if macs[t] <= b * limit), key=macs.__getitem__, default=None) for b in task.budgets}
+    used = [tag for tag in tags if tag in best.values()]
+    ready = {sizes[tag]: prepare(_With(task, partial(fresh, tag, reference)), "none") for tag in used}
+    choices = {b: None if tag is None else sizes[tag] for b, tag in best.items()}
+    return Alone(choices, train_alone(task, ready), {"macs": macs, "trained": used})
+
+
+@dataclass(frozen=True, slots=True)
+class _With:
+    """A task with another backbone: as much of it as the common start needs."""
+
+    task: Task
+    backbone: Callable[[], nn.Module]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+
+_OWN = replace(
+    _REFERENCE,
+    title="Sizes with a pretraining of their own",
+    paper="How to train your ViT? Data, Augmentation, and Regularization in Vision Transformers, TMLR 2022, "
+    "arXiv 2106.10270 (the weights)",
+    code="google-research/vision_transformer (the weights); huggingface/pytorch-image-models (as they are loaded)",
+    selection="the dearest of the models that fits the budget",
+    parameters={
+        "models": (list(AUGREG), "ours"),
+        "GMACs at 224 pixels": ([1.25, 4.60, 17.56], "code"),
+        **_REFERENCE.parameters,
+    },
+    ours=(
+        "a model that answers no budget is not trained and costs nothing",
+        "the head starts as a linear probe of the fit split, as in every other method",
+    ),
+    deviations=(
+        "each size was pretrained by others, which no ledger here counts: a reference line, never ranked as a rival",
+    ),
+)
+
+
+def _given(method: str, task: Task) -> dict[float, Submodel | None]:
+    if len(task.given) != 1:
+        raise ValueError(f"{method} comes after exactly one method, `after` gives {sorted(task.given) or 'none'}")
+    chosen = next(iter(task.given.values()))
+    return {b: Submodel.parse(chosen[b]) if b in chosen else None for b in task.budgets}

@@ -2,23 +2,69 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from eavit.card import Card
 from eavit.importance import METRICS
+from eavit.methods.onefit import SELECTS, choose_on, choosing
 from eavit.options import allowed
 from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe, Search, front_policy, front_report, search_on
+from eavit.recipe import Elastic, Recipe, Search, digest_of, front_policy, front_report, search_on
+from eavit.selecting import NESTINGS
+from eavit.selectors import EVALUATIONS, given, uniform
 from eavit.space import Space
 from eavit.task import Task
 
+CARD = Card(
+    title="Slices, no training",
+    paper="none",
+    code="none public",
+    elastic="as EA-ViT",
+    step="none",
+    distillation="none",
+    selection="the search that EA-ViT's router starts from",
+    parameters={
+        "importance": ("taylor", "ours"),
+        "min_depth": (0.5, "ours"),
+        "population": (40, "ours"),
+        "generations": (12, "ours"),
+    },
+    ours=(
+        "the head is a linear probe, as for all methods: with a random one it would be at chance by construction",
+        "the lower bound in either regime: it spends a probe, an order and a search, whatever the others may spend",
+    ),
+)
+
 
 def slice_untrained(
-    importance: str = "taylor", min_depth: float = 0.5, population: int = 40, generations: int = 12
+    importance: str = "taylor",
+    min_depth: float = 0.5,
+    population: int = 40,
+    generations: int = 12,
+    select: str = "native",
+    evaluations: int = EVALUATIONS,
+    nesting: str = "free",
 ) -> Recipe:
-    """Sorted prefixes of the pretrained backbone with a probed head, no training at all; the common search selects."""
+    """Sorted prefixes of the pretrained backbone with a probed head, no training at all; the common search selects.
+
+    ``select`` other than native: a common selector with so many ``evaluations``; ``nesting`` is free or nested.
+    """
     allowed("importance", importance, METRICS)
+    allowed("select", select, SELECTS)
+    allowed("nesting", nesting, NESTINGS)
 
     def run(task: Task) -> Elastic:
         vit = prepare(task, importance)
-        front, optimism = search_on(task, vit, Space.eavit(vit.backbone, min_depth), Search(population, generations))
-        return Elastic(vit, front_policy(front), front_report(front, optimism))
+        space, own = Space.eavit(vit.backbone, min_depth), None
+        found: dict[str, Any] = {"weights": digest_of(vit), "evaluations": 0}
+        if select == "native":
+            front, optimism = search_on(task, vit, space, Search(population, generations))
+            found, own = found | front_report(front, optimism), front_policy(front)
+            if nesting == "free":
+                return Elastic(vit, own, found)
+        choose = choosing(select, nesting, evaluations, given(own) if own else uniform())
+        selection = choose_on(task, vit, space, choose)
+        spent = found["evaluations"] + selection.evaluations
+        return Elastic(vit, selection.policy, found | dict(selection.findings) | {"evaluations": spent})
 
-    return Recipe("slice_untrained", run)
+    return Recipe("slice_untrained", run, CARD)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness import plots
+from harness import drawing, plots, scales
 
 
 def test_png_and_svg_are_there_and_drawn(tmp_path):
@@ -78,11 +78,11 @@ def test_any_accuracy_can_be_drawn(tmp_path, accuracy):
 
 @given(st.floats(0, 100), st.floats(0, 100), st.floats(0.01, 20))
 def test_the_accuracy_scale_rises_and_can_be_inverted(one, other, least):
-    heights = plots._height([one, other], least)
-    assert plots._accuracy(heights, least) == pytest.approx([one, other], abs=1e-6)
+    heights = scales.height([one, other], least)
+    assert scales.percent(heights, least) == pytest.approx([one, other], abs=1e-6)
     if other - one > 1e-6:
         assert heights[0] < heights[1]
-    assert plots._height(100, least) - plots._height(100 - least, least) == pytest.approx(1)
+    assert scales.height(100, least) - scales.height(100 - least, least) == pytest.approx(1)
 
 
 def test_many_methods_sets_and_budgets(tmp_path):
@@ -101,9 +101,9 @@ def test_nothing_measured_and_no_points(tmp_path):
 
 
 def test_labels_keep_their_distance():
-    assert plots._spaced([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]) == [0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0]
-    assert plots._macs(17_563_828_224) == "18 G"
-    assert plots._macs(2_340_000) == "2.3 M"
+    assert scales.spaced([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]) == [0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0]
+    assert drawing.macs_text(17_563_828_224) == "18 G"
+    assert drawing.macs_text(2_340_000) == "2.3 M"
 
 
 def test_reporting_does_not_import_torch():

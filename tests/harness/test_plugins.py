@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import check, code, data, execute, plan, plugins
+from harness import check, code, data, execute, plan, plugins, telling
+from harness.asking import AskError
 from harness.job import Job
 from harness.plugins import PluginError, PluginImportError, PluginVersionError
 from harness.suite import SuiteError
@@ -144,3 +145,80 @@ def test_missing_data_is_a_fault_of_its_set_alone(tmp_path: Path) -> None:
         False,
         'small.toml: datasets[1]: data set "x" (source "folder")',
     )
+
+
+# --- what a module offers ---------------------------------------------------------------------------------------------
+
+CARDED = """
+__all__ = ["full", "bare", "needy", "odd"]
+
+class Made:
+    def __init__(self, card=None):
+        self.name = "made"
+        if card is not None:
+            self.card = card
+    def adapt(self, task): ...
+
+def full():
+    '''A method with a card.'''
+    about = {"title": "Full", "paper": "none", "parameters": {"k": [3, "paper"], "widths": [[1, 2], "ours"]}}
+    return Made({**about, "ours": ["one thing " + "and more words " * 12, "another"], "deviations": []})
+
+def bare(): return Made()
+def needy(k): return Made({"title": "never asked"})
+def odd(): return Made("not a mapping")
+"""
+
+
+@pytest.fixture
+def carded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "carded_plugin.py").write_text(CARDED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(telling, "METHODS", "carded_plugin")
+    return "carded_plugin"
+
+
+def test_cards_come_with_the_methods_that_have_one(carded: str) -> None:
+    found = {name: (first, card) for name, first, card in plugins.cards(carded)}
+    assert list(found) == ["full", "bare", "needy", "odd"]
+    assert found["full"][0] == "A method with a card." and found["full"][1]["title"] == "Full"
+    assert [found[name][1] for name in ("bare", "needy", "odd")] == [{}, {}, {}]
+
+
+def test_list_methods_prints_each_with_its_card(carded: str, capsys: pytest.CaptureFixture[str]) -> None:
+    telling.show_list("methods")
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert lines[:3] == ["carded_plugin:full", "  A method with a card.", "  title: Full"]
+    assert "    - k = 3  (paper)" in lines and "    - widths = [1, 2]  (ours)" in lines
+    assert "  deviations:" not in lines  # nothing to tell is not told
+    assert max(map(len, lines)) <= telling.WIDTH
+    assert [line for line in lines if line and not line.startswith(" ")] == [
+        f"carded_plugin:{name}" for name in ("full", "bare", "needy", "odd")
+    ]
+
+
+def test_list_alone_prints_all_and_one_word_a_part_of_it(carded: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(what: str | None) -> str:
+        telling.show_list(what)
+        return capsys.readouterr().out
+
+    whole = told(None)
+    assert whole.startswith("methods:\n  carded_plugin:full  A method with a card.\n  carded_plugin:bare\n")
+    assert "backbones:\n" in whole and "data sources:\n  digits" in whole and "title: Full" not in whole
+    for what, title in (("backbones", "backbones:"), ("data", "data sources:")):
+        part = told(what)
+        assert part.startswith(title) and part in whole and "methods:" not in part
+
+
+def test_another_word_is_refused_with_the_nearest(carded: str) -> None:
+    with pytest.raises(AskError, match="list backbone: unknown; allowed: methods, backbones, data; nearest: backbones"):
+        telling.show_list("backbone")
+
+
+def test_the_methods_of_this_project_all_show_a_card() -> None:
+    """Each can be made without options, so that a person sees what a suite would run."""
+    found = plugins.cards("eavit.methods")
+    assert found and all(first.endswith(".") for _, first, _ in found)
+    bare = [name for name, _, card in found if not card]
+    assert not bare, f"no card: {bare}"

@@ -1,0 +1,55 @@
+"""The space, the curricula and the router's references of EA-ViT: what the method and the bake-off on it share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import partial
+
+from eavit import cost
+from eavit.families import uniforms
+from eavit.samplers import ORDERS, TYINGS, Curriculum, Random, Sampler, Triggered, stratified
+from eavit.search import Point
+from eavit.space import Space
+from eavit.submodel import Backbone
+
+DIMENSIONS = ("mlp", "heads", "embed", "depth")
+ORDER_OF = {"growing": "largest_first", "reversed": "smallest_first", "stages": "newest_only", "published": "published"}
+CURRICULA = (*ORDER_OF, "triggered", "none")
+PATIENCE = 0.05  # of stage 1: how long a loss-triggered stage waits for a gain; the paper's stages are as long
+
+
+def space_of(backbone: Backbone, min_depth: float, elastic: Collection[str] = DIMENSIONS) -> Space:
+    """The paper's space with only these dimensions elastic; the others stay full."""
+    whole, b = Space.eavit(backbone, min_depth), backbone
+    return replace(
+        whole,
+        embeds=whole.embeds if "embed" in elastic else (b.embed,),
+        heads=whole.heads if "heads" in elastic else (b.heads,),
+        mlps=whole.mlps if "mlp" in elastic else (b.mlp,),
+        min_attn=whole.min_attn if "depth" in elastic else b.depth,
+        min_mlp=whole.min_mlp if "depth" in elastic else b.depth,
+    )
+
+
+def sampler_of(space: Space, tying: str, curriculum: str, floor: float, steps: int) -> Sampler:
+    """What stage 1 draws in so many steps; nothing cheaper than ``floor``, a share of the full MACs, is wanted."""
+    draw = partial(stratified, floor=floor) if TYINGS[tying] is stratified else TYINGS[tying]
+    if curriculum == "none":
+        return Random(space, draw)
+    if curriculum == "triggered":
+        return Triggered(space, draw, patience=max(5, round(PATIENCE * steps)))
+    return Curriculum(space, draw, order=ORDERS[ORDER_OF[curriculum]])
+
+
+def uniform_points(space: Space) -> tuple[Point, ...]:
+    """The uniform shapes of a space, ascending; nobody looked at them."""
+    b = space.backbone
+    shapes = sorted(uniforms(space), key=partial(cost.macs, b))
+    return tuple(Point(s, cost.macs(b, s), cost.share(b, s), 0.0) for s in shapes)
+
+
+def wanted(points: Sequence[Point], floor: float) -> tuple[Point, ...]:
+    """References from the dearest one at or under the smallest budget on: targets below it serve nobody."""
+    below = [p for p in points if p.share <= floor]
+    return (*below[-1:], *(p for p in points if p.share > floor))

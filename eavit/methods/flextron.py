@@ -1,0 +1,198 @@
+"""Flextron-style: full and one random submodel a step, then per-layer routers taught by a surrogate of the loss."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+
+from eavit import cost
+from eavit.card import Card
+from eavit.importance import METRICS
+from eavit.layer_router import (
+    Asking,
+    LayerRouters,
+    Surrogate,
+    cost_of_asking,
+    cost_of_routers,
+    fit_surrogate,
+    train_routers,
+)
+from eavit.methods.onefit import choose_on, choosing
+from eavit.methods.phases import Phase, Spending, coverage_of, fit_of, portions, reserve_of, spending_of, train_phase
+from eavit.options import allowed
+from eavit.prepare import prepare
+from eavit.recipe import Elastic, Recipe, batch_of, digest_of
+from eavit.router import Policy
+from eavit.samplers import TYINGS, Draw, Random, Submodels, stratified
+from eavit.selectors import EVALUATIONS, given
+from eavit.space import Space
+from eavit.steps import Pass, Passes, Plan, plain
+from eavit.submodel import Backbone, Submodel
+from eavit.task import Task
+from eavit.train import Fit
+from eavit.vit import NestedViT
+
+TARGETS = 256  # budgets that the trained routers are asked for
+
+CARD = Card(
+    title="Flextron-style",
+    paper="Flextron: Many-in-One Flexible Large Language Model, ICML 2024, arXiv 2406.10260",
+    code="none public",
+    elastic="heads and hidden width of each layer; embedding and depth are full",
+    step="the full model and 1 random submodel; in the last phase 1 that the routers chose",
+    distillation="none",
+    selection="one router a layer, conditioned on the budget; ours projects into the budget",
+    parameters={
+        "heads": ("quarters: 3, 6, 9, 12 of 12; 2, 3, 5, 6 of 6 (rounded up)", "ours"),
+        "hidden": ("quarters: 1/4, 1/2, 3/4, 1", "ours"),
+        "tau": ("Gumbel-softmax from 1 to 0.1", "ours"),
+        "surrogate": ("a small network from choices to loss, trained first, then it trains the routers", "paper"),
+        "tying": ("per_layer", "ours"),
+        "shares": ("0.6 elastic, 0.1 surrogate, 0.3 routed", "ours"),
+        "budget_weight": (20.0, "ours"),
+        "router": ("one hidden layer of 16 for each layer, 200 updates on 8 budgets each", "ours"),
+        "surrogate_width": (32, "ours"),
+    },
+    ours=(
+        "everything without a public source: sizes of routers and surrogate, their learning rates, the budget's weight "
+        "(EA-ViT's), the fall of tau (exponential)",
+        "MACs in the place of measured latency, and the squared distance of shares as the penalty",
+        "the surrogate sees submodels stratified in MACs and one batch of the fit split each, forward passes alone",
+        "the projection: an emission over the budget is narrowed by the smallest steps, as EA-ViT's",
+    ),
+    deviations=(
+        "the surrogate is trained for a fixed part of the steps before the routers; the source gates them by its error",
+        "routers rest in the last phase, in which the backbone is trained on what they choose; the source trains both "
+        "together. So the cost of a fit is known before it",
+        "static routers alone; the source also routes single tokens",
+    ),
+)
+
+
+def flextron(
+    tying: str = "per_layer",
+    budget_weight: float = 20.0,
+    importance: str = "taylor",
+    select: str = "native",
+    nesting: str = "free",
+    evaluations: int = EVALUATIONS,
+) -> Recipe:
+    """``tying`` draws the random submodel of the first phase; ``budget_weight`` weighs the routers' budget penalty."""
+    allowed("importance", importance, METRICS)
+    allowed("tying", tying, TYINGS)
+    if not 0 < budget_weight < float("inf"):
+        raise ValueError(f"option budget_weight={budget_weight}: must be a number above 0")
+    choosing(select, nesting, evaluations, given(lambda budget: None))  # refuses wrong names before any work
+    return Recipe(
+        "flextron", _Flextron(TYINGS[tying], budget_weight, importance, select, nesting, evaluations).run, CARD
+    )
+
+
+def space_of(backbone: Backbone) -> Space:
+    """Heads and hidden widths in quarters, rounded up, in each layer; all else full."""
+    b = backbone
+    heads, mlps = (sorted({-(-full * q // 4) for q in (1, 2, 3, 4)}) for full in (b.heads, b.mlp))
+    return Space(b, (b.embed,), tuple(heads), tuple(mlps), b.depth, b.depth)
+
+
+def full_and_random(space: Space, draw: Draw) -> Plan:
+    """The first phase: both by their own cross-entropy."""
+
+    def plan(progress: float, rng: np.random.Generator) -> Passes:
+        return Pass(space.largest), Pass(draw(space, rng))
+
+    return plan
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A budget drawn uniformly, and what the policy answers: what is trained is what will be deployed."""
+
+    space: Space
+    ladder: Submodels  # of the policy
+    shares: tuple[float, ...]
+    low: float
+
+    @classmethod
+    def of(cls, policy: Policy, low: float) -> Routed:
+        shares = tuple(cost.share(policy.space.backbone, s) for s in policy.ladder)
+        return cls(policy.space, policy.ladder, shares, low)
+
+    def __call__(self, progress: float, rng: np.random.Generator) -> Submodels:
+        place = bisect_right(self.shares, float(rng.uniform(self.low, 1.0)))
+        return (self.ladder[max(0, place - 1)],)
+
+
+@dataclass(frozen=True, slots=True)
+class _Flextron:
+    draw: Draw
+    weight: float
+    importance: str
+    select: str
+    nesting: str
+    evaluations: int
+
+    def run(self, task: Task) -> Elastic:
+        vit = prepare(task, self.importance)
+        b = vit.backbone
+        space = space_of(b)
+        low = _lowest(task, space)
+        asking = Asking(space, partial(stratified, floor=low))
+        elastic = full_and_random(space, self.draw)
+        phases = [Phase("elastic", 0.6, (0.0, 2 / 3)), Phase("surrogate", 0.1), Phase("routed", 0.3, (2 / 3, 1.0))]
+        guess = plain(Random(space, partial(stratified, floor=low)))
+        ask = partial(cost_of_asking, asking, batch_of(task), task.seed)
+        prices: list[Spending] = [spending_of(task, b, elastic), ask, spending_of(task, b, guess)]
+        choose = choosing(self.select, self.nesting, self.evaluations, given(_uniform(space)))
+        parts = portions(task, phases, prices, reserve_of(task, space, choose, b))
+        steps = [train_phase(task, vit, elastic, phases[0], parts[0])]
+        asked = fit_of(task, phases[1], parts[1], ask)
+        policy, told = self._route(task, vit, asking, asked, low)
+        routed = plain(Routed.of(policy, low))
+        steps += [asked.total or 0, train_phase(task, vit, routed, phases[2], parts[2])]
+        findings: dict[str, Any] = {
+            "weights": digest_of(vit),
+            "steps": {phase.name: n for phase, n in zip(phases, steps, strict=True)},
+            "coverage": coverage_of([(elastic, steps[0]), (routed, steps[2])], b, task.seed),
+            "router": told,
+        }
+        choose = choosing(self.select, self.nesting, self.evaluations, given(policy.choose))
+        selection = choose_on(task, vit, space, choose)
+        return Elastic(vit, selection.policy, findings | dict(selection.findings))
+
+    def _route(
+        self, task: Task, vit: NestedViT, asking: Asking, asked: Fit, low: float
+    ) -> tuple[Policy, dict[str, Any]]:
+        """Surrogate from forward passes, routers from the surrogate (no image), policy from the routers."""
+        generator = torch.Generator().manual_seed(task.seed)
+        surrogate, routers = Surrogate(asking.space, generator), LayerRouters(asking.space, generator)
+        with task.ledger.phase("route"):
+            fit_surrogate(vit, surrogate, asking, asked)
+            penalty = train_routers(routers, surrogate, low, generator, self.weight)
+            spent = cost_of_routers(asking.space)
+            task.ledger.add(forward_macs=spent, backward_macs=2 * spent)
+        emitted = [routers.choose(low + (1 - low) * i / TARGETS) for i in range(TARGETS + 1)]
+        policy = Policy.from_members(asking.space, emitted)
+        return policy, {"emitted": policy.emitted, "penalty": round(penalty, 6)}
+
+
+def _lowest(task: Task, space: Space) -> float:
+    """The smallest share that anyone asks for and the space has."""
+    return max(min(task.budgets), cost.share(space.backbone, space.smallest))
+
+
+def _uniform(space: Space) -> Callable[[float], Submodel | None]:
+    """Stands for a policy that is not there yet, to know what a selection will cost: uniform shapes."""
+    sizes = list(product(space.heads, space.mlps))
+    n = space.depth
+    ladder = Policy.from_members(
+        space, [Submodel(space.embeds[0], (h,) * n, (m,) * n) for h, m in sizes], narrowed=False
+    )
+    return ladder.choose

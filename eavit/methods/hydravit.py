@@ -1,0 +1,64 @@
+"""HydraViT: one number of heads ties all widths; a random one is trained at each step."""
+
+from __future__ import annotations
+
+from eavit.card import Card
+from eavit.importance import METRICS
+from eavit.methods.ladder import choosing_rung, tied
+from eavit.methods.onefit import one_fit
+from eavit.options import allowed
+from eavit.prepare import prepare
+from eavit.recipe import Elastic, Recipe
+from eavit.samplers import OneOf
+from eavit.selectors import EVALUATIONS
+from eavit.steps import plain
+from eavit.task import Task
+
+CARD = Card(
+    title="HydraViT",
+    paper="HydraViT: Stacking Heads for a Scalable ViT, NeurIPS 2024, arXiv 2409.17978",
+    code="ds-kiel/HydraViT",
+    elastic="one k for all layers: k heads, head_dim x k channels, hidden = ratio x channels; full depth",
+    step="one submodel, k uniform (0.46 on ViT-B; 0.50 on pico)",
+    distillation="no",
+    selection="the largest k that fits; no measurement",
+    parameters={
+        "k": ("3..12 of 12 heads (DeiT-tiny to DeiT-base)", "code"),
+        "draw": ("uniform, one k a step", "code"),
+        "embed": ("64 k: head_dim x k", "code"),
+        "hidden": ("256 k: 4 x embed", "code"),
+        "norms": ("statistics over the kept channels, the first part of weight and bias", "code"),
+        "classifier": ("one for all k", "code"),
+        "importance": ("taylor", "ours"),
+    },
+    ours=(
+        "importance='taylor' sorts channels, heads and neurons before training, as for every method; the source claims "
+        "that training itself creates the order: importance='none' is its own setting, and comparing both tests that",
+        "small backbones: k from a quarter of the heads, rounded up and at least 1, to all (2..6 of 6, 1..4 of 4); "
+        "hidden keeps the backbone's ratio to the channels",
+    ),
+    deviations=(
+        "fine-tuning of one checkpoint for some epochs instead of 300 epochs on ImageNet",
+        "weighted draws and a classifier for each k, options of the source, are not offered: a deployed k has its own "
+        "slice of one head, as every method here",
+        "mixup, cutmix, random erasing and averaged weights of its recipe are the suite's matter, not the method's",
+    ),
+)
+
+
+def hydravit(
+    importance: str = "taylor", select: str = "native", nesting: str = "free", evaluations: int = EVALUATIONS
+) -> Recipe:
+    """HydraViT: k heads, head_dim·k channels and ratio·embed neurons in every layer, one random k a step.
+
+    ``importance="none"`` keeps the pretrained order, the source's own setting.
+    """
+    allowed("importance", importance, METRICS)
+    choose = choosing_rung(select, nesting, evaluations)
+
+    def run(task: Task) -> Elastic:
+        vit = prepare(task, importance)
+        space = tied(vit.backbone)
+        return one_fit(task, vit, space, plain(OneOf(space, space.rungs)), choose)
+
+    return Recipe("hydravit", run, CARD)

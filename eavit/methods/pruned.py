@@ -1,0 +1,275 @@
+"""Prune to a budget, then fine-tune: torch-pruning's one-shot Taylor pruning, one run for each budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+from itertools import islice
+from math import floor
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eavit import cost
+from eavit.card import Card
+from eavit.checkpoint import load_tensors, save_tensors
+from eavit.distributed import is_main
+from eavit.methods.fixed import Alone, Sized, train_alone
+from eavit.options import allowed
+from eavit.prepare import prepare
+from eavit.recipe import Recipe, digest_of
+from eavit.submodel import Backbone, Submodel
+from eavit.task import Split, Task
+from eavit.vit import NestedViT, extract
+
+BATCH = 64  # of the gradients that Taylor scores need
+MOST = 0.95  # of a width that is pruned at most
+CRITERIA: dict[str, Callable[[Any], Any]] = {  # by torch-pruning
+    "taylor": lambda tp: tp.importance.GroupTaylorImportance(),
+    "l1": lambda tp: tp.importance.GroupMagnitudeImportance(p=1),
+    "l2": lambda tp: tp.importance.GroupMagnitudeImportance(p=2),
+}
+UNITS = ("all", "inner")
+
+
+class MissingExtraError(ImportError):
+    """An optional package that this method cannot do without is not installed."""
+
+
+def pruned(importance: str = "taylor", units: str = "all", images: int = 3200, round_to: int = 2) -> Recipe:
+    """One-shot structural pruning by torch-pruning to each budget, then fine-tuning: one run a budget.
+
+    ``units``: all prunes channels, heads and neurons by one ratio, inner leaves the channels; ``images`` are those that
+    the Taylor scores see; channels and neurons are kept in multiples of ``round_to``.
+    """
+    allowed("importance", importance, CRITERIA)
+    allowed("units", units, UNITS)
+    for name, value in (("images", images), ("round_to", round_to)):
+        if not (isinstance(value, int) and value >= 1):
+            raise ValueError(f"option {name}={value!r}: must be a whole number from 1 up")
+    recipe = _Pruned(importance, units == "all", images, round_to)
+    return Recipe("pruned", recipe.run, replace(CARD, parameters={**CARD.parameters, **recipe.parameters}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pruned:
+    importance: str
+    channels: bool
+    images: int
+    round_to: int
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        units = "channels, heads and hidden neurons" if self.channels else "heads and hidden neurons"
+        return {
+            "importance": (self.importance, "code"),
+            "units": (units, "code"),
+            "images": (self.images, "code"),
+            "round_to": (self.round_to, "code"),
+        }
+
+    def run(self, task: Task) -> Alone:
+        vit = _prunable(prepare(task, "none"))
+        shapes = {b: widths_at(vit.backbone, b, self.round_to, self.channels) for b in task.budgets}
+        choices = {b: None if s is None else Sized(f"pruned-{b:.12g}", s) for b, s in shapes.items()}
+        wanted = [choice for choice in choices.values() if choice is not None]
+        with task.ledger.phase("prune"):
+            cut = dict(zip(wanted, self._cut_all(task, vit, wanted), strict=True))
+            if self.importance == "taylor" and cut:
+                seen = min(self.images, len(task.fit))
+                spent = float(cost.macs(vit.backbone, vit.backbone.full)) * seen
+                task.ledger.add(forward_macs=spent, backward_macs=2 * spent, images=seen)
+        modules = train_alone(task, cut)
+        return Alone(choices, modules, {"weights": {str(c): digest_of(one) for c, one in cut.items()}})
+
+    def _cut_all(self, task: Task, vit: NestedViT, wanted: list[Sized]) -> Iterator[NestedViT]:
+        """The pruned starts, each kept with its widths in the notes: a killed cell does not prune again."""
+        gradients = cache(lambda: gradients_of(vit, self._batches(task.fit)) if self.importance == "taylor" else {})
+        for done, choice in enumerate(wanted, 1):
+            kept = task.workdir / f"{choice.name}.safetensors"
+            note = {"widths": str(choice.widths), "importance": self.importance, "images": str(self.images)}
+            state, found = load_tensors(kept) if kept.exists() else ({}, {})
+            if found != note:
+                state = prune(vit, gradients(), choice.widths, CRITERIA[self.importance])
+                if is_main():
+                    save_tensors(kept, state, note)
+            task.progress("prune", done, len(wanted))
+            yield narrowed(vit, choice.widths, state)
+
+    def _batches(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        left = self.images
+        for images, labels in islice(split.batches(BATCH), -(-self.images // BATCH)):
+            yield images[:left], labels[:left]
+            left -= len(images)
+
+
+def widths_at(backbone: Backbone, budget: float, round_to: int = 2, channels: bool = True) -> Submodel | None:
+    """Widths of the smallest common pruning ratio whose counted MACs fit ``budget``, found by bisection; the head count
+    follows from the ratio, and what its rounding leaves of the budget goes to the hidden neurons. None: out of reach.
+    """
+    limit = budget * cost.macs(backbone, backbone.full)
+
+    def fits(shape: Submodel) -> bool:
+        return cost.macs(backbone, shape) <= limit
+
+    def at(ratio: float) -> Submodel:
+        embed = _kept(backbone.embed, ratio, round_to) if channels else backbone.embed
+        heads = max(1, floor(backbone.heads * (1 - ratio) + 0.5))
+        return _uniform(backbone, embed, heads, _kept(backbone.mlp, ratio, round_to))
+
+    if fits(at(0)):
+        return at(0)
+    low, high = 0.0, MOST
+    if not fits(at(high)):
+        return None
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if fits(at(middle)) else (middle, high)
+    found = at(high)
+    wider = (m for m in range(found.mlp[0], backbone.mlp + 1, round_to))
+    filled = [shape for m in wider if fits(shape := _uniform(backbone, found.embed, found.heads[0], m))]
+    return filled[-1]
+
+
+def _kept(width: int, ratio: float, round_to: int) -> int:
+    """Units left of ``width``, in multiples of ``round_to`` unless nothing is pruned."""
+    left = width * (1 - ratio)
+    return width if ratio == 0 else min(width, max(round_to, floor(left / round_to) * round_to))
+
+
+def _uniform(backbone: Backbone, embed: int, heads: int, hidden: int) -> Submodel:
+    return Submodel(embed, (heads,) * backbone.depth, (hidden,) * backbone.depth)
+
+
+def _prunable(vit: NestedViT) -> NestedViT:
+    if vit.backbone.qk_norm:
+        raise ValueError(
+            "method pruned: this backbone has norms on queries and keys (one for all heads), which torch-pruning takes "
+            "for norms over all heads' values; it cannot prune heads here"
+        )
+    return vit
+
+
+def _plain(vit: NestedViT) -> Any:
+    return extract(vit, vit.backbone.full).eval()
+
+
+def gradients_of(vit: NestedViT, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """The loss's gradients, summed over the batches, by timm's keys; FloatingPointError where one is not finite."""
+    model = _plain(vit)
+    for images, labels in batches:
+        F.cross_entropy(model(images), labels).backward()
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    bad = [name for name, value in found.items() if not value.isfinite().all()]
+    if bad:
+        raise FloatingPointError(f"gradients of {', '.join(bad[:5])} are not finite; check weights and images")
+    return found
+
+
+def torch_pruning() -> Any:
+    try:
+        return import_module("torch_pruning")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"method pruned needs the package torch-pruning ({error}); install the extra `pruning`: "
+            "pip install 'eavit-bench[pruning]'"
+        ) from error
+
+
+def prune(
+    vit: NestedViT, gradients: Mapping[str, Tensor], widths: Submodel, criterion: Callable[[Any], Any]
+) -> dict[str, Tensor]:
+    """The state of ``vit`` pruned to uniform widths. Which units go says ``criterion``; how many, ``widths``: every
+    ratio below is derived from them.
+    """
+    tp, b, layout, model = torch_pruning(), vit.backbone, vit.layout, _plain(vit)
+    for name, parameter in model.named_parameters():
+        parameter.grad = gradients[name].clone() if name in gradients else None
+    heads = widths.heads[0]
+    by_layer = {model.patch_embed.proj: _ratio(b.embed, widths.embed)}
+    by_layer |= {block.mlp.fc1: _ratio(b.mlp, widths.mlp[0]) for block in model.blocks}
+    pruner = tp.pruner.BasePruner(
+        model,
+        torch.zeros(1, layout.in_chans, *layout.img_size).to(next(model.parameters())),
+        importance=criterion(tp),
+        pruning_ratio=0.5,  # of what no line below names: attention, where whole heads go and no dimension of one
+        pruning_ratio_dict=by_layer,
+        head_pruning_ratio=max(0.0, (b.heads - heads - 0.5) / b.heads),  # rounded up by torch-pruning
+        prune_num_heads=True,
+        prune_head_dims=False,
+        num_heads={block.attn.qkv: b.heads for block in model.blocks},
+        in_channel_groups={},  # not its defaults, which all pruners of a process share
+        out_channel_groups={},
+        ignored_layers=[model.head],
+        unwrapped_parameters=[(p, p.ndim - 1) for name, p in model.named_parameters() if _is_bare(name)],
+    )
+    gone: dict[Any, list[int]] = {}
+    for group in pruner.step(interactive=True):
+        gone |= {dep.target.module: idxs for dep, idxs in group if isinstance(dep.target.module, nn.LayerNorm)}
+        group.prune()
+    return {key: value.detach().clone() for key, value in model.state_dict().items()} | _norms(vit, model, gone)
+
+
+def _norms(vit: NestedViT, model: Any, gone: Mapping[Any, list[int]]) -> dict[str, Tensor]:
+    """The LayerNorms' parameters with their kept channels in order. torch-pruning 1.6 sorts a copy of them and leaves
+    them in the order of a Python set, which is another than everything else's as soon as many channels are gone.
+    """
+    full = vit.state_dict()
+    cut: dict[str, Tensor] = {}
+    for name, norm in model.named_modules():
+        if norm in gone:
+            kept = [i for i in range(vit.backbone.embed) if i not in set(gone[norm])]
+            cut |= {key: full[key][kept] for key in (f"{name}.weight", f"{name}.bias")}
+    return cut
+
+
+def _ratio(width: int, kept: int) -> float:
+    """A ratio that torch-pruning, which rounds what is left down, turns into exactly ``kept`` units."""
+    return 0.0 if kept == width else 1 - (kept + 0.5) / width
+
+
+def _is_bare(name: str) -> bool:
+    """Parameters over channels that are no part of a layer that torch-pruning knows."""
+    return name.endswith(("cls_token", "reg_token", "pos_embed", ".gamma"))
+
+
+def narrowed(vit: NestedViT, widths: Submodel, state: dict[str, Tensor]) -> NestedViT:
+    """A nested ViT whose full widths are ``widths``; RuntimeError, naming the keys, where the state does not fit."""
+    backbone = replace(vit.backbone, embed=widths.embed, heads=widths.heads[0], mlp=widths.mlp[0])
+    return NestedViT.of_state(backbone, vit.layout, vit.drop_path, state).eval()
+
+
+CARD = Card(
+    title="Prune to the budget, then fine-tune",
+    paper="DepGraph: Towards Any Structural Pruning, CVPR 2023, arXiv 2301.12900; scores: Importance Estimation for "
+    "Neural Network Pruning, CVPR 2019",
+    code="VainF/Torch-Pruning",
+    elastic="nothing: one pruned model for each budget, weights are not shared",
+    step="the one pruned model, 1",
+    distillation="none (optional in the source)",
+    selection="the pruning ratio whose counted MACs fit the budget",
+    parameters={
+        "ratio": ("one for channels, heads and neurons of every layer, found by bisection on counted MACs", "ours"),
+        "head ratio": ("derived from the one ratio, rounded to whole heads", "ours"),
+        "ranking": ("within each layer, channels once for the whole model", "code"),
+        "rounds": ("one shot", "code"),
+        "largest ratio": (MOST, "ours"),
+        "training": ("the suite's whole schedule for each budget; with equal MACs an equal part for each", "ours"),
+    },
+    ours=(
+        "the search for the ratio, and that what whole heads leave of a budget goes to hidden neurons",
+        "pruning starts from the common probed head; torch-pruning's own scores decide, not the common order",
+        "the gradients for the scores are charged once",
+    ),
+    deviations=(
+        "heads leave whole (the source's default cuts dimensions inside each head), so that head_dim stays 64",
+        "the source's timm example fixes the head ratio at 0.5 whatever is asked; ours follows the budget",
+        "kept channels of a LayerNorm stay in order; torch-pruning 1.6 mixes them up where many are pruned",
+        "a backbone with norms on queries and keys is refused: torch-pruning cuts such norms as if they had all heads",
+        "fine-tuning is the suite's schedule, not 300 epochs with mixup, CutMix and RandAugment: one schedule for all",
+    ),
+)

@@ -1,0 +1,82 @@
+"""The sandwich rule of US-Net and BigNAS: largest, random ones, smallest; the others learn from the largest."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from eavit.card import Card
+from eavit.importance import METRICS
+from eavit.methods.onefit import choosing, one_fit
+from eavit.options import allowed
+from eavit.prepare import prepare
+from eavit.recipe import Elastic, Recipe
+from eavit.samplers import Sandwich, stratified
+from eavit.selectors import EVALUATIONS
+from eavit.selectors import evolution as evolved
+from eavit.space import Space
+from eavit.steps import in_place
+from eavit.task import Task
+
+CARD = Card(
+    title="Sandwich (US-Net, BigNAS)",
+    paper="Universally Slimmable Networks, ICCV 2019, arXiv 1903.05134; BigNAS, ECCV 2020, arXiv 2003.11142",
+    code="JiahuiYu/slimmable_networks, facebookresearch/AttentiveNAS",
+    elastic="embedding; heads and hidden width of each layer; depth gates with min_depth below 1",
+    step="largest + 2 random + smallest, gradients summed (1.95 on ViT-B)",
+    distillation="in place: all others learn from the largest one's detached logits, and from them alone",
+    selection="evolution (AutoFormer's rules), evaluations shared out among the budgets",
+    parameters={
+        "submodels a step": ("4: largest, smallest, 2 random", "code"),
+        "loss of the largest": ("cross-entropy with label smoothing", "code"),
+        "loss of the others": ("KL divergence from the largest's softmax, weight 1, temperature 1, no labels", "code"),
+        "regularised": ("the largest only: stochastic depth and label smoothing", "code"),
+        "smallest on ViT-B": ("embed 384, 6 heads, hidden 384, all layers", "ours"),
+        "random draw": ("uniform in log MACs from the smallest budget up", "ours"),
+        "evaluations": (EVALUATIONS, "ours"),
+        "importance": ("taylor", "ours"),
+    },
+    ours=(
+        "the space is EA-ViT's with all layers kept (min_depth=1); min_depth=0.5 gives EA-ViT's own, smallest included",
+        "random ones are budget-stratified: US-Net draws one width ratio uniformly, BigNAS each dimension",
+        "evolution may spend as many evaluations as every common selector (option evaluations), folds as for all",
+        "small backbones: half of the heads, rounded up, as many head-widths of channels, an eighth of the neurons, "
+        "rounded down, at least 1 (pico: 3 heads, 48 channels, 48 neurons)",
+    ),
+    deviations=(
+        "no calibration of batch statistics: a ViT has none",
+        "BigNAS selects from coarse to fine, US-Net tries widths; evolution stands for both, as AttentiveNAS does it",
+        "gradients clipped by norm as the suite says; AttentiveNAS clips each value at 1",
+        "AttentiveNAS' best-of-three draws are another method, not this one",
+    ),
+)
+
+
+def sandwich(
+    middle: int = 2,
+    min_depth: float = 1.0,
+    temperature: float = 1.0,
+    importance: str = "taylor",
+    select: str = "native",
+    nesting: str = "free",
+    evaluations: int = EVALUATIONS,
+) -> Recipe:
+    """US-Net and BigNAS: largest, ``middle`` random ones and smallest at each step, distilled in place.
+
+    ``min_depth`` is the fraction of branches always kept; 1: all layers.
+    """
+    allowed("importance", importance, METRICS)
+    if middle < 0:
+        raise ValueError(f"option middle={middle}: the number of random submodels a step must be at least 0")
+    if not 0 <= min_depth <= 1:
+        raise ValueError(f"option min_depth={min_depth}: the fraction of branches always kept must lie in 0..1")
+    if not temperature > 0:
+        raise ValueError(f"option temperature={temperature}: must be above 0")
+    choose = choosing(select, nesting, evaluations, evolved(evaluations))
+
+    def run(task: Task) -> Elastic:
+        vit = prepare(task, importance)
+        space = Space.eavit(vit.backbone, min_depth)
+        draw = partial(stratified, floor=min(task.budgets))
+        return one_fit(task, vit, space, in_place(Sandwich(space, middle, draw), temperature=temperature), choose)
+
+    return Recipe("sandwich", run, CARD)

@@ -1,0 +1,182 @@
+"""Scala: one width ratio for everything; four ratios a step, each taught by the next larger one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eavit.card import Card
+from eavit.importance import METRICS, permute
+from eavit.methods.ladder import Ladder, choosing_rung, tied
+from eavit.methods.onefit import Choosing, choose_on, one_fit, train_once
+from eavit.options import allowed
+from eavit.prepare import prepare
+from eavit.recipe import Elastic, Recipe
+from eavit.samplers import Submodels
+from eavit.selectors import EVALUATIONS, Selection
+from eavit.steps import Plan, next_larger
+from eavit.submodel import Submodel
+from eavit.task import Task
+from eavit.vit import NestedViT, extract
+
+CARD = Card(
+    title="Scala",
+    paper="Slicing Vision Transformer for Flexible Inference, NeurIPS 2024, arXiv 2412.04786",
+    code="BeSpontaneous/Scala-pytorch",
+    elastic="one ratio r in [0.25, 1] for channels, heads and neurons of all layers; full depth",
+    step="largest, a random mid, a random small and the smallest, gradients summed (1.95 on ViT-B)",
+    distillation="each from the next larger one's detached logits, and from the labels",
+    selection="the largest r that fits; no measurement",
+    parameters={
+        "r": ("0.25 to 1", "code"),
+        "granularity": ("1/16 of the width; ours: one head", "code"),
+        "mid": ("uniform from the middle of the range up to below 1", "code"),
+        "small": ("uniform from above 0.25 to below the middle", "code"),
+        "loss of the largest": ("cross-entropy", "code"),
+        "loss of the others": ("KL from the next larger (weight 1, temperature 1) + 1.0 x cross-entropy", "code"),
+        "isolated": ("sizes between the ends take the tail of all weights, in training and when used", "code"),
+        "isolated by default": (False, "ours"),
+        "warm": (0.0, "ours"),
+        "importance": ("taylor", "ours"),
+    },
+    ours=(
+        "whole heads: r runs over k/heads, k from a quarter of the heads, rounded up and at least 1, to all (ViT-B "
+        "3..12, pico 2..6); the source cuts heads into thinner ones at every r",
+        "small backbones: no mid or no small where the range has none between its ends (3 heads: no small; 2: neither)",
+        "all sizes are prefixes by default: choices of all budgets then nest in each other",
+        "isolated with importance order: tails hold the least important units; importance='none' is the source's start",
+    ),
+    deviations=(
+        "no outside teacher and no distillation token (the source: DeiT, hard labels, on the token)",
+        "warm=0: the source, from random weights, trains the full model alone for its first 10 epochs, at half the "
+        "learning rate; ours is pretrained. warm=0.1 brings the phase back, at the schedule's learning rate",
+        "queries, keys and values are each cut to the kept heads: the source takes the first rows of the joint matrix, "
+        "at r=0.25 queries only, at other r a mixture",
+        "LayerScale acts and is trained: the source discards its product",
+        "label smoothing acts on every size's labels; the source's smoothing enters by mixup for the smaller ones",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FourSizes:
+    """Largest, a mid, a small, smallest; the full model alone before ``warm``. Mid and small lie strictly between the
+    ends, above (or at) and below the middle of the range; a range that has none gives none.
+    """
+
+    space: Ladder
+    warm: float = 0.0
+
+    def __call__(self, progress: float, rng: np.random.Generator) -> Submodels:
+        if progress < self.warm:
+            return (self.space.largest,)
+        widths = [s.heads[0] for s in self.space.rungs]
+        inner, middle = self.space.rungs[1:-1], (widths[0] + widths[-1]) / 2
+        halves = [s for s in inner if s.heads[0] >= middle], [s for s in inner if s.heads[0] < middle]
+        drawn = (half[int(rng.integers(len(half)))] for half in halves if half)
+        return tuple(dict.fromkeys((self.space.largest, *drawn, self.space.smallest)))
+
+
+class TwoEnded(nn.Module):
+    """Trained weights as isolated sizes use them: the largest and the smallest a prefix, those between the tail.
+
+    ``tail`` is a copy with all units in reverse order, so that its prefixes are the tails.
+    """
+
+    def __init__(self, vit: NestedViT, ends: tuple[Submodel, Submodel]) -> None:
+        super().__init__()
+        b, self.backbone, self.ends = vit.backbone, vit.backbone, ends
+        channels, heads, neurons = (
+            torch.arange(n, device=next(vit.parameters()).device).flip(0) for n in (b.embed, b.heads, b.mlp)
+        )
+        self.head = vit
+        self.tail = permute(vit, channels, heads.expand(b.depth, -1), neurons.expand(b.depth, -1))
+
+    def side(self, submodel: Submodel) -> NestedViT:
+        return self.head if submodel in self.ends else self.tail
+
+    def forward(self, images: Tensor, submodel: Submodel) -> Tensor:
+        logits: Tensor = self.side(submodel)(images, submodel)
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class Isolated:
+    """An adapted family of isolated sizes."""
+
+    vit: TwoEnded
+    selection: Selection
+    findings: Mapping[str, Any]
+
+    def select(self, budget: float) -> Submodel | None:
+        return self.selection.policy(budget)
+
+    def module(self, choice: Submodel) -> nn.Module:
+        deployed: nn.Module = extract(self.vit.side(choice), choice).eval()
+        return deployed
+
+    def report(self) -> Mapping[str, Any]:
+        return self.findings
+
+
+def scala(
+    isolated: bool = False,
+    warm: float = 0.0,
+    soft: float = 1.0,
+    hard: float = 1.0,
+    importance: str = "taylor",
+    select: str = "native",
+    nesting: str = "free",
+    evaluations: int = EVALUATIONS,
+) -> Recipe:
+    """Scala: largest, a random mid, a random small and the smallest ratio at each step, each taught by the next larger.
+
+    ``isolated``: the sizes between the ends take the tail of the weights. ``warm``: fraction of the training for the
+    full model alone. ``soft`` and ``hard`` weigh teacher and labels of the smaller ones.
+    """
+    allowed("importance", importance, METRICS)
+    if isolated:
+        _check_isolated(select, nesting)
+    _check_numbers(warm, soft, hard)
+    choose = choosing_rung(select, nesting, evaluations)
+    answer = _isolated if isolated else one_fit
+
+    def run(task: Task) -> Elastic:
+        vit = prepare(task, importance)
+        space = tied(vit.backbone)
+        plan = next_larger(FourSizes(space, warm), soft, hard, isolated=isolated)
+        return cast(Elastic, answer(task, vit, space, plan, choose))
+
+    return Recipe("scala", run, CARD)
+
+
+def _check_isolated(select: str, nesting: str) -> None:
+    if nesting == "nested":
+        raise ValueError(
+            "option nesting='nested': isolated sizes lie at two ends of the weights, not inside each other"
+        )
+    if select == "greedy":
+        raise ValueError("option select='greedy': it counts the importance of prefixes, isolated sizes are tails")
+
+
+def _check_numbers(warm: float, soft: float, hard: float) -> None:
+    if not 0 <= warm < 1:
+        raise ValueError(
+            f"option warm={warm}: the fraction of training for the full model alone must lie in 0..1, below 1"
+        )
+    if not soft > 0:
+        raise ValueError(f"option soft={soft}: the weight of the next larger one's logits must be above 0")
+    if not hard >= 0:
+        raise ValueError(f"option hard={hard}: the weight of the labels must be at least 0")
+
+
+def _isolated(task: Task, vit: NestedViT, space: Ladder, plan: Plan, choose: Choosing) -> Isolated:
+    findings = train_once(task, vit, space, plan, choose)
+    whole = TwoEnded(vit, (space.smallest, space.largest))
+    selection = choose_on(task, cast(NestedViT, whole), space, choose)
+    return Isolated(whole, selection, findings | dict(selection.findings))

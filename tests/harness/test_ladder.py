@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from example_points import FULL, example, row
+from torch import nn
+
+from harness import ladder, plan, rungs, shares
+from harness.doubts import BATCHES, CHANCE, GROWING, KEPT, OVERFIT, SLICED
+from harness.doubts import FULL as FULL_RUNG
+from tests.harness import small
+
+N = 500
+
+
+def bits(correct: int, n: int = N) -> np.ndarray:
+    return np.arange(n) < correct
+
+
+def cell(method: str, *accuracies: float, seed: int = 0, key: str = "") -> list[dict]:
+    budgets = np.linspace(1 / len(accuracies), 1, len(accuracies))
+    rows = [row(method, "d", seed, float(b), a) for b, a in zip(budgets, accuracies, strict=True)]
+    return [{**one, "key": key or f"e{place}", "macs": int(FULL * one["budget"])} for place, one in enumerate(rows)]
+
+
+def found(rows: list[dict], name: str, method: str = "ea_vit", bitmaps=None, records=None) -> ladder.Rung:
+    climbed = ladder.climb(pd.DataFrame(rows), records or {}, bitmaps or {})
+    (rung,) = [rung for rung in climbed if (rung.name, rung.method) == (name, method)]
+    return rung
+
+
+def held(rows: list[dict]) -> dict:
+    """Nested bitmaps: whoever has fewer right has none right that the other has wrong."""
+    return {(one["cell"], one["budget"]): bits(one["correct"]) for one in rows}
+
+
+# --- full size --------------------------------------------------------------------------------------------------
+
+
+def test_full_size_as_good_as_the_plain_fine_tune():
+    rows = cell("ea_vit", 0.90) + cell("fixed_uniform", 0.90)
+    assert found(rows, FULL_RUNG).outcome == "passed"
+    assert found(rows, FULL_RUNG, "fixed_uniform").outcome == "passed"
+
+
+def test_full_size_far_below_fails_with_the_numbers():
+    rung = found(cell("ea_vit", 0.16) + cell("fixed_uniform", 0.95), FULL_RUNG)
+    assert (rung.outcome, rung.budget) == ("failed", 1.0)
+    assert "-79.0 points" in rung.why
+
+
+def test_pairs_of_images_see_what_counts_cannot():
+    """Three points on 500 images: alone noise; but all 15 images lost and none won is none."""
+    rows = cell("ea_vit", 0.87) + cell("fixed_uniform", 0.90)
+    assert found(rows, FULL_RUNG).outcome == "undecided"
+    assert found(rows, FULL_RUNG, bitmaps=held(rows)).outcome == "failed"
+
+
+def test_a_loss_within_a_point_is_shown_or_left_open():
+    rows = cell("ea_vit", 0.898) + cell("fixed_uniform", 0.90)
+    assert found(rows, FULL_RUNG).outcome == "undecided"
+    assert found(rows, FULL_RUNG, bitmaps=held(rows)).outcome == "passed"
+
+
+def test_what_cannot_be_compared_is_not_run():
+    assert "no fixed_uniform" in found(cell("ea_vit", 0.9), FULL_RUNG).why
+    apart = cell("ea_vit", 0.9) + cell("fixed_uniform", 0.9, seed=1)
+    assert found(apart, FULL_RUNG).outcome == "not run"
+    rows = cell("ea_vit", 0.5) + cell("fixed_uniform", 0.9)
+    rows[0]["macs"] = FULL // 2
+    assert found(rows, FULL_RUNG).why == "its choice at the full budget has 50 % of the full size"
+
+
+# --- growing ----------------------------------------------------------------------------------------------------
+
+
+def test_a_curve_that_grows_or_falls_within_noise_passes():
+    assert found(cell("ea_vit", 0.5, 0.7, 0.9), GROWING).outcome == "passed"
+    assert found(cell("ea_vit", 0.88, 0.90, 0.89), GROWING).outcome == "passed"
+
+
+def test_a_fall_beyond_noise_fails_at_the_larger_budget():
+    rung = found(cell("ea_vit", 0.5, 0.9, 0.8), GROWING)
+    assert (rung.outcome, rung.budget) == ("failed", 1.0)
+    assert "-10.0 points from budget 0.666667 to 1" in rung.why
+
+
+def test_a_slow_fall_is_seen_although_no_step_is():
+    assert found(cell("ea_vit", 0.92, 0.90, 0.88, 0.86, 0.84), GROWING).outcome == "failed"
+
+
+def test_pairs_of_images_see_smaller_falls():
+    rows = cell("ea_vit", 0.5, 0.90, 0.88)
+    assert found(rows, GROWING).outcome == "passed"
+    assert found(rows, GROWING, bitmaps=held(rows)).outcome == "failed"
+
+
+def test_one_choice_for_all_budgets_cannot_fall():
+    assert found(cell("ea_vit", 0.9, 0.9, key="e1"), GROWING).outcome == "not run"
+
+
+def test_noise_alone_rarely_fails():
+    """Cells of five equal choices on the same images: at most 5 % may fail, by the level of all pairs together."""
+    rng, failed = np.random.default_rng(0), 0
+    for seed in range(150):
+        rows = cell("ea_vit", *[0.9] * 5, seed=seed)
+        maps = {(one["cell"], one["budget"]): rng.random(N) < 0.9 for one in rows}
+        for one in rows:
+            one["correct"] = int(maps[one["cell"], one["budget"]].sum())
+        failed += found(rows, GROWING, bitmaps=maps).outcome == "failed"
+    assert failed / 150 < 0.08
+
+
+# --- what the cell told -----------------------------------------------------------------------------------------
+
+
+def test_rungs_of_the_cell_are_read_from_its_reasons():
+    rows = cell("ea_vit", 0.1, 0.9)
+    rows[0] |= {"status": "suspicious", "reason": "accuracy 0.1 is not above chance 0.1; predictions differ between "
+                "batch 1 and 64"}  # fmt: skip
+    assert (found(rows, CHANCE).outcome, found(rows, CHANCE).why) == ("failed", "accuracy 0.1 is not above chance 0.1")
+    assert found(rows, BATCHES).budget == 0.5
+    assert found(rows, OVERFIT).outcome == "not run"
+
+
+def test_rungs_that_need_weights_are_read_from_the_record():
+    suite = small.suite()
+    planned = plan.cells(suite, small.prints(suite))[0]
+    kept = small.record_of(planned).model_copy(update={"diagnostics": {KEPT: {OVERFIT: "", SLICED: "logits differ"}}})
+    rows = [{**one, "cell": planned.id} for one in cell("ea_vit", 0.9)]
+    climbed = {rung.name: rung for rung in ladder.climb(pd.DataFrame(rows), {planned.id: kept}, {})}
+    assert climbed[OVERFIT].outcome == "passed"
+    assert (climbed[SLICED].outcome, climbed[SLICED].why) == ("failed", "logits differ")
+
+
+def test_failed_rungs_make_points_suspicious_and_nothing_else_changes():
+    points = pd.DataFrame(cell("ea_vit", 0.5, 0.9, 0.8) + cell("matformer", 0.5, 0.6, 0.7))
+    doubted = ladder.doubted(points, ladder.climb(points, {}, {}))
+    assert doubted["status"].tolist() == ["ok", "ok", "suspicious", "ok", "ok", "ok"]
+    assert GROWING in doubted["reason"].iloc[2]
+    assert points["status"].eq("ok").all()
+    same = [column for column in points if column not in ("status", "reason")]
+    pd.testing.assert_frame_equal(doubted[same], points[same])
+
+
+def test_order_of_points_does_not_matter():
+    points = example(seeds=(0, 1))
+    assert ladder.climb(points.sample(frac=1, random_state=1), {}, {}) == ladder.climb(points, {}, {})
+
+
+# --- shares -----------------------------------------------------------------------------------------------------
+
+
+def test_paired_interval_covers():
+    """Of 400 pairs of correlated classifiers, the 95 % interval holds the true difference in 93 % at least."""
+    rng, held_by = np.random.default_rng(1), 0
+    for _ in range(400):
+        easy = rng.random(N)
+        a, b = (easy + 0.2 * rng.random((2, N))) < np.array([[0.9], [0.88]])
+        gap = shares.paired(a, b)
+        held_by += gap.low <= 0.02 <= gap.high
+    assert 0.92 <= held_by / 400 <= 0.99
+
+
+def test_fall_is_the_exact_one_sided_test():
+    assert shares.paired(bits(490), bits(500)).fall == pytest.approx(0.5**10)
+    assert shares.paired(bits(500), bits(500)).fall == 1.0
+    with pytest.raises(ValueError, match="different images"):
+        shares.paired(bits(1, 5), bits(1, 6))
+
+
+# --- rungs that need weights ------------------------------------------------------------------------------------
+
+
+class Split:
+    num_classes = 4
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.images = torch.randn(32, 1, 4, 4, generator=generator)
+        self.labels = torch.arange(32) % 4
+
+    def __len__(self) -> int:
+        return 32
+
+    def batches(self, size, *, seed=None, epoch=0):
+        yield self.images[:size], self.labels[:size]
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 4)).eval()
+
+
+class Adapted:
+    """Answers with one network; ``shift`` is what the shared weights say differently."""
+
+    def __init__(self, shift: float = 0.0) -> None:
+        self.net, self.shift = network(), shift
+
+    def module(self, choice: str) -> nn.Module:
+        return self.net
+
+    def logits(self, images: torch.Tensor, choice: str) -> torch.Tensor:
+        return self.net(images) + self.shift
+
+
+def test_a_sound_method_passes_and_is_left_as_it_was():
+    adapted = Adapted()
+    before = {name: value.clone() for name, value in adapted.net.state_dict().items()}
+    drawn = torch.get_rng_state()
+    assert rungs.climb(adapted, {"small": "s", "large": "l"}, Split()) == {SLICED: "", OVERFIT: ""}
+    assert all(torch.equal(before[name], value) for name, value in adapted.net.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_another_answer_of_the_module_is_found():
+    assert rungs.climb(Adapted(shift=0.01), {"large": "l"}, Split())[SLICED] == "large: logits differ by 0.01"
+    assert "nan" in rungs.climb(Adapted(shift=float("nan")), {"large": "l"}, Split())[SLICED]
+
+
+def test_weights_that_no_gradient_reaches_cannot_learn():
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = network()
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.net(images).detach()
+
+    images, labels = next(Split().batches(16))
+    assert rungs.overfits(Cut(), images, labels, 4) == "no gradient reaches the weights"
+
+    class Stuck(Cut):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.net(images).detach() + 0 * self.net(images)
+
+    assert "40 steps on one batch took the loss" in rungs.overfits(Stuck(), images, labels, 4)
+
+
+def test_nothing_to_train_and_nothing_to_compare_is_not_run():
+    class Bare:
+        def module(self, choice: str) -> nn.Module:
+            return nn.Flatten()
+
+    assert rungs.climb(Bare(), {"a": "a"}, Split()) == {}
+    assert rungs.climb(Bare(), {}, Split()) == {}
