@@ -170,9 +170,7 @@ def budget_left(task: Task) -> float | None:
 
 
 def steps_for(task: Task, portion: Portion, spending: Callable[[int], float]) -> int:
-    """Steps of a fit: its share of the schedule's (equal steps), or as many as its share of the MACs that are left pays
-    for; ``spending`` tells the exact MACs of so many steps.
-    """
+    """Its share of the schedule's steps, or of the MACs left; ``spending``: the exact MACs of so many steps."""
     left = budget_left(task)
     if left is None:
         return portion.of_steps(steps_of(task))
@@ -193,9 +191,7 @@ def batch_of(task: Task) -> int:
 
 
 def fit_on(task: Task, name: str, total: int | None = None, before: int = 0) -> Fit:
-    """A fit on the task's fit split with its own checkpoint; ``before`` of the task's steps went to earlier stages,
-    which share one cycle of the learning rate with it.
-    """
+    """A fit on the task's fit split with its own checkpoint, after ``before`` steps of the same learning-rate cycle."""
     saving = Saving(task.workdir / f"{name}.safetensors")
     span = Span(before, steps_of(task))
     schedule = schedule_of(task.schedule)
@@ -304,9 +300,7 @@ def _searched(task: Task, vit: NestedViT, space: Space, search: Search, name: st
 
 
 def judged(journal: Journal, vit: NestedViT, fold: Split | Seen, label: str, spent: Ledger) -> Fitness:
-    """Accuracy on a fold as a fitness that is found once: the first process looks it up or measures it. Known or not,
-    it is charged.
-    """
+    """Accuracy on a fold, looked up or measured by the first process; known or not, it is charged."""
 
     def fitness(submodel: Submodel) -> float:
         images = fold(submodel) if callable(fold) else fold

@@ -180,21 +180,21 @@ class Routed(nn.Module):
         return self.vit(images, gates), gates
 
 
-Shaping = Callable[[Gates, float, float], Tensor]  # (gates, target, progress) to a loss
+Shaping = Callable[[Gates, float, float], tuple[Tensor, ...]]  # (gates, target, progress) to losses
 
 
 def _shaping(backbone: Backbone, like: Tensor, references: Sequence[Point], routing: Routing, fading: float) -> Shaping:
-    """l1 · (share - target)² + l2 · |gates - reference|² with the reference nearest the target. Of l2 the part
+    """l1 · (share - target)² and l2 · |gates - reference|² with the reference nearest the target. Of l2 the part
     ``fading`` is gone at the end of the fit.
     """
 
-    def shaping(gates: Gates, target: float, progress: float) -> Tensor:
-        loss = routing.budget_weight * budget_penalty(backbone, gates, target)
+    def shaping(gates: Gates, target: float, progress: float) -> tuple[Tensor, ...]:
+        budget = routing.budget_weight * budget_penalty(backbone, gates, target)
         if not references:
-            return loss
+            return (budget,)
         nearest = min(references, key=lambda p: abs(p.share - target)).submodel
         weight = routing.imitation_weight * (1 - fading * progress)
-        return loss + weight * imitation(gates, Gates.of(nearest, backbone, like))
+        return budget, weight * imitation(gates, Gates.of(nearest, backbone, like))
 
     return shaping
 
@@ -211,7 +211,8 @@ def _route_terms(routed: Routed, references: Sequence[Point], routing: Routing, 
         target = float(step.rng.uniform(low, high))
         noise = int(step.rng.integers(2**62))
         logits, gates = model(images, target, torch.Generator().manual_seed(noise))
-        loss = cross_entropy(logits, labels, run.schedule.smoothing) + shaping(gates, target, step.progress)
+        first = cross_entropy(logits, labels, run.schedule.smoothing)
+        loss = sum(shaping(gates, target, step.progress), start=first)
         yield Term(loss, full, 2 * full if trained else full, drawn=f"{target} {noise}")
 
     return terms
@@ -226,7 +227,8 @@ def _silent_terms(routed: Routed, references: Sequence[Point], routing: Routing)
 
     def terms(model: Routed, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
         target = float(step.rng.uniform(low, high))
-        yield Term(shaping(model.router.silent(target), target, step.progress), 0, 0, drawn=f"{target}")
+        losses = shaping(model.router.silent(target), target, step.progress)
+        yield Term(torch.stack(losses).sum(), 0, 0, drawn=f"{target}")
 
     return terms
 

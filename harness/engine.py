@@ -291,7 +291,7 @@ class _Run:
     def _keep(self, one: _Started, outcome: Outcome) -> None:
         peaks = [peak for peak in (outcome.record.peak_mib, one.running.peak_mib) if peak is not None]
         seen = {
-            "attempts": one.attempt,
+            "attempts": max(outcome.record.attempts, one.attempt),  # a cluster counts losses too
             "peak_mib": round(max(peaks), 1) if peaks else None,
             "disk_mib": None if one.running.disk_mib is None else round(one.running.disk_mib, 3),
         }

@@ -96,7 +96,7 @@ def _remake(given: Suite, path: Path, results: Path) -> None:
 
     folder = results / given.name
     built = reports.build(folder, given, plan.count(given), EVERYTHING, path)
-    drawn = drawing.write(folder, given.title or given.name, regime=given.regime)
+    drawn = drawing.write(folder, given.title or given.name, regime=given.regime, reference=given.methods[0].name)
     for file in (*built.files, *drawn.files):
         typer.echo(file)
     for figure, why in drawn.skipped:

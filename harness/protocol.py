@@ -78,9 +78,10 @@ class Adapted(Protocol):
 class Method(Protocol):
     """A recipe. An :class:`Adapted` may also have ``report() -> Mapping[str, JSON]``, kept with the record.
 
-    A method may also have ``api = 1`` (the version of this contract) and ``card``, plain values that tables
-    print: title, paper, code, elastic, step, distillation, selection, parameters, ours, deviations. An exception with an
-    attribute ``skips = True`` says that a person has to supply something, such as weights: the cell is skipped, not failed.
+    A method may also have ``api = 1`` (the version of this contract) and ``card``, plain values that tables print:
+    title, paper, code, elastic, step, distillation, selection, parameters, ours, deviations. An exception with an
+    attribute ``skips = True`` says that a person has to supply something, such as weights: the cell is then skipped,
+    not failed.
     """
 
     name: str

@@ -207,9 +207,16 @@ def _finish(
 ) -> None:
     others = {cell.id for cell in every} - {cell.id for cell in cells}
     known = {**store.records(others), **summary.records}
-    points.write(store.root / "points.csv", points.rows(every, known))
-    points.write_records(store.root / "records.jsonl", every, known)
-    asking.show(reports.build(store.root, given, len(every), suite_file=asking.suite_path(name)))
+    full = False
+    try:
+        points.write(store.root / "points.csv", points.rows(every, known))
+        points.write_records(store.root / "records.jsonl", every, known)
+        asking.show(reports.build(store.root, given, len(every), suite_file=asking.suite_path(name)))
+    except OSError as error:
+        full = error.errno in engine.FULL
+        if not full:
+            raise
+        complain(f"{store.root}: no room for points and report: the disk is full; the cells told as run are kept")
     for line in _complaints(cells, summary.records, summary.lost, settings.runs):
         complain(line)
     elsewhere = f", {len(summary.elsewhere)} run elsewhere" if summary.elsewhere else ""
@@ -222,7 +229,7 @@ def _finish(
         complain(f"stopped by --max-hours; go on with: eavit-bench run {name}")
         raise typer.Exit(asking.OUT_OF_TIME)
     states = [summary.records[cell.id].status if cell.id in summary.records else "missing" for cell in cells]
-    if any(state not in USABLE for state in states):
+    if full or any(state not in USABLE for state in states):
         complain(_advice(states, name))
         raise typer.Exit(asking.FAILED)
 

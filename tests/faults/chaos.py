@@ -19,9 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults import resume, storm
-from tests.faults.storm import Tally
+from tests.faults.storm import MEMORY, Tally
 
-MEMORY = Path("/dev/shm")  # kills do not depend on the disk below, and waiting for one is most of the time otherwise
 NAMES = {
     "corrupt": "corrupt cells",
     "duplicates": "duplicate trainings",

@@ -24,8 +24,7 @@ from pathlib import Path
 from harness import asking
 from harness.store import Outcome, Store
 from tests.faults import light
-from tests.faults.chaos import MEMORY
-from tests.faults.storm import Runs, environment, lay_out
+from tests.faults.storm import MEMORY, Runs, environment, lay_out
 from tests.harness import small
 
 PLAN, CACHED = 2.0, 10.0  # seconds

@@ -29,6 +29,7 @@ from tests.faults import light
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE, METHODS, SEEDS = "storm", 3, 30
+MEMORY = Path("/dev/shm")  # kills do not depend on the disk below, and waiting for one is most of the time otherwise
 SHARE = 0.85  # of the starts of a cell that die
 OF_A_RUN = frozenset({"train_seconds", "latency_ms"})
 TAG = "EAVIT_FAULTS"  # every process that a program here starts has it in its environment

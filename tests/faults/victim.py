@@ -27,7 +27,7 @@ def main() -> None:
     os.environ["EAVIT_RUN"] = str(Process.here())
     if light:
         running.Settings = functools.partial(Settings, command=(sys.executable, "-m", CELL), entry=CELL)
-    running.reports.build = lambda *given: Built("", ())
+    running.reports.build = lambda *given, **named: Built("", ())
     if at:
         killing.at_operation(at, Path.cwd(), log, "run", torn)
     cli.main()
