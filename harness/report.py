@@ -9,13 +9,14 @@ import json
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.store import StoreError
 from harness.suite import Suite
-from harness.whole import flush_folder, write_flushed
+from harness.whole import flush_folder, write_flushed, write_whole
 
 if TYPE_CHECKING:
     from harness.claims import Verdict
@@ -26,6 +27,7 @@ Form = Literal["figures", "page"]
 FIGURES: tuple[Form, ...] = ("figures",)
 EVERYTHING: tuple[Form, ...] = ("figures", "page")
 BEFORE = ".report-"  # of the folder in which a report is made
+STAMP = ".report-stamp"  # what the report was made of, then its files, a line each; written last
 
 
 class ReportError(ValueError):
@@ -52,6 +54,7 @@ def build(
         tables,
     )  # pandas and matplotlib take a second that other verbs need not wait for
 
+    stamp = _stamp(folder, suite)
     found, bits = subject(folder, suite)
     page = tables.page(found)
     text = grid.markdown(page)
@@ -69,9 +72,35 @@ def build(
             write_flushed(beside / name, data)
         for form in forms:
             MAKERS[form](beside, found, folder, suite, planned, suite_file)
-        return Built(text, _put(beside, folder))
+        files_there = _put(beside, folder)
+        write_whole(folder / STAMP, "\n".join([stamp, *(path.name for path in files_there)]).encode())
+        return Built(text, files_there)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def standing(folder: Path, suite: Suite) -> Built | None:
+    """The report that is there, if it was made of what is there now by this program; else None."""
+    try:
+        stamp, *names = (folder / STAMP).read_text(encoding="utf-8").split("\n")
+        files = tuple(folder / name for name in names)
+        if stamp == _stamp(folder, suite) and all(path.is_file() for path in files):
+            return Built((folder / "table.md").read_text(encoding="utf-8"), files)
+    except OSError:
+        pass
+    return None
+
+
+def _stamp(folder: Path, suite: Suite) -> str:
+    """Of the points and records, what else is read beside them, the suite, and the sources of this program."""
+    mine = Path(__file__).parent
+    beside = [folder / "points.csv", folder / "records.jsonl", folder / "cards.json"]
+    read = [*beside, *sorted((folder.parent / REFERENCE).glob("*.csv"))]
+    program = [*sorted(mine.glob("*.py")), *sorted((mine / "templates").glob("*"))]
+    digest = sha256(suite.model_dump_json().encode())
+    for path in (*read, *program):
+        digest.update(path.name.encode() + (sha256(path.read_bytes()).digest() if path.is_file() else b"-"))
+    return digest.hexdigest()
 
 
 def subject(folder: Path, suite: Suite) -> tuple[Subject, Mapping[tuple[str, float], Any]]:

@@ -211,7 +211,9 @@ def _finish(
     try:
         points.write(store.root / "points.csv", points.rows(every, known))
         points.write_records(store.root / "records.jsonl", every, known)
-        asking.show(reports.build(store.root, given, len(every), suite_file=asking.suite_path(name)))
+        idle = not summary.ran and not summary.elsewhere
+        built = reports.standing(store.root, given) if idle else None
+        asking.show(built or reports.build(store.root, given, len(every), suite_file=asking.suite_path(name)))
     except OSError as error:
         full = error.errno in engine.FULL
         if not full:

@@ -278,18 +278,18 @@ class _EaVit:
         first = round(steps * self.routing.warmup)
         warm = fit_on(task, "warm", first)
         joint = replace(fit_on(task, "joint", steps - first), span=Span(span.before + first, span.whole))
-        references = self._references(task, space, front)
-        routing = self._routing(task, space)
+        start, routing = self._start(space, front), self._routing(task, space)
         with task.ledger.phase("route"):
-            if references:
-                imitate(router, references)
-            route(vit, router, references, routing, warm, joint)
+            if start:
+                imitate(router, start)
+            route(vit, router, wanted(start, min(task.budgets)), routing, warm, joint)
         return Policy.of(router)
 
-    def _references(self, task: Task, space: Space, front: Front | None) -> tuple[Point, ...]:
+    def _start(self, space: Space, front: Front | None) -> tuple[Point, ...]:
+        """What the router is started from, and what it is held to from the smallest budget on."""
         if front is not None:
-            return wanted(front.cover, min(task.budgets))
-        return wanted(uniform_points(space), min(task.budgets)) if self.start == "uniform" else ()
+            return front.cover
+        return uniform_points(space) if self.start == "uniform" else ()
 
     def _routing(self, task: Task, space: Space) -> Routing:
         targets = self.defects.targets

@@ -155,13 +155,13 @@ class _Selected:
     def _route(self, task: Task, vit: NestedViT, space: Space, found: Selection) -> Selection:
         """A router that starts from what a search found and learns on frozen weights."""
         floor = max(min(task.budgets), cost.share(vit.backbone, space.smallest))
-        references = wanted(Front.of(found.measured, found.evaluations).cover, min(task.budgets))
+        start = Front.of(found.measured, found.evaluations).cover
         router = Router(space, generator=torch.Generator().manual_seed(task.seed))
         steps = self._router_steps(task, space, vit.backbone)
         run = replace(fit_on(task, "router", steps), span=Span(0, steps))
         with task.ledger.phase("route"):
-            imitate(router, references)
-            route_frozen(vit, router, references, Routing(targets=(floor, 1.0)), run)
+            imitate(router, start)
+            route_frozen(vit, router, wanted(start, min(task.budgets)), Routing(targets=(floor, 1.0)), run)
         policy = Policy.of(router)
         choose = Choosing(given(policy.choose, {"emitted": policy.emitted}), self.nesting)
         chosen = choose_on(task, vit, space, choose)  # the same weights, so what the search measured still holds

@@ -137,8 +137,10 @@ METHODS: dict[str, Tried] = {
     "pruned": Tried(_uniform, {"round_to": 1}),
     "sandwich": Tried(lambda s: Space.eavit(BACKBONE).contains(s), FEW),
     "scala": Tried(_tied),
+    "selected": Tried(_wide, FEW | {"selector": "random"}, beside=True),  # looks at its choices once more, uncharged
     "slice_untrained": Tried(_wide, SEARCH),
     "sortednet": Tried(_tied),
+    "trained_alone": Tried(_given, after=True, beside=True),
 }
 
 
@@ -353,8 +355,8 @@ def test_equal_macs_are_spent_to_five_per_cent(name, tmp_path):
 def test_equal_steps_are_the_schedule_s_whatever_a_step_costs(name, ran):
     """Of the family, or of each model that is trained alone."""
     steps = sum(steps for *_, steps in ran(name).task.ledger.phases.values())
-    alone = len({key for key in ran(name).answers.keys if key is not None})
-    assert steps in (0, 6, 6 * alone)
+    keys = set(filter(None, ran(name).answers.keys)) if name != "trained_alone" else set(SHAPES.values())
+    assert steps in (0, 6, 6 * len(keys))  # trained_alone trains all that it is given, whichever it answers with
 
 
 @every
@@ -385,7 +387,8 @@ def test_options_are_plain_and_wrong_ones_are_named(name):
 def test_every_way_to_select_and_to_nest_is_offered_where_the_family_is_searched(name, ran):
     known = signature(getattr(methods, name)).parameters
     shared = isinstance(ran(name).adapted, recipe.Elastic)
-    assert not shared or {"select", "nesting", "importance"} <= set(known), f"{name} takes only {list(known)}"
+    choice = "selector" if name == "selected" else "select"
+    assert not shared or {choice, "nesting", "importance"} <= set(known), f"{name} takes only {list(known)}"
 
 
 @every

@@ -371,3 +371,12 @@ def test_slices_may_be_chosen_by_any_selector(options, tmp_path):
     assert len(chosen) == 3 and run.ledger.steps == 0
     if options.get("nesting") == "nested" or options.get("select") == "greedy":
         assert all(a <= b for a, b in pairwise(chosen))
+
+
+def test_the_router_starts_from_all_that_was_found_and_is_held_to_what_budgets_ask_for(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("eavit.methods.ea_vit.imitate", lambda router, points: seen.update(start=points))
+    monkeypatch.setattr("eavit.methods.ea_vit.route", lambda v, r, points, *fits: seen.update(held=points))
+    methods.ea_vit(**SMALL_SEARCH).adapt(task(tmp_path, budgets=(0.5, 1.0), schedule=SHORT))
+    below = [p for p in seen["start"] if p.share <= 0.5]
+    assert len(below) > 1 and seen["held"] == tuple(seen["start"][len(below) - 1 :])

@@ -173,3 +173,29 @@ def test_policy_refuses_foreign_members():
     space = Space.eavit(tiny().backbone, 0.5)
     with pytest.raises(ValueError, match="not in the space"):
         Policy.from_members(space, [Submodel(12, (4, 4, 4), (1, 1, 1))])
+
+
+def test_a_frozen_backbone_stays_as_it_is_and_the_imitation_fades():
+    from eavit.router import _shaping, route_frozen
+
+    vit, ledger = tiny(), Account()
+    space = Space.eavit(vit.backbone, 0.5)
+    router, points = Router(space), spread_front(space)
+    before = {key: value.clone() for key, value in vit.state_dict().items()}
+    logits = router.last.bias.detach().clone()
+    run = Fit(Blobs(), schedule_of(SCHEDULE), 0, 7, ledger=ledger, phase="router")
+    route_frozen(vit, router, points, Routing(), run)
+    assert all(torch.equal(vit.state_dict()[key], value) for key, value in before.items())
+    assert not torch.equal(router.last.bias, logits) and all(p.requires_grad for p in vit.parameters())
+    full = cost.macs(vit.backbone, vit.backbone.full)
+    assert (ledger.steps, ledger.forward_macs, ledger.backward_macs) == (7, 7 * 16 * full, 7 * 16 * full)
+    gates = Gates.of(space.smallest, vit.backbone)
+    losses = {
+        fading: [
+            _shaping(vit.backbone, gates.embed, points, Routing(), fading)(gates, 1.0, p)[1] for p in (0.0, 0.5, 1.0)
+        ]
+        for fading in (0.0, 1.0)
+    }
+    assert losses[0.0][0] == losses[0.0][2] > 0
+    assert losses[1.0] == [losses[0.0][0], losses[0.0][0] / 2, 0]
+    assert len(_shaping(vit.backbone, gates.embed, (), Routing(), 1.0)(gates, 1.0, 0.0)) == 1

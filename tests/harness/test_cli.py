@@ -113,6 +113,13 @@ def test_a_suite_from_nothing_to_table_and_again_without_torch(place: Path) -> N
     again = bench("run", "tiny", cwd=place, code=NO_TORCH)
     assert again.returncode == 0, again.stderr
     assert "tiny: 0 cells run, 2 kept" in again.stdout
+    table = place / "results" / "tiny" / "table.csv"
+    made = table.stat().st_mtime_ns
+    assert bench("run", "tiny", cwd=place, code=NO_TORCH).returncode == 0
+    assert table.stat().st_mtime_ns == made  # of the same points by the same program: not made again
+    table.unlink()
+    assert bench("run", "tiny", cwd=place, code=NO_TORCH).returncode == 0
+    assert table.is_file()
     priced = bench("plan", "tiny", cwd=place, code=NO_TORCH)
     assert "tiny: 2 cells, 2 hit, 0 to run" in priced.stdout, priced.stderr
     assert (place / "results" / "tiny" / "points.csv").read_bytes() == points
