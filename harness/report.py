@@ -48,6 +48,7 @@ def build(
     ``suite_file``: beside it lie the claims that the page judges.
     """
     from harness import (
+        bakeoff,
         bitmaps,
         grid,
         latex,
@@ -63,6 +64,8 @@ def build(
         "table.tex": latex.document(page).encode("utf-8"),
         "table.csv": tables.table_csv(found).encode("utf-8"),
     }
+    if any("alone" in record.diagnostics for record in found.records.values()):
+        files["bakeoff.md"] = bakeoff.markdown(found.records.values()).encode("utf-8")
     if bits:
         files[bitmaps.NAME] = bitmaps.encode(bits)
     clear(folder)
