@@ -1,0 +1,55 @@
+"""Selectors on equal weights: regret and agreement by hand on a few submodels; order of records is irrelevant."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from harness import bakeoff
+
+
+def record(method: str, seed: int, **diagnostics: Any) -> Any:
+    return SimpleNamespace(dataset="digits", seed=seed, method=method, diagnostics=diagnostics)
+
+
+def choice(key: str, fold_b: float) -> dict[str, Any]:
+    return {"key": key, "fold_a": fold_b, "fold_b": fold_b}
+
+
+def records(seed: int, weights: str = "w") -> list[Any]:
+    alone = {
+        name: {"share": share, "fold_b": b} for name, share, b in (("s", 0.2, 0.8), ("m", 0.5, 0.9), ("n", 0.5, 0.7))
+    }
+    return [
+        record(
+            "best", seed, weights=weights, evaluations=4, choices={"0.2": choice("s", 0.5), "0.5": choice("m", 0.9)}
+        ),
+        record("poor", seed, weights="w", evaluations=0, choices={"0.2": None, "0.5": choice("n", 0.6)}),
+        record("truth", seed, alone=alone),
+        record("stranger", seed, loss=1.0),
+    ]
+
+
+def row(text: str, name: str) -> list[str]:
+    line = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_regret_is_what_the_best_that_fits_has_over_the_choice() -> None:
+    text = bakeoff.markdown([*records(0), *records(1)])
+    assert row(text, "`best`")[1:] == ["4", "0.0 (n/a)", "0.0", "4"]
+    assert row(text, "`poor`")[1:] == ["0", "20.0 (n/a)", "20.0", "2"]  # m against n, and nothing at 0.2
+    assert "stranger" not in text
+
+
+def test_agreement_is_over_all_that_was_chosen_and_weights_are_compared() -> None:
+    rows = [*records(0), *records(1, weights="other")]
+    text = bakeoff.markdown(rows)
+    assert row(text, "digits")[1:] == ["0.33 (0.33 to 0.33)", "6", "2", "1 of 2"]
+    assert bakeoff.markdown(rows[::-1]) == text
+
+
+def test_without_the_truth_there_is_no_regret() -> None:
+    text = bakeoff.markdown(records(0)[:2])
+    assert row(text, "`best`")[1:] == ["–", "–", "–", "0"]
+    assert "| digits" not in text
