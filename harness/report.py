@@ -27,7 +27,7 @@ Form = Literal["figures", "page"]
 FIGURES: tuple[Form, ...] = ("figures",)
 EVERYTHING: tuple[Form, ...] = ("figures", "page")
 BEFORE = ".report-"  # of the folder in which a report is made
-STAMP = ".report-stamp"  # what the report was made of, then its files, a line each; written last
+STAMP = ".made-of"  # what the report was made of, then its files, a line each; written last
 
 
 class ReportError(ValueError):

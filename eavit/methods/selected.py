@@ -189,8 +189,9 @@ def _looked_at(task: Task, vit: NestedViT, choice: Submodel | None) -> dict[str,
 
 
 def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
-    """Every distinct submodel that the methods before it chose (``after``), trained alone with the full schedule; a
-    budget gets the best of them on fold B. What supernet accuracies are held against.
+    """Every distinct submodel that the methods before it chose, trained alone with the full schedule.
+
+    A budget gets the best of them on fold B. What supernet accuracies are held against.
     """
     allowed("importance", importance, METRICS)
     if cap < 1:

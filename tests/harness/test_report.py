@@ -47,13 +47,25 @@ def test_two_builds_give_the_same_bytes(tmp_path):
     first = read(place)
     assert {*TABLES, "pareto.png", "pareto.svg"} <= first.keys()
     assert built.files[0] == place / "table.md"
-    assert {path.name for path in built.files} == first.keys() - {"points.csv"}
+    inputs = {"points.csv", report.STAMP}
+    assert {path.name for path in built.files} == first.keys() - inputs
     folder(place, POINTS.sample(frac=1, random_state=0))
     report.build(place, SUITE, 2)
     second = read(place)
-    assert {name: data for name, data in second.items() if name != "points.csv"} == {
-        name: data for name, data in first.items() if name != "points.csv"
+    assert {name: data for name, data in second.items() if name not in inputs} == {
+        name: data for name, data in first.items() if name not in inputs
     }
+
+
+def test_a_report_stands_until_what_it_was_made_of_changes(tmp_path):
+    place = folder(tmp_path / "small", POINTS)
+    built = report.build(place, SUITE, 2)
+    assert report.standing(place, SUITE) == built
+    (place / "cards.json").write_text("{}")
+    assert report.standing(place, SUITE) is None
+    report.build(place, SUITE, 2)
+    (place / "table.tex").unlink()
+    assert report.standing(place, SUITE) is None
 
 
 def test_no_cell_succeeded_builds_and_says_so(tmp_path):
