@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from harness import asking, judging, keeping, running, telling
-from harness.asking import AskError
-from harness.joining import ClusterError
+from harness.execution.joining import ClusterError
 from harness.plugins import PluginError
-from harness.report import ReportError
-from harness.store import StoreError
+from harness.records.store import StoreError
+from harness.reports.report import ReportError
 from harness.suite import SuiteError
+from harness.verbs import asking, judging, keeping, running, telling
+from harness.verbs.asking import AskError
 
 app = typer.Typer(
     no_args_is_help=True,

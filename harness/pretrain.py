@@ -13,8 +13,8 @@ import torch
 import typer
 from rich.progress import Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from harness import render
-from harness.batches import MemorySplit
+from harness.datasets import render
+from harness.datasets.batches import MemorySplit
 from harness.plugins import resolve
 
 SHIPPED = Path(__file__).parent.parent / "eavit" / "pretrained" / "pico_letters.safetensors"

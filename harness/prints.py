@@ -19,15 +19,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO
 
-from harness import code, origins
-from harness.origins import DataError
+from harness import code
+from harness.datasets import origins
+from harness.datasets.origins import DataError
 from harness.plan import COUNTER_VERSION, Prints, digest
+from harness.records.whole import write_whole
 from harness.suite import DataSet, Input, Suite
-from harness.whole import write_whole
 
 CACHE = Path("runs/.cache/prints")
 LIBRARIES = ("numpy", "pillow", "matplotlib", "torch", "torchvision")  # that read, draw or resize images
-READER = "harness.contents"
+READER = "harness.datasets.contents"
 ROOMS = ("archive", "batches", "contents", "folder", "images", "origins", "render", "sources", "splits")  # that read
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
@@ -75,7 +76,7 @@ def _key(entry: DataSet, input: Input) -> str:
             "path": entry.path,
             "files": states,
             "counter": COUNTER_VERSION,
-            "code": [code.file_digest(Path(__file__).with_name(f"{room}.py")) for room in ROOMS],
+            "code": [code.file_digest(Path(__file__).with_name("datasets") / f"{room}.py") for room in ROOMS],
             "libraries": {name: _version(name) for name in LIBRARIES},
         }
     )

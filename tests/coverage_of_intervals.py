@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from harness import curves, intervals
-from harness.curves import Steps
-from harness.intervals import Interval
+from harness.statistics import curves, intervals
+from harness.statistics.curves import Steps
+from harness.statistics.intervals import Interval
 
 SETS, BUDGETS, SEEDS, IMAGES = 9, 8, 3, 2000
 AT = 3  # the one budget looked at

@@ -16,13 +16,14 @@ import sys
 import time
 from pathlib import Path
 
-from harness import cellfiles, job, record
-from harness.cellfiles import Outcome
-from harness.job import Folders, Job
-from harness.leases import Process
-from harness.lifeline import die_with_parent
-from harness.record import USABLE, Point, Record, Spent
-from harness.whole import write_whole
+from harness.execution import job
+from harness.execution.job import Folders, Job
+from harness.processes.lifeline import die_with_parent
+from harness.records import cellfiles, record
+from harness.records.cellfiles import Outcome
+from harness.records.leases import Process
+from harness.records.record import USABLE, Point, Record, Spent
+from harness.records.whole import write_whole
 from tests.faults import killing
 
 STEPS = 5

@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from harness import upkeep
-from harness.store import Store
+from harness.records import upkeep
+from harness.records.store import Store
 from tests.faults import real
 from tests.faults.storm import STUCK, SUITE, Runs, Tally, bench, differences, killed, left_files, left_processes
 

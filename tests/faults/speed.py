@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from harness import asking
-from harness.store import Outcome, Store
+from harness.records.store import Outcome, Store
+from harness.verbs import asking
 from tests.faults import light
 from tests.faults.storm import MEMORY, Runs, environment, lay_out
 from tests.harness import small

@@ -22,9 +22,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import upkeep
-from harness.leases import Process
-from harness.store import Store
+from harness.records import upkeep
+from harness.records.leases import Process
+from harness.records.store import Store
 from tests.faults import light
 
 ROOT = Path(__file__).resolve().parents[2]

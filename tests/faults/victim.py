@@ -12,10 +12,11 @@ import os
 import sys
 from pathlib import Path
 
-from harness import cli, running
-from harness.engine import Settings
-from harness.leases import Process
-from harness.report import Built
+from harness import cli
+from harness.execution.engine import Settings
+from harness.records.leases import Process
+from harness.reports.report import Built
+from harness.verbs import running
 from tests.faults import killing
 
 CELL = "tests.faults.cell"

@@ -19,11 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import engine, job, plan, store
-from harness.children import Step
-from harness.engine import Settings
-from harness.lifeline import die_with_parent
-from harness.record import Status
+from harness import plan
+from harness.execution import engine, job
+from harness.execution.children import Step
+from harness.execution.engine import Settings
+from harness.processes.lifeline import die_with_parent
+from harness.records import store
+from harness.records.record import Status
 from tests.harness import small, stub
 
 ENTRY = "tests.harness.clustered"
@@ -58,7 +60,7 @@ def main() -> None:
 
 
 def drive(asked: dict[str, Any]) -> None:
-    from harness.cluster import Cluster, ClusterError, Remote
+    from harness.execution.cluster import Cluster, ClusterError, Remote
 
     cells: list[Remote] = []
 

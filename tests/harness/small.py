@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import record
 from harness.plan import Cell, Prints
-from harness.record import Point, Record, Spent
+from harness.records import record
+from harness.records.record import Point, Record, Spent
 from harness.suite import Suite, parse
 
 FAKES = "tests.harness.fakes"

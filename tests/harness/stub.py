@@ -13,10 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-from harness import job, record, store
-from harness.lifeline import die_with_parent
-from harness.record import Point, Record, Spent
-from harness.store import Outcome
+from harness.execution import job
+from harness.processes.lifeline import die_with_parent
+from harness.records import record, store
+from harness.records.record import Point, Record, Spent
+from harness.records.store import Outcome
 
 
 def outcome(task: job.Job) -> Outcome:

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness import archive, data
-from harness.archive import unpack
-from harness.images import DataError
+from harness.datasets import archive, data
+from harness.datasets.archive import unpack
+from harness.datasets.images import DataError
 from harness.suite import DataSet, Input
 
 FILES = {"train/cat/1.txt": b"one", "train/dog/2.txt": b"two" * 1000, "top.txt": b""}

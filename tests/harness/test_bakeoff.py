@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from harness import bakeoff
+from harness.verdicts import bakeoff
 
 
 def record(method: str, seed: int, **diagnostics: Any) -> Any:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import bounds
-from harness.bounds import Watch
+from harness.processes import bounds
+from harness.processes.bounds import Watch
 from tests.harness.test_engine import alive, wait_for
 
 GIB = float(2**30)
@@ -54,7 +54,7 @@ def test_a_folder_weighs_what_its_files_take(tmp_path: Path) -> None:
 
 
 def test_a_limit_of_data_refuses_memory_and_says_so() -> None:
-    code = "from harness import bounds; bounds.limit_data(300); bounds.limit_data(900); b'x' * (500 << 20)"
+    code = "from harness.processes import bounds; bounds.limit_data(300); bounds.limit_data(900); b'x' * (500 << 20)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "MemoryError" in done.stderr
     assert done.returncode == 1

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from harness import children, store
-from harness.children import Unusable, blame, checked, left
-from harness.logs import CAP, CappedLog
-from harness.record import failure, now
-from harness.store import Outcome
+from harness.execution import children
+from harness.execution.children import Unusable, blame, checked, left
+from harness.processes.logs import CAP, CappedLog
+from harness.records import store
+from harness.records.record import failure, now
+from harness.records.store import Outcome
 from tests.harness import small
 from tests.harness.small import acts
 from tests.harness.test_engine import ROOT, cells_of, run, statuses, stubs

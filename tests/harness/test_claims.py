@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from example_points import BUDGETS, FULL, example, row, spoil
 
-from harness import claims, stats, suite
-from harness.claims import CAP
+from harness import suite
+from harness.statistics import stats
 from harness.suite import Suite, SuiteError
+from harness.verdicts import claims
+from harness.verdicts.claims import CAP
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = tuple(f"set{at}" for at in range(5))

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from harness import asking, cli, plan, prints
-from harness.store import Store
+from harness import cli, plan, prints
+from harness.records.store import Store
+from harness.verbs import asking
 from tests.harness import small
 from tests.harness.small import FAKES
 
@@ -265,7 +266,7 @@ def test_a_report_without_points_says_so(place: Path, capsys: Any) -> None:
 
 
 def test_a_run_interrupted_before_any_cell_still_reports(place: Path, capsys: Any, monkeypatch: Any) -> None:
-    from harness import engine
+    from harness.execution import engine
 
     def interrupted(*args: Any) -> engine.Summary:
         return engine.Summary({}, interrupted=True)
@@ -280,8 +281,8 @@ def test_a_run_interrupted_before_any_cell_still_reports(place: Path, capsys: An
 def test_nothing_that_succeeded_is_still_a_report(place: Path, capsys: Any) -> None:
     """All cells failed: the report builds, says so, and the exit code is 1."""
     from harness import suite
-    from harness.record import environment, failure, now
-    from harness.store import Outcome
+    from harness.records.record import environment, failure, now
+    from harness.records.store import Outcome
 
     given = suite.load(place / "suites" / "tiny.toml")
     kept = Store(place / "results" / "tiny")

@@ -22,11 +22,12 @@ from typing import Any
 
 import pytest
 
-from harness import cluster, engine, joining, node, plan
-from harness.engine import Settings
-from harness.job import Job
-from harness.joining import ClusterError
-from harness.store import Store
+from harness import plan
+from harness.execution import cluster, engine, joining, node
+from harness.execution.engine import Settings
+from harness.execution.job import Job
+from harness.execution.joining import ClusterError
+from harness.records.store import Store
 from tests.harness import small
 from tests.harness.clustered import ENTRY, Heard
 

@@ -151,7 +151,7 @@ def test_our_own_sources_still_say_the_same_without_their_comments() -> None:
             lone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
             return None if lone else node
 
-    for file in sorted(Path(code.__file__).parent.glob("*.py"))[::4]:
+    for file in sorted(Path(code.__file__).parent.rglob("*.py"))[::4]:
         tree = ast.parse(file.read_text())
         seen = code._Seen(tree, "harness")
         if any(len(node.body) == 1 and node.body[0].value in seen.lone for node in ast.walk(tree) if _docs_only(node)):

@@ -12,7 +12,9 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from harness import batches, images, measure, plan, splits
+from harness import plan
+from harness.datasets import batches, images, splits
+from harness.measuring import measure
 
 GREY = np.arange(40 * 36, dtype=np.int64).reshape(40, 6, 6) * 7919 % 251
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import curves
-from harness.curves import Steps
+from harness.statistics import curves
+from harness.statistics.curves import Steps
 
 POINTS = st.lists(st.tuples(st.integers(1, 64), st.integers(0, 8)), min_size=1, max_size=12)
 SEEDS = st.lists(POINTS, min_size=1, max_size=5)

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness import batches, data, folder, images, origins, sources, splits
-from harness.data import DataError, LeakError
+from harness.datasets import batches, data, folder, images, origins, sources, splits
+from harness.datasets.data import DataError, LeakError
 
 FROZEN = "0123456789abcdef" * 4
 

@@ -3,11 +3,7 @@ from __future__ import annotations
 from example_points import example
 from sketches import drawn, of
 
-from harness import (
-    drawing,
-    plot_fronts,
-    plot_ranks,
-)
+from harness.graphics import drawing, plot_fronts, plot_ranks
 
 
 def test_names_are_cut_in_the_middle_and_drawn_with_the_font_there_is():

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness import due
-from harness.record import failure, now
+from harness.execution import due
+from harness.records.record import failure, now
 from tests.harness import small
 from tests.harness.small import acts
 from tests.harness.test_engine import cells_of, stubs

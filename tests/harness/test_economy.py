@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import economy, intervals
+from harness.statistics import economy, intervals
 
 COSTS = st.lists(st.integers(1, 10**6), min_size=2, max_size=4)
 

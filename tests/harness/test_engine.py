@@ -18,15 +18,17 @@ from typing import Any
 
 import pytest
 
-from harness import engine, plan, points
-from harness.children import Step
-from harness.engine import Settings, Summary
-from harness.logs import CAP, scrubbed
+from harness import plan
+from harness.execution import engine
+from harness.execution.children import Step
+from harness.execution.engine import Settings, Summary
 from harness.plan import Cell
-from harness.progress import Lines, Tally
-from harness.record import Status
-from harness.store import Outcome, Store, StoreError
+from harness.processes.logs import CAP, scrubbed
+from harness.records import points
+from harness.records.record import Status
+from harness.records.store import Outcome, Store, StoreError
 from harness.suite import Suite, parse
+from harness.verbs.progress import Lines, Tally
 from tests.harness import small
 from tests.harness.small import acts
 
@@ -316,7 +318,7 @@ def test_logs_name_no_place_on_this_machine() -> None:
 
 
 def test_a_log_is_cut_to_its_end(tmp_path: Path) -> None:
-    from harness.logs import CappedLog
+    from harness.processes.logs import CappedLog
 
     printing = "import sys\nfor i in range(3000): sys.stdout.write('x' * 999 + '\\n')\nprint('the end')"
     process = subprocess.Popen([sys.executable, "-c", printing], stdout=subprocess.PIPE)
@@ -355,7 +357,7 @@ def test_ten_thousand_kept_cells_are_found_fast(tmp_path: Path) -> None:
     """The bar is 10 s for 10,000; a fifth of both is enough to see a change of the order."""
     suite = parse(small.raw(methods=acts(*(f"m{i}" for i in range(20))), seeds=list(range(100))), "big")
     cells, store = cells_of(suite), Store(tmp_path / "results")
-    from harness.store import save
+    from harness.records.store import save
 
     save(Outcome(small.record_of(cells[0])), tmp_path / "one")
     text = (tmp_path / "one" / "record.json").read_text()

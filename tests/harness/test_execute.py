@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from harness import appraise, code, data, execute, job, measure, store
-from harness.engine import Settings
-from harness.execute import ProgressFile, run_cell
-from harness.job import OUTCOME, Folders, Job
-from harness.record import Point
-from harness.store import Outcome, Store
+from harness import code
+from harness.datasets import data
+from harness.execution import execute, job
+from harness.execution.engine import Settings
+from harness.execution.execute import ProgressFile, run_cell
+from harness.execution.job import OUTCOME, Folders, Job
+from harness.measuring import appraise, measure
+from harness.records import store
+from harness.records.record import Point
+from harness.records.store import Outcome, Store
 from tests.harness import fakes, small
 from tests.harness.small import FAKES
 from tests.harness.test_engine import alive, cells_of, run

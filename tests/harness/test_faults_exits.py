@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import plan, store
-from harness.store import Outcome, Store
+from harness import plan
+from harness.records import store
+from harness.records.store import Outcome, Store
 from tests.faults import light
 from tests.harness import small
 from tests.harness.mounts import mounted

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import upkeep
-from harness.leases import Process
-from harness.store import TEMPORARY, Store
+from harness.records import upkeep
+from harness.records.leases import Process
+from harness.records.store import TEMPORARY, Store
 
 
 def gone() -> Process:
     """A process of this machine that has ended."""
-    code = "import os; from harness.leases import Process; print(Process.here())"
+    code = "import os; from harness.records.leases import Process; print(Process.here())"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     found = Process.parse(done.stdout.strip())

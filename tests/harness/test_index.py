@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import index
-from harness.record import failure, now
-from harness.store import Outcome, Store
+from harness.records import index
+from harness.records.record import failure, now
+from harness.records.store import Outcome, Store
 from tests.harness.test_store import CELLS, filled, outcome
 
 IDS = [cell.id for cell in CELLS]

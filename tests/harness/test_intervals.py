@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as distributions
 
-from harness import intervals
-from harness.intervals import Moments, moments
+from harness.statistics import intervals
+from harness.statistics.intervals import Moments, moments
 from tests import coverage_of_intervals as simulated
 
 T2 = 4.302652729911275  # t(0.975, 2)

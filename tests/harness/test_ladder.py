@@ -7,9 +7,11 @@ import torch
 from example_points import FULL, example, row
 from torch import nn
 
-from harness import ladder, plan, rungs, shares
-from harness.doubts import BATCHES, CHANCE, GROWING, KEPT, OVERFIT, SLICED
-from harness.doubts import FULL as FULL_RUNG
+from harness import plan
+from harness.measuring import rungs
+from harness.measuring.doubts import BATCHES, CHANCE, GROWING, KEPT, OVERFIT, SLICED
+from harness.measuring.doubts import FULL as FULL_RUNG
+from harness.verdicts import ladder, shares
 from tests.harness import small
 
 N = 500

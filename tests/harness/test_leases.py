@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import leases as rooms
-from harness.leases import LeaseLost, Leases, Process, StoreError
-from harness.store import Store
+from harness.records import leases as rooms
+from harness.records.leases import LeaseLost, Leases, Process, StoreError
+from harness.records.store import Store
 from tests.harness.leaser import ROOT, Leaser
 from tests.harness.mounts import mounted
 from tests.harness.test_store import CELLS, outcome
@@ -268,8 +268,8 @@ RUNNER = """
 import sys, time
 from pathlib import Path
 from harness.plan import Cell
-from harness.record import failure, now
-from harness.store import Outcome, Store
+from harness.records.record import failure, now
+from harness.records.store import Outcome, Store
 store, ids = Store(Path(sys.argv[1]), warn=sys.exit), sys.argv[2:]
 store.prepare()
 with store.leases(beat=0.1, patience=60.0) as leases:

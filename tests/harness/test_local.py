@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import job, record
-from harness.engine import Settings
-from harness.record import Status
-from harness.store import Outcome, Store
+from harness.execution import job
+from harness.execution.engine import Settings
+from harness.records import record
+from harness.records.record import Status
+from harness.records.store import Outcome, Store
 from tests.harness import small
 from tests.harness.small import FAKES, acts
 from tests.harness.test_engine import alive, cells_of, run, statuses, stubs

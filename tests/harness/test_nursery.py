@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from harness import children, forked, job, local
-from harness.forked import Nursery
-from harness.record import Record
-from harness.store import Store
+from harness.execution import children, job, local
+from harness.processes import forked
+from harness.processes.forked import Nursery
+from harness.records.record import Record
+from harness.records.store import Store
 from tests.harness.small import acts
 from tests.harness.test_engine import ROOT, alive, cells_of, run, statuses, stubs, wait_for
 

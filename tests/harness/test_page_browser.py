@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from example_points import example, spoil
 
-from harness import page
+from harness.reports import page
 from tests.harness import browser
 from tests.harness.browser import Browser
 from tests.harness.test_page import NASTY, QUICK, many, quick_page
@@ -112,7 +112,7 @@ def test_a_point_is_told_in_full_by_pointer(shown):
     shown.until("return !document.getElementById('details').hidden")
     told = shown.text("details")
     assert "eavit-bench run suites/quick.toml --method fixed_uniform --dataset digits --seed 0" in told
-    assert "f6e9f8a1078ce752bf05924d71e8acd826993d0f" in told and "e26a056d726d8b74" in told
+    assert "1d07350171ef71b8fbd6f7bead06594a11eabae9" in told and "6d2d6c549181454f" in told
     assert "Wilson 95 %" in told
 
 

@@ -5,11 +5,8 @@ import pytest
 from example_points import example, spoil
 from sketches import drawn, of, record, skipped
 
-from harness import (
-    intervals,
-    plot_effects,
-    stats,
-)
+from harness.graphics import plot_effects
+from harness.statistics import intervals, stats
 
 
 def test_bars_are_paired_differences_to_the_reference():

@@ -6,12 +6,8 @@ from example_points import FULL, example, spoil
 from matplotlib.colors import to_rgba
 from sketches import drawn, of, skipped, steps_of, texts
 
-from harness import (
-    curves,
-    material,
-    plot_fronts,
-    stats,
-)
+from harness.graphics import material, plot_fronts
+from harness.statistics import curves, stats
 
 
 def brute(runs, at, seeds):

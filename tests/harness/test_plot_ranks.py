@@ -5,12 +5,8 @@ import pytest
 from example_points import example, spoil
 from sketches import drawn, of, skipped
 
-from harness import (
-    drawing,
-    intervals,
-    plot_ranks,
-    stats,
-)
+from harness.graphics import drawing, plot_ranks
+from harness.statistics import intervals, stats
 
 
 def test_areas_and_ranks_are_those_of_the_statistics():

@@ -5,9 +5,7 @@ import pytest
 from example_points import example, spoil
 from sketches import drawn, of, shaped, skipped
 
-from harness import (
-    plot_shapes,
-)
+from harness.graphics import plot_shapes
 
 
 def test_keys_are_read_as_they_are_written():

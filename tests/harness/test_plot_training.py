@@ -4,9 +4,7 @@ import pytest
 from example_points import FULL, example
 from sketches import FRONT, drawn, of, record, skipped, steps_of
 
-from harness import (
-    plot_training,
-)
+from harness.graphics import plot_training
 
 
 def test_search_fronts_are_those_reported():

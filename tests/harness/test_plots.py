@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness import drawing, plots, scales
+from harness.graphics import drawing, plots, scales
 
 
 def test_png_and_svg_are_there_and_drawn(tmp_path):
@@ -107,5 +107,6 @@ def test_labels_keep_their_distance():
 
 
 def test_reporting_does_not_import_torch():
-    code = "import sys, harness.stats, harness.tables, harness.plots; sys.exit('torch' in sys.modules)"
+    rooms = "harness.statistics.stats, harness.reports.tables, harness.graphics.plots"
+    code = f"import sys, {rooms}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

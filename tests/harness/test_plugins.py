@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import check, code, data, execute, plan, plugins, telling
-from harness.asking import AskError
-from harness.job import Job
+from harness import code, plan, plugins
+from harness.datasets import data
+from harness.execution import execute
+from harness.execution.job import Job
 from harness.plugins import PluginError, PluginImportError, PluginVersionError
 from harness.suite import SuiteError
+from harness.verbs import check, telling
+from harness.verbs.asking import AskError
 from tests.harness import small
 from tests.harness.small import FAKES
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from harness import index, plan, price, queueing
-from harness.due import waiting
-from harness.past import Past, past_of, pasts
+from harness import plan
+from harness.execution.due import waiting
 from harness.plan import Cell
-from harness.price import BETWEEN, START, Estimate, Range, around, estimate, lines
-from harness.record import Spent
+from harness.pricing import price, queueing
+from harness.pricing.past import Past, past_of, pasts
+from harness.pricing.price import BETWEEN, START, Estimate, Range, around, estimate, lines
+from harness.records import index
+from harness.records.record import Spent
 from tests.harness import small
 
 HERE, THERE = "here", "there"

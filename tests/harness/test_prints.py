@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness import code, contents, data, origins, plan, prints, suite
+from harness import code, plan, prints, suite
+from harness.datasets import contents, data, origins
 from harness.plan import Prints
 from harness.suite import DataSet, Suite
 from tests.harness import small
@@ -246,9 +247,9 @@ def test_another_counter_reads_again(world: World, version: str, monkeypatch: py
 
 
 def test_the_rooms_that_read_are_in_the_key() -> None:
-    bench = {name.partition(".")[2] for name in code.Project("harness").closure("harness.contents")} - {""}
-    nothing_to_do_with_pixels = {"crosscheck", "lifeline", "nearest", "suite"}
-    assert bench == set(prints.ROOMS) | nothing_to_do_with_pixels
+    bench = {name.partition(".")[2] for name in code.Project("harness").closure("harness.datasets.contents")} - {""}
+    nothing_to_do_with_pixels = {"crosscheck", "nearest", "processes.lifeline", "suite"}
+    assert bench == {f"datasets.{room}" for room in prints.ROOMS} | nothing_to_do_with_pixels
 
 
 def test_no_byte_of_a_warm_plan_comes_from_torch_and_it_is_fast(tmp_path: Path) -> None:

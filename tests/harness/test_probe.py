@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from harness import plan, soundings
+from harness import plan
 from harness.plan import Cell
-from harness.price import Estimate, Range
-from harness.soundings import Trace, extrapolate, growth
-from harness.store import Outcome, Store
+from harness.pricing import soundings
+from harness.pricing.price import Estimate, Range
+from harness.pricing.soundings import Trace, extrapolate, growth
+from harness.records.store import Outcome, Store
 from harness.suite import Suite
 from tests.harness import small
 
@@ -268,5 +269,5 @@ def test_a_damaged_entry_of_the_cache_is_found_again(tmp_path: Path) -> None:
 
 
 def test_planning_with_a_probe_imports_no_torch() -> None:
-    code = "import sys, harness.soundings, harness.price; sys.exit('torch' in sys.modules)"
+    code = "import sys, harness.pricing.soundings, harness.pricing.price; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

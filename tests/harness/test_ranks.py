@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scikit_posthocs._plotting import _find_maximal_cliques
 from scipy import stats as distributions
 
-from harness import ranks
-from harness.intervals import PValue
+from harness.statistics import ranks
+from harness.statistics.intervals import PValue
 
 
 def scores(seed: int, methods: int = 4, sets: int = 12, spread: float = 0.02) -> dict[str, list[float]]:

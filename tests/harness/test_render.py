@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness import render
-from harness.images import DataError, Images
+from harness.datasets import render
+from harness.datasets.images import DataError, Images
 
 CHARACTERS = {"letters": render.letters, "glyphs": render.glyphs}
 DRAWN = {**CHARACTERS, "shapes": lambda *args: render.shapes(*args)[0], "textures": render.textures}

@@ -13,9 +13,13 @@ import pandas as pd
 import pytest
 from example_points import example, spoil
 
-from harness import bitmaps, cellfiles, plan, report, stats
-from harness.report import ReportError
-from harness.store import StoreError
+from harness import plan
+from harness.records import cellfiles
+from harness.records.store import StoreError
+from harness.reports import report
+from harness.reports.report import ReportError
+from harness.statistics import stats
+from harness.verdicts import bitmaps
 from tests.harness import small
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +88,7 @@ def test_cells_that_were_planned_and_have_no_points_are_missing(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from harness import report
+from harness.reports import report
 from tests.harness.test_report import SUITE
 place, at = Path(sys.argv[1]), int(sys.argv[2])
 replace, done = Path.replace, []

@@ -27,7 +27,7 @@ NEVER = {
     *("pandas.read_pickle", "torch.hub.load", "runpy.run_path", "runpy.run_module", "asyncio.create_subprocess_shell"),
     *("shutil.unpack_archive", "code.interact"),
 }  # fmt: skip
-METHODS = {"extractall", "extract"}  # of tarfile and zipfile: harness/archive.py writes each member itself
+METHODS = {"extractall", "extract"}  # of tarfile and zipfile: harness/datasets/archive.py writes each member itself
 MUST = {"torch.load": ("weights_only", True), "numpy.load": ("allow_pickle", False)}
 SHORT = {"np": "numpy", "pd": "pandas"}
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from example_points import FULL, example, row, spoil
 
-from harness import curves, stats
+from harness.statistics import curves, stats
 
 
 def rng() -> np.random.Generator:

@@ -21,11 +21,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import cellfiles, plan, points, store
-from harness.leases import Process
+from harness import plan
 from harness.plan import Cell
-from harness.record import STATUSES, Point, Record, Spent, environment, failure, now
-from harness.store import Outcome, Store, StoreError
+from harness.records import cellfiles, points, store
+from harness.records.leases import Process
+from harness.records.record import STATUSES, Point, Record, Spent, environment, failure, now
+from harness.records.store import Outcome, Store, StoreError
 from tests.harness import small
 from tests.harness.mounts import mounted
 
@@ -334,7 +335,7 @@ def test_points_follow_the_plan_and_its_names(tmp_path: Path) -> None:
     assert [row["accuracy"] for row in rows] == [None, None, 7 / 16, 7 / 16]
     assert rows[2]["train_macs"] == 3 * 10**12
     points.write(tmp_path / "points.csv", rows)
-    from harness.stats import read_points
+    from harness.statistics.stats import read_points
 
     table = read_points(tmp_path / "points.csv")
     assert list(table.columns) == list(points.COLUMNS)
@@ -393,8 +394,8 @@ def test_killed_writers_leave_whole_cells(tmp_path: Path) -> None:
     """SIGKILL at spread moments of a process that does nothing but write cells."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from harness.plan import Cell; from harness.record import failure, now\n"
-        "from harness.store import Outcome, Store\n"
+        "from harness.plan import Cell; from harness.records.record import failure, now\n"
+        "from harness.records.store import Outcome, Store\n"
         "cells = [Cell(id, 's', 'm', 'd', 0, (), {'budgets': [1.0]}) for id in sys.argv[2:]]\n"
         "kept = Store(Path(sys.argv[1])); kept.prepare(); leases = kept.leases(); print('go', flush=True)\n"
         "while True:\n"

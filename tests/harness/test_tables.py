@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from example_points import example, row, spoil
 
-from harness import latex, marking, plan, tables
-from harness.ladder import Rung
-from harness.record import Spent
-from harness.subject import Subject
+from harness import plan
+from harness.records.record import Spent
+from harness.reports import latex, marking, tables
+from harness.reports.subject import Subject
+from harness.verdicts.ladder import Rung
 from tests.harness import small
 
 

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import plan, upkeep
-from harness.leases import Process
+from harness import plan
 from harness.plan import Cell
-from harness.record import Point, failure, now
-from harness.store import Outcome, Store, StoreError, pack
-from harness.upkeep import Conflicts
+from harness.records import upkeep
+from harness.records.leases import Process
+from harness.records.record import Point, failure, now
+from harness.records.store import Outcome, Store, StoreError, pack
+from harness.records.upkeep import Conflicts
 from tests.harness.leaser import Leaser
 from tests.harness.test_store import CELLS, filled, outcome, some_cell
 
@@ -350,7 +351,7 @@ def test_nothing_of_a_cell_that_is_being_worked_on_goes(tmp_path: Path) -> None:
 
 def test_the_hash_is_that_of_the_plan() -> None:
     """A cell that is planned today passes what verify asks of its id."""
-    from harness.cellfiles import fits
+    from harness.records.cellfiles import fits
 
     record = outcome(CELLS[0]).record
     assert fits(record)

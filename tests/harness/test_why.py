@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.plan import Cell
-from harness.record import failure, now
-from harness.store import Outcome, Store, StoreError
-from harness.why import find, why
+from harness.records.record import failure, now
+from harness.records.store import Outcome, Store, StoreError
+from harness.verbs.why import find, why
 from tests.harness.test_store import CELLS, filled, outcome, some_cell
 
 MISSING = dataclasses.replace(some_cell(7), dataset="a set; rm -rf 'x' ø")

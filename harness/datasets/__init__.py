@@ -1,0 +1,1 @@
+"""From a name in a suite to splits of images."""

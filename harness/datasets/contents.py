@@ -1,0 +1,109 @@
+"""What a data set holds: read, divided, brought to the input size, and its fingerprint.
+
+``python -m harness.datasets.contents REQUEST ANSWERS`` does it for :mod:`harness.prints`, which must not import torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.datasets.images import DataError, Images, fitted
+from harness.datasets.origins import concerning
+from harness.datasets.sources import read
+from harness.datasets.splits import divide
+from harness.processes.lifeline import die_with_parent
+from harness.suite import DataSet
+from harness.suite import Input as InputTable
+
+SPLITS = ("fit", "select_a", "select_b", "test")
+
+
+class Spec(Protocol):
+    """One ``[[datasets]]`` entry of a suite."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def fit(self) -> int | None: ...
+    @property
+    def select(self) -> int | None: ...
+    @property
+    def test(self) -> int | None: ...
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def augment(self) -> str: ...
+
+
+class Input(Protocol):
+    """The ``[input]`` table of a suite: what images look like to the backbone."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def mean(self) -> Sequence[float]: ...
+    @property
+    def std(self) -> Sequence[float]: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contents:
+    parts: Mapping[str, Images]  # by the names of SPLITS, at the input size
+    dropped: int  # training images left out because an official select or test split holds the same image
+
+
+def contents(spec: Spec, input: Input) -> Contents:
+    """Raises :class:`DataError` for whatever a person can mend."""
+    try:
+        parts = read(spec.source, spec.path, input.size, input.channels)
+        divided = divide(parts, {"fit": spec.fit, "select": spec.select, "test": spec.test})
+        ready = {name: fitted(getattr(divided, name), input.size, input.channels) for name in SPLITS}
+    except DataError as error:
+        raise concerning(spec.name, spec.source, error) from error
+    return Contents(ready, divided.dropped)
+
+
+def fingerprint(parts: Mapping[str, Images]) -> str:
+    """Equal exactly when every split holds the same images, labels and pixels: else runs are not comparable."""
+    digest = hashlib.sha256()
+    for name, part in sorted(parts.items()):
+        digest.update(repr((name, tuple(part.pixels.shape), part.classes)).encode("utf-8", "surrogatepass"))
+        digest.update(b"".join(part.hashes))
+        digest.update(part.labels.numpy().tobytes())
+        digest.update(memoryview(part.pixels.contiguous().numpy()))  # type: ignore[arg-type]  # no copy
+    return digest.hexdigest()
+
+
+def main(arguments: Sequence[str]) -> int:
+    die_with_parent()
+    asked = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    input = InputTable.model_validate_json(json.dumps(asked["input"]))
+    with Path(arguments[1]).open("w", encoding="utf-8") as answers:
+        for entry in asked["datasets"]:
+            answer = _answer(DataSet.model_validate_json(json.dumps(entry)), input)
+            answers.write(json.dumps({"name": entry["name"], **answer}) + "\n")
+            answers.flush()  # what is known stays known if the next set ends this process
+    return 0
+
+
+def _answer(spec: Spec, input: Input) -> dict[str, str]:
+    try:
+        return {"fingerprint": fingerprint(contents(spec, input).parts)}
+    except DataError as error:
+        return {"missing": str(error)}
+    except Exception as error:  # planning must go on whatever a file holds; the cell will fail by name
+        return {"missing": f'data set "{spec.name}" (source "{spec.source}"): {type(error).__name__}: {error}'}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Cells to outcomes, on this machine or on a cluster."""

@@ -1,0 +1,1 @@
+"""Children: started clean, bounded, never left behind."""

@@ -1,0 +1,1 @@
+"""The store: whole cells on disk, their records and points, leases and upkeep."""

@@ -1,0 +1,190 @@
+"""The record of one cell: what was run, what came out, what it cost. Schema 2."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from harness.plan import Cell
+
+SCHEMA_VERSION = 2  # a new one needs a step in harness/records/migrate.py
+
+Status = Literal["ok", "unreachable", "failed", "oom", "nan", "timeout", "killed", "skipped", "suspicious"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+USABLE = frozenset({"ok", "unreachable", "suspicious"})  # adapted to the end: others may build on its choices
+AGAIN = frozenset({"killed", "skipped"})  # says nothing about the method: the next run tries again by itself
+
+STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Point(BaseModel):
+    """The answer to one budget. ``correct`` of ``n`` test images; MACs are counted; latency is of one image, on CPU."""
+
+    model_config = STRICT
+    budget: float
+    status: Status
+    key: str | None = None
+    macs: int | None = None
+    params: int | None = None
+    correct: int | None = None
+    n: int | None = None
+    latency_ms: float | None = None
+    reason: str = ""
+
+
+class Spent(BaseModel):
+    """One phase of the ledger, as kept."""
+
+    model_config = STRICT
+    seconds: float = 0.0
+    forward_macs: float = 0.0
+    backward_macs: float = 0.0
+    images: int = 0
+    steps: int = 0
+
+
+class Record(BaseModel):
+    """``points`` holds one entry a budget, in the suite's order, whatever the status."""
+
+    model_config = STRICT
+    schema_version: Literal[2] = 2
+    cell: str
+    suite: str
+    method: str
+    dataset: str
+    seed: int
+    identity: dict[str, JsonValue]
+    status: Status
+    reason: str = ""
+    points: tuple[Point, ...]
+    full_macs: int | None = None
+    choice_hash: str | None = None  # of all choices, taken before the test split was opened
+    data: dict[str, JsonValue] = Field(default_factory=dict)  # fingerprint, sizes and classes of the data set
+    given: dict[str, dict[str, str]] = Field(default_factory=dict)  # method -> budget -> key, from needed cells
+    ledger: dict[str, Spent] = Field(default_factory=dict)
+    diagnostics: dict[str, JsonValue] = Field(default_factory=dict)  # the method's own report()
+    environment: dict[str, JsonValue] = Field(default_factory=dict)
+    started: str
+    finished: str
+    seconds: float
+    attempts: int = 1  # starts of the cell, this one included, since it was last whole or missing
+    peak_mib: float | None = None  # most memory of its process
+    disk_mib: float | None = None  # largest size of its work folder: checkpoints
+
+    @property
+    def train_macs(self) -> float:
+        return sum(spent.forward_macs + spent.backward_macs for spent in self.ledger.values())
+
+    @property
+    def train_seconds(self) -> float:
+        return sum(spent.seconds for spent in self.ledger.values())
+
+    @property
+    def title(self) -> str:
+        return f"{self.method} · {self.dataset} · seed {self.seed}"
+
+    def choices(self) -> dict[str, str]:
+        """Budget, as text, to key: what methods that come after this one are given."""
+        return {repr(p.budget): p.key for p in self.points if p.key is not None and p.status in USABLE}
+
+
+def failure(
+    cell: Cell, status: Status, reason: str, *, began: datetime, environment: Mapping[str, JsonValue]
+) -> Record:
+    """The record of a cell without results: one empty point a budget, each with the status and the reason."""
+    ended = now()
+    return Record(
+        cell=cell.id,
+        suite=cell.suite,
+        method=cell.method,
+        dataset=cell.dataset,
+        seed=cell.seed,
+        identity=dict(cell.content),
+        status=status,
+        reason=reason,
+        points=tuple(Point(budget=b, status=status, reason=reason) for b in cell.content["budgets"]),
+        environment=dict(environment),
+        started=stamp(began),
+        finished=stamp(ended),
+        seconds=round((ended - began).total_seconds(), 3),
+    )
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
+
+
+def environment(
+    threads: int, commit: str | None, *, workers: int | None = None, processes: int = 1
+) -> dict[str, JsonValue]:
+    """What the numbers and times depend on beside the cell. Nothing that names the machine or its user.
+
+    ``workers``: cells that ran at once; ``processes``: of one cell. ``machine`` is alike for machines of one make.
+    """
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("torch", "timm", "numpy")},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "machine": machine(),
+        "cpus": os.cpu_count(),
+        "threads": threads,
+        "workers": workers,
+        "processes": processes,
+        "commit": commit,
+    }
+
+
+@cache
+def machine() -> str:
+    """12 digits for the model of CPU, the number of CPUs and the GiB of memory: times compare where they are equal."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    about = f"{_cpu()}|{os.cpu_count()}|{round(memory / 2**30) * 1024}"
+    return hashlib.sha256(about.encode("utf-8")).hexdigest()[:12]
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def commit(folder: Path) -> str | None:
+    """The git commit of ``folder``, ``+changes`` added where files differ from it; None where git cannot say."""
+    head = _git(folder, "rev-parse", "HEAD")
+    if head is None:
+        return None
+    # Results are what runs write: they do not make the code another one.
+    others = ("--", ":/", ":(top,exclude)results")
+    return head + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no", *others) else "")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    command = ["git", "-C", str(folder), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,1 @@
+"""Points to tables and one page, in every form they are written in."""

@@ -1,0 +1,108 @@
+"""Which numbers of a table may be marked as best, and which are not comparable because more or less was spent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from harness.reports.grid import Look
+from harness.statistics import intervals, stats
+
+TOLERANCE = 0.05  # of training MACs, in the regime of equal MACs
+Cell = tuple[str, str, int]  # method, data set, seed
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Of one budget. ``best``: shown to be better than every other. ``ties``: the best by its mean and all
+    that are not told apart from it. At most one of the two is there; where none is, ``why`` says why.
+    """
+
+    best: str | None = None
+    ties: frozenset[str] = frozenset()
+    why: str = ""
+
+    def look(self, method: str) -> Look:
+        return "best" if method == self.best else "tie" if method in self.ties else "plain"
+
+
+def marks(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[tuple[str, float], Marks]:
+    """By (data set, budget). Methods with a suspicious or an ``unequal`` seed there are not in the running."""
+    measured = _in_the_running(points, unequal)
+    groups = measured.groupby(["dataset", "budget"])
+    return {(str(here["dataset"].iloc[0]), float(here["budget"].iloc[0])): _marks(here) for _, here in groups}
+
+
+def overall(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[float, Marks]:
+    """By budget, of the mean over all data sets; only methods that were measured on every set are in the running."""
+    measured = _in_the_running(points, unequal)
+    sets = points["dataset"].nunique()
+    found = {}
+    for _, here in measured.groupby("budget"):
+        there = here.groupby("method")["dataset"].nunique()
+        found[float(here["budget"].iloc[0])] = _marks(here[here["method"].isin(there.index[there == sets])])
+    return found
+
+
+def _in_the_running(points: pd.DataFrame, unequal: Collection[Cell]) -> pd.DataFrame:
+    """The measured points, those of budgets left out at which any seed of the method is doubted, on any data set."""
+    measured = stats.accuracies(points)
+    odd = [cell in unequal for cell in zip(*(measured[key] for key in stats.CELL), strict=True)]
+    doubted = (measured["status"] == "suspicious") | pd.Series(odd, index=measured.index, dtype=bool)
+    return measured[~doubted.groupby([measured[key] for key in stats.KEYS]).transform("any")]
+
+
+def _marks(here: pd.DataFrame) -> Marks:
+    """``here``: of one budget, of one data set or more that every method has."""
+    wide = here.pivot(index=["dataset", "seed"], columns="method", values="accuracy").sort_index()
+    if len(wide.columns) < 2:
+        return Marks(why="fewer than two methods to compare")
+    means = wide.groupby(level="dataset").mean().mean()
+    first = min(wide.columns, key=lambda name: (-means[name], name))
+    rivals = {str(name): _gap(wide[first] - wide[name]) for name in wide.columns if name != first}
+    silent = {name: gap.why for name, gap in rivals.items() if not gap.given}
+    if silent:
+        return Marks(why="; ".join(f"{first} against {name}: {why}" for name, why in sorted(silent.items())))
+    # Beating all rivals needs every single interval above 0, so no correction for their number is due.
+    ties = {name for name, gap in rivals.items() if gap.low is None or gap.low <= 0}
+    return Marks(ties=frozenset({str(first), *ties})) if ties else Marks(best=str(first))
+
+
+def _gap(differences: pd.Series) -> intervals.Interval:
+    """By data set and seed. Seeds that all give 0 are a tie, although they have no spread to make an interval of."""
+    known = differences.dropna()
+    groups = [group.tolist() for _, group in known.groupby(level="dataset")]
+    if len(groups) < differences.index.get_level_values("dataset").nunique():
+        return replace(intervals.over_seeds([]), why="no seed in common")
+    level = min(map(len, groups)) > 1 and known.abs().max() <= intervals.TIE
+    return intervals.counted(groups) if level else intervals.these_sets(groups)
+
+
+# --- equal budgets ----------------------------------------------------------------------------------------------
+
+
+def unequal(points: pd.DataFrame, regime: str) -> dict[Cell, float]:
+    """Cells whose training MACs are off the common ones of their data set and seed by more than 5 %, and by how much.
+
+    Common is the median over methods; of an even number, both middle ones. Only in the regime of equal MACs.
+    """
+    if regime != "equal_macs":
+        return {}
+    cells = points.dropna(subset=["train_macs"]).drop_duplicates(stats.CELL)
+    found: dict[Cell, float] = {}
+    for _, here in cells.groupby(["dataset", "seed"]):
+        spent = {str(name): float(macs) for name, macs in zip(here["method"], here["train_macs"], strict=True)}
+        for name, off in _off(spent).items():
+            found[name, str(here["dataset"].iloc[0]), int(here["seed"].iloc[0])] = off
+    return found
+
+
+def _off(spent: Mapping[str, float]) -> dict[str, float]:
+    ordered = sorted(spent.values())
+    middle = {ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]} - {0.0}
+    furthest = {
+        name: max((macs / common - 1 for common in middle), key=abs, default=0.0) for name, macs in spent.items()
+    }
+    return {name: off for name, off in furthest.items() if abs(off) > TOLERANCE}

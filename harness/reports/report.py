@@ -1,0 +1,199 @@
+"""The report of a suite, from what ``run`` left in its folder: tables in three forms, figures, one page.
+
+Everything is made in a folder beside and only then renamed into place, so that a cut leaves each file old or new.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.records.store import StoreError
+from harness.records.whole import flush_folder, write_flushed, write_whole
+from harness.suite import Suite
+
+if TYPE_CHECKING:
+    from harness.reports.subject import Subject
+    from harness.verdicts.claims import Verdict
+
+REFERENCE = "reference"  # beside the folders of the suites: what papers report
+Form = Literal["figures", "page"]
+FIGURES: tuple[Form, ...] = ("figures",)
+EVERYTHING: tuple[Form, ...] = ("figures", "page")
+BEFORE = ".report-"  # of the folder in which a report is made
+STAMP = ".made-of"  # what the report was made of, then its files, a line each; written last
+
+
+class ReportError(ValueError):
+    """There is nothing to report on, or it is not what this program wrote."""
+
+
+@dataclass(frozen=True)
+class Built:
+    text: str
+    files: tuple[Path, ...]
+
+
+def build(
+    folder: Path, suite: Suite, planned: int, forms: Collection[Form] = FIGURES, suite_file: Path | None = None
+) -> Built:
+    """Write ``table.md``, ``table.tex``, ``table.csv``, ``correct.npz`` and what ``forms`` names into ``folder``.
+
+    ``suite_file``: beside it lie the claims that the page judges.
+    """
+    from harness.reports import grid, latex, tables
+    from harness.verdicts import (  # pandas and matplotlib take a second that other verbs need not wait for
+        bakeoff,
+        bitmaps,
+    )
+
+    stamp = _stamp(folder, suite)
+    found, bits = subject(folder, suite)
+    page = tables.page(found)
+    text = grid.markdown(page)
+    files = {
+        "table.md": text.encode("utf-8"),
+        "table.tex": latex.document(page).encode("utf-8"),
+        "table.csv": tables.table_csv(found).encode("utf-8"),
+    }
+    if any("alone" in record.diagnostics for record in found.records.values()):
+        files["bakeoff.md"] = bakeoff.markdown(found.records.values()).encode("utf-8")
+    if bits:
+        files[bitmaps.NAME] = bitmaps.encode(bits)
+    clear(folder)
+    beside = Path(mkdtemp(prefix=BEFORE, dir=folder))
+    try:
+        for name, data in files.items():
+            write_flushed(beside / name, data)
+        for form in forms:
+            MAKERS[form](beside, found, folder, suite, planned, suite_file)
+        files_there = _put(beside, folder)
+        write_whole(folder / STAMP, "\n".join([stamp, *(path.name for path in files_there)]).encode())
+        return Built(text, files_there)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def standing(folder: Path, suite: Suite) -> Built | None:
+    """The report that is there, if it was made of what is there now by this program; else None."""
+    try:
+        stamp, *names = (folder / STAMP).read_text(encoding="utf-8").split("\n")
+        files = tuple(folder / name for name in names)
+        if stamp == _stamp(folder, suite) and all(path.is_file() for path in files):
+            return Built((folder / "table.md").read_text(encoding="utf-8"), files)
+    except OSError:
+        pass
+    return None
+
+
+def _stamp(folder: Path, suite: Suite) -> str:
+    """Of the points and records, what else is read beside them, the suite, and the sources of this program."""
+    mine = Path(__file__).parents[1]
+    beside = [folder / "points.csv", folder / "records.jsonl", folder / "cards.json"]
+    read = [*beside, *sorted((folder.parent / REFERENCE).glob("*.csv"))]
+    program = [*sorted(mine.rglob("*.py")), *sorted((mine / "reports" / "templates").glob("*"))]
+    digest = sha256(suite.model_dump_json().encode())
+    for path in (*read, *program):
+        digest.update(path.name.encode() + (sha256(path.read_bytes()).digest() if path.is_file() else b"-"))
+    return digest.hexdigest()
+
+
+def subject(folder: Path, suite: Suite) -> tuple[Subject, Mapping[tuple[str, float], Any]]:
+    """All that a report is made of, points with failed rungs doubted; and the bitmaps there are."""
+    from harness.records import points
+    from harness.reports.subject import Subject
+    from harness.statistics import stats
+    from harness.verdicts import bitmaps, ladder
+
+    path = folder / "points.csv"
+    try:
+        rows = stats.read_points(path)
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path}: {error}; `eavit-bench run` writes it") from None
+    try:
+        kept = folder / "records.jsonl"
+        records = points.read_records(kept) if kept.is_file() else {}
+        bits = bitmaps.gather(folder, rows)
+    except StoreError as error:
+        raise ReportError(str(error)) from None
+    rungs = ladder.climb(rows, records, bits)
+    return Subject(
+        suite=suite.name,
+        points=ladder.doubted(rows, rungs),
+        title=suite.title,
+        regime=suite.regime,
+        planned=frozenset(
+            (m.name, d.name, seed) for m in suite.methods for d in suite.datasets for seed in suite.seeds
+        ),
+        records=records,
+        rungs=rungs,
+        cards=_cards(folder / "cards.json"),
+        reported=_reported(folder.parent / REFERENCE),
+    ), bits
+
+
+def _cards(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ReportError(f"{path}: not JSON: {error}") from None
+    if not isinstance(held, dict) or not all(isinstance(card, dict) for card in held.values()):
+        raise ReportError(f"{path}: needs an object, method to card")
+    return held
+
+
+def _reported(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.csv"))}
+
+
+def verdicts(folder: Path, suite: Suite, suite_file: Path) -> Sequence[Verdict] | None:
+    """The claims beside a suite, judged by its points; None where there are none."""
+    from harness.verdicts import claimfile, claims
+
+    path = claimfile.beside(suite_file)
+    if not path.is_file():
+        return None
+    found, _ = subject(folder, suite)
+    return claims.judge(claimfile.load(path, suite), found.points, suite)
+
+
+def _figures(beside: Path, found: Subject, folder: Path, suite: Suite, planned: int, suite_file: Path | None) -> None:
+    from harness.graphics import plots
+
+    plots.pareto(found.points, beside, found.title or found.suite)
+
+
+def _page(beside: Path, found: Subject, folder: Path, suite: Suite, planned: int, suite_file: Path | None) -> None:
+    from harness.reports import page  # a browser's library and its charts: a second more, only for who asks
+
+    judged = None if suite_file is None else verdicts(folder, suite, suite_file)
+    write_flushed(beside / "report.html", page.build(folder, suite, planned, judged, found.rungs))
+
+
+MAKERS: Mapping[Form, Callable[[Path, Subject, Path, Suite, int, Path | None], None]] = {
+    "figures": _figures,
+    "page": _page,
+}
+
+
+def _put(beside: Path, folder: Path) -> tuple[Path, ...]:
+    """One rename a file; the table last, which a person takes for the report."""
+    names = sorted((path.name for path in beside.iterdir()), key=lambda name: (name == "table.md", name))
+    for name in names:
+        (beside / name).replace(folder / name)
+    flush_folder(folder)
+    return tuple(folder / name for name in sorted(names, key=lambda name: (name != "table.md", name)))
+
+
+def clear(folder: Path) -> None:
+    """Remove what reports that were killed had begun."""
+    for left in folder.glob(f"{BEFORE}*"):
+        shutil.rmtree(left, ignore_errors=True)

@@ -1,0 +1,113 @@
+"""What a report is about: the points of one suite, with all that says where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from harness.records.record import Record
+from harness.reports import marking
+from harness.statistics import stats
+from harness.verdicts.ladder import Rung
+
+Key = tuple[str, str, int]  # method, data set, seed
+
+
+@dataclass(frozen=True)
+class Subject:
+    """``points``: as ``points.csv`` has them, in any order. ``planned``: every cell of the suite; empty: those there.
+
+    ``cards``: method to its card; ``records`` by cell, as far as they were kept.
+    """
+
+    suite: str
+    points: pd.DataFrame
+    title: str = ""
+    regime: str = "equal_steps"
+    planned: frozenset[Key] = frozenset()
+    records: Mapping[str, Record] = field(default_factory=dict)
+    rungs: tuple[Rung, ...] = ()
+    cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reported: Mapping[str, str] = field(default_factory=dict)  # name of a file -> its text
+
+    @cached_property
+    def full(self) -> pd.DataFrame:
+        """The points in order, and a row ``missing`` for each that is not there."""
+        return stats.completed(self.points.sort_values([*stats.CELL, "budget"], ignore_index=True), self.planned)
+
+    @cached_property
+    def chance(self) -> dict[str, float]:
+        """Accuracy of guessing, by data set."""
+        return {name: 1 / count for name, count in stats.classes(self.points).items()}
+
+    @cached_property
+    def areas(self) -> pd.DataFrame:
+        return stats.areas(self.full, self.chance)
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        return sorted(map(str, self.full["dataset"].unique()))
+
+    @cached_property
+    def budgets(self) -> list[float]:
+        return sorted(map(float, self.full["budget"].unique()))
+
+    @cached_property
+    def methods(self) -> list[str]:
+        return sorted(map(str, self.full["method"].unique()))
+
+    @cached_property
+    def unequal(self) -> dict[Key, float]:
+        return marking.unequal(self.points, self.regime)
+
+    @cached_property
+    def commits(self) -> tuple[str, ...]:
+        found = {str(record.environment.get("commit") or "unknown") for record in self._mine}
+        return tuple(sorted(found)) or ("unknown",)
+
+    @cached_property
+    def resumed(self) -> frozenset[Key]:
+        """Cells that were started more than once: their seconds hold whatever was lost in between."""
+        return frozenset((record.method, record.dataset, record.seed) for record in self._mine if record.attempts > 1)
+
+    @cached_property
+    def uses(self) -> dict[str, str]:
+        """Method to the callable that its records name; the name itself where there are none."""
+        found = {name: name for name in self.methods}
+        for record in self._mine:
+            method = record.identity.get("method")
+            if isinstance(method, Mapping) and "use" in method:
+                found[record.method] = str(method["use"]).rpartition(":")[2]
+        return found
+
+    @cached_property
+    def _mine(self) -> list[Record]:
+        return [self.records[cell] for cell in sorted(set(self.points["cell"].dropna()) & self.records.keys())]
+
+    def seeds(self, dataset: str | None = None) -> str:
+        """ "3 seeds", or "2 to 3 seeds" where methods or sets have different ones."""
+        measured = stats.accuracies(self.points)
+        here = measured if dataset is None else measured[measured["dataset"] == dataset]
+        counts = here.groupby(["method", "dataset"])["seed"].nunique()
+        low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
+        word = "seed" if high == 1 else "seeds"
+        return f"{high} {word}" if low == high else f"{low} to {high} {word}"
+
+    def source(self, interval: str = "none", dataset: str | None = None) -> str:
+        """The line below every table."""
+        sets = 1 if dataset is not None else len(self.datasets)
+        commits = ", ".join(short(commit) for commit in self.commits)
+        return (
+            f"Suite `{self.suite}`, commit {commits}; {sets} data set{'' if sets == 1 else 's'}, "
+            f"{self.seeds(dataset)}; interval: {interval}. To the cells of a number: `points.csv` (method, dataset, "
+            f"seed, budget to cell), then `eavit-bench why {self.suite} CELL`."
+        )
+
+
+def short(commit: str) -> str:
+    head, plus, rest = commit.partition("+")
+    return f"{head[:12]}{plus}{rest}"

@@ -1,0 +1,63 @@
+"""Do cheap numbers tell the truth? Accuracies of shared weights, or predicted ones, against the same submodels trained
+alone; and whether choices keep to their budgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as distributions
+
+from harness.statistics.intervals import TIE
+
+SLACK = 1e-9  # relative: a budget such as 0.2 has no exact binary value
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """``tau``: Kendall's tau-b, 1 is the same order. ``regret``: accuracy lost by trusting the predicted best.
+
+    Both None where ``why`` says so; ``n`` submodels.
+    """
+
+    tau: float | None
+    regret: float | None
+    n: int
+    why: str = ""
+
+
+def agreement(predicted: Sequence[float], alone: Sequence[float]) -> Agreement:
+    """Of the same submodels, in the same order. Submodels tied for the predicted best: the mean of what they lose."""
+    guess, truth = np.asarray(predicted, dtype=np.float64), np.asarray(alone, dtype=np.float64)
+    if guess.shape != truth.shape or not (np.isfinite(guess).all() and np.isfinite(truth).all()):
+        raise ValueError(f"{guess.size} predicted and {truth.size} true accuracies: needs pairs of finite numbers")
+    if len(guess) < 2:
+        return Agreement(None, None, len(guess), f"{len(guess)} submodel{'' if len(guess) == 1 else 's'}")
+    regret = float(truth.max() - truth[guess >= guess.max() - TIE].mean())
+    if np.ptp(guess) <= TIE or np.ptp(truth) <= TIE:
+        return Agreement(None, regret, len(guess), "all submodels are tied")
+    rounded = np.round(guess, 12), np.round(truth, 12)
+    return Agreement(float(distributions.kendalltau(*rounded, variant="b").statistic), regret, len(guess))
+
+
+@dataclass(frozen=True, slots=True)
+class Discipline:
+    """``use``: mean share of the budget that choices use. ``over``: choices above their budget; law: none."""
+
+    choices: int
+    over: int
+    use: float | None
+
+    @property
+    def share(self) -> float | None:
+        return self.over / self.choices if self.choices else None
+
+
+def discipline(macs: Sequence[float], budgets: Sequence[float], full_macs: Sequence[float]) -> Discipline:
+    """``budgets``: shares of ``full_macs``, one a choice."""
+    if not len(macs):
+        return Discipline(0, 0, None)
+    use = np.asarray(macs, dtype=np.float64) / np.asarray(budgets, dtype=np.float64) / np.asarray(full_macs, np.float64)
+    return Discipline(len(use), int((use > 1 + SLACK).sum()), float(use.mean()))

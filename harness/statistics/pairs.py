@@ -1,0 +1,192 @@
+"""A against B: on the images of a cell, over the seeds of a set, over sets. No p-value where there cannot be one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats as distributions
+
+from harness.statistics.intervals import TIE, Interval, PValue, like_sets, over_seeds, these_sets
+
+ZONE = 0.005  # half a point of accuracy: what differs by less is the same in practice
+EXACT = 16  # up to so many signs, all 2^n of them are tried
+DRAWS = 10_000
+FEWEST = 6  # sets: with 5, the smallest two-sided p of Wilcoxon's test is 1/16
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    only_a: int  # images that only A gets right
+    only_b: int
+    p: float | None  # exact, two-sided; None where no image tells them apart
+    why: str = ""
+
+
+class WinTieLoss(NamedTuple):
+    wins: int
+    ties: int
+    losses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """P(A better), P(same within the zone), P(B better); None and ``why`` where there is nothing to learn from."""
+
+    a: float | None
+    same: float | None
+    b: float | None
+    sets: int
+    zone: float
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A minus B, paired by seed."""
+
+    by_set: Mapping[str, Interval]
+    these: Interval
+    like: Interval
+    flips: PValue
+    wilcoxon: PValue
+    posterior: Posterior
+    score: WinTieLoss
+
+
+def compare(differences: Mapping[str, Sequence[float]], rng: np.random.Generator, zone: float = ZONE) -> Comparison:
+    """``differences``: set to A minus B, one value a seed that both have."""
+    names = sorted(name for name, values in differences.items() if len(values))
+    groups = [list(differences[name]) for name in names]
+    means = [float(np.mean(group)) for group in groups]
+    return Comparison(
+        by_set={name: over_seeds(group) for name, group in zip(names, groups, strict=True)},
+        these=these_sets(groups),
+        like=like_sets(groups),
+        flips=sign_flip(groups, rng),
+        wilcoxon=wilcoxon(means, rng),
+        posterior=signed_rank(means, rng, zone),
+        score=win_tie_loss(means, zone),
+    )
+
+
+def mcnemar(a_bits: ArrayLike, b_bits: ArrayLike) -> McNemar:
+    """Exact test on two bitmaps of correct images, the same images in the same order."""
+    a, b = np.asarray(a_bits, dtype=np.bool_), np.asarray(b_bits, dtype=np.bool_)
+    if a.shape != b.shape:
+        raise ValueError(f"bitmaps of different images: {a.shape} and {b.shape}")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    if not only_a + only_b:
+        return McNemar(0, 0, None, "no image tells them apart")
+    return McNemar(only_a, only_b, float(distributions.binomtest(only_a, only_a + only_b, 0.5).pvalue))
+
+
+def paired(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
+    """A minus B for every seed that both have, in the order of the seeds."""
+    return [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+
+
+def sign_flip(groups: Sequence[Sequence[float]], rng: np.random.Generator) -> PValue:
+    """Two-sided permutation test of the mean of set means: under "no difference" a seed's sign is a coin.
+
+    One group is one set. All sign patterns are tried where they are few, else ``DRAWS`` random ones.
+    """
+    kept = [np.asarray(group, dtype=np.float64) for group in groups if len(group)]
+    if not kept:
+        return PValue(None, "no pair of seeds")
+    weighted = np.concatenate([group / len(group) / len(kept) for group in kept])
+    return _flipped(weighted, rng)
+
+
+def _flipped(weighted: NDArray[np.float64], rng: np.random.Generator) -> PValue:
+    """A pair without a difference has no sign to flip."""
+    moving = weighted[np.abs(weighted) > TIE]
+    statistic, n = float(weighted.sum()), len(weighted)
+    if len(moving) < 2:
+        why = "all pairs are tied" if not len(moving) else "1 pair that differs" if n > 1 else "1 seed"
+        return PValue(None, why, statistic, n)
+    bound = abs(moving.sum()) - TIE
+    if len(moving) <= EXACT:
+        signs = 1.0 - 2.0 * ((np.arange(2 ** len(moving))[:, None] >> np.arange(len(moving))) & 1)
+        p = float(np.mean(np.abs(signs @ moving) >= bound))
+    else:
+        signs = rng.choice(np.array([-1.0, 1.0]), size=(DRAWS, len(moving)))
+        p = (1 + int((np.abs(signs @ moving) >= bound).sum())) / (DRAWS + 1)
+    return PValue(p, statistic=statistic, n=n, least=max(2.0 ** (1 - len(moving)), 1 / (DRAWS + 1)))
+
+
+def wilcoxon(differences: Sequence[float], rng: np.random.Generator) -> PValue:
+    """Signed-rank test, two-sided, one value a set. Sets without a difference are dropped, ties get mid-ranks, and the
+    p-value is that of the sign flips of these very ranks: exact with ties too while they are few.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    moving = values[np.abs(values) > TIE]
+    if len(moving) < FEWEST:
+        tied = f" that differ, of {len(values)}" if len(moving) < len(values) else ""
+        sets = "1 set" if len(moving) == 1 else f"{len(moving)} sets"
+        return PValue(None, f"{sets}{tied}: with fewer than {FEWEST} no Wilcoxon test can reach 0.05", n=len(values))
+    signed = np.sign(moving) * distributions.rankdata(np.round(np.abs(moving), 12))
+    return replace(_flipped(signed, rng), n=len(values), statistic=float(signed[signed > 0].sum()))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Adjusted p-values, in the order given (Holm, 1979)."""
+    order = np.argsort(ps, kind="stable")
+    adjusted, running = [0.0] * len(ps), 0.0
+    for place, at in enumerate(order):
+        running = max(running, min(1.0, (len(ps) - place) * ps[at]))
+        adjusted[at] = running
+    return adjusted
+
+
+def all_pairs(scores: Mapping[str, Sequence[float]], rng: np.random.Generator) -> dict[tuple[str, str], PValue]:
+    """Wilcoxon for every two methods over the same sets, Holm-adjusted over those pairs that have a p-value."""
+    names = sorted(scores)
+    if len({len(scores[name]) for name in names}) > 1:
+        raise ValueError(f"scores of {', '.join(names)}: every method needs one value for every set")
+    gap = {(a, b): np.subtract(scores[a], scores[b]).tolist() for a, b in combinations(names, 2)}
+    raw = {pair: wilcoxon(values, rng) for pair, values in gap.items()}
+    known = [pair for pair, test in raw.items() if test.p is not None]
+    fixed = dict(zip(known, holm([p for pair in known if (p := raw[pair].p) is not None]), strict=True))
+    return {pair: replace(test, p=fixed.get(pair)) for pair, test in raw.items()}
+
+
+def signed_rank(
+    differences: Sequence[float], rng: np.random.Generator, zone: float = ZONE, prior: float = 0.5, draws: int = 20_000
+) -> Posterior:
+    """Bayesian signed-rank test, one value a set (Benavoli et al., ICML 2014).
+
+    Sets get Dirichlet weights, one pseudo-set at "no difference" the weight ``prior``; each draw goes to whichever of
+    A, zone and B holds most of the weighted pairwise means.
+    """
+    if not len(differences) or zone <= 0:
+        if zone <= 0:
+            raise ValueError(f"zone = {zone}: needs to be above 0")
+        return Posterior(None, None, None, 0, zone, "no set")
+    if len(differences) < 2:
+        return Posterior(None, None, None, 1, zone, "1 set")
+    values = np.concatenate([[0.0], np.asarray(differences, dtype=np.float64)])
+    sums = values[:, None] + values[None, :]
+    weights = rng.dirichlet(np.array([prior, *np.ones(len(differences))]), draws)
+    above, below = ((weights @ _beyond(part, 2 * zone) * weights).sum(axis=1) for part in (sums, -sums))
+    shares = np.column_stack([above, 1 - above - below, below])
+    best = shares >= shares.max(axis=1, keepdims=True)
+    won = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    return Posterior(float(won[0]), float(won[1]), float(won[2]), len(differences), zone)
+
+
+def _beyond(sums: NDArray[np.float64], bound: float) -> NDArray[np.float64]:
+    """1 beyond the bound, half on it."""
+    on = np.abs(sums - bound) <= TIE
+    return np.where(on, 0.5, (sums > bound).astype(np.float64))
+
+
+def win_tie_loss(differences: Sequence[float], zone: float = ZONE) -> WinTieLoss:
+    """Sets on which A is better, the same within the zone, or worse."""
+    wins = sum(value > zone + TIE for value in differences)
+    losses = sum(value < -zone - TIE for value in differences)
+    return WinTieLoss(wins, len(differences) - wins - losses, losses)

@@ -1,0 +1,1 @@
+"""The commands of `eavit-bench`: what a person asks for, and what is printed."""

@@ -1,0 +1,1 @@
+"""What may be said of two methods, two result sets, or a claim."""
