@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from example_points import example
 
-from harness import drawing, material
-from harness.drawing import Drawn, Skipped
-from harness.record import Record
+from harness.graphics import drawing, material
+from harness.graphics.drawing import Drawn, Skipped
+from harness.records.record import Record
 
 FRONT = [["e48-h3x2-m96x2", 0.2, 0.5], ["e96-h6x2-m384x2", 0.9, 0.9]]
 
