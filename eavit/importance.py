@@ -8,20 +8,21 @@ channels of the residual stream (everything that reads or writes it).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eavit.options import nearest
 from eavit.submodel import Backbone
 from eavit.vit import NestedViT, extract
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
+UNITS = ("channels", "heads", "neurons")  # in the order of a :class:`Scores`
 
 _READS = re.compile(r"blocks\.\d+\.(attn\.qkv|mlp\.fc1)\.weight|head\.weight")
 _WRITES = re.compile(
@@ -131,10 +132,14 @@ def none(vit: NestedViT, batches: Batches = (), loss: Loss = F.cross_entropy) ->
 
 
 METRICS: dict[str, Callable[..., Scores]] = {"taylor": taylor, "activation": activation, "l2": l2, "none": none}
+PASSES = {"taylor": (1, 2), "activation": (1, 0), "l2": (0, 0), "none": (0, 0)}  # forward and backward, in full passes
 
 
-def _descending(scores: Tensor) -> Tensor:
-    return torch.argsort(scores, dim=-1, descending=True, stable=True)
+def score(vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss = F.cross_entropy) -> Scores:
+    """By one of ``METRICS``."""
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric!r} is unknown; allowed: {', '.join(METRICS)}{nearest(metric, METRICS)}")
+    return METRICS[metric](vit, batches, loss=loss)
 
 
 def _permute_layer(state: dict[str, Tensor], layer: int, heads: Tensor, neurons: Tensor, head_dim: int) -> None:
@@ -177,6 +182,35 @@ def permute(vit: NestedViT, channels: Tensor, heads: Tensor, neurons: Tensor) ->
     return NestedViT.of_state(vit.backbone, vit.layout, vit.drop_path, state).train(vit.training)
 
 
+def reversed_units(vit: NestedViT) -> tuple[Tensor, Tensor, Tensor]:
+    """Orders of channels, heads and neurons from the last to the first: prefixes of what is permuted by them are the
+    tails of ``vit``.
+    """
+    b, device = vit.backbone, next(vit.parameters()).device
+    channels, heads, neurons = (torch.arange(n, device=device).flip(0) for n in (b.embed, b.heads, b.mlp))
+    return channels, heads.expand(b.depth, -1), neurons.expand(b.depth, -1)
+
+
+def sorted_by(vit: NestedViT, scores: Scores, units: Collection[str] = UNITS) -> NestedViT:
+    """A copy of ``vit`` with the most important of these units first and the same function at full width. Ties keep
+    their order. FloatingPointError where a score is not finite.
+    """
+    values: dict[str, Tensor] = {name: getattr(scores, name) for name in UNITS}
+    bad = [name for name, value in values.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise FloatingPointError(
+            f"importance of {', '.join(bad)} is not finite; check the weights (pretrained, or of a training before it "
+            "that diverged) and the images"
+        )
+
+    def order(name: str, value: Tensor) -> Tensor:
+        if name in units:
+            return torch.argsort(value, dim=-1, descending=True, stable=True)
+        return torch.arange(value.shape[-1], device=value.device).expand(value.shape)
+
+    return permute(vit, *(order(name, value) for name, value in values.items()))
+
+
 def sort_by_importance(
     vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss = F.cross_entropy
 ) -> NestedViT:
@@ -185,15 +219,4 @@ def sort_by_importance(
     ``batches`` yields ``(images, labels)`` from the fit split; ``metric`` is ``taylor`` (default), ``activation``,
     ``l2`` or ``none``. Ties keep the pretrained order.
     """
-    if metric not in METRICS:
-        near = get_close_matches(metric, METRICS, 1)
-        hint = f"; nearest: {near[0]}" if near else ""
-        raise ValueError(f"metric {metric!r} is unknown; allowed: {', '.join(METRICS)}{hint}")
-    scores = METRICS[metric](vit, batches, loss=loss)
-    values = {"channels": scores.channels, "heads": scores.heads, "neurons": scores.neurons}
-    bad = [name for name, value in values.items() if not torch.isfinite(value).all()]
-    if bad:
-        raise FloatingPointError(
-            f"importance of {', '.join(bad)} is not finite; check the pretrained weights and the images"
-        )
-    return permute(vit, *(_descending(value) for value in values.values()))
+    return sorted_by(vit, score(vit, batches, metric, loss))

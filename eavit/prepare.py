@@ -1,4 +1,6 @@
-"""The common start of every method: pretrained backbone, a linear probe as head, weights sorted by importance."""
+"""The common start of every method: pretrained backbone, a linear probe as head, weights sorted by importance; and the
+same importance later in a method.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,17 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from eavit import cost
-from eavit.importance import sort_by_importance
+from eavit.importance import PASSES, Scores, score, sorted_by
+from eavit.submodel import Backbone
 from eavit.task import Split, Task
 from eavit.vit import NestedViT, extract
 
-PROBE_IMAGES = 10_000  # a linear probe and an importance order need no more
 BATCH = 64
+PROBE_IMAGES = 156 * BATCH  # a linear probe and an importance order need no more; whole batches
 
 
 def _some_batches(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-    return islice(split.batches(BATCH, seed=None), max(1, PROBE_IMAGES // BATCH))
+    return islice(split.batches(BATCH, seed=None), PROBE_IMAGES // BATCH)
 
 
 def _probe(vit: NestedViT, split: Split) -> None:
@@ -50,8 +53,31 @@ def prepare(task: Task, importance: str = "taylor") -> NestedViT:
         full = float(cost.macs(vit.backbone, vit.backbone.full))
         _probe(vit, task.fit)
         task.progress("prepare", 1, 2)
-        vit = sort_by_importance(vit, _some_batches(task.fit), metric=importance)
-        passes = {"taylor": (2, 2), "activation": (2, 0)}.get(importance, (1, 0))  # the probe's forward is one
-        task.ledger.add(forward_macs=passes[0] * full * seen, backward_macs=passes[1] * full * seen, images=seen)
+        vit = sorted_by(vit, _scores(vit, task.fit, importance))
+        forward, backward = PASSES[importance]
+        task.ledger.add(forward_macs=(1 + forward) * full * seen, backward_macs=backward * full * seen, images=seen)
         task.progress("prepare", 2, 2)
     return vit
+
+
+def scored(task: Task, vit: NestedViT, metric: str, phase: str) -> Scores:
+    """Importance of the units in the order of these weights, on the fit split; charged to the phase."""
+    with task.ledger.phase(phase):
+        found = _scores(vit, task.fit, metric)
+        forward, backward = scoring_cost(task, vit.backbone, metric)
+        images = min(len(task.fit), PROBE_IMAGES) if forward else 0
+        task.ledger.add(forward_macs=forward, backward_macs=backward, images=images)
+    return found
+
+
+def scoring_cost(task: Task, backbone: Backbone, metric: str) -> tuple[float, float]:
+    """MACs forward and backward that :func:`scored` charges."""
+    full = float(cost.macs(backbone, backbone.full)) * min(len(task.fit), PROBE_IMAGES)
+    forward, backward = PASSES[metric]
+    return forward * full, backward * full
+
+
+def _scores(vit: NestedViT, split: Split, metric: str) -> Scores:
+    device = next(vit.parameters()).device
+    batches = ((images.to(device), labels.to(device)) for images, labels in _some_batches(split))
+    return score(vit, batches, metric)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import exp
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 from zlib import crc32
 
 import torch
@@ -26,14 +25,14 @@ from eavit.distributed import from_main, is_main
 from eavit.samplers import Always, Feedback, Sampler
 from eavit.search import Fitness, Front, Point, Quotas, nsga2
 from eavit.space import Space
-from eavit.steps import Plan, as_plan, cost_of_steps, draws_of, most_within
-from eavit.submodel import Backbone, Submodel
+from eavit.spending import Portion, Tally, budget_left, steps_of, steps_of_plan
+from eavit.steps import Plan, as_plan
+from eavit.submodel import Submodel
 from eavit.task import Ledger, NoLedger, Split, Task
 from eavit.train import Fit, Span, accuracy, charge_accuracy, fit_plan, fit_submodels, schedule_of
 from eavit.vit import NestedViT, extract
 
-MOST_STEPS = 10_000_000  # of one fit; more is a mistake
-REPLAYED = 400  # steps at most that a report on a fit draws again
+Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +61,17 @@ class Elastic:
 
 
 @dataclass(frozen=True, slots=True)
-class Retrained:
-    """One model trained alone for each budget."""
+class Retrained(Generic[Choice]):
+    """One model trained alone for each budget; a choice is whatever names it."""
 
-    shapes: Mapping[float, Submodel | None]
-    modules: Mapping[Submodel, nn.Module]
+    choices: Mapping[float, Choice | None]
+    modules: Mapping[Choice, nn.Module]
     findings: Mapping[str, Any] = field(default_factory=dict)
 
-    def select(self, budget: float) -> Submodel | None:
-        return self.shapes[budget]
+    def select(self, budget: float) -> Choice | None:
+        return self.choices[budget]
 
-    def module(self, choice: Submodel) -> nn.Module:
+    def module(self, choice: Choice) -> nn.Module:
         return self.modules[choice]
 
     def report(self) -> Mapping[str, Any]:
@@ -103,103 +102,12 @@ class Recipe:
         return self.run(replace(task, ledger=Tally(task.ledger)))
 
 
-class Tally:
-    """Passes on to a ledger and remembers: a ledger cannot be asked what it holds."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self.forward_macs, self.backward_macs, self.images = ledger, 0.0, 0.0, 0
-
-    @property
-    def macs(self) -> float:
-        return self.forward_macs + self.backward_macs
-
-    def phase(self, name: str) -> AbstractContextManager[None]:
-        return self.ledger.phase(name)
-
-    def add(self, *, forward_macs: float = 0, backward_macs: float = 0, images: int = 0, steps: int = 0) -> None:
-        self.forward_macs += forward_macs
-        self.backward_macs += backward_macs
-        self.images += images
-        self.ledger.add(forward_macs=forward_macs, backward_macs=backward_macs, images=images, steps=steps)
-
-
-@dataclass(frozen=True, slots=True)
-class Portion:
-    """What one fit gets of a method's training: ``share`` of it, after earlier fits that got ``before``.
-
-    Shares of one method add up to 1. With equal steps they are shares of the schedule's steps. With equal MACs they are
-    shares of what is left once ``reserve`` (MACs of a search that is still to come, see :func:`search_cost`) is put
-    aside; as each fit divides what is *really* left then, the last one makes up for every estimate before it.
-    """
-
-    share: float = 1.0
-    before: float = 0.0
-    reserve: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (0 < self.share <= 1 and self.before >= 0 and self.before + self.share <= 1 + 1e-9):
-            raise ValueError(f"portion: share={self.share} after before={self.before} must lie within 0..1")
-
-    def of_steps(self, whole: int) -> int:
-        return round(whole * min(1.0, self.before + self.share)) - round(whole * self.before)
-
-    def of_macs(self, left: float) -> float:
-        return max(0.0, left - self.reserve) * min(1.0, self.share / (1 - self.before))
-
-    def span(self, steps: int, whole: int) -> Span:
-        """This fit's place in the one cycle of the learning rate that all fits of the method share."""
-        before = (
-            round(whole * self.before) if steps == self.of_steps(whole) else round(steps * self.before / self.share)
-        )
-        after = 1 - self.before - self.share
-        rest = whole - before - steps if steps == self.of_steps(whole) else round(steps * after / self.share)
-        return Span(before, before + steps + rest)
-
-
-def budget_left(task: Task) -> float | None:
-    """MACs that the method may still spend, all phases counted (regime equal MACs); None: the regime is equal steps."""
-    total: float | None = getattr(task, "train_macs", None)
-    if total is None:
-        return None
-    if not isinstance(task.ledger, Tally):
-        raise TypeError(
-            f"budget_left: the task's ledger is a {type(task.ledger).__name__}, which cannot say what was spent; "
-            "adapt through Recipe, or give the task a Tally"
-        )
-    return max(0.0, total - task.ledger.macs)
-
-
-def steps_for(task: Task, portion: Portion, spending: Callable[[int], float]) -> int:
-    """Its share of the schedule's steps, or of the MACs left; ``spending``: the exact MACs of so many steps."""
-    left = budget_left(task)
-    if left is None:
-        return portion.of_steps(steps_of(task))
-    return most_within(portion.of_macs(left), spending, MOST_STEPS)
-
-
-def steps_of_plan(
-    task: Task, backbone: Backbone, plan: Plan | Sampler, portion: Portion, teacher: Backbone | None = None
-) -> int:
-    """:func:`steps_for` of a step plan on this task's batches and draws."""
-    batch = batch_of(task)
-    return steps_for(task, portion, lambda n: cost_of_steps(as_plan(plan), backbone, batch, task.seed, n, teacher))
-
-
-def batch_of(task: Task) -> int:
-    """Images of one step: the schedule's batch, or all there are if that is fewer."""
-    return min(schedule_of(task.schedule).batch, len(task.fit))
-
-
 def fit_on(task: Task, name: str, total: int | None = None, before: int = 0) -> Fit:
     """A fit on the task's fit split with its own checkpoint, after ``before`` steps of the same learning-rate cycle."""
     saving = Saving(task.workdir / f"{name}.safetensors")
     span = Span(before, steps_of(task))
     schedule = schedule_of(task.schedule)
     return Fit(task.fit, schedule, task.seed, total, saving, task.ledger, task.progress, name, span)
-
-
-def steps_of(task: Task) -> int:
-    return schedule_of(task.schedule).steps(len(task.fit))
 
 
 def train_on(
@@ -239,19 +147,6 @@ def digest_of(vit: NestedViT) -> str:
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
-
-
-def coverage(plan: Plan | Sampler, backbone: Backbone, seed: int, steps: int) -> list[list[int]] | None:
-    """How many passes of a fit trained each tenth of the MACs axis, for each quarter of the fit: its draws are replayed
-    (of a long fit ``REPLAYED`` steps at most, evenly spread). None for a sampler that follows the loss.
-    """
-    if isinstance(plan, Feedback):
-        return None
-    counts = [[0] * 10 for _ in range(4)]
-    for index in range(0, steps, max(1, -(-steps // REPLAYED))):
-        for p in as_plan(plan)(index / steps, draws_of(seed, index)):
-            counts[4 * index // steps][min(9, int(10 * cost.share(backbone, p.submodel)))] += p.learns
-    return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,10 +270,21 @@ def front_report(front: Front, optimism: float) -> dict[str, Any]:
     return {"front": points, "evaluations": front.evaluations, "optimism": round(optimism, 6)}
 
 
-def retrain_on(task: Task, vit: NestedViT, shapes: Mapping[float, Submodel | None], reserve: float = 0.0) -> Retrained:
-    """Each shape sliced from the prepared weights and trained alone: with the full schedule, or (equal MACs) with an
-    equal part of what the method may spend but for the ``reserve``.
+def train_one_of(task: Task, vit: NestedViT, sampler: Sampler, number: int, count: int, reserve: float = 0.0) -> None:
+    """One of ``count`` models that are trained alone, in place: with the full schedule, or (equal MACs) with an equal
+    part of what the method may spend but for the ``reserve``.
     """
+    part = Portion(1 / count, (number - 1) / count, reserve)
+    total = steps_of(task) if budget_left(task) is None else steps_of_plan(task, vit.backbone, sampler, part)
+    run = replace(fit_on(task, f"train-{number}-of-{count}", total), span=None)
+    with task.ledger.phase("train"):
+        fit_submodels(vit, sampler, run)
+
+
+def retrain_on(
+    task: Task, vit: NestedViT, shapes: Mapping[float, Submodel | None], reserve: float = 0.0
+) -> Retrained[Submodel]:
+    """Each shape sliced from the prepared weights and trained alone (:func:`train_one_of`)."""
     modules: dict[Submodel, nn.Module] = {}
     distinct = dict.fromkeys(s for s in shapes.values() if s is not None)
     for number, shape in enumerate(distinct, 1):
@@ -390,10 +296,6 @@ def retrain_on(task: Task, vit: NestedViT, shapes: Mapping[float, Submodel | Non
             mlps=tuple(sorted({m for m in shape.mlp if m})) or (vit.backbone.mlp,),
         )
         sampler = Always(space, (space.require(shape),))
-        part = Portion(1 / len(distinct), (number - 1) / len(distinct), reserve)
-        total = steps_of(task) if budget_left(task) is None else steps_of_plan(task, vit.backbone, sampler, part)
-        run = replace(fit_on(task, f"train-{number}-of-{len(distinct)}", total), span=None)
-        with task.ledger.phase("train"):
-            fit_submodels(alone, sampler, run)
+        train_one_of(task, alone, sampler, number, len(distinct), reserve)
         modules[shape] = extract(alone, shape).eval()
     return Retrained(shapes, modules)

@@ -9,10 +9,11 @@ from math import log
 from eavit import cost, selectors
 from eavit.checkpoint import Journal
 from eavit.importance import Scores
-from eavit.recipe import Tally, judged
+from eavit.recipe import judged
 from eavit.search import Fitness
 from eavit.selectors import Problem, Selection, Selector
 from eavit.space import Space
+from eavit.spending import Tally
 from eavit.submodel import Submodel
 from eavit.task import NoLedger, Split, Task
 from eavit.train import charge_accuracy

@@ -16,6 +16,12 @@ Genes = NDArray[np.int64]
 Noise = NDArray[np.float64]
 
 
+def check_stage(stage: int, stages: int) -> None:
+    """Of a curriculum."""
+    if stages < 1 or not 0 <= stage <= stages:
+        raise ValueError(f"stage {stage} of {stages} is not one of 0..stages with at least 1 stage")
+
+
 def _spread(kept: int, depth: int) -> tuple[int, ...]:
     """0/1 for each layer, ``kept`` ones spread evenly."""
     layers = {i * depth // kept for i in range(kept)} if kept else set()
@@ -136,8 +142,7 @@ class Space:
 
     def restrict(self, stage: int, stages: int = 6) -> Space:
         """The subspace of curriculum stage 0 (full model only) to ``stages`` (everything); it grows with the stage."""
-        if stages < 1 or not 0 <= stage <= stages:
-            raise ValueError(f"stage {stage} of {stages} is not one of 0..stages with at least 1 stage")
+        check_stage(stage, stages)
         return replace(
             self,
             embeds=_top(self.embeds, stage, stages),
@@ -151,8 +156,7 @@ class Space:
         """:meth:`restrict` from the other end: stage 0 has the smallest widths only, ``stages`` everything. The depth
         is free at every stage, since a space bounds it from below alone.
         """
-        if stages < 1 or not 0 <= stage <= stages:
-            raise ValueError(f"stage {stage} of {stages} is not one of 0..stages with at least 1 stage")
+        check_stage(stage, stages)
 
         def bottom(widths: tuple[int, ...]) -> tuple[int, ...]:
             return widths[: 1 + stage * (len(widths) - 1) // stages]

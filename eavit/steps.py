@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from eavit import cost
 from eavit.distributed import Share
-from eavit.importance import permuted
+from eavit.importance import permuted, reversed_units
 from eavit.losses import cross_entropy, distillation, hidden_gap
 from eavit.passes import TEACHER, Pass, Passes, Spent, check, cost_of, cost_of_pass
 from eavit.samplers import Sampler
@@ -214,10 +214,7 @@ def flipped(vit: NestedViT) -> dict[str, Tensor]:
     """The parameters with all channels, heads and neurons in reverse order, differentiable: the same function at full
     width, and prefixes that are the tails of ``vit``'s.
     """
-    b, device = vit.backbone, next(vit.parameters()).device
-    channels, heads, neurons = (torch.arange(n, device=device).flip(0) for n in (b.embed, b.heads, b.mlp))
-    state = dict(vit.named_parameters())
-    return permuted(state, b, channels, heads.expand(b.depth, -1), neurons.expand(b.depth, -1))
+    return permuted(dict(vit.named_parameters()), vit.backbone, *reversed_units(vit))
 
 
 def _forward(vit: NestedViT, p: Pass, images: Tensor, *, states: bool) -> _Seen:

@@ -6,7 +6,6 @@ string.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+
+from eavit.options import nearest
 
 PICO: dict[str, Any] = {
     "img_size": 24,
@@ -93,9 +94,7 @@ def known_tag(tag: str, where: str) -> str:
     """The tag, if timm has a model of that name; whether it has such weights only loading them can tell."""
     name = str(tag).split(".")[0]
     if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models("*vit*"), 1)
-        hint = f"; nearest: {near[0]}" if near else ""
-        raise ValueError(f"{where} {tag!r}: timm has no such model{hint}")
+        raise ValueError(f"{where} {tag!r}: timm has no such model{nearest(name, timm.list_models('*vit*'))}")
     return tag
 
 

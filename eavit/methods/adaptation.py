@@ -1,22 +1,45 @@
-"""The space, the curricula and the router's references of EA-ViT: what the method and the bake-off on it share."""
+"""Stage 1 of EA-ViT and the router's references: what the method and the bake-off on it share."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from eavit import cost
 from eavit.families import uniforms
+from eavit.importance import METRICS
+from eavit.options import allowed
 from eavit.samplers import ORDERS, TYINGS, Curriculum, Random, Sampler, Triggered, stratified
 from eavit.search import Point
 from eavit.space import Space
 from eavit.submodel import Backbone
 
+PAPER = "EA-ViT: Efficient Adaptation for Elastic Vision Transformer, ICCV 2025, arXiv 2507.19360"
 DIMENSIONS = ("mlp", "heads", "embed", "depth")
 ORDER_OF = {"growing": "largest_first", "reversed": "smallest_first", "stages": "newest_only", "published": "published"}
 CURRICULA = (*ORDER_OF, "triggered", "none")
 PATIENCE = 0.05  # of stage 1: how long a loss-triggered stage waits for a gain; the paper's stages are as long
+
+
+@dataclass(frozen=True, slots=True)
+class Adapting:
+    """Options of stage 1."""
+
+    importance: str
+    tying: str
+    curriculum: str
+    min_depth: float
+    elastic: tuple[str, ...] = DIMENSIONS
+
+    def __post_init__(self) -> None:
+        allowed("importance", self.importance, METRICS)
+        allowed("tying", self.tying, TYINGS)
+        allowed("curriculum", self.curriculum, CURRICULA)
+        for name in self.elastic:
+            allowed("elastic", name, DIMENSIONS)
+        if not self.elastic or len(set(self.elastic)) != len(self.elastic):
+            raise ValueError(f"option elastic={list(self.elastic)}: needs at least one dimension, and each once")
 
 
 def space_of(backbone: Backbone, min_depth: float, elastic: Collection[str] = DIMENSIONS) -> Space:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 from eavit.card import Card
 from eavit.importance import METRICS
-from eavit.methods.onefit import Choosing, choose_on, choosing
-from eavit.methods.phases import Phase, coverage_of, portions, reserve_of, spending_of, train_phase
+from eavit.methods.choosing import Choosing, answer_on, choosing
+from eavit.methods.phases import Phase, findings_of, portions_of, train_phase
 from eavit.methods.stacks import Stacks, headwise
 from eavit.options import allowed
 from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe, digest_of
+from eavit.recipe import Elastic, Recipe
 from eavit.samplers import Always, Random, per_layer
 from eavit.selectors import EVALUATIONS, evolution
 from eavit.steps import plain, taught
@@ -86,24 +85,16 @@ class _AutoFormer:
 
     def run(self, task: Task) -> Elastic:
         vit = prepare(task, self.importance)
-        b = vit.backbone
-        space, teacher, steps = space_of(b), None, dict[str, int]()
-        plan, full = plain(Random(space, per_layer)), plain(Always(space, (b.full,)))
-        phases = [Phase("train", 1.0)]
-        prices = [spending_of(task, b, plan)]
+        space = space_of(vit.backbone)
+        drawn = Random(space, per_layer)
+        phases, plans = [Phase("train", 1.0)], [plain(drawn)]
         if self.distill:
-            plan = taught(Random(space, per_layer), soft=0.5, hard=0.5)
             phases = [Phase("teacher", 0.25), Phase("train", 0.75)]
-            prices = [spending_of(task, b, full), spending_of(task, b, plan, taught=True)]
-        parts = portions(task, phases, prices, reserve_of(task, space, self.choose, b))
+            plans = [plain(Always(space, (vit.backbone.full,))), taught(drawn, soft=0.5, hard=0.5)]
+        parts = portions_of(task, space, self.choose, phases, plans)
+        teacher, steps = None, dict[str, int]()
         if self.distill:
             teacher = deepcopy(vit)
-            steps["teacher"] = train_phase(task, teacher, full, phases[0], parts[0])
-        steps["train"] = train_phase(task, vit, plan, phases[-1], parts[-1], teacher)
-        told: dict[str, Any] = {
-            "weights": digest_of(vit),
-            "steps": steps,
-            "coverage": coverage_of([(plan, steps["train"])], b, task.seed),
-        }
-        selection = choose_on(task, vit, space, self.choose)
-        return Elastic(vit, selection.policy, told | dict(selection.findings))
+            steps["teacher"] = train_phase(task, teacher, plans[0], phases[0], parts[0])
+        steps["train"] = train_phase(task, vit, plans[-1], phases[-1], parts[-1], teacher)
+        return answer_on(task, vit, space, self.choose, findings_of(task, vit, steps, {"train": plans[-1]}))

@@ -8,15 +8,14 @@ from math import floor, isfinite
 
 from eavit.card import Card
 from eavit.importance import METRICS
-from eavit.methods.grid import Grid
-from eavit.methods.onefit import Choosing, choose_on, choosing
-from eavit.methods.phases import Phase, coverage_of, portions, reserve_of, resorted, spending_of, train_phase
+from eavit.methods.choosing import Choosing, answer_on
+from eavit.methods.phases import Phase, findings_of, portions_of, resorted, train_phase
+from eavit.methods.sizes import Sizes, choosing_size
 from eavit.options import allowed
 from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe, digest_of
+from eavit.recipe import Elastic, Recipe
 from eavit.samplers import Always
-from eavit.selectors import EVALUATIONS, mix_n_match
-from eavit.space import Space
+from eavit.selectors import EVALUATIONS
 from eavit.steps import TEACHER, Pass, Plan, plain
 from eavit.submodel import Backbone, Submodel
 from eavit.task import Task
@@ -79,8 +78,7 @@ def dynabert(
     for name, weight in {"hidden": hidden, "hidden_deep": hidden_deep}.items():
         if not (isfinite(weight) and weight >= 0):
             raise ValueError(f"option {name}={weight}: must be a number from 0 up")
-    native = mix_n_match(_members)
-    choose = choosing(select, nesting, evaluations, native, {"mix_n_match": native, "uniform": native})
+    choose = choosing_size(select, nesting, evaluations)
     return Recipe("dynabert", _Dynabert(phases, (hidden, hidden_deep), importance, choose).run, CARD)
 
 
@@ -100,19 +98,14 @@ class _Dynabert:
             raise ValueError(f"option nesting='nested': at {b.depth} layers the sizes of the grid do not nest")
         phases = [Phase(name, 1.0) for name in ("teacher", "width", "depth")[: self.phases + 1]]
         plans = [plain(Always(space, (b.full,))), *map(_distilled, (wide, deep), self.hidden)][: self.phases + 1]
-        prices = [spending_of(task, b, plan, taught=i > 0) for i, plan in enumerate(plans)]
-        parts = portions(task, phases, prices, reserve_of(task, space, self.choose, b))
+        parts = portions_of(task, space, self.choose, phases, plans)
         steps = [train_phase(task, vit, plans[0], phases[0], parts[0])]
         vit = resorted(task, vit, self.importance, ("heads", "neurons"))  # as in the source; channels are all kept
         for plan, phase, part in zip(plans[1:], phases[1:], parts[1:], strict=True):
             steps.append(train_phase(task, vit, plan, phase, part, deepcopy(vit)))
-        told = {
-            "weights": digest_of(vit),
-            "steps": {phase.name: n for phase, n in zip(phases, steps, strict=True)},
-            "coverage": coverage_of(list(zip(plans, steps, strict=True)), b, task.seed),
-        }
-        selection = choose_on(task, vit, space, self.choose)
-        return Elastic(vit, selection.policy, told | dict(selection.findings))
+        names = [phase.name for phase in phases]
+        told = findings_of(task, vit, dict(zip(names, steps, strict=True)), dict(zip(names, plans, strict=True)))
+        return answer_on(task, vit, space, self.choose, told)
 
 
 def kept_layers(depth: int, fraction: float) -> tuple[int, ...]:
@@ -120,7 +113,7 @@ def kept_layers(depth: int, fraction: float) -> tuple[int, ...]:
     return tuple(floor(i / fraction) for i in range(max(1, round(fraction * depth))))
 
 
-def grid(backbone: Backbone, depths: tuple[float, ...] = DEPTHS) -> Grid:
+def grid(backbone: Backbone, depths: tuple[float, ...] = DEPTHS) -> Sizes:
     """All widths at all depths, 12 where no two of them round to the same."""
     b, rows = backbone, dict[int, tuple[int, ...]]()
     for fraction in sorted(depths, reverse=True):
@@ -132,10 +125,10 @@ def grid(backbone: Backbone, depths: tuple[float, ...] = DEPTHS) -> Grid:
         on = [int(layer in layers) for layer in range(b.depth)]
         return Submodel(b.embed, tuple(heads * i for i in on), tuple(hidden * i for i in on))
 
-    return Grid.of(b, [size(width, layers) for layers in rows.values() for width in WIDTHS])
+    return Sizes.of(b, [size(width, layers) for layers in rows.values() for width in WIDTHS])
 
 
-def _distilled(space: Grid, hidden: float) -> Plan:
+def _distilled(space: Sizes, hidden: float) -> Plan:
     """Every size at every step, the dearest first; hidden states summed over the kept layers and the embedding."""
 
     def taught(size: Submodel) -> Pass:
@@ -144,9 +137,3 @@ def _distilled(space: Grid, hidden: float) -> Plan:
 
     passes = tuple(taught(size) for size in reversed(space.members))
     return lambda progress, rng: passes
-
-
-def _members(space: Space) -> tuple[Submodel, ...]:
-    if not isinstance(space, Grid):
-        raise TypeError(f"the space is a {type(space).__name__}, not a grid of sizes")
-    return space.members

@@ -11,38 +11,32 @@ import torch
 
 from eavit import cost
 from eavit.card import Card
-from eavit.importance import METRICS
-from eavit.methods.adaptation import CURRICULA, DIMENSIONS, sampler_of, space_of, uniform_points, wanted
-from eavit.methods.onefit import SELECTS, Choosing, choose_on, choosing
-from eavit.methods.phases import PROBED, reserve_of
+from eavit.coverage import coverage
+from eavit.methods.adaptation import DIMENSIONS, PAPER, Adapting, sampler_of, space_of, uniform_points, wanted
+from eavit.methods.choosing import Asked, answer_on, reserve_of
+from eavit.methods.phases import PROBED
 from eavit.methods.published import Defects
 from eavit.options import allowed
 from eavit.prepare import prepare
 from eavit.recipe import (
     Elastic,
-    Portion,
     Recipe,
     Search,
-    batch_of,
-    budget_left,
-    coverage,
     digest_of,
     fit_on,
     front_policy,
     front_report,
     search_cost,
     search_on,
-    steps_for,
-    steps_of,
     train_on,
 )
 from eavit.router import Policy, Router, Routing, cost_of_route, imitate, route
-from eavit.samplers import TYINGS, Sampler
+from eavit.samplers import Sampler
 from eavit.search import Front, Point
-from eavit.selecting import NESTINGS
-from eavit.selectors import EVALUATIONS, Selector, given, uniform
+from eavit.selectors import EVALUATIONS, given, uniform
 from eavit.selectors import Policy as Chosen
 from eavit.space import Space
+from eavit.spending import Portion, batch_of, budget_left, steps_for, steps_of
 from eavit.steps import as_plan, cost_of_steps
 from eavit.submodel import Backbone, Submodel
 from eavit.task import Task
@@ -50,10 +44,11 @@ from eavit.train import Span, accuracy
 from eavit.vit import NestedViT
 
 STARTS = ("nsga2", "none", "uniform")
+QUOTAS = ("scaled", "paper")
 
 CARD = Card(
     title="EA-ViT",
-    paper="EA-ViT: Efficient Adaptation for Elastic Vision Transformer, ICCV 2025, arXiv 2507.19360",
+    paper=PAPER,
     code="zcxcf/EA-ViT",
     elastic="embedding width; for each layer head count, hidden width, and a depth gate of either branch",
     step="1 random submodel of a growing space (about .56); in stage 2 a masked pass of full width (1)",
@@ -134,109 +129,88 @@ def ea_vit(
     of the trained router. ``nesting`` is free or nested. The rest brings back one defect each of the published code
     (:class:`eavit.methods.published.Defects`; ``quotas="paper"`` with ``population=5``).
     """
-    for option, value, known in (
-        ("importance", importance, METRICS),
-        ("tying", tying, TYINGS),
-        ("selector", selector, ("router", "search")),
-        ("start", start, STARTS),
-        ("select", select, SELECTS),
-        ("nesting", nesting, NESTINGS),
-        ("quotas", quotas, ("scaled", "paper")),
-    ):
-        allowed(option, value, known)
-    stages = {True: "growing", False: "none"}[curriculum] if isinstance(curriculum, bool) else curriculum
-    _check_ranges(route, elastic, targets, population, generations, router_warmup)
-    if selector == "search" and (start, select) != ("nsga2", "native"):
-        raise ValueError(f"option selector='search' has no router: start={start!r} and select={select!r} mean nothing")
-    defects = Defects(
-        norm_over=norm_over,
-        skipped_bias=skipped_bias,
-        norm_eps=norm_eps,
-        fresh_norms=fresh_norms,
-        fitness=fitness,
-        targets=None if targets is None else (targets[0], targets[1]),
-        warmup=warmup,
-        searched=searched,
-        epoch_batches=epoch_batches,
-    )
-    recipe = _EaVit(
-        importance,
-        "shared" if searched == "per_layer" else tying,
-        allowed("curriculum", stages, CURRICULA),
-        selector == "router",
-        min_depth,
-        tuple(elastic),
-        start,
-        route if selector == "router" else 0.0,
-        Search(population, generations, "paper" if quotas == "paper" else None),
-        Routing(router_warmup, budget_weight, imitation_weight),
-        select,
-        nesting,
-        evaluations,
-        defects,
-    )
-    return Recipe("ea_vit", recipe.run, CARD)
+    adapting = Adapting(importance, tying, _named(curriculum), min_depth, tuple(elastic))
+    second = _Second(selector, start, route, Routing(router_warmup, budget_weight, imitation_weight))
+    search = _search(population, generations, quotas)
+    asked = Asked(select, nesting, evaluations)
+    defects = Defects(norm_over, skipped_bias, norm_eps, fresh_norms, fitness, targets, warmup, searched, epoch_batches)
+    return Recipe("ea_vit", _EaVit(adapting, second, search, asked, defects).run, CARD)
 
 
-def _check_ranges(
-    route: float,
-    elastic: Sequence[str],
-    targets: Sequence[float] | None,
-    population: int,
-    generations: int,
-    warmup: float,
-) -> None:
-    if not 0 < route < 1:
-        raise ValueError(f"option route={route}: the fraction of steps for stage 2 must lie between 0 and 1")
-    if not 0 <= warmup < 1:
-        raise ValueError(f"option router_warmup={warmup}: the fraction of stage 2 must lie in 0..1, 1 excluded")
-    for name in elastic:
-        allowed("elastic", name, DIMENSIONS)
-    if not elastic or len(set(elastic)) != len(elastic):
-        raise ValueError(f"option elastic={list(elastic)}: needs at least one dimension, and each once")
-    if targets is not None and len(targets) != 2:
-        raise ValueError(f"option targets={list(targets)}: must be two shares of the full MACs, least and largest")
+def _named(curriculum: str | bool) -> str:
+    return {True: "growing", False: "none"}[curriculum] if isinstance(curriculum, bool) else curriculum
+
+
+def _search(population: int, generations: int, quotas: str) -> Search:
     if population < 2 or generations < 0:
         raise ValueError(f"options population={population}, generations={generations}: at least 2 and 0")
+    return Search(population, generations, "paper" if allowed("quotas", quotas, QUOTAS) == "paper" else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Second:
+    """Options of stage 2; ``route``: its part of all steps, if there is a router."""
+
+    selector: str
+    start: str
+    route: float
+    routing: Routing
+
+    def __post_init__(self) -> None:
+        allowed("selector", self.selector, ("router", "search"))
+        allowed("start", self.start, STARTS)
+        if not 0 < self.route < 1:
+            raise ValueError(f"option route={self.route}: the fraction of steps for stage 2 must lie between 0 and 1")
+        warmup = self.routing.warmup
+        if not 0 <= warmup < 1:
+            raise ValueError(f"option router_warmup={warmup}: the fraction of stage 2 must lie in 0..1, 1 excluded")
+
+    @property
+    def routed(self) -> bool:
+        return self.selector == "router"
+
+    @property
+    def share(self) -> float:
+        return self.route if self.routed else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class _EaVit:
-    importance: str
-    tying: str
-    curriculum: str
-    routed: bool
-    min_depth: float
-    elastic: tuple[str, ...]
-    start: str
-    share: float
+    adapting: Adapting
+    second: _Second
     search: Search
-    routing: Routing
-    select: str
-    nesting: str
-    evaluations: int
+    asked: Asked
     defects: Defects
 
+    def __post_init__(self) -> None:
+        start, select = self.second.start, self.asked.select
+        if not self.second.routed and (start, select) != ("nsga2", "native"):
+            raise ValueError(
+                f"option selector='search' has no router: start={start!r} and select={select!r} mean nothing"
+            )
+
     def run(self, task: Task) -> Elastic:
-        if self.curriculum == "triggered" and budget_left(task) is not None:
+        stage1, second = self.adapting, self.second
+        if stage1.curriculum == "triggered" and budget_left(task) is not None:
             raise ValueError(
                 "option curriculum='triggered': what it will spend cannot be known beforehand; regime equal_steps only"
             )
-        vit = self.defects.started(prepare(self.defects.before(task), self.importance))
+        vit = self.defects.started(prepare(self.defects.before(task), stage1.importance))
         own = self.defects.training(task)
-        space = space_of(vit.backbone, self.min_depth, self.elastic)
-        second = round(steps_of(own) * self.share)
-        first = steps_of(own) - second
-        sampler = sampler_of(space, self.tying, self.curriculum, min(task.budgets), first)
+        space = space_of(vit.backbone, stage1.min_depth, stage1.elastic)
+        whole = steps_of(own)
+        first = whole - round(whole * second.share)
+        tying = self.defects.tying(stage1.tying)
+        sampler = sampler_of(space, tying, stage1.curriculum, min(task.budgets), first)
         parts = self._portions(own, vit.backbone, sampler)
         fixed = budget_left(own) is None
         steps = train_on(own, vit, sampler, "stage1", first if fixed else None, portion=parts[0])
-        findings: dict[str, Any] = {"coverage": coverage(sampler, vit.backbone, task.seed, steps), "evaluations": 0}
-        if not self.routed:
+        findings: dict[str, Any] = {"coverage": coverage([(sampler, steps)], vit.backbone, task.seed), "evaluations": 0}
+        if not second.routed:
             front, told = self._searched(own, vit, space)
             return self._answer(own, vit, space, front_policy(front), findings | told)
-        found, told = self._searched(own, vit, space) if self.start == "nsga2" else (None, {})
-        span = Span(first, first + second) if fixed else None
+        found, told = self._searched(own, vit, space) if second.start == "nsga2" else (None, {})
+        span = Span(first, whole) if fixed else None
         policy = self._route(own, vit, space, found, parts[-1], span)
         told |= {"emitted": policy.emitted, "on_fold_b": _compare(task, vit, policy, found)}
         return self._answer(own, vit, space, policy.choose, findings | told)
@@ -249,19 +223,16 @@ class _EaVit:
         """Stage 1 and, with a router, stage 2. Of equal MACs each gets what its part of the steps costs."""
         if budget_left(task) is None:
             return (Portion(),)
-        after = reserve_of(task, sampler.space, self._choosing(uniform()), backbone)
-        searching = self.start == "nsga2"
+        after = reserve_of(task, sampler.space, self.asked.choosing(uniform()))
+        searching = self.second.start == "nsga2"
         before = search_cost(task, sampler.space, self.search, self.defects.seen(task)) if searching else 0.0
-        one = cost_of_steps(as_plan(sampler), backbone, batch_of(task), task.seed, PROBED) * (1 - self.share)
-        two = self._price(task, backbone, PROBED) * self.share
+        one = cost_of_steps(as_plan(sampler), backbone, batch_of(task), task.seed, PROBED) * (1 - self.second.share)
+        two = self._price(task, backbone, PROBED) * self.second.share
         stage1 = Portion(one / (one + two), 0.0, before + after)
-        return (stage1, Portion(two / (one + two), stage1.share, after)) if self.routed else (stage1,)
-
-    def _choosing(self, native: Selector) -> Choosing:
-        return choosing(self.select, self.nesting, self.evaluations, native)
+        return (stage1, Portion(two / (one + two), stage1.share, after)) if self.second.routed else (stage1,)
 
     def _price(self, task: Task, backbone: Backbone, steps: int) -> float:
-        warm = round(steps * self.routing.warmup)
+        warm = round(steps * self.second.routing.warmup)
         silent = self.defects.warmup == "silent"
         return cost_of_route(backbone, batch_of(task), 0 if silent else warm, steps - warm)
 
@@ -275,7 +246,7 @@ class _EaVit:
         else:
             steps = span.whole - span.before
         router = Router(space, generator=torch.Generator().manual_seed(task.seed))
-        first = round(steps * self.routing.warmup)
+        first = round(steps * self.second.routing.warmup)
         warm = fit_on(task, "warm", first)
         joint = replace(fit_on(task, "joint", steps - first), span=Span(span.before + first, span.whole))
         start, routing = self._start(space, front), self._routing(task, space)
@@ -289,23 +260,21 @@ class _EaVit:
         """What the router is started from, and what it is held to from the smallest budget on."""
         if front is not None:
             return front.cover
-        return uniform_points(space) if self.start == "uniform" else ()
+        return uniform_points(space) if self.second.start == "uniform" else ()
 
     def _routing(self, task: Task, space: Space) -> Routing:
-        targets = self.defects.targets
-        if targets is None and self.start == "none":
+        targets = self.defects.span
+        if targets is None and self.second.start == "none":
             targets = max(min(task.budgets), cost.share(space.backbone, space.smallest)), 1.0
         silent = self.defects.warmup == "silent"
-        return replace(self.routing, targets=targets, silent=silent, masking=self.defects.masking)
+        return replace(self.second.routing, targets=targets, silent=silent, masking=self.defects.masking)
 
     def _answer(self, task: Task, vit: NestedViT, space: Space, own: Chosen, findings: dict[str, Any]) -> Elastic:
         """The method's own policy, or what the options ask for in its place, with what that adds to the findings."""
         found = findings | {"weights": digest_of(vit)}
-        if (self.select, self.nesting) == ("native", "free"):
+        if self.asked.own:
             return Elastic(vit, own, found)
-        selection = choose_on(task, vit, space, self._choosing(given(own)), name="choice")
-        spent = findings["evaluations"] + selection.evaluations
-        return Elastic(vit, selection.policy, found | dict(selection.findings) | {"evaluations": spent})
+        return answer_on(task, vit, space, self.asked.choosing(given(own)), found, name="choice")
 
 
 def _compare(task: Task, vit: NestedViT, policy: Policy, front: Front | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,12 +14,11 @@ from eavit.card import Card
 from eavit.importance import METRICS
 from eavit.options import allowed
 from eavit.prepare import prepare
-from eavit.recipe import Portion, Recipe, Retrained, budget_left, fit_on, retrain_on, steps_of, steps_of_plan
+from eavit.recipe import Recipe, Retrained, retrain_on, train_one_of
 from eavit.samplers import Always
 from eavit.space import Space, uniform_shape
 from eavit.submodel import Submodel
 from eavit.task import Task
-from eavit.train import fit_submodels
 from eavit.vit import NestedViT, extract
 from eavit.weights import known_tag, random_start, timm_vit
 
@@ -42,6 +41,8 @@ _REFERENCE = Card(
     },
     ours=("everything: no paper fixes these references",),
 )
+_SLICED = {**_REFERENCE.parameters, "start": ("sliced from the sorted pretrained weights", "ours")}
+_CHOSEN = "the shape that the method it comes `after` chose for this budget"
 Key = TypeVar("Key")
 
 
@@ -56,36 +57,12 @@ class Sized:
         return f"{self.name}-{self.widths}"
 
 
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """One model for each budget, none nested in another."""
-
-    choices: Mapping[float, Sized | None]
-    modules: Mapping[Sized, nn.Module]
-    findings: Mapping[str, Any] = field(default_factory=dict)
-
-    def select(self, budget: float) -> Sized | None:
-        return self.choices[budget]
-
-    def module(self, choice: Sized) -> nn.Module:
-        return self.modules[choice]
-
-    def report(self) -> Mapping[str, Any]:
-        return self.findings
-
-
 def train_alone(task: Task, models: Mapping[Key, NestedViT]) -> dict[Key, nn.Module]:
-    """Each model trained at its full widths: with the whole schedule, or (equal MACs) with an equal part of what is
-    left. Plain timm modules, in eval mode.
-    """
+    """Each model trained at its full widths (:func:`train_one_of`). Plain timm modules, in eval mode."""
     modules: dict[Key, nn.Module] = {}
     for number, (key, vit) in enumerate(models.items(), 1):
         sampler = Always(Space.of_widths(vit.backbone, [vit.backbone.mlp]), (vit.backbone.full,))
-        part = Portion(1 / len(models), (number - 1) / len(models))
-        total = steps_of(task) if budget_left(task) is None else steps_of_plan(task, vit.backbone, sampler, part)
-        with task.ledger.phase("train"):
-            run = fit_on(task, f"train-{number}-of-{len(models)}", total)
-            fit_submodels(vit, sampler, replace(run, span=None))
+        train_one_of(task, vit, sampler, number, len(models))
         modules[key] = extract(vit, vit.backbone.full).eval()
     return modules
 
@@ -94,15 +71,15 @@ def fixed_same_shape(importance: str = "taylor") -> Recipe:
     """The shape another method chose (``after``), sliced from the prepared weights, trained alone: one run a budget."""
     allowed("importance", importance, METRICS)
 
-    def run(task: Task) -> Retrained:
+    def run(task: Task) -> Retrained[Submodel]:
         shapes = _given("fixed_same_shape", task)
         return retrain_on(task, prepare(task, importance), shapes)
 
     card = replace(
         _REFERENCE,
         title="The same shape, trained alone",
-        selection="the shape that the method it comes `after` chose for this budget",
-        parameters={**_REFERENCE.parameters, "start": ("sliced from the sorted pretrained weights", "ours")},
+        selection=_CHOSEN,
+        parameters=_SLICED,
         ours=(
             *_REFERENCE.ours,
             "what it took to find the shape is not charged: the difference to the method is the supernet's gap",
@@ -118,7 +95,7 @@ def fixed_uniform(importance: str = "taylor") -> Recipe:
     """
     allowed("importance", importance, METRICS)
 
-    def run(task: Task) -> Retrained:
+    def run(task: Task) -> Retrained[Submodel]:
         vit = prepare(task, importance)
         return retrain_on(task, vit, {b: uniform_shape(vit.backbone, b) for b in task.budgets})
 
@@ -126,7 +103,7 @@ def fixed_uniform(importance: str = "taylor") -> Recipe:
         _REFERENCE,
         title="The uniform shape, trained alone",
         selection="the uniform full-depth shape that fills the budget, hidden/embed ratio next to the backbone's",
-        parameters={**_REFERENCE.parameters, "start": ("sliced from the sorted pretrained weights", "ours")},
+        parameters=_SLICED,
     )
     return Recipe("fixed_uniform", run, card)
 
@@ -134,7 +111,7 @@ def fixed_uniform(importance: str = "taylor") -> Recipe:
 def fixed_random_start() -> Recipe:
     """The shape another method chose (``after``), from random weights, trained alone: one run a budget."""
 
-    def run(task: Task) -> Retrained:
+    def run(task: Task) -> Retrained[Submodel]:
         shapes = _given("fixed_random_start", task)
         with task.ledger.phase("prepare"):
             vit = NestedViT.from_timm(random_start(task.backbone(), task.seed)).eval()
@@ -143,7 +120,7 @@ def fixed_random_start() -> Recipe:
     card = replace(
         _REFERENCE,
         title="The same shape from random weights",
-        selection="the shape that the method it comes `after` chose for this budget",
+        selection=_CHOSEN,
         parameters={
             **_REFERENCE.parameters,
             "start": ("timm's own initialisation, head included: truncated normal of deviation 0.02", "ours"),
@@ -182,7 +159,9 @@ def own_pretraining(
     return Recipe("own_pretraining", lambda task: _largest_that_fit(task, tags, fresh), _OWN)
 
 
-def _largest_that_fit(task: Task, tags: Sequence[str], fresh: Callable[[str, NestedViT], nn.Module]) -> Alone:
+def _largest_that_fit(
+    task: Task, tags: Sequence[str], fresh: Callable[[str, NestedViT], nn.Module]
+) -> Retrained[Sized]:
     reference = NestedViT.from_timm(task.backbone())
     limit = cost.macs(reference.backbone, reference.backbone.full)
     bare = {tag: NestedViT.from_timm(fresh(tag, reference)) for tag in tags}
@@ -192,7 +171,7 @@ def _largest_that_fit(task: Task, tags: Sequence[str], fresh: Callable[[str, Nes
     used = [tag for tag in tags if tag in best.values()]
     ready = {sizes[tag]: prepare(_With(task, partial(fresh, tag, reference)), "none") for tag in used}
     choices = {b: None if tag is None else sizes[tag] for b, tag in best.items()}
-    return Alone(choices, train_alone(task, ready), {"macs": macs, "trained": used})
+    return Retrained(choices, train_alone(task, ready), {"macs": macs, "trained": used})
 
 
 @dataclass(frozen=True, slots=True)

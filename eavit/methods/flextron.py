@@ -24,15 +24,16 @@ from eavit.layer_router import (
     fit_surrogate,
     train_routers,
 )
-from eavit.methods.onefit import choose_on, choosing
-from eavit.methods.phases import Phase, Spending, coverage_of, fit_of, portions, reserve_of, spending_of, train_phase
+from eavit.methods.choosing import Asked, answer_on, reserve_of
+from eavit.methods.phases import Phase, Spending, findings_of, fit_of, portions, spending_of, train_phase
 from eavit.options import allowed
 from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe, batch_of, digest_of
+from eavit.recipe import Elastic, Recipe
 from eavit.router import Policy
 from eavit.samplers import TYINGS, Draw, Random, Submodels, stratified
 from eavit.selectors import EVALUATIONS, given
 from eavit.space import Space
+from eavit.spending import batch_of
 from eavit.steps import Pass, Passes, Plan, plain
 from eavit.submodel import Backbone, Submodel
 from eavit.task import Task
@@ -89,10 +90,8 @@ def flextron(
     allowed("tying", tying, TYINGS)
     if not 0 < budget_weight < float("inf"):
         raise ValueError(f"option budget_weight={budget_weight}: must be a number above 0")
-    choosing(select, nesting, evaluations, given(lambda budget: None))  # refuses wrong names before any work
-    return Recipe(
-        "flextron", _Flextron(TYINGS[tying], budget_weight, importance, select, nesting, evaluations).run, CARD
-    )
+    asked = Asked(select, nesting, evaluations)
+    return Recipe("flextron", _Flextron(TYINGS[tying], budget_weight, importance, asked).run, CARD)
 
 
 def space_of(backbone: Backbone) -> Space:
@@ -135,9 +134,7 @@ class _Flextron:
     draw: Draw
     weight: float
     importance: str
-    select: str
-    nesting: str
-    evaluations: int
+    asked: Asked
 
     def run(self, task: Task) -> Elastic:
         vit = prepare(task, self.importance)
@@ -150,22 +147,16 @@ class _Flextron:
         guess = plain(Random(space, partial(stratified, floor=low)))
         ask = partial(cost_of_asking, asking, batch_of(task), task.seed)
         prices: list[Spending] = [spending_of(task, b, elastic), ask, spending_of(task, b, guess)]
-        choose = choosing(self.select, self.nesting, self.evaluations, given(_uniform(space)))
-        parts = portions(task, phases, prices, reserve_of(task, space, choose, b))
-        steps = [train_phase(task, vit, elastic, phases[0], parts[0])]
+        reserve = reserve_of(task, space, self.asked.choosing(given(_uniform(space))))
+        parts = portions(task, phases, prices, reserve)
+        steps = {"elastic": train_phase(task, vit, elastic, phases[0], parts[0])}
         asked = fit_of(task, phases[1], parts[1], ask)
         policy, told = self._route(task, vit, asking, asked, low)
         routed = plain(Routed.of(policy, low))
-        steps += [asked.total or 0, train_phase(task, vit, routed, phases[2], parts[2])]
-        findings: dict[str, Any] = {
-            "weights": digest_of(vit),
-            "steps": {phase.name: n for phase, n in zip(phases, steps, strict=True)},
-            "coverage": coverage_of([(elastic, steps[0]), (routed, steps[2])], b, task.seed),
-            "router": told,
-        }
-        choose = choosing(self.select, self.nesting, self.evaluations, given(policy.choose))
-        selection = choose_on(task, vit, space, choose)
-        return Elastic(vit, selection.policy, findings | dict(selection.findings))
+        steps["surrogate"] = asked.total or 0
+        steps["routed"] = train_phase(task, vit, routed, phases[2], parts[2])
+        findings = findings_of(task, vit, steps, {"elastic": elastic, "routed": routed}) | {"router": told}
+        return answer_on(task, vit, space, self.asked.choosing(given(policy.choose)), findings)
 
     def _route(
         self, task: Task, vit: NestedViT, asking: Asking, asked: Fit, low: float

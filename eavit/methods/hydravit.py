@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from eavit.card import Card
 from eavit.importance import METRICS
-from eavit.methods.ladder import choosing_rung, tied
 from eavit.methods.onefit import one_fit
+from eavit.methods.sizes import choosing_size, tied
 from eavit.options import allowed
 from eavit.prepare import prepare
 from eavit.recipe import Elastic, Recipe
@@ -54,11 +54,11 @@ def hydravit(
     ``importance="none"`` keeps the pretrained order, the source's own setting.
     """
     allowed("importance", importance, METRICS)
-    choose = choosing_rung(select, nesting, evaluations)
+    choose = choosing_size(select, nesting, evaluations)
 
     def run(task: Task) -> Elastic:
         vit = prepare(task, importance)
         space = tied(vit.backbone)
-        return one_fit(task, vit, space, plain(OneOf(space, space.rungs)), choose)
+        return one_fit(task, vit, space, plain(OneOf(space, space.members)), choose)
 
     return Recipe("hydravit", run, CARD)

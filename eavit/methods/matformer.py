@@ -7,7 +7,8 @@ from collections.abc import Callable
 from eavit.card import Card
 from eavit.families import mixes
 from eavit.importance import METRICS
-from eavit.methods.onefit import choosing, one_fit
+from eavit.methods.choosing import choosing
+from eavit.methods.onefit import one_fit
 from eavit.options import allowed
 from eavit.prepare import prepare
 from eavit.recipe import Elastic, Recipe

@@ -9,21 +9,12 @@ from typing import NamedTuple
 
 from eavit.card import Card
 from eavit.importance import METRICS
-from eavit.methods.onefit import Choosing, choose_on, choosing
-from eavit.methods.phases import (
-    Phase,
-    Spending,
-    coverage_of,
-    portions,
-    reserve_of,
-    resorted,
-    spending_of,
-    train_phase,
-)
+from eavit.methods.choosing import Choosing, answer_on, choosing
+from eavit.methods.phases import Phase, findings_of, portions_of, resorted, train_phase
 from eavit.methods.stacks import Stacks, headwise
 from eavit.options import allowed
 from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe, digest_of
+from eavit.recipe import Elastic, Recipe
 from eavit.samplers import Always, Random, per_layer
 from eavit.selectors import EVALUATIONS, predictor
 from eavit.steps import Plan, plain, taught
@@ -124,28 +115,21 @@ class _Ofa:
 
     def run(self, task: Task) -> Elastic:
         vit = prepare(task, self.importance)
-        b = vit.backbone
-        stages = stages_of(b)
+        stages = stages_of(vit.backbone)
         space, last = stages[-1].space, len(stages) - 1
         cycles = [(0.0, 1.0), *((i / last, (i + 1) / last) for i in range(last))]
         shares = [FULL, *[(1 - FULL) / last] * last]
         phases = [Phase(s.name, share, cycle) for s, share, cycle in zip(stages, shares, cycles, strict=True)]
         plans = [plan_of(stage) for stage in stages]
-        prices: list[Spending] = [spending_of(task, b, plan, taught=i > 0) for i, plan in enumerate(plans)]
-        parts = portions(task, phases, prices, reserve_of(task, space, self.choose, b))
-        teacher, steps = None, list[int]()
+        parts = portions_of(task, space, self.choose, phases, plans)
+        teacher, steps = None, dict[str, int]()
         for stage, plan, phase, part in zip(stages, plans, phases, parts, strict=True):
             if stage.sorts:
                 vit = resorted(task, vit, self.importance, stage.sorts)
-            steps.append(train_phase(task, vit, plan, phase, part, teacher))
+            steps[stage.name] = train_phase(task, vit, plan, phase, part, teacher)
             teacher = teacher or deepcopy(vit)
-        told = {
-            "weights": digest_of(vit),
-            "steps": {phase.name: n for phase, n in zip(phases, steps, strict=True)},
-            "coverage": coverage_of(list(zip(plans, steps, strict=True)), b, task.seed),
-        }
-        selection = choose_on(task, vit, space, self.choose)
-        return Elastic(vit, selection.policy, told | dict(selection.findings))
+        told = findings_of(task, vit, steps, dict(zip(steps, plans, strict=True)))
+        return answer_on(task, vit, space, self.choose, told)
 
 
 def plan_of(stage: Stage) -> Plan:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import accumulate, islice
+from itertools import accumulate
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from eavit import cost
-from eavit.importance import METRICS, Scores, permute
-from eavit.methods.onefit import Choosing
-from eavit.prepare import BATCH, PROBE_IMAGES
-from eavit.recipe import Portion, batch_of, budget_left, fit_on, steps_for
-from eavit.selecting import selection_cost
+from eavit.coverage import coverage
+from eavit.importance import UNITS, sorted_by
+from eavit.methods.choosing import Choosing, reserve_of
+from eavit.prepare import scored
+from eavit.recipe import digest_of, fit_on
 from eavit.space import Space
-from eavit.steps import Plan, cost_of_steps, draws_of
+from eavit.spending import Portion, batch_of, budget_left, steps_for
+from eavit.steps import Plan, cost_of_steps
 from eavit.submodel import Backbone
 from eavit.task import Task
 from eavit.train import Fit, Span, fit_plan
 from eavit.vit import NestedViT
 
-BINS, QUARTERS, REPLAYED = 10, 4, 400  # of a report's coverage, as in every method's
 PROBED = 32  # steps that tell what a step of a phase costs
 Spending = Callable[[int], float]  # steps -> MACs of a fit of so many
-UNITS = ("channels", "heads", "neurons")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +55,12 @@ def portions(task: Task, phases: Sequence[Phase], prices: Sequence[Spending], re
     return [Portion(end - start, start, reserve) for start, end in zip([0.0, *ends[:-1]], ends, strict=True)]
 
 
-def reserve_of(task: Task, space: Space, choose: Choosing, backbone: Backbone) -> float:
-    """MACs that the selection at the end will cost (regime equal MACs; else nobody asks)."""
-    if budget_left(task) is None:
-        return 0.0
-    b = backbone
-    flat = Scores(torch.ones(b.embed), torch.ones(b.depth, b.heads), torch.ones(b.depth, b.mlp))
-    scoring = 3.0 * cost.macs(b, b.full) * min(len(task.fit), PROBE_IMAGES) if choose.scored else 0.0
-    return scoring + selection_cost(task, space, choose.selector, nesting=choose.nesting, scores=flat)
+def portions_of(
+    task: Task, space: Space, choose: Choosing, phases: Sequence[Phase], plans: Sequence[Plan]
+) -> list[Portion]:
+    """:func:`portions` of plans of which the first has no teacher and all others have, before a selection."""
+    prices = [spending_of(task, space.backbone, plan, taught=i > 0) for i, plan in enumerate(plans)]
+    return portions(task, phases, prices, reserve_of(task, space, choose))
 
 
 def fit_of(task: Task, phase: Phase, portion: Portion, price: Spending) -> Fit:
@@ -88,38 +81,10 @@ def train_phase(
 
 def resorted(task: Task, vit: NestedViT, metric: str, units: Collection[str] = UNITS) -> NestedViT:
     """A copy with these units sorted by importance on the fit split and the same function at full width; charged."""
-    device = next(vit.parameters()).device
-    seen = min(len(task.fit), max(1, PROBE_IMAGES // BATCH) * BATCH)
-    full = float(cost.macs(vit.backbone, vit.backbone.full)) * seen
-
-    def moved(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return pair[0].to(device), pair[1].to(device)
-
-    with task.ledger.phase("prepare"):
-        scores = METRICS[metric](vit, map(moved, islice(task.fit.batches(BATCH), max(1, PROBE_IMAGES // BATCH))))
-        forward, backward = {"taylor": (1, 2), "activation": (1, 0)}.get(metric, (0, 0))
-        task.ledger.add(forward_macs=forward * full, backward_macs=backward * full, images=seen * forward)
-    orders = {name: _order(name, getattr(scores, name), sort=name in units) for name in UNITS}
-    return permute(vit, **orders)
+    return sorted_by(vit, scored(task, vit, metric, "prepare"), units)
 
 
-def _order(name: str, scores: Tensor, *, sort: bool) -> Tensor:
-    if not torch.isfinite(scores).all():
-        raise FloatingPointError(f"importance of {name} is not finite; the training before it may have diverged")
-    keep = torch.arange(scores.shape[-1], device=scores.device).expand(scores.shape)
-    return torch.argsort(scores, dim=-1, descending=True, stable=True) if sort else keep
-
-
-def coverage_of(fits: Sequence[tuple[Plan, int]], backbone: Backbone, seed: int) -> list[list[int]]:
-    """How often each tenth of the full MACs was trained (columns), by quarters of all the fits' steps (rows). The draws
-    of at most 400 evenly spaced steps are replayed.
-    """
-    table, whole = [[0] * BINS for _ in range(QUARTERS)], sum(steps for _, steps in fits)
-    places = [(plan, index, steps) for plan, steps in fits for index in range(steps)]
-    share = partial(cost.share, backbone)
-    for turn in range(min(whole, REPLAYED)):
-        place = turn * whole // min(whole, REPLAYED)
-        plan, index, steps = places[place]
-        for p in plan(index / steps, draws_of(seed, index)):
-            table[place * QUARTERS // whole][min(BINS - 1, int(BINS * share(p.submodel)))] += p.learns
-    return table
+def findings_of(task: Task, vit: NestedViT, steps: Mapping[str, int], plans: Mapping[str, Plan]) -> dict[str, Any]:
+    """What the phases trained, by their names; ``plans``: of those that trained submodels."""
+    fits = [(plan, steps[name]) for name, plan in plans.items()]
+    return {"weights": digest_of(vit), "steps": dict(steps), "coverage": coverage(fits, vit.backbone, task.seed)}

@@ -18,10 +18,10 @@ from eavit import cost
 from eavit.card import Card
 from eavit.checkpoint import load_tensors, save_tensors
 from eavit.distributed import is_main
-from eavit.methods.fixed import Alone, Sized, train_alone
+from eavit.methods.fixed import Sized, train_alone
 from eavit.options import allowed
 from eavit.prepare import prepare
-from eavit.recipe import Recipe, digest_of
+from eavit.recipe import Recipe, Retrained, digest_of
 from eavit.submodel import Backbone, Submodel
 from eavit.task import Split, Task
 from eavit.vit import NestedViT, extract
@@ -72,7 +72,7 @@ class _Pruned:
             "round_to": (self.round_to, "code"),
         }
 
-    def run(self, task: Task) -> Alone:
+    def run(self, task: Task) -> Retrained[Sized]:
         vit = _prunable(prepare(task, "none"))
         shapes = {b: widths_at(vit.backbone, b, self.round_to, self.channels) for b in task.budgets}
         choices = {b: None if s is None else Sized(f"pruned-{b:.12g}", s) for b, s in shapes.items()}
@@ -84,7 +84,7 @@ class _Pruned:
                 spent = float(cost.macs(vit.backbone, vit.backbone.full)) * seen
                 task.ledger.add(forward_macs=spent, backward_macs=2 * spent, images=seen)
         modules = train_alone(task, cut)
-        return Alone(choices, modules, {"weights": {str(c): digest_of(one) for c, one in cut.items()}})
+        return Retrained(choices, modules, {"weights": {str(c): digest_of(one) for c, one in cut.items()}})
 
     def _cut_all(self, task: Task, vit: NestedViT, wanted: list[Sized]) -> Iterator[NestedViT]:
         """The pruned starts, each kept with its widths in the notes: a killed cell does not prune again."""

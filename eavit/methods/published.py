@@ -6,7 +6,7 @@ What no method may do here (test images in the search, choices over budget) has 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, cast
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from eavit.gates import Masking
 from eavit.options import allowed
-from eavit.recipe import Seen, batch_of
+from eavit.recipe import Seen
+from eavit.spending import batch_of
 from eavit.submodel import Submodel
 from eavit.task import Split, Task
 from eavit.vit import NestedViT
@@ -87,7 +88,7 @@ class Defects:
     norm_eps: float | None = None  # published 1e-5, pretrained 1e-6; None: the backbone's own
     fresh_norms: bool = False  # LayerNorms and head begin anew: names that strict=False would pass over
     fitness: str = "select"  # "train_batch": of each submodel another augmented batch of the training images
-    targets: tuple[float, float] | None = None  # published 0.2 to 1.1; None: what references reach
+    targets: Sequence[float] | None = None  # published 0.2 to 1.1; None: what references reach
     warmup: str = "noisy"  # "silent": the router's warm-up without noise and without a gradient from the loss
     searched: str = "trained"  # "per_layer": what is searched and routed, while stage 1 ties all layers
     epoch_batches: int | None = None  # published 1: each epoch ends after so many batches; None: whole epochs
@@ -102,10 +103,23 @@ class Defects:
             allowed(name, getattr(self, name), known)
         if self.norm_eps is not None and not self.norm_eps > 0:
             raise ValueError(f"option norm_eps={self.norm_eps}: must be above 0")
+        if self.targets is not None and len(self.targets) != 2:
+            raise ValueError(
+                f"option targets={list(self.targets)}: must be two shares of the full MACs, least and largest"
+            )
         if self.targets is not None and not 0 < self.targets[0] < self.targets[1]:
             raise ValueError(f"option targets={list(self.targets)}: must be two ascending shares above 0")
         if self.epoch_batches is not None and self.epoch_batches < 1:
             raise ValueError(f"option epoch_batches={self.epoch_batches}: must be at least 1")
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """Of the targets."""
+        return None if self.targets is None else (self.targets[0], self.targets[1])
+
+    def tying(self, own: str) -> str:
+        """How stage 1 ties the layers."""
+        return "shared" if self.searched == "per_layer" else own
 
     @property
     def masking(self) -> Masking:

@@ -6,7 +6,8 @@ from functools import partial
 
 from eavit.card import Card
 from eavit.importance import METRICS
-from eavit.methods.onefit import choosing, one_fit
+from eavit.methods.choosing import choosing
+from eavit.methods.onefit import one_fit
 from eavit.options import allowed
 from eavit.prepare import prepare
 from eavit.recipe import Elastic, Recipe

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from eavit.card import Card
-from eavit.importance import METRICS, permute
-from eavit.methods.ladder import Ladder, choosing_rung, tied
-from eavit.methods.onefit import Choosing, choose_on, one_fit, train_once
+from eavit.importance import METRICS, permute, reversed_units
+from eavit.methods.choosing import Choosing, choose_on
+from eavit.methods.onefit import one_fit, train_once
+from eavit.methods.sizes import Sizes, choosing_size, tied
 from eavit.options import allowed
 from eavit.prepare import prepare
 from eavit.recipe import Elastic, Recipe
@@ -69,14 +69,14 @@ class FourSizes:
     ends, above (or at) and below the middle of the range; a range that has none gives none.
     """
 
-    space: Ladder
+    space: Sizes
     warm: float = 0.0
 
     def __call__(self, progress: float, rng: np.random.Generator) -> Submodels:
         if progress < self.warm:
             return (self.space.largest,)
-        widths = [s.heads[0] for s in self.space.rungs]
-        inner, middle = self.space.rungs[1:-1], (widths[0] + widths[-1]) / 2
+        widths = [s.heads[0] for s in self.space.members]
+        inner, middle = self.space.members[1:-1], (widths[0] + widths[-1]) / 2
         halves = [s for s in inner if s.heads[0] >= middle], [s for s in inner if s.heads[0] < middle]
         drawn = (half[int(rng.integers(len(half)))] for half in halves if half)
         return tuple(dict.fromkeys((self.space.largest, *drawn, self.space.smallest)))
@@ -90,12 +90,8 @@ class TwoEnded(nn.Module):
 
     def __init__(self, vit: NestedViT, ends: tuple[Submodel, Submodel]) -> None:
         super().__init__()
-        b, self.backbone, self.ends = vit.backbone, vit.backbone, ends
-        channels, heads, neurons = (
-            torch.arange(n, device=next(vit.parameters()).device).flip(0) for n in (b.embed, b.heads, b.mlp)
-        )
-        self.head = vit
-        self.tail = permute(vit, channels, heads.expand(b.depth, -1), neurons.expand(b.depth, -1))
+        self.backbone, self.ends = vit.backbone, ends
+        self.head, self.tail = vit, permute(vit, *reversed_units(vit))
 
     def side(self, submodel: Submodel) -> NestedViT:
         return self.head if submodel in self.ends else self.tail
@@ -143,7 +139,7 @@ def scala(
     if isolated:
         _check_isolated(select, nesting)
     _check_numbers(warm, soft, hard)
-    choose = choosing_rung(select, nesting, evaluations)
+    choose = choosing_size(select, nesting, evaluations)
     answer = _isolated if isolated else one_fit
 
     def run(task: Task) -> Elastic:
@@ -175,7 +171,7 @@ def _check_numbers(warm: float, soft: float, hard: float) -> None:
         raise ValueError(f"option hard={hard}: the weight of the labels must be at least 0")
 
 
-def _isolated(task: Task, vit: NestedViT, space: Ladder, plan: Plan, choose: Choosing) -> Isolated:
+def _isolated(task: Task, vit: NestedViT, space: Sizes, plan: Plan, choose: Choosing) -> Isolated:
     findings = train_once(task, vit, space, plan, choose)
     whole = TwoEnded(vit, (space.smallest, space.largest))
     selection = choose_on(task, cast(NestedViT, whole), space, choose)

@@ -14,33 +14,21 @@ from torch import nn
 
 from eavit import cost, selectors
 from eavit.card import Card
+from eavit.coverage import coverage
 from eavit.importance import METRICS
-from eavit.methods.adaptation import CURRICULA, sampler_of, space_of, wanted
-from eavit.methods.onefit import Choosing, choose_on, choosing
-from eavit.methods.phases import PROBED, reserve_of
+from eavit.methods.adaptation import PAPER, Adapting, sampler_of, space_of, wanted
+from eavit.methods.choosing import Choosing, choose_on, choosing, reserve_of
+from eavit.methods.phases import PROBED
 from eavit.options import allowed
 from eavit.prepare import prepare
-from eavit.recipe import (
-    Elastic,
-    Portion,
-    Recipe,
-    Retrained,
-    batch_of,
-    budget_left,
-    coverage,
-    digest_of,
-    fit_on,
-    retrain_on,
-    steps_for,
-    steps_of,
-    train_on,
-)
+from eavit.recipe import Elastic, Recipe, Retrained, digest_of, fit_on, retrain_on, train_on
 from eavit.router import Policy, Router, Routing, cost_of_route, imitate, route_frozen
-from eavit.samplers import TYINGS, Sampler
+from eavit.samplers import Sampler
 from eavit.search import Front
 from eavit.selecting import NESTINGS
 from eavit.selectors import EVALUATIONS, SELECTORS, Selection, given
 from eavit.space import Space
+from eavit.spending import Portion, batch_of, budget_left, steps_for, steps_of
 from eavit.steps import as_plan, cost_of_steps
 from eavit.submodel import Backbone, Submodel
 from eavit.task import Split, Task
@@ -51,7 +39,7 @@ CONTESTANTS = (*SELECTORS, "router")
 
 CARD = Card(
     title="A selector on the weights of EA-ViT's stage 1",
-    paper="EA-ViT: Efficient Adaptation for Elastic Vision Transformer, ICCV 2025, arXiv 2507.19360",
+    paper=PAPER,
     code="none public",
     elastic="as EA-ViT",
     step="1 random submodel of a growing space (about .56), all steps of the schedule",
@@ -97,20 +85,15 @@ def selected(
     ``selector`` is one of eavit.selectors.SELECTORS, or router: started from NSGA-II with as many ``evaluations``, then
     trained on the frozen weights for ``router_steps`` of the schedule's steps.
     """
-    for option, value, known in (
-        ("selector", selector, CONTESTANTS),
-        ("nesting", nesting, NESTINGS),
-        ("importance", importance, METRICS),
-        ("tying", tying, TYINGS),
-        ("curriculum", curriculum, CURRICULA),
-    ):
-        allowed(option, value, known)
+    adapting = Adapting(importance, tying, curriculum, min_depth)
+    allowed("selector", selector, CONTESTANTS)
+    allowed("nesting", nesting, NESTINGS)
     if not 0 < router_steps <= 1:
         raise ValueError(f"option router_steps={router_steps}: a fraction of the schedule's steps, 0 excluded")
     search = choosing("nsga2" if selector == "router" else selector, "free", evaluations, selectors.uniform())
     choose = replace(search, nesting=nesting)
     routed = router_steps if selector == "router" else 0.0
-    recipe = _Selected(search if routed else choose, nesting, importance, tying, curriculum, min_depth, routed)
+    recipe = _Selected(search if routed else choose, nesting, adapting, routed)
     return Recipe("selected", recipe.run, CARD)
 
 
@@ -118,16 +101,14 @@ def selected(
 class _Selected:
     choose: Choosing  # of a router: of what it starts from
     nesting: str
-    importance: str
-    tying: str
-    curriculum: str
-    min_depth: float
+    adapting: Adapting
     routed: float  # steps of the router, of all the schedule's; 0: no router
 
     def run(self, task: Task) -> Elastic:
-        vit = prepare(task, self.importance)
-        space = space_of(vit.backbone, self.min_depth)
-        sampler = sampler_of(space, self.tying, self.curriculum, min(task.budgets), steps_of(task))
+        stage1 = self.adapting
+        vit = prepare(task, stage1.importance)
+        space = space_of(vit.backbone, stage1.min_depth)
+        sampler = sampler_of(space, stage1.tying, stage1.curriculum, min(task.budgets), steps_of(task))
         steps = train_on(task, vit, sampler, "stage1", portion=self._portion(task, vit.backbone, sampler))
         digest = digest_of(vit)
         selection = choose_on(task, vit, space, self.choose)
@@ -135,7 +116,7 @@ class _Selected:
             selection = self._route(task, vit, space, selection)
         findings = {
             "weights": digest,
-            "coverage": coverage(sampler, vit.backbone, task.seed, steps),
+            "coverage": coverage([(sampler, steps)], vit.backbone, task.seed),
             **selection.findings,
             "evaluations": selection.evaluations,
             "choices": {str(b): _looked_at(task, vit, selection.policy(b)) for b in task.budgets},
@@ -146,8 +127,8 @@ class _Selected:
         """All of the training; of equal MACs what selection and router leave, so that there the weights differ."""
         if budget_left(task) is None:
             return Portion()
-        reserve = reserve_of(task, sampler.space, self.choose, backbone)
-        reserve += self._nesting_cost(task, sampler.space, backbone)
+        reserve = reserve_of(task, sampler.space, self.choose)
+        reserve += self._nesting_cost(task, sampler.space)
         own = cost_of_steps(as_plan(sampler), backbone, batch_of(task), task.seed, PROBED)
         other = self.routed * cost_of_route(backbone, batch_of(task), PROBED, 0)
         return Portion(own / (own + other), 0.0, reserve)
@@ -171,13 +152,13 @@ class _Selected:
     def _router_steps(self, task: Task, space: Space, backbone: Backbone) -> int:
         if budget_left(task) is None:
             return max(1, round(self.routed * steps_of(task)))
-        last = Portion(reserve=self._nesting_cost(task, space, backbone))
+        last = Portion(reserve=self._nesting_cost(task, space))
         return steps_for(task, last, lambda n: cost_of_route(backbone, batch_of(task), n, 0))
 
-    def _nesting_cost(self, task: Task, space: Space, backbone: Backbone) -> float:
+    def _nesting_cost(self, task: Task, space: Space) -> float:
         """Of a router's choices; of other selectors it is a part of theirs."""
         choose = Choosing(selectors.uniform(), self.nesting)
-        return reserve_of(task, space, choose, backbone) if self.routed else 0.0
+        return reserve_of(task, space, choose) if self.routed else 0.0
 
 
 def _looked_at(task: Task, vit: NestedViT, choice: Submodel | None) -> dict[str, Any] | None:
@@ -197,7 +178,7 @@ def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
     if cap < 1:
         raise ValueError(f"option cap={cap}: must be at least 1")
 
-    def run(task: Task) -> Retrained:
+    def run(task: Task) -> Retrained[Submodel]:
         if not any(task.given.values()):
             raise ValueError("trained_alone comes after at least one method that chose something; `after` gives none")
         vit = prepare(task, importance)

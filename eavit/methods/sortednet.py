@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 
 from eavit.card import Card
 from eavit.importance import METRICS
-from eavit.methods.ladder import Ladder, choosing_rung, tied
 from eavit.methods.matformer import granularities_of
 from eavit.methods.onefit import one_fit
-from eavit.options import allowed
+from eavit.methods.sizes import Sizes, choosing_size, tied
+from eavit.options import allowed, nearest
 from eavit.prepare import prepare
 from eavit.recipe import Elastic, Recipe
 from eavit.samplers import OneOf
@@ -50,23 +49,23 @@ CARD = Card(
 )
 
 
-def _hidden(backbone: Backbone) -> Ladder:
+def _hidden(backbone: Backbone) -> Sizes:
     full = backbone.full
     sizes = granularities_of(backbone)
-    return Ladder.of(backbone, [Submodel(full.embed, full.heads, (m,) * backbone.depth) for m in sizes])
+    return Sizes.ladder(backbone, [Submodel(full.embed, full.heads, (m,) * backbone.depth) for m in sizes])
 
 
-def _depth(backbone: Backbone) -> Ladder:
+def _depth(backbone: Backbone) -> Sizes:
     b = backbone
 
     def first(layers: int, width: int) -> tuple[int, ...]:
         return (width,) * layers + (0,) * (b.depth - layers)
 
     kept = range(-(-b.depth // 4), b.depth + 1)
-    return Ladder.of(b, [Submodel(b.embed, first(n, b.heads), first(n, b.mlp)) for n in kept])
+    return Sizes.ladder(b, [Submodel(b.embed, first(n, b.heads), first(n, b.mlp)) for n in kept])
 
 
-CHAINS: dict[str, Callable[[Backbone], Ladder]] = {"tied": tied, "hidden": _hidden, "depth": _depth}
+CHAINS: dict[str, Callable[[Backbone], Sizes]] = {"tied": tied, "hidden": _hidden, "depth": _depth}
 
 
 def sortednet(
@@ -85,26 +84,25 @@ def sortednet(
     allowed("importance", importance, METRICS)
     if micro_batches < 1:
         raise ValueError(f"option micro_batches={micro_batches}: must be at least 1")
-    choose = choosing_rung(select, nesting, evaluations)
+    choose = choosing_size(select, nesting, evaluations)
 
     def run(task: Task) -> Elastic:
         vit = prepare(task, importance)
         space = sizes_of(vit.backbone)
-        return one_fit(task, vit, space, in_pieces(OneOf(space, space.rungs), micro_batches), choose)
+        return one_fit(task, vit, space, in_pieces(OneOf(space, space.members), micro_batches), choose)
 
     return Recipe("sortednet", run, CARD)
 
 
-def _chain(chain: str | Sequence[str]) -> Callable[[Backbone], Ladder]:
+def _chain(chain: str | Sequence[str]) -> Callable[[Backbone], Sizes]:
     if isinstance(chain, str):
         if chain not in CHAINS:
-            near = get_close_matches(chain, CHAINS, 1)
-            hint = f"; nearest: {near[0]}" if near else ""
             raise ValueError(
-                f"option chain={chain!r} is unknown; allowed: {', '.join(CHAINS)}, or a list of submodel keys{hint}"
+                f"option chain={chain!r} is unknown; allowed: {', '.join(CHAINS)}, or a list of submodel keys"
+                f"{nearest(chain, CHAINS)}"
             )
         return CHAINS[chain]
     if not chain:
         raise ValueError("option chain=[]: a list of submodel keys needs at least one")
     sizes = tuple(map(Submodel.parse, chain))
-    return lambda backbone: Ladder.of(backbone, sizes)
+    return lambda backbone: Sizes.ladder(backbone, sizes)

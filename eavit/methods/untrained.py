@@ -6,11 +6,10 @@ from typing import Any
 
 from eavit.card import Card
 from eavit.importance import METRICS
-from eavit.methods.onefit import SELECTS, choose_on, choosing
+from eavit.methods.choosing import Asked, answer_on
 from eavit.options import allowed
 from eavit.prepare import prepare
 from eavit.recipe import Elastic, Recipe, Search, digest_of, front_policy, front_report, search_on
-from eavit.selecting import NESTINGS
 from eavit.selectors import EVALUATIONS, given, uniform
 from eavit.space import Space
 from eavit.task import Task
@@ -50,8 +49,7 @@ def slice_untrained(
     ``select`` other than native: a common selector with so many ``evaluations``; ``nesting`` is free or nested.
     """
     allowed("importance", importance, METRICS)
-    allowed("select", select, SELECTS)
-    allowed("nesting", nesting, NESTINGS)
+    asked = Asked(select, nesting, evaluations)
 
     def run(task: Task) -> Elastic:
         vit = prepare(task, importance)
@@ -60,11 +58,8 @@ def slice_untrained(
         if select == "native":
             front, optimism = search_on(task, vit, space, Search(population, generations))
             found, own = found | front_report(front, optimism), front_policy(front)
-            if nesting == "free":
+            if asked.own:
                 return Elastic(vit, own, found)
-        choose = choosing(select, nesting, evaluations, given(own) if own else uniform())
-        selection = choose_on(task, vit, space, choose)
-        spent = found["evaluations"] + selection.evaluations
-        return Elastic(vit, selection.policy, found | dict(selection.findings) | {"evaluations": spent})
+        return answer_on(task, vit, space, asked.choosing(given(own) if own else uniform()), found)
 
     return Recipe("slice_untrained", run, CARD)

@@ -8,7 +8,7 @@ import pytest
 
 from eavit import methods
 from eavit.card import Card
-from tests.eavit.test_conformance import METHODS, made
+from tests.eavit.conforming import METHODS, made
 
 # method -> words that its card must hold, by part: numbers and facts of the public sources
 FACTS = {

@@ -13,9 +13,10 @@ from eavit.importance import METRICS
 from eavit.methods.dynabert import dynabert, grid, kept_layers
 from eavit.methods.phases import resorted
 from eavit.passes import cost_of
-from eavit.recipe import Tally, digest_of
+from eavit.recipe import digest_of
+from eavit.spending import Tally
 from eavit.steps import TEACHER, draws_of
-from eavit.submodel import Backbone, Submodel
+from eavit.submodel import Backbone
 from tests.eavit.small import SCHEDULE, Account, TinyTask, plain, tiny
 
 family = import_module("eavit.methods.dynabert")  # the package passes on the function of this name
@@ -70,17 +71,6 @@ def test_the_grid_scales_to_six_heads_and_six_layers():
     assert kept_layers(6, 0.75) == (0, 1, 2, 4) and kept_layers(6, 0.5) == (0, 2, 4)
     assert space.count == 12 and space.heads == (2, 3, 4, 6) and space.mlps == (96, 192, 288, 384)
     assert grid(tiny().backbone).count == 8  # of 3 layers, 3/4 and 1/2 are both 2: one depth, not two
-
-
-def test_neighbours_on_the_grid_have_nothing_between_them():
-    space = grid(VIT_B)
-    by_key = {(s.heads[0] // 3, sum(map(bool, s.heads))): s for s in space.members}
-    assert set(space.narrower(by_key[3, 9])) == {by_key[2, 9], by_key[3, 6]}
-    assert set(space.wider(by_key[3, 9])) == {by_key[4, 9], by_key[3, 12]}
-    assert not list(space.narrower(space.smallest)) and not list(space.wider(space.largest))
-    assert all(space.from_genes(space.genes(s)) == s for s in space.members)
-    with pytest.raises(ValueError, match="none of the grid"):
-        space.require(Submodel(768, (1,) * 12, (1,) * 12))
 
 
 def test_steps_cost_what_the_table_of_rivals_says():

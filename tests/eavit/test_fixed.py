@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from eavit import cost, weights
 from eavit.methods import fixed as room
 from eavit.methods.fixed import fixed_random_start, fixed_same_shape, fixed_uniform, own_pretraining
-from eavit.recipe import steps_of
+from eavit.spending import steps_of
 from eavit.submodel import Submodel
 from eavit.vit import NestedViT
 from eavit.weights import MissingWeightsError, random_start, timm_vit

@@ -9,22 +9,11 @@ from hypothesis import strategies as st
 
 from eavit import cost
 from eavit.prepare import prepare
-from eavit.recipe import (
-    Portion,
-    Recipe,
-    Search,
-    Tally,
-    budget_left,
-    retrain_on,
-    search_cost,
-    search_on,
-    steps_for,
-    steps_of,
-    train_on,
-)
+from eavit.recipe import Recipe, Search, retrain_on, search_cost, search_on, train_on
 from eavit.router import cost_of_route
 from eavit.samplers import Curriculum, Random, Sandwich
 from eavit.space import Space, uniform_shape
+from eavit.spending import Portion, Tally, budget_left, steps_for, steps_of
 from eavit.steps import in_place, taught
 from eavit.train import Span
 from tests.eavit.small import SCHEDULE, Account, TinyTask, tiny

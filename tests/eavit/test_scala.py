@@ -10,8 +10,8 @@ from scipy.stats import chisquare
 from eavit import cost
 from eavit.distributed import Share
 from eavit.losses import cross_entropy, distillation
-from eavit.methods.ladder import Ladder, tied
 from eavit.methods.scala import CARD, FourSizes, TwoEnded, scala
+from eavit.methods.sizes import Sizes, tied
 from eavit.selectors import SELECTORS
 from eavit.steps import Step, cost_of_steps, next_larger, terms_of
 from eavit.submodel import Backbone
@@ -44,7 +44,7 @@ def widths(passes):
 def test_the_law(options, tmp_path):
     adapted = obeys(scala(**options), tmp_path)
     assert adapted.report()["evaluations"] == 0
-    assert all(adapted.select(b) in LADDER.rungs for b in (0.4, 0.7, 1.0))
+    assert all(adapted.select(b) in LADDER.members for b in (0.4, 0.7, 1.0))
 
 
 @pytest.mark.parametrize("isolated", [False, True])
@@ -70,7 +70,7 @@ def test_small_backbones_train_what_there_is():
     assert widths(passes_of(BACKBONE)) == [4, 3, 2, 1]
     for heads, wanted in ((1, [1]), (2, [2, 1]), (3, [3, 2, 1])):
         assert widths(passes_of(Backbone(12 * heads, heads, 12, 24, 2, 5, 3))) == wanted
-    one = FourSizes(Ladder.of(BACKBONE, [BACKBONE.full]))
+    one = FourSizes(Sizes.ladder(BACKBONE, [BACKBONE.full]))
     assert next_larger(one)(0.5, np.random.default_rng(0))[0].submodel == BACKBONE.full
 
 
@@ -120,7 +120,7 @@ def test_at_a_quarter_queries_keys_and_values_of_the_kept_heads_are_all_used(tai
         assert block.attn.qkv.weight.grad.unflatten(0, (3, -1))[1, :kept].any()  # a key's bias has no effect
 
 
-@pytest.mark.parametrize("size", [LADDER.smallest, LADDER.rungs[1], LADDER.largest])
+@pytest.mark.parametrize("size", [LADDER.smallest, LADDER.members[1], LADDER.largest])
 def test_layer_scale_acts_and_is_trained(size):
     """The source discards the product of LayerScale, and detaches its factors."""
     vit = NestedViT.from_timm(plain(init_values=0.5)).double().eval()
@@ -154,7 +154,7 @@ def test_isolated_middle_sizes_are_tails_in_training_and_when_used(tmp_path):
     prefixes = scala(isolated=False).adapt(task_in(tmp_path / "prefixes"))
     assert adapted.report()["weights"] != prefixes.report()["weights"]
     images = next(Blobs(12, 5).batches(12))[0]
-    trained, middle = adapted.vit.head, LADDER.rungs[2]
+    trained, middle = adapted.vit.head, LADDER.members[2]
     with torch.no_grad():
         assert torch.allclose(adapted.module(middle)(images), by_hand(trained, middle)(images), atol=1e-5)
         assert not torch.allclose(adapted.module(middle)(images), extract(trained, middle)(images), atol=1e-3)
@@ -189,9 +189,9 @@ def test_isolated_sizes_are_selected_by_what_they_are(select, tmp_path):
     task = task_in(tmp_path)
     adapted = scala(isolated=True, select=select, evaluations=12).adapt(task)
     chosen = [adapted.select(b) for b in (0.4, 0.7, 1.0)]
-    assert all(s in LADDER.rungs for s in chosen) and adapted.report()["evaluations"] <= 12
+    assert all(s in LADDER.members for s in chosen) and adapted.report()["evaluations"] <= 12
     if select == "random":
-        best = max(s for s in (accuracy(adapted.vit, s, task.select_a) for s in LADDER.rungs))
+        best = max(s for s in (accuracy(adapted.vit, s, task.select_a) for s in LADDER.members))
         assert accuracy(adapted.vit, chosen[-1], task.select_a) == best
 
 

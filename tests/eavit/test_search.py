@@ -1,146 +1,24 @@
 """NSGA-II with budget bins: nothing lost, nothing outside the space, the whole MACs axis, the same by the same seed."""
 
-from dataclasses import replace
-from itertools import product
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moocore import hypervolume
-from pymoo.core.population import Population
 
 from eavit import cost
-from eavit.quotas import UnscaledQuotas
-from eavit.search import QUOTAS, SPACING, BinQuotas, Front, Point, bin_of, non_dominated, nsga2, paper_quotas
-from eavit.search import scale_quotas as scaled
+from eavit.search import QUOTAS, Front, bin_of, nsga2
 from eavit.space import Space
-from eavit.submodel import Backbone, Submodel
-
-
-def backbone(depth=2, heads=4, mlp=64, tokens=17):
-    return Backbone(
-        embed=8 * heads, heads=heads, head_dim=8, mlp=mlp, depth=depth, tokens=tokens, num_classes=4, patch_pixels=16
-    )
-
-
-TINY = Space.eavit(backbone())
-SMALL = Space.eavit(backbone(depth=3, heads=6))
-
-
-def shape_fitness(space, seed=0, digits=2):
-    """Rises with every width, each layer's worth differs, a starved branch spoils the rest; rounded, so that ties
-    happen (as accuracies do)."""
-    b = space.backbone
-    worth = np.random.default_rng(seed).dirichlet(np.ones(2 * b.depth))
-
-    def fitness(s):
-        kept = np.concatenate([np.array(s.heads) / b.heads, np.array(s.mlp) / b.mlp])
-        carried = np.prod((0.05 + 0.95 * kept**0.5) ** (worth * b.depth))
-        return round(float((s.embed / b.embed) ** 0.5 * carried), digits)
-
-    return fitness
-
-
-class Recorder:
-    def __init__(self, fitness):
-        self.fitness, self.seen = fitness, []
-
-    def __call__(self, submodel):
-        self.seen.append(submodel)
-        return self.fitness(submodel)
-
-
-def point(space, submodel, fitness):
-    return Point(submodel, cost.macs(space.backbone, submodel), cost.share(space.backbone, submodel), fitness)
-
-
-def everything(space):
-    b = space.backbone
-    for embed, *widths in product(space.embeds, *[(0, *space.heads)] * b.depth, *[(0, *space.mlps)] * b.depth):
-        submodel = Submodel(embed, tuple(widths[: b.depth]), tuple(widths[b.depth :]))
-        if space.contains(submodel):
-            yield submodel
-
-
-def beats(a, b):
-    return a.macs <= b.macs and a.fitness >= b.fitness and (a.macs, a.fitness) != (b.macs, b.fitness)
-
-
-def brute_force(points):
-    kept = [p for p in points if not any(beats(other, p) for other in points)]
-    first = {}
-    for p in sorted(kept, key=lambda p: str(p.submodel)):
-        first.setdefault((p.macs, p.fitness), p)
-    return tuple(sorted(first.values(), key=lambda p: p.macs))
-
-
-def volume(front):
-    return hypervolume(np.array([(p.share, -p.fitness) for p in front.points]), ref=[1.01, 0.0])
-
-
-widths = st.integers(1, 3)
-some_points = st.lists(
-    st.builds(
-        lambda embed, h, m, macs, fitness: Point(Submodel(embed, (h,), (m,)), macs, macs / 8, fitness / 4),
-        widths, widths, widths, st.integers(1, 8), st.integers(0, 6),
-    ),
-    max_size=30,
-)  # fmt: skip
-
-
-@given(some_points)
-def test_a_front_equals_brute_force_ties_included(points):
-    assert non_dominated(points) == brute_force(points)
-    assert non_dominated(points[::-1]) == non_dominated(points)
-
-
-@given(some_points.filter(bool), st.sampled_from([k / 16 - less for k in range(20) for less in (0, 0.01)]))
-def test_best_is_the_fittest_that_fits(points, budget):
-    best = Front.of(points, 0).best(budget)
-    fitting = [p.fitness for p in points if p.share <= budget]
-    if best is None:
-        assert not fitting
-    else:
-        assert best.share <= budget
-        assert best.fitness == max(fitting)
-
-
-def test_of_equals_the_smallest_spelling_stays():
-    twins = [Point(Submodel(e, (1,), (1,)), 5, 0.5, 0.5) for e in (20, 10, 9)]
-    assert [str(p.submodel) for p in non_dominated(twins)] == ["e10-h1-m1"]
-
-
-def test_a_front_must_hold_points_in_order():
-    cheap, dear = Point(Submodel(1, (1,), (1,)), 1, 0.1, 0.2), Point(Submodel(2, (1,), (1,)), 2, 0.2, 0.2)
-    for points in ((), (dear, cheap), (cheap, dear), (cheap, cheap)):
-        with pytest.raises(ValueError, match="front"):
-            Front(points, 0)
-
-
-@given(st.integers(0, 99), st.sampled_from([0.0, 0.05, 0.3]))
-@settings(max_examples=15)
-def test_reestimate_is_the_front_by_the_new_values_and_tells_the_optimism(seed, spread):
-    old = nsga2(TINY, shape_fitness(TINY, seed), population=8, generations=2, seed=seed)
-    again = {p.submodel: p for p in (*old.points, *old.cover)}
-    noise = np.random.default_rng(seed)
-    fresh = {s: p.fitness - spread * noise.random() for s, p in again.items()}
-    asked = Recorder(fresh.__getitem__)
-    new, optimism = old.reestimate(asked)
-    assert new.points == brute_force([replace(p, fitness=fresh[s]) for s, p in again.items()])
-    assert optimism == pytest.approx(np.mean([p.fitness - fresh[p.submodel] for p in old.points]), abs=1e-12)
-    assert sorted(map(str, asked.seen)) == sorted(map(str, again))
-    assert new.evaluations == old.evaluations + len(again)
-
-
-@given(some_points.filter(bool), st.integers(1, 10))
-def test_the_cover_is_the_fittest_of_each_bin(points, bins):
-    cover = {int(bin_of(p.share, bins)): p for p in Front.of(points, 0, bins).cover}
-    assert list(cover) == sorted({int(bin_of(p.share, bins)) for p in points})
-    for p in points:
-        assert p.fitness <= cover[int(bin_of(p.share, bins))].fitness
-
+from tests.eavit.searched import (
+    SMALL,
+    TINY,
+    Recorder,
+    backbone,
+    brute_force,
+    everything,
+    point,
+    shape_fitness,
+    volume,
+)
 
 runs = st.fixed_dictionaries(
     {
@@ -165,80 +43,6 @@ def test_it_never_loses_a_point_nor_leaves_the_space_nor_asks_twice(options, min
     assert len(set(fitness.seen)) == len(fitness.seen) == front.evaluations
     assert {space.smallest, space.largest} <= set(fitness.seen)
     assert front.evaluations <= options["population"] * (1 + 5 * options["generations"])
-
-
-@given(st.integers(1, 40), st.integers(2, 200), st.data())
-def test_quotas_are_dealt_out_over_the_reachable_bins_only(bins, population, data):
-    first = data.draw(st.integers(0, bins - 1))
-    last = data.draw(st.integers(first, bins - 1))
-    shape = np.array(data.draw(st.lists(st.integers(0, 9), min_size=bins, max_size=bins)))
-    shape[last] += 1
-    places = scaled(shape, population, (first, last))
-    reached = last - first + 1
-    assert places.sum() == population
-    assert not places[:first].any()
-    assert not places[last + 1 :].any()
-    assert places[first] >= 1
-    assert places[last] >= 1
-    if population >= reached:
-        assert places[first : last + 1].min() >= 1
-        ideal = shape[first : last + 1] * population / shape[first : last + 1].sum()
-        if ideal.min() >= 1:
-            assert np.abs(places[first : last + 1] - ideal).max() < 1
-    else:
-        held = np.flatnonzero(places)
-        assert places.max() == 1
-        assert np.ptp(np.diff(held)) <= 1
-
-
-def test_the_papers_quotas_are_the_default_shape():
-    assert sum(QUOTAS) == 100
-    assert len(QUOTAS) == 20
-    assert scaled(paper_quotas(20), 100, (0, 19)).tolist() == list(QUOTAS)
-    assert paper_quotas(10).tolist() == [4, 7, 11, 12, 12, 12, 12, 12, 10, 8]
-    assert scaled(paper_quotas(20), 5, (0, 19)).nonzero()[0].tolist() == [0, 5, 10, 14, 19]
-    with pytest.raises(ValueError, match="all zero"):
-        scaled([5, 0, 0], 10, (1, 2))
-
-
-# Crowded: many within two MACs (the spacing) of each other.
-some_macs = st.builds(lambda coarse, fine: 125 * coarse + fine, st.integers(0, 7), st.integers(1, 6))
-
-
-@given(st.lists(st.tuples(some_macs, st.integers(0, 9)), min_size=1, max_size=80), st.integers(2, 60))
-def test_survivors_keep_quotas_spacing_ends_and_order_of_fronts(pairs, population):
-    full, bins = 1000, 4
-    pop = Population.new("F", np.array([(m, -f) for m, f in pairs], dtype=float))
-    shares = np.array([m / full for m, _ in pairs])
-    quotas = scaled(np.ones(bins), population, (int(bin_of(shares.min(), bins)), int(bin_of(shares.max(), bins))))
-    kept = BinQuotas(quotas, full).do(SimpleNamespace(), pop)
-    macs, loss = kept.get("F").T
-    held = np.bincount(bin_of(macs / full, bins), minlength=bins)
-    assert (held <= quotas).all()
-    if np.ptp(shares) >= SPACING:  # both ends stay, however close
-        assert np.diff(np.sort(macs / full)).min(initial=1.0) >= SPACING - 1e-12
-    for end in (min, max):
-        at = end(m for m, _ in pairs)
-        assert (at, -max(f for m, f in pairs if m == at)) in set(zip(macs, loss, strict=True))
-    # An open place means that every other point of that bin is too close to a survivor.
-    for m, _ in pairs:
-        if held[b := int(bin_of(m / full, bins))] < quotas[b]:
-            assert np.abs(macs - m).min() / full < SPACING + 1e-9
-
-
-def test_within_a_bin_better_fronts_go_first_and_the_largest_gap_next():
-    values = [(1, 0), (100, 9), (31, 5), (32, 6), (36, 7), (39, 8), (33, 1), (38, 2)]  # of 100 MACs
-    pop = Population.new("F", np.array([(m, -f) for m, f in values], dtype=float))
-
-    def survivors(places):
-        quotas = np.array([1, 0, 0, places, 0, 0, 0, 0, 0, 1])
-        return set(BinQuotas(quotas, 100).do(SimpleNamespace(), pop).get("F")[:, 0].astype(int)) - {1, 100}
-
-    assert survivors(1) == {39}  # the farthest from both ends: 38 from 1, 61 from 100
-    assert survivors(2) == {39, 31}
-    assert survivors(3) == {39, 31, 36}  # 3 from 39; 32 is 1 from 31
-    assert survivors(4) == {39, 31, 36, 32}
-    assert survivors(5) in ({39, 31, 36, 32, 33}, {39, 31, 36, 32, 38})  # only now the second front
 
 
 @given(st.integers(0, 2**32))
@@ -287,33 +91,6 @@ def test_the_published_quotas_unscaled_keep_a_population_of_five_at_the_cheapest
     assert np.median(late("paper")) < 0.2
     assert np.median(late(None)) > 0.25
     assert late(None).max() > 0.8
-
-
-@given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 9)), min_size=60, max_size=120), st.integers(1, 30))
-def test_unscaled_quotas_take_the_first_places_of_the_cheapest_bins(pairs, population):
-    pop = Population.new("F", np.array([(m, -f) for m, f in pairs], dtype=float))
-    kept = UnscaledQuotas(np.array(QUOTAS), 1000, population).do(SimpleNamespace(), pop)
-    held = np.bincount(bin_of(kept.get("F")[:, 0] / 1000, 20), minlength=20)
-    assert len(kept) <= population
-    assert (held <= QUOTAS).all()
-    every = np.bincount(bin_of(np.array([m for m, _ in pairs]) / 1000, 20), minlength=20)
-    last = np.flatnonzero(held)[-1]
-    for b in range(last):  # a bin left behind is full, or nobody in it is far enough from those taken
-        if held[b] < min(QUOTAS[b], every[b]):
-            own = [m for m in kept.get("F")[:, 0] if int(bin_of(m / 1000, 20)) == b]
-            left = [m for m, _ in pairs if int(bin_of(m / 1000, 20)) == b and m not in own]
-            assert all(np.abs(np.array(own) - m).min() / 1000 < SPACING + 1e-9 for m in left)
-
-
-def test_five_of_many_are_all_under_fifteen_percent():
-    """The number of the published defect: 2 + 2 + 1 places in the first three bins of 5 % each."""
-    shares = np.linspace(0, 1, 400)
-    pop = Population.new("F", np.stack([1000 * shares, -np.sqrt(shares)], 1))
-    published = UnscaledQuotas(np.array(QUOTAS), 1000, 5).do(SimpleNamespace(), pop).get("F")[:, 0] / 1000
-    assert np.bincount(bin_of(published, 20), minlength=20)[:4].tolist() == [2, 2, 1, 0]
-    assert published.max() < 0.15
-    ours = BinQuotas(scaled(paper_quotas(20), 5, (0, 19)), 1000).do(SimpleNamespace(), pop).get("F")[:, 0] / 1000
-    assert ours.max() == 1
 
 
 @given(st.integers(2, 40), st.integers(0, 9))

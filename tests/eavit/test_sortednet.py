@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 from eavit import cost
 from eavit.distributed import Share
 from eavit.losses import cross_entropy
-from eavit.methods.ladder import tied
+from eavit.methods.sizes import tied
 from eavit.methods.sortednet import CARD, CHAINS, sortednet
 from eavit.samplers import OneOf
 from eavit.selectors import SELECTORS
@@ -29,13 +29,13 @@ OWN = ["e6-h1x3-m3.0x2", "e6-h2x3-m6x3", "e12-h4x3-m24x3"]
 
 def plan_of(backbone, count, chain="tied"):
     space = CHAINS[chain](backbone)
-    return micro_batches(OneOf(space, space.rungs), count)
+    return micro_batches(OneOf(space, space.members), count)
 
 
 @pytest.mark.parametrize("chain", [*CHAINS, OWN])
 def test_the_law(chain, tmp_path):
     adapted = obeys(sortednet(chain), tmp_path)
-    members = OWN if chain is OWN else [str(s) for s in CHAINS[chain](BACKBONE).rungs]
+    members = OWN if chain is OWN else [str(s) for s in CHAINS[chain](BACKBONE).members]
     chosen = [adapted.select(b) for b in (0.05, 0.4, 0.7, 1.0)]
     assert str(chosen[-1]) == members[-1] and {str(s) for s in chosen if s is not None} <= set(members)
     assert adapted.report()["evaluations"] == 0
@@ -51,14 +51,14 @@ def test_equal_macs(count, tmp_path):
 @pytest.mark.parametrize("backbone", [VIT_B, PICO, BACKBONE, Backbone(4, 1, 4, 3, 1, 5, 3)])
 @pytest.mark.parametrize("chain", CHAINS)
 def test_chains_nest_and_end_at_the_full_model(chain, backbone):
-    rungs = CHAINS[chain](backbone).rungs
+    rungs = CHAINS[chain](backbone).members
     assert rungs[-1] == backbone.full
     assert all(small <= large and small != large for small, large in pairwise(rungs))
 
 
 def test_the_depth_chain_keeps_first_layers():
-    assert [str(s) for s in CHAINS["depth"](BACKBONE).rungs][:2] == ["e12-h4.0x2-m24.0x2", "e12-h4x2.0-m24x2.0"]
-    assert len(CHAINS["depth"](VIT_B).rungs) == 10
+    assert [str(s) for s in CHAINS["depth"](BACKBONE).members][:2] == ["e12-h4.0x2-m24.0x2", "e12-h4x2.0-m24x2.0"]
+    assert len(CHAINS["depth"](VIT_B).members) == 10
 
 
 def test_one_uniform_size_for_each_piece_of_the_batch():
@@ -68,7 +68,7 @@ def test_one_uniform_size_for_each_piece_of_the_batch():
         assert [p.part for p in passes] == [(i, 4) for i in range(4)]
         assert all((p.hard, p.soft, p.source) == (0.25, 0, None) for p in passes)
         counts.update(p.submodel for p in passes)
-    assert set(counts) == set(tied(BACKBONE).rungs) and chisquare(list(counts.values())).pvalue > 0.001
+    assert set(counts) == set(tied(BACKBONE).members) and chisquare(list(counts.values())).pvalue > 0.001
 
 
 def test_the_gradient_is_the_mean_over_the_pieces():

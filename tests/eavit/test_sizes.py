@@ -1,0 +1,87 @@
+"""Spaces that are lists: ladders of nested sizes, and sizes that need not nest."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from eavit import cost
+from eavit.methods.dynabert import grid
+from eavit.methods.sizes import Sizes, members_of, tied
+from eavit.space import Space
+from eavit.submodel import Backbone, Submodel
+from tests.eavit.laws import BACKBONE
+
+VIT_B = Backbone(768, 12, 64, 3072, 12, 197, 100)
+LADDER = tied(BACKBONE)
+
+
+def test_a_ladder_is_a_space_of_its_rungs():
+    space, rng = LADDER, np.random.default_rng(0)
+    assert (space.smallest, space.largest, space.count, space.distinct) == (
+        *space.members[:: len(space.members) - 1],
+        4,
+        4,
+    )
+    assert members_of(space) == space.members
+    for place, rung in enumerate(space.members):
+        assert space.from_genes(space.genes(rung)) == rung == space.require(rung)
+        assert list(space.narrower(rung)) == list(space.members[max(0, place - 1) : place])
+        assert list(space.wider(rung)) == list(space.members[place + 1 : place + 2])
+        assert space.near(cost.macs(BACKBONE, rung), space.noise(rng)) == rung
+    assert {space.sample(rng) for _ in range(100)} == set(space.members)
+    small, large = space.members[0], space.members[-1]
+    mixed = replace(small, embed=large.embed)
+    assert Space.contains(space, mixed) and not space.contains(mixed)
+    for one, next_one in pairwise(range(7)):
+        assert set(space.restrict(one).members) <= set(space.restrict(next_one).members)
+        assert set(space.begin(one).members) <= set(space.begin(next_one).members)
+    assert space.restrict(0).members == (large,) and space.begin(0).members == (small,) and space.begin(6) == space
+
+
+def test_what_is_no_ladder_is_refused():
+    small, large = LADDER.members[0], LADDER.members[-1]
+    for rungs, match in (
+        ([], "no size at all"),
+        ([large, small], "not strictly inside"),
+        ([small, small], "not strictly inside"),
+        ([Submodel(6, (1,), (6,))], "1 layers, the backbone has 3"),
+        ([replace(large, embed=99)], "not nested in the backbone"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            Sizes.ladder(BACKBONE, rungs)
+    for stage in (-1, 7):
+        with pytest.raises(ValueError, match="stage"):
+            LADDER.restrict(stage)
+    for code in ([4], [-1], [0, 0]):
+        with pytest.raises(ValueError, match="do not fit these sizes"):
+            LADDER.from_genes(code)
+    with pytest.raises(ValueError, match="e12-h1x3-m6x3 is none of the sizes e3-h1x3-m6x3"):
+        LADDER.genes(replace(small, embed=12))
+    with pytest.raises(TypeError, match="not a list of sizes"):
+        members_of(Space.eavit(BACKBONE))
+
+
+def test_neighbours_on_the_grid_have_nothing_between_them():
+    space = grid(VIT_B)
+    by_key = {(s.heads[0] // 3, sum(map(bool, s.heads))): s for s in space.members}
+    assert set(space.narrower(by_key[3, 9])) == {by_key[2, 9], by_key[3, 6]}
+    assert set(space.wider(by_key[3, 9])) == {by_key[4, 9], by_key[3, 12]}
+    assert not list(space.narrower(space.smallest)) and not list(space.wider(space.largest))
+    assert all(space.from_genes(space.genes(s)) == s for s in space.members)
+    with pytest.raises(ValueError, match="is none of the sizes e768"):
+        space.require(Submodel(768, (1,) * 12, (1,) * 12))
+
+
+def test_sizes_are_listed_once_and_by_their_macs():
+    small, middle, large = LADDER.members[0], *LADDER.members[-2:]
+    space = Sizes.of(BACKBONE, [large, small, middle, small])
+    assert space.members == (small, middle, large)
+    assert [space.at(level, space.noise(np.random.default_rng(0))) for level in (0.0, 0.5, 1.0)] == [
+        small,
+        middle,
+        large,
+    ]
+    for one, next_one in pairwise(range(7)):
+        assert grid(VIT_B).restrict(one).count <= grid(VIT_B).restrict(next_one).count
