@@ -16,6 +16,7 @@ from harness.reports.report import ReportError
 from harness.suite import SuiteError
 from harness.verbs import asking, judging, keeping, running, telling
 from harness.verbs.asking import AskError
+from harness.verbs.behind import BehindError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +33,7 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # a suite may name a module that lies beside it
     try:
         app()
-    except (SuiteError, StoreError, PluginError, AskError, ClusterError, ReportError) as error:
+    except (SuiteError, StoreError, PluginError, AskError, BehindError, ClusterError, ReportError) as error:
         asking.complain(str(error))
         raise SystemExit(asking.REFUSED) from None
     except KeyboardInterrupt:

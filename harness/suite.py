@@ -67,6 +67,13 @@ class Schedule(BaseModel):
     clip: Annotated[float, Field(gt=0)] = 1.0
     precision: Literal["no", "bf16", "fp16"] = "no"
 
+    def per_epoch(self, images: int) -> int:
+        """Steps: short last batches are dropped, as :mod:`harness.protocol` says of ``batches``."""
+        return max(1, images // self.batch)
+
+    def steps(self, images: int) -> int:
+        return max(1, round(self.epochs * self.per_epoch(images)))
+
 
 class DataSet(BaseModel):
     """``fit``, ``select`` and ``test`` are numbers of images kept (None: all); select counts both folds together."""

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from harness.statistics import curves, intervals
-from harness.statistics.curves import Steps
-from harness.statistics.intervals import Interval
+from harness.statistics import advantage, curves, intervals
+from harness.statistics.advantage import Fronts
+from harness.statistics.intervals import Interval, Value
 
 SETS, BUDGETS, SEEDS, IMAGES = 9, 8, 3, 2000
 AT = 3  # the one budget looked at
@@ -76,26 +76,21 @@ def leads(found: Array, at: int | slice = AT) -> list[list[float]]:
 
 
 def areas(accuracy: Array) -> list[list[float]]:
-    return [[curves.step_area(MACS.tolist(), list(row), BOUNDS) for row in group] for group in accuracy]
+    return [[curves.area(curves.steps(MACS.tolist(), list(row)), BOUNDS) for row in group] for group in accuracy]
 
 
-def fronts(found: Array) -> list[list[tuple[Steps, Steps]]]:
-    return [
-        [
-            (curves.steps(MACS.tolist(), list(a)), curves.steps(MACS.tolist(), list(b)))
-            for a, b in zip(*both, strict=True)
-        ]
-        for both in zip(found[0], found[1], strict=True)
-    ]
+def fronts(found: Array) -> tuple[Fronts, Fronts]:
+    """By set and seed."""
+    mine, other = (
+        {str(at): {seed: curves.steps(MACS.tolist(), list(row)) for seed, row in enumerate(group)}
+         for at, group in enumerate(method)}
+        for method in found
+    )  # fmt: skip
+    return mine, other
 
 
-def gained(groups: Sequence[Sequence[tuple[Steps, Steps]]]) -> float | None:
-    """Log2 ratio of MACs at equal accuracy, mean over sets."""
-    ratios = [
-        curves.macs_ratio(*(curves.mean_curve([pair[side] for pair in group]) for side in (0, 1))) for group in groups
-    ]
-    known = [ratio for ratio in ratios if ratio is not None]
-    return sum(known) / len(known) if len(known) == len(ratios) else None
+def average(values: Sequence[float]) -> tuple[int, Value]:
+    return len(values), lambda weights: np.asarray(weights @ np.asarray(values))
 
 
 def mean_of_means(groups: Sequence[Sequence[float]]) -> float:
@@ -119,7 +114,7 @@ def true_area(true: World) -> float:
 
 
 def true_ratio(true: World) -> float:
-    value = gained(fronts(experiment(true, np.random.default_rng(7), 600)))
+    value = advantage.macs_ratio(*fronts(experiment(true, rng := np.random.default_rng(7), 600)), rng).estimate
     return math.nan if value is None else value
 
 
@@ -144,11 +139,13 @@ DEFAULTS = (
     Row("these sets, area", lambda f, _: intervals.these_sets(areas(f[0])), true_area),
     Row("sets like these, A - B", lambda f, _: intervals.like_sets(leads(f)), lambda w: 0.02, anew=True),
     Row(
-        "bootstrap of seeds, area", lambda f, rng: intervals.bootstrap(areas(f[0]), mean_of_means, rng, 200), true_area
+        "bootstrap of seeds, area",
+        lambda f, rng: intervals.bootstrap([average(values) for values in areas(f[0])], rng, 200),
+        true_area,
     ),
 )
 RATIO = "bootstrap of seeds, MACs at equal accuracy"
-SLOW = (Row(RATIO, lambda f, rng: intervals.bootstrap(fronts(f), gained, rng, 100), true_ratio),)
+SLOW = (Row(RATIO, lambda f, rng: advantage.macs_ratio(*fronts(f), rng), true_ratio),)
 UNUSED = (
     Row("percentile bootstrap, A - B", lambda f, rng: percentile(leads(f), rng), lambda w: w.lead),
     Row("percentile bootstrap, one set", lambda f, rng: percentile(leads(f)[4:5], rng), lambda w: _lead_on(w, 4)),

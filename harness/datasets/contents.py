@@ -11,49 +11,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from harness.datasets.images import DataError, Images, fitted
 from harness.datasets.origins import concerning
 from harness.datasets.sources import read
 from harness.datasets.splits import divide
 from harness.processes.lifeline import die_with_parent
-from harness.suite import DataSet
-from harness.suite import Input as InputTable
+from harness.suite import DataSet, Input
 
 SPLITS = ("fit", "select_a", "select_b", "test")
-
-
-class Spec(Protocol):
-    """One ``[[datasets]]`` entry of a suite."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def fit(self) -> int | None: ...
-    @property
-    def select(self) -> int | None: ...
-    @property
-    def test(self) -> int | None: ...
-    @property
-    def path(self) -> str | None: ...
-    @property
-    def augment(self) -> str: ...
-
-
-class Input(Protocol):
-    """The ``[input]`` table of a suite: what images look like to the backbone."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def mean(self) -> Sequence[float]: ...
-    @property
-    def std(self) -> Sequence[float]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +28,7 @@ class Contents:
     dropped: int  # training images left out because an official select or test split holds the same image
 
 
-def contents(spec: Spec, input: Input) -> Contents:
+def contents(spec: DataSet, input: Input) -> Contents:
     """Raises :class:`DataError` for whatever a person can mend."""
     try:
         parts = read(spec.source, spec.path, input.size, input.channels)
@@ -87,7 +53,7 @@ def fingerprint(parts: Mapping[str, Images]) -> str:
 def main(arguments: Sequence[str]) -> int:
     die_with_parent()
     asked = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-    input = InputTable.model_validate_json(json.dumps(asked["input"]))
+    input = Input.model_validate_json(json.dumps(asked["input"]))
     with Path(arguments[1]).open("w", encoding="utf-8") as answers:
         for entry in asked["datasets"]:
             answer = _answer(DataSet.model_validate_json(json.dumps(entry)), input)
@@ -96,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _answer(spec: Spec, input: Input) -> dict[str, str]:
+def _answer(spec: DataSet, input: Input) -> dict[str, str]:
     try:
         return {"fingerprint": fingerprint(contents(spec, input).parts)}
     except DataError as error:

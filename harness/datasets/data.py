@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from harness.datasets.batches import MemorySplit
-from harness.datasets.contents import Contents, Input, Spec, contents, fingerprint
+from harness.datasets.contents import Contents, contents, fingerprint
 from harness.datasets.images import DataError, LeakError
 from harness.datasets.origins import concerning
 from harness.protocol import Split
+from harness.suite import DataSet, Input
 
 __all__ = ["Data", "DataError", "LeakError", "load"]
 
@@ -43,7 +44,7 @@ class Data:
         raise LeakError("data cannot be pickled or copied: a copy would carry the sealed test split with it.")
 
 
-def load(spec: Spec, input: Input) -> Data:
+def load(spec: DataSet, input: Input) -> Data:
     """Read, divide and seal. Raises :class:`DataError` for whatever a person can mend."""
     found = contents(spec, input)
     try:
@@ -52,7 +53,7 @@ def load(spec: Spec, input: Input) -> Data:
         raise concerning(spec.name, spec.source, error) from error
 
 
-def _sealed(found: Contents, spec: Spec, input: Input) -> Data:
+def _sealed(found: Contents, spec: DataSet, input: Input) -> Data:
     ready = found.parts
     return Data(
         fit=MemorySplit(ready["fit"], input.mean, input.std, spec.augment),

@@ -29,6 +29,7 @@ from harness.datasets import data
 from harness.execution import job
 from harness.execution.job import Folders, Job
 from harness.measuring import appraise, doubts, measure, rungs
+from harness.measuring.appraise import Progress
 from harness.measuring.ledger import Ledger
 from harness.plan import Cell
 from harness.processes import bounds
@@ -42,6 +43,7 @@ from harness.suite import Input, Suite
 
 LEDGER = "ledger.json"  # beside the checkpoints
 INTERVAL = 0.2  # seconds between two lines of progress
+Run = Callable[[Job, Path, Progress], Outcome]  # the path: a cell's work folder
 
 
 class BackboneError(ValueError):
@@ -71,9 +73,25 @@ class ProgressFile:
             self._file.flush()
 
 
-def main(arguments: list[str]) -> int:
+def run_cell(task: Job, work: Path, progress: Progress) -> Outcome:
+    """The outcome of a cell, whatever happens in it short of the end of the process."""
+    began = record.now()
+    try:
+        return _run(task, work, progress, began)
+    except Exception as error:  # a method may fail in any way it likes
+        return blamed(task, error, began)
+
+
+def blamed(task: Job, error: Exception, began: datetime) -> Outcome:
+    """The outcome of a cell that raised this. To be called where it is handled."""
+    traceback.print_exc()
+    return Outcome(record.failure(task.cell, *blame(error), began=began, environment=_about(task)))
+
+
+def main(arguments: list[str], run: Run = run_cell) -> int:
+    """Of this module, and of those that ``run`` a cell in another way."""
     if len(arguments) != 2:
-        sys.stderr.write("usage: python -m harness.execution.execute JOBFOLDER OUTFOLDER\n")
+        sys.stderr.write("usage: JOBFOLDER OUTFOLDER\n")
         return 2
     die_with_parent()
     folders, out = Folders(Path(arguments[0])), Path(arguments[1])
@@ -81,17 +99,17 @@ def main(arguments: list[str]) -> int:
     if task.memory_mib is not None:
         bounds.limit_data(task.memory_mib)
     if _rank():
-        return _aside(task, folders, out)
-    _leave(run_cell(task, folders.work, ProgressFile(out / job.PROGRESS)), out, folders)
+        return _aside(task, folders, out, run)
+    _leave(run(task, folders.work, ProgressFile(out / job.PROGRESS)), out, folders)
     return 0
 
 
-def _aside(task: Job, folders: Folders, out: Path) -> int:
+def _aside(task: Job, folders: Folders, out: Path, run: Run) -> int:
     """One of several processes that train a cell together, not the one that tells of it: silent unless it fails."""
     own = f"rank{_rank()}"
     (folders.scratch / own).mkdir(exist_ok=True)
     os.chdir(folders.scratch / own)
-    outcome = run_cell(task, folders.work, lambda phase, done, total: None)
+    outcome = run(task, folders.work, lambda phase, done, total: None)
     if outcome.record.status in USABLE:
         return 0
     _leave(outcome, out / own, folders)
@@ -116,18 +134,6 @@ def _leave(outcome: Outcome, out: Path, folders: Folders) -> None:
                 shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         store.save(outcome, beside)
     beside.rename(out / job.OUTCOME)
-
-
-def run_cell(task: Job, work: Path, progress: Callable[[str, int, int], None]) -> Outcome:
-    """The outcome of a cell, whatever happens in it short of the end of the process."""
-    began = record.now()
-    try:
-        return _run(task, work, progress, began)
-    except Exception as error:  # a method may fail in any way it likes
-        traceback.print_exc()
-        status, reason = blame(error)
-        about = _about(task)
-        return Outcome(record.failure(task.cell, status, reason, began=began, environment=about))
 
 
 def blame(error: BaseException) -> tuple[Status, str]:
@@ -173,7 +179,7 @@ def _on_gpu() -> str:
     return f", {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB on its GPU"
 
 
-def _run(task: Job, work: Path, progress: Callable[[str, int, int], None], began: datetime) -> Outcome:
+def _run(task: Job, work: Path, progress: Progress, began: datetime) -> Outcome:
     suite, cell = task.suite, task.cell
     _settle(cell.seed, suite.threads)
     _same_processes(suite.processes)
@@ -279,7 +285,7 @@ def _task(
     full_macs: int,
     work: Path,
     ledger: Ledger,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> Task:
     return Task(
         fit=images.fit,
@@ -303,8 +309,7 @@ def allowance(suite: Suite, images: int, full_macs: int) -> float:
     every step trains the full backbone, a backward pass counted as two forward ones.
     """
     schedule = suite.schedule
-    steps = max(1, round(schedule.epochs * max(1, images // schedule.batch)))
-    return suite.macs_factor * 3.0 * full_macs * steps * min(schedule.batch, images)
+    return suite.macs_factor * 3.0 * full_macs * schedule.steps(images) * min(schedule.batch, images)
 
 
 def _report(adapted: Adapted) -> dict[str, Any]:
@@ -333,30 +338,20 @@ def _record(
     ledger: Ledger,
     diagnostics: dict[str, Any],
 ) -> Record:
-    cell, ended = task.cell, record.now()
-    status, reason = appraise.verdict(tested.points)
-    return Record(
-        cell=cell.id,
-        suite=cell.suite,
-        method=cell.method,
-        dataset=cell.dataset,
-        seed=cell.seed,
-        identity=dict(cell.content),
-        status=status,
-        reason=reason,
-        points=tested.points,
+    return record.ended(
+        task.cell,
+        *appraise.verdict(tested.points),
+        tested.points,
+        began=began,
+        environment=_about(task),
         full_macs=full_macs,
         choice_hash=frozen.hash,
         data={"fingerprint": images.fingerprint, "sizes": dict(images.sizes), "classes": list(images.classes)},
         given={name: dict(keys) for name, keys in task.given.items()},
         ledger={name: Spent.model_validate(spent) for name, spent in ledger.as_dict().items()},
         diagnostics=diagnostics,
-        environment=_about(task),
         attempts=task.attempt,
         peak_mib=round(_peak_mib(), 1),
-        started=record.stamp(began),
-        finished=record.stamp(ended),
-        seconds=round((ended - began).total_seconds(), 3),
     )
 
 

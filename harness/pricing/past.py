@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from harness.records.index import Summary
 from harness.records.record import USABLE, Record
 
 
@@ -31,25 +32,8 @@ def pasts(records: Iterable[Record]) -> list[Past]:
     return [_past(record) for record in records if record.status in USABLE]
 
 
-class Kept(Protocol):
-    """What an index tells of a record: less, and faster."""
-
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def train_macs(self) -> float: ...
-    @property
-    def disk_mib(self) -> float | None: ...
-    @property
-    def machine(self) -> str | None: ...
-    @property
-    def workers(self) -> int | None: ...
-    @property
-    def attempts(self) -> int: ...
-
-
-def past_of(kept: Kept, identity: Mapping[str, Any]) -> Past:
-    """Of a cell whose content is known. Without what a price for another schedule would need."""
+def past_of(kept: Summary, identity: Mapping[str, Any]) -> Past:
+    """Of a cell whose content is known: faster than of its record, without what a price for another schedule needs."""
     machine = kept.machine if kept.attempts == 1 else None
     return Past(identity, kept.seconds, kept.train_macs, kept.disk_mib, machine, kept.workers)
 

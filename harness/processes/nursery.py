@@ -4,9 +4,9 @@ Isolation stays as it is with a fresh interpreter: a cell has a process, session
 own, and what it changes or breaks ends with it. Only the imports are shared; they cost more than a small cell does.
 
 At the other end of its socket is :mod:`harness.processes.forked`. The socket keeps messages apart. Engine: a request
-(JSON) with the child's two ends of its pipes. Nursery: ``{"started": pid}``, told by the child itself once it can be killed as a
-group, and ``{"ended": pid, "code": n}`` with n as in subprocess. When the engine is gone the nursery is killed by the
-kernel or sees the socket's end; when the nursery is gone its children are killed by the kernel.
+(JSON) with the child's two ends of its pipes. Nursery: ``{"started": pid}``, told by the child itself once it can be
+killed as a group, and ``{"ended": pid, "code": n}`` with n as in subprocess. When the engine is gone the nursery is
+killed by the kernel or sees the socket's end; when the nursery is gone its children are killed by the kernel.
 
 This module imports no torch. Its process does, but by import strings at run time, the way plugins are found.
 """

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -102,7 +102,22 @@ def failure(
     cell: Cell, status: Status, reason: str, *, began: datetime, environment: Mapping[str, JsonValue]
 ) -> Record:
     """The record of a cell without results: one empty point a budget, each with the status and the reason."""
-    ended = now()
+    points = tuple(Point(budget=b, status=status, reason=reason) for b in cell.content["budgets"])
+    return ended(cell, status, reason, points, began=began, environment=environment)
+
+
+def ended(
+    cell: Cell,
+    status: Status,
+    reason: str,
+    points: tuple[Point, ...],
+    *,
+    began: datetime,
+    environment: Mapping[str, JsonValue],
+    **more: Any,
+) -> Record:
+    """The record of a cell that ended just now; ``more``: further fields."""
+    finished = now()
     return Record(
         cell=cell.id,
         suite=cell.suite,
@@ -112,11 +127,12 @@ def failure(
         identity=dict(cell.content),
         status=status,
         reason=reason,
-        points=tuple(Point(budget=b, status=status, reason=reason) for b in cell.content["budgets"]),
+        points=points,
         environment=dict(environment),
         started=stamp(began),
-        finished=stamp(ended),
-        seconds=round((ended - began).total_seconds(), 3),
+        finished=stamp(finished),
+        seconds=round((finished - began).total_seconds(), 3),
+        **more,
     )
 
 

@@ -226,7 +226,7 @@ def comparisons(points: pd.DataFrame, named: Names, words: Words) -> dict[str, A
     """First minus second for every two methods at every budget, paired by seed."""
     every = list(combinations(range(len(named.methods)), 2))
     columns = _Columns()
-    tables = {budget: _table(points, budget) for budget in named.budgets}
+    tables = {budget: stats.at_budget(points, budget) for budget in named.budgets}
     for pair, (a, b) in enumerate(every):
         for at, budget in enumerate(named.budgets):
             left, right = (tables[budget].get(named.methods[one], {}) for one in (a, b))
@@ -234,16 +234,6 @@ def comparisons(points: pd.DataFrame, named: Names, words: Words) -> dict[str, A
             gaps = {name: pairs.paired(left[name], right[name]) for name in both}
             _compared(columns, pair, at, {name: values for name, values in gaps.items() if values}, named, words)
     return {"pairs": every, "rows": columns.rows, "tests": columns.tests, "zone": pairs.ZONE}
-
-
-def _table(points: pd.DataFrame, budget: float) -> dict[str, dict[str, dict[int, float]]]:
-    """Method to data set to seed to accuracy."""
-    found: dict[str, dict[str, dict[int, float]]] = {}
-    here = stats.accuracies(points)
-    here = here[here["budget"] == budget]
-    for method, name, seed, value in zip(*(here[key] for key in (*stats.CELL, "accuracy")), strict=True):
-        found.setdefault(str(method), {}).setdefault(str(name), {})[int(seed)] = float(value)
-    return found
 
 
 def _compared(

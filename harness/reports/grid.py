@@ -1,4 +1,4 @@
-"""A report as values: sections of text and tables, the same for every form it is written in; and Markdown of it."""
+"""A report as values: sections of text and tables, the same for every form it is written in."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Look = Literal["plain", "code", "best", "tie"]
+COMPARISON = "comparison"  # group of the sections that set methods against the first one
+Look = Literal["plain", "code", "best", "tie", "apart"]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A place of a table. ``best``: shown to be better than all others there; ``tie``: best, or not told apart."""
+    """A place of a table. ``best``: shown to be better than all others there; ``tie``: best, or not told apart;
+    ``apart``: an interval that leaves out 0.
+    """
 
     text: str
     look: Look = "plain"
@@ -21,21 +24,37 @@ Row = list[Entry | str]
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Rows under a heading of their own; "": under none."""
+
+    heading: str
+    rows: tuple[tuple[Entry, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
-    """The first ``left`` columns are flush left. ``source``: what it counts and how to get from it to its cells."""
+    """The first ``left`` columns are flush left. ``note``: what it counts and how to get from it to its cells."""
 
     head: tuple[str, ...]
-    rows: tuple[tuple[Entry, ...], ...]
-    source: str
+    blocks: tuple[Block, ...]
+    note: str = ""
     left: int = 1
+    caption: str = ""
+
+    @property
+    def rows(self) -> tuple[tuple[Entry, ...], ...]:
+        return tuple(row for block in self.blocks for row in block.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
+    """``group``: sections of one name belong together."""
+
     title: str
     text: str = ""
     table: Table | None = None
     points: tuple[str, ...] = ()  # a list, below
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,77 +64,28 @@ class Page:
     sections: tuple[Section, ...] = ()
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Entry | str]], source: str, left: int = 1) -> Table:
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[Entry | str]], note: str = "", left: int = 1, caption: str = ""
+) -> Table:
     """Plain text becomes plain entries."""
-    entries = (tuple(place if isinstance(place, Entry) else Entry(place) for place in row) for row in rows)
-    return Table(tuple(head), tuple(entries), source, left)
+    return Table(tuple(head), (block("", rows),), note, left, caption)
+
+
+def prose(
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], note: str = "", code: Sequence[int] = ()
+) -> Table:
+    """All columns flush left, those of ``code`` no prose."""
+    looked = ([Entry(text, "code") if at in code else text for at, text in enumerate(row)] for row in rows)
+    return table(head, looked, note, len(head), caption)
+
+
+def block(heading: str, rows: Iterable[Sequence[Entry | str]]) -> Block:
+    return Block(heading, tuple(tuple(p if isinstance(p, Entry) else Entry(p) for p in row) for row in rows))
 
 
 def name(method: str) -> Entry:
     return Entry(method, "code")
 
 
-# --- numbers as text --------------------------------------------------------------------------------------------
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:g} %"
-
-
-def number(mean: float, half: float | None) -> str:
-    """Of accuracies: percent, half the interval in brackets."""
-    return f"{100 * mean:.1f} ({'n/a' if half is None else f'±{100 * half:.1f}'})"
-
-
-def giga(macs: float) -> str:
-    value = macs / 1e9
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-# --- Markdown ---------------------------------------------------------------------------------------------------
-
-LOOKS = {"plain": "{}", "code": "`{}`", "best": "**{}**", "tie": "{} ≈"}
-
-
-def markdown(page: Page) -> str:
-    blocks = [f"# {escaped(page.title)}", _list(page.points), *map(_section, page.sections)]
-    return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def escaped(text: str) -> str:
-    """One line that cannot break out of its heading, list or table."""
-    return one_line(text).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _section(section: Section) -> str:
-    parts = [f"## {escaped(section.title)}", escaped(section.text)]
-    if section.table is not None:
-        source = escaped(section.table.source)
-        parts += [_grid(section.table), f"<sub>{source}</sub>" if source else ""]
-    return "\n\n".join(part for part in [*parts, _list(section.points)] if part)
-
-
-def _list(points: Iterable[str]) -> str:
-    return "\n".join(f"- {escaped(point)}" for point in points)
-
-
-def _grid(shown: Table) -> str:
-    """Readable as plain text too."""
-    rows = [[_place(entry) for entry in row] for row in shown.rows]
-    head = [escaped(word) for word in shown.head]
-    widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
-    rule = ["-" * width if at < shown.left else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
-    return "\n".join(f"| {' | '.join(_padded(row, widths, shown.left))} |" for row in [head, rule, *rows])
-
-
-def _place(entry: Entry) -> str:
-    return LOOKS[entry.look].format(escaped(entry.text))
-
-
-def _padded(row: Sequence[str], widths: Sequence[int], left: int) -> list[str]:
-    pairs = enumerate(zip(row, widths, strict=True))
-    return [text.ljust(width) if at < left else text.rjust(width) for at, (text, width) in pairs]

@@ -21,7 +21,13 @@ OPENING = r"""\documentclass[10pt]{article}
 \setlength{\tabcolsep}{4pt}
 \begin{document}
 """
-LOOKS = {"plain": "{}", "code": r"\texttt{{{}}}", "best": r"\textbf{{{}}}", "tie": r"{} $\approx$"}
+LOOKS = {
+    "plain": "{}",
+    "code": r"\texttt{{{}}}",
+    "best": r"\textbf{{{}}}",
+    "tie": r"{} $\approx$",
+    "apart": r"{} $\neq$",
+}
 ESCAPES = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -33,6 +39,7 @@ ESCAPES = {
     "`": r"\textasciigrave{}",
     "±": r"$\pm$",
     "≈": r"$\approx$",
+    "≠": r"$\neq$",
     "→": r"$\rightarrow$",
     "≤": r"$\leq$",
     "·": r"\textperiodcentered{}",
@@ -98,7 +105,7 @@ def tabular(shown: Table, title: str) -> str:
     styler = frame.style.hide(axis="index").format_index(lambda at: escaped(shown.head[int(str(at))]), axis="columns")
     body = str(styler.to_latex(hrules=True, column_format="".join(_column(shown, at) for at in range(len(shown.head)))))
     scaled = f"\\resizebox{{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}}{{!}}{{%\n{body}}}\n"
-    source = f"\n\\smallskip\n{{\\footnotesize {prose(shown.source)}\\par}}\n" if shown.source else ""
+    source = f"\n\\smallskip\n{{\\footnotesize {prose(shown.note)}\\par}}\n" if shown.note else ""
     caption = f"\\begin{{table}}[!htb]\n\\centering\n\\caption{{{escaped(title)}}}\n"
     return f"{caption}{scaled}{source}\\end{{table}}\n\\clearpage\n"  # TeX holds few tables that wait for a place
 

@@ -24,7 +24,7 @@ from markupsafe import Markup
 from harness.records import points
 from harness.records.record import Record
 from harness.records.whole import write_whole
-from harness.reports import facts, sections, sheet, specs, trails
+from harness.reports import facts, grid, numerals, sections, specs, trails
 from harness.statistics import stats
 from harness.suite import Suite
 
@@ -48,9 +48,10 @@ def write(
     planned: int,
     verdicts: Sequence[Verdict] | None = None,
     rungs: Sequence[Rung] | None = None,
+    compared: Sequence[grid.Section] = (),
 ) -> Path:
     path = folder / "report.html"
-    write_whole(path, build(folder, suite, planned, verdicts, rungs))
+    write_whole(path, build(folder, suite, planned, verdicts, rungs, compared))
     return path
 
 
@@ -60,11 +61,12 @@ def build(
     planned: int,
     verdicts: Sequence[Verdict] | None = None,
     rungs: Sequence[Rung] | None = None,
+    compared: Sequence[grid.Section] = (),
 ) -> bytes:
     """From ``points.csv`` and, where they are there, ``records.jsonl`` and ``cards.json``.
 
     ``planned``: number of cells of the suite; ``verdicts`` None: no claims are made; ``rungs`` None: of the sanity
-    ladder, only what made points suspicious is told.
+    ladder, only what made points suspicious is told; ``compared``: sections of the tables that the page has too.
     """
     found, absent = _points(folder / "points.csv")
     kept = folder / "records.jsonl"
@@ -73,7 +75,7 @@ def build(
     order = {name: at for at, name in enumerate((*named.methods, *named.datasets))}
     told = sorted(records.values(), key=lambda r: (order.get(r.method, -1), order.get(r.dataset, -1), r.seed, r.cell))
     given = _Given(suite, facts.ordered(found, named), named, told, planned, verdicts, rungs, absent, kept.is_file())
-    return _rendered(given, _cards(folder / "cards.json", told)).encode("utf-8")
+    return _rendered(given, _cards(folder / "cards.json", told), compared).encode("utf-8")
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def _points(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
-def _rendered(given: _Given, cards: Mapping[str, Mapping[str, Any]]) -> str:
+def _rendered(given: _Given, cards: Mapping[str, Mapping[str, Any]], compared: Sequence[grid.Section]) -> str:
     chance = {name: 1 / count for name, count in stats.classes(given.points).items()}
     areas = stats.areas(given.points, chance) if len(given.points) else pd.DataFrame(columns=[*stats.CELL, "area"])
     means = facts.means(given.points, areas, given.named)
@@ -122,10 +124,11 @@ def _rendered(given: _Given, cards: Mapping[str, Mapping[str, Any]]) -> str:
         "looks": [specs.look(at) for at in range(len(methods))],
         "methods": methods,
         "datasets": given.named.datasets,
-        "budgets": [(at, sheet.percent_plain(budget)) for at, budget in enumerate(given.named.budgets)],
+        "budgets": [(at, numerals.share(budget)) for at, budget in enumerate(given.named.budgets)],
         "metrics": _metrics(means),
         "tables": sections.numbers(means, given.points, given.named.datasets),
         "bounds": _bounds(given),
+        "compared": [one for one in compared if one.table is not None],
         "claims": None if given.verdicts is None else sections.verdicts(given.verdicts),
         "ledger": sections.ledger(given.records, methods),
         "ladder": [sections.ladder(given.points, methods), *sections.rungs(given.rungs or (), methods)],
@@ -149,14 +152,19 @@ def _template() -> jinja2.Template:
     loader = jinja2.FileSystemLoader(TEMPLATES)
     settings: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.Undefined}
     room = jinja2.Environment(loader=loader, autoescape=True, **settings)
-    room.filters |= {"numbered": lambda entries: list(enumerate(entries)), "parameters": _parameters}
+    room.filters |= {"numbered": lambda entries: list(enumerate(entries)), "parameters": _parameters, "hard": _hard}
     return room.get_template("page.html.j2")
 
 
-def _parameters(card: Mapping[str, Any], name: str) -> sheet.Table:
+def _hard(text: str) -> str:
+    """No line ends between a number and its sign."""
+    return text.replace(" %", "\u00a0%")
+
+
+def _parameters(card: Mapping[str, Any], name: str) -> grid.Table:
     pairs = {key: pair if isinstance(pair, list | tuple) else (pair, "") for key, pair in card["parameters"].items()}
     rows = [(str(key), str(pair[0]), " ".join(map(str, pair[1:]))) for key, pair in pairs.items() if pair]
-    return sheet.plain(f"Parameters of {name}", ("parameter", "value", "source"), rows, right=False)
+    return grid.prose(f"Parameters of {name}", ("parameter", "value", "source"), rows)
 
 
 def _heading(given: _Given) -> dict[str, Any]:
@@ -196,7 +204,7 @@ def _metrics(means: Sequence[facts.Mean]) -> list[tuple[str, str]]:
     return [(key, title) for key, (title, _) in sections.METRICS.items() if key in there or key == "accuracy"]
 
 
-def _bounds(given: _Given) -> sheet.Table | None:
+def _bounds(given: _Given) -> grid.Table | None:
     full = stats.completed(given.points, given.cells)
     if full.empty or full["status"].isin((*stats.MEASURED, "unreachable")).all():
         return None

@@ -19,6 +19,7 @@ from harness.records.whole import flush_folder, write_flushed, write_whole
 from harness.suite import Suite
 
 if TYPE_CHECKING:
+    from harness.reports.grid import Page
     from harness.reports.subject import Subject
     from harness.verdicts.claims import Verdict
 
@@ -43,36 +44,41 @@ class Built:
 def build(
     folder: Path, suite: Suite, planned: int, forms: Collection[Form] = FIGURES, suite_file: Path | None = None
 ) -> Built:
-    """Write ``table.md``, ``table.tex``, ``table.csv``, ``correct.npz`` and what ``forms`` names into ``folder``.
+    """Write ``table.md``, ``.tex`` and ``.csv``, ``differences.csv``, ``correct.npz`` and what ``forms`` names.
 
     ``suite_file``: beside it lie the claims that the page judges.
     """
-    from harness.reports import grid, latex, tables
-    from harness.verdicts import (  # pandas and matplotlib take a second that other verbs need not wait for
+    from harness.reports import (  # pandas and matplotlib take a second that other verbs need not wait for
         bakeoff,
-        bitmaps,
+        gaps,
+        latex,
+        markdown,
+        tables,
     )
+    from harness.verdicts import bitmaps
 
     stamp = _stamp(folder, suite)
-    found, bits = subject(folder, suite)
+    found = subject(folder, suite)
     page = tables.page(found)
-    text = grid.markdown(page)
+    text = markdown.document(page)
     files = {
         "table.md": text.encode("utf-8"),
         "table.tex": latex.document(page).encode("utf-8"),
         "table.csv": tables.table_csv(found).encode("utf-8"),
     }
+    if gaps.others(found):
+        files["differences.csv"] = gaps.table_csv(found).encode("utf-8")
     if any("alone" in record.diagnostics for record in found.records.values()):
-        files["bakeoff.md"] = bakeoff.markdown(found.records.values()).encode("utf-8")
-    if bits:
-        files[bitmaps.NAME] = bitmaps.encode(bits)
+        files["bakeoff.md"] = markdown.document(bakeoff.page(found.records.values())).encode("utf-8")
+    if found.bits:
+        files[bitmaps.NAME] = bitmaps.encode(found.bits)
     clear(folder)
     beside = Path(mkdtemp(prefix=BEFORE, dir=folder))
     try:
         for name, data in files.items():
             write_flushed(beside / name, data)
         for form in forms:
-            MAKERS[form](beside, found, folder, suite, planned, suite_file)
+            MAKERS[form](_Made(found, page, folder, suite, planned, suite_file), beside)
         files_there = _put(beside, folder)
         write_whole(folder / STAMP, "\n".join([stamp, *(path.name for path in files_there)]).encode())
         return Built(text, files_there)
@@ -104,8 +110,8 @@ def _stamp(folder: Path, suite: Suite) -> str:
     return digest.hexdigest()
 
 
-def subject(folder: Path, suite: Suite) -> tuple[Subject, Mapping[tuple[str, float], Any]]:
-    """All that a report is made of, points with failed rungs doubted; and the bitmaps there are."""
+def subject(folder: Path, suite: Suite) -> Subject:
+    """All that a report is made of, points with failed rungs doubted."""
     from harness.records import points
     from harness.reports.subject import Subject
     from harness.statistics import stats
@@ -135,7 +141,9 @@ def subject(folder: Path, suite: Suite) -> tuple[Subject, Mapping[tuple[str, flo
         rungs=rungs,
         cards=_cards(folder / "cards.json"),
         reported=_reported(folder.parent / REFERENCE),
-    ), bits
+        reference=suite.methods[0].name,
+        bits=bits,
+    )
 
 
 def _cards(path: Path) -> dict[str, dict[str, Any]]:
@@ -161,27 +169,38 @@ def verdicts(folder: Path, suite: Suite, suite_file: Path) -> Sequence[Verdict] 
     path = claimfile.beside(suite_file)
     if not path.is_file():
         return None
-    found, _ = subject(folder, suite)
-    return claims.judge(claimfile.load(path, suite), found.points, suite)
+    return claims.judge(claimfile.load(path, suite), subject(folder, suite).points, suite)
 
 
-def _figures(beside: Path, found: Subject, folder: Path, suite: Suite, planned: int, suite_file: Path | None) -> None:
+@dataclass(frozen=True)
+class _Made:
+    """What a form is made of, the tables' page among it."""
+
+    subject: Subject
+    page: Page
+    folder: Path
+    suite: Suite
+    planned: int
+    suite_file: Path | None
+
+
+def _figures(made: _Made, beside: Path) -> None:
     from harness.graphics import plots
 
-    plots.pareto(found.points, beside, found.title or found.suite)
+    plots.pareto(made.subject.points, beside, made.subject.title or made.subject.suite)
 
 
-def _page(beside: Path, found: Subject, folder: Path, suite: Suite, planned: int, suite_file: Path | None) -> None:
+def _page(made: _Made, beside: Path) -> None:
     from harness.reports import page  # a browser's library and its charts: a second more, only for who asks
+    from harness.reports.grid import COMPARISON
 
-    judged = None if suite_file is None else verdicts(folder, suite, suite_file)
-    write_flushed(beside / "report.html", page.build(folder, suite, planned, judged, found.rungs))
+    judged = None if made.suite_file is None else verdicts(made.folder, made.suite, made.suite_file)
+    compared = [section for section in made.page.sections if section.group == COMPARISON]
+    text = page.build(made.folder, made.suite, made.planned, judged, made.subject.rungs, compared)
+    write_flushed(beside / "report.html", text)
 
 
-MAKERS: Mapping[Form, Callable[[Path, Subject, Path, Suite, int, Path | None], None]] = {
-    "figures": _figures,
-    "page": _page,
-}
+MAKERS: Mapping[Form, Callable[[_Made, Path], None]] = {"figures": _figures, "page": _page}
 
 
 def _put(beside: Path, folder: Path) -> tuple[Path, ...]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.records.record import Record
-from harness.reports.sheet import LONGEST, Table, giga, percent, percent_plain, plain, plain_number, text
+from harness.reports.grid import Block, Table, block, prose, table
+from harness.reports.numerals import LONGEST, percent, prefixed, share, short, spread, text
 from harness.statistics import stats
-from harness.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from harness.verdicts.claims import Verdict
@@ -24,22 +24,12 @@ OUTCOMES = {"supported": "✓", "refuted": "✗", "undecided": "?"}
 METRICS = {
     "accuracy": ("Accuracy on the test split", percent),
     "use": ("MACs used, as a share of the budget", percent),
-    "latency": ("Latency of one image, ms", plain_number),
-    "params": ("Parameters", giga),
+    "latency": ("Latency of one image, ms", short),
+    "params": ("Parameters", prefixed),
     "area": ("Area: mean accuracy over log2 MACs", percent),
-    "train_macs": ("Training MACs of a cell", giga),
-    "train_seconds": ("Training seconds of a cell", plain_number),
+    "train_macs": ("Training MACs of a cell", prefixed),
+    "train_seconds": ("Training seconds of a cell", short),
 }
-
-
-def spread(interval: Interval, show: Any) -> str:
-    if interval.estimate is None:
-        return "n/a"
-    half, told = interval.half, show(interval.estimate)
-    if half is None:
-        return f"{told} (n/a)"
-    reach = show(half).removesuffix("\u00a0%")
-    return f"{told} (± {reach})" if half else told
 
 
 def numbers(means: Sequence[Any], points: pd.DataFrame, datasets: Sequence[str]) -> list[Table]:
@@ -69,7 +59,7 @@ def _at_budgets(title: str, show: Any, means: Sequence[Any], states: Any, datase
     budgets = sorted({mean.budget for mean in means} | {key[2] for key in states})
     values = {(m.dataset, m.method, m.budget): spread(m.interval, show) for m in means}
     methods = list(dict.fromkeys([m.method for m in means] + [key[0] for key in states]))
-    groups = []
+    blocks: list[Block] = []
     for name in (None, *datasets) if any(mean.dataset is None for mean in means) else datasets:
         rows = []
         for method in methods:
@@ -80,9 +70,10 @@ def _at_budgets(title: str, show: Any, means: Sequence[Any], states: Any, datase
                 few = f"{there} of {len(datasets)} sets" if name is None else "–"
                 cells.append(", ".join(word for word in told if word) or few)
             rows.append((method, *cells))
-        groups.append((f"mean over {len(datasets)} data sets" if name is None else name, tuple(rows)))
+        blocks.append(block(f"mean over {len(datasets)} data sets" if name is None else name, rows))
     note = "Mean over seeds; in brackets half the 95 % interval over seeds, n/a where seeds or spread are too few."
-    return Table(f"{title}, by budget", ("method", *map(percent_plain, budgets)), tuple(groups), note=note)
+    head = ("method", *map(share, budgets))
+    return Table(head, tuple(blocks), note, caption=f"{title}, by budget")
 
 
 def _of_cells(title: str, show: Any, means: Sequence[Any], states: Any, datasets: Sequence[str]) -> Table:
@@ -93,7 +84,8 @@ def _of_cells(title: str, show: Any, means: Sequence[Any], states: Any, datasets
         for method in dict.fromkeys(mean.method for mean in means)
     ]
     head = ("method", *("mean over sets" if name is None else name for name in columns))
-    return plain(f"{title}, by data set", head, rows, note="Mean over seeds; in brackets half the 95 % interval.")
+    note = "Mean over seeds; in brackets half the 95 % interval."
+    return table(head, rows, note, caption=f"{title}, by data set")
 
 
 def bounds(points: pd.DataFrame, methods: Sequence[str], budgets: Sequence[float], planned: Any) -> Table | None:
@@ -104,9 +96,8 @@ def bounds(points: pd.DataFrame, methods: Sequence[str], budgets: Sequence[float
         found = [stats.worst_case(here, method, b, chance=chance, planned=planned) for b, here in at.items()]
         rows.append((method, *("–" if f is None else f"{percent(f[0])} to {percent(f[1])}" for f in found)))
     note = "Each absent number is guessing for the lower bound and 100 % for the upper; unreachable counts as guessing."
-    return plain(
-        "Worst-case bounds of the mean accuracy over sets", ("method", *map(percent_plain, budgets)), rows, note=note
-    )
+    caption = "Worst-case bounds of the mean accuracy over sets"
+    return table(("method", *map(share, budgets)), rows, note, caption=caption)
 
 
 # --- claims -------------------------------------------------------------------------------------------------------
@@ -130,10 +121,10 @@ def _effect(one: Verdict) -> list[str]:
     if found is None or found.estimate is None:
         return []
     first, second = (claim.a, claim.b) if claim.direction == "greater" else (claim.b, claim.a)
-    where = f" at {percent_plain(claim.budget)}" if isinstance(claim.budget, float) else ""
+    where = f" at {share(claim.budget)}" if isinstance(claim.budget, float) else ""
     where = {"all": " at all budgets", "mean": ", mean of the budgets"}.get(str(claim.budget), where)
-    units = {"accuracy": signed_points, "area": signed_points, "macs": giga, "train_macs": giga}
-    show = units.get(claim.metric, plain_number)
+    units = {"accuracy": signed_points, "area": signed_points, "macs": prefixed, "train_macs": prefixed}
+    show = units.get(claim.metric, short)
     span = f"interval n/a: {found.why}"
     if found.low is not None and found.high is not None:
         span = f"{found.level:.0%} interval {show(found.low)} to {show(found.high)}, {found.kind}"
@@ -161,7 +152,7 @@ def _rest(one: Verdict) -> list[str]:
 
 def ledger(records: Sequence[Record], methods: Sequence[str]) -> Table | None:
     """Means over the cells that have the phase."""
-    groups = []
+    blocks: list[Block] = []
     for method in methods:
         mine = [record for record in records if record.method == method and record.ledger]
         phases = dict.fromkeys(phase for record in mine for phase in record.ledger)
@@ -169,11 +160,11 @@ def ledger(records: Sequence[Record], methods: Sequence[str]) -> Table | None:
         if mine:
             total = sum(record.train_macs for record in mine) / len(mine)
             seconds = sum(record.train_seconds for record in mine) / len(mine)
-            rows.append(("all phases", str(len(mine)), "", "", "", "", giga(total), f"{seconds:.1f}"))
-            groups.append((method, tuple(rows)))
+            rows.append(("all phases", str(len(mine)), "", "", "", "", prefixed(total), f"{seconds:.1f}"))
+            blocks.append(block(method, rows))
     head = ("phase", "cells", "images", "steps", "forward MACs", "backward MACs", "MACs", "seconds")
     note = "Mean of a cell, which trains for all its budgets together. Seconds are those of the machine that ran it."
-    return Table("Cost of adaptation by phase", head, tuple(groups), note=note) if groups else None
+    return Table(head, tuple(blocks), note, caption="Cost of adaptation by phase") if blocks else None
 
 
 def _spent(phase: str, spent: Sequence[Any]) -> tuple[str, ...]:
@@ -181,8 +172,8 @@ def _spent(phase: str, spent: Sequence[Any]) -> tuple[str, ...]:
         return float(sum(getattr(one, key) for one in spent) / len(spent))
 
     forward, backward = mean("forward_macs"), mean("backward_macs")
-    work = (f"{mean('images'):,.0f}", f"{mean('steps'):,.0f}", giga(forward), giga(backward), giga(forward + backward))
-    return (phase, str(len(spent)), *work, f"{mean('seconds'):.1f}")
+    work = map(prefixed, (forward, backward, forward + backward))
+    return (phase, str(len(spent)), f"{mean('images'):,.0f}", f"{mean('steps'):,.0f}", *work, f"{mean('seconds'):.1f}")
 
 
 def ladder(points: pd.DataFrame, methods: Sequence[str]) -> Table:
@@ -203,7 +194,7 @@ def ladder(points: pd.DataFrame, methods: Sequence[str]) -> Table:
             else "not run"
         )
         rows.append((method, str(cells), state, told or "–"))
-    return plain("Suspicious cells", ("method", "cells measured", "verdict", "why"), rows, right=False)
+    return prose("Suspicious cells", ("method", "cells measured", "verdict", "why"), rows)
 
 
 def rungs(found: Sequence[Rung], methods: Sequence[str]) -> list[Table]:
@@ -219,19 +210,19 @@ def rungs(found: Sequence[Rung], methods: Sequence[str]) -> list[Table]:
     for name in names:
         told = [", ".join(f"{n} {o}" for o in outcomes if (n := counts[name, method, o])) or "–" for method in methods]
         rows.append((name, *told))
-    tables = [plain("Sanity ladder, in cells", ("rung", *methods), rows, right=False)]
+    tables = [prose("Sanity ladder, in cells", ("rung", *methods), rows)]
     failed = [
-        (r.name, r.method, r.dataset, str(r.seed), "all" if r.budget is None else percent_plain(r.budget), text(r.why))
+        (r.name, r.method, r.dataset, str(r.seed), "all" if r.budget is None else share(r.budget), text(r.why))
         for r in found
         if r.outcome == "failed"
     ]
     head = ("rung", "method", "data set", "seed", "budget", "why")
-    return [*tables, plain("Rungs that failed", head, failed, right=False)] if failed else tables
+    return [*tables, prose("Rungs that failed", head, failed)] if failed else tables
 
 
 def diagnostics(records: Sequence[Record], methods: Sequence[str]) -> Table | None:
     """What methods told of themselves: means of numbers, sizes of lists, texts."""
-    groups = []
+    blocks: list[Block] = []
     for method in methods:
         found: dict[str, list[Any]] = defaultdict(list)
         for record in records:
@@ -240,12 +231,9 @@ def diagnostics(records: Sequence[Record], methods: Sequence[str]) -> Table | No
                     found[key].append(value)
         rows = tuple((key, str(len(values)), _told(values)) for key, values in sorted(found.items())[:60])
         if rows:
-            groups.append((method, rows))
-    return (
-        Table("Diagnostics", ("what", "cells", "mean (range), or values"), tuple(groups), right=False)
-        if groups
-        else None
-    )
+            blocks.append(block(method, rows))
+    head = ("what", "cells", "mean (range), or values")
+    return Table(head, tuple(blocks), left=len(head), caption="Diagnostics") if blocks else None
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from harness.records.record import Record, Spent
-from harness.reports.grid import Row, Section, giga, name, table
+from harness.reports.grid import Row, Section, name, table
+from harness.reports.numerals import giga
 from harness.reports.subject import Subject
 from harness.statistics import stats
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from harness.reports import marking
-from harness.reports.grid import Entry, Row, Section, name, number, percent, table
+from harness.reports.grid import Entry, Row, Section, name, table
+from harness.reports.numerals import number, share
 from harness.reports.subject import Subject
 from harness.statistics import intervals, pairs, ranks, stats
 
@@ -37,7 +38,7 @@ def mean_over_sets(subject: Subject) -> Section | None:
         "sets (Satterthwaite t), which says nothing about other data sets."
     )
     source = subject.source("these sets, Satterthwaite t, 95 %")
-    head = ["method", *map(percent, budgets), "area"]
+    head = ["method", *map(share, budgets), "area"]
     return Section("Mean over data sets", text, table(head, rows, source), _silent(marks))
 
 
@@ -51,7 +52,7 @@ def _at(measured: pd.DataFrame, subject: Subject, marks: marking.Marks | None, m
 
 def _silent(marks: dict[float, marking.Marks]) -> tuple[str, ...]:
     return tuple(
-        f"Nothing is marked at {percent(budget)}: {found.why}." for budget, found in sorted(marks.items()) if found.why
+        f"Nothing is marked at {share(budget)}: {found.why}." for budget, found in sorted(marks.items()) if found.why
     )
 
 
@@ -83,7 +84,7 @@ def worst_case(subject: Subject) -> Section | None:
         "What the mean over data sets could be at worst and at best, whatever the absent cells had given: guessing, or "
         "every image right."
     )
-    head = ["method", *map(percent, subject.budgets)]
+    head = ["method", *map(share, subject.budgets)]
     return Section("Bounds of what is absent", text, table(head, rows, subject.source("bounds, no interval")))
 
 
@@ -112,7 +113,7 @@ def ranking(subject: Subject) -> Section:
     rows += [["sets ranked", *(str(len(at[b][1])) for b in subject.budgets)]]
     rows += [["Friedman p", *(_friedman(at[b][0]) for b in subject.budgets)]]
     text = "1 is best; only sets on which every method has a number are ranked."
-    return Section(title, text, table(["method", *map(percent, subject.budgets)], rows, subject.source("no interval")))
+    return Section(title, text, table(["method", *map(share, subject.budgets)], rows, subject.source("no interval")))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -12,6 +12,8 @@ import pandas as pd
 from harness.records.record import Record
 from harness.reports import marking
 from harness.statistics import stats
+from harness.statistics.curves import Bounds, Steps
+from harness.verdicts.bitmaps import Bitmaps
 from harness.verdicts.ladder import Rung
 
 Key = tuple[str, str, int]  # method, data set, seed
@@ -33,6 +35,8 @@ class Subject:
     rungs: tuple[Rung, ...] = ()
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reported: Mapping[str, str] = field(default_factory=dict)  # name of a file -> its text
+    reference: str = ""  # the method that others are compared with; "": the first by name
+    bits: Bitmaps = field(default_factory=dict)
 
     @cached_property
     def full(self) -> pd.DataFrame:
@@ -60,32 +64,54 @@ class Subject:
     def methods(self) -> list[str]:
         return sorted(map(str, self.full["method"].unique()))
 
+    @property
+    def first(self) -> str:
+        return self.reference or next(iter(self.methods), "")
+
+    @cached_property
+    def fronts(self) -> dict[str, dict[str, dict[int, Steps]]]:
+        """Method to data set to seed to its whole curve."""
+        return stats.all_fronts(self.full)
+
+    @cached_property
+    def bounds(self) -> dict[str, Bounds | None]:
+        """MACs of the smallest and the largest budget, by data set."""
+        return {str(name): stats.bounds_of(here) for name, here in self.full.groupby("dataset")}
+
+    @cached_property
+    def suspicious(self) -> frozenset[tuple[str, float]]:
+        """Methods and budgets at which a point is."""
+        odd = self.points[self.points["status"] == "suspicious"]
+        places = zip(odd["method"], odd["budget"], strict=True)
+        return frozenset((str(method), float(budget)) for method, budget in places)
+
     @cached_property
     def unequal(self) -> dict[Key, float]:
         return marking.unequal(self.points, self.regime)
 
     @cached_property
     def commits(self) -> tuple[str, ...]:
-        found = {str(record.environment.get("commit") or "unknown") for record in self._mine}
+        found = {str(record.environment.get("commit") or "unknown") for record in self.mine}
         return tuple(sorted(found)) or ("unknown",)
 
     @cached_property
     def resumed(self) -> frozenset[Key]:
         """Cells that were started more than once: their seconds hold whatever was lost in between."""
-        return frozenset((record.method, record.dataset, record.seed) for record in self._mine if record.attempts > 1)
+        return frozenset((record.method, record.dataset, record.seed) for record in self.mine if record.attempts > 1)
 
     @cached_property
     def uses(self) -> dict[str, str]:
         """Method to the callable that its records name; the name itself where there are none."""
         found = {name: name for name in self.methods}
-        for record in self._mine:
+        for record in self.mine:
             method = record.identity.get("method")
             if isinstance(method, Mapping) and "use" in method:
                 found[record.method] = str(method["use"]).rpartition(":")[2]
         return found
 
     @cached_property
-    def _mine(self) -> list[Record]:
+    def mine(self) -> list[Record]:
+        """The records of the points' own cells."""
         return [self.records[cell] for cell in sorted(set(self.points["cell"].dropna()) & self.records.keys())]
 
     def seeds(self, dataset: str | None = None) -> str:

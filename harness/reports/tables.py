@@ -14,8 +14,10 @@ from typing import Any
 import pandas as pd
 
 from harness.measuring.doubts import RUNGS
-from harness.reports import grid, latex, marking, quoted, spending, standings
-from harness.reports.grid import Entry, Page, Row, Section, name, number, percent, table
+from harness.reports import bakeoff, differences, grid, latex, marking, quoted, spending, standings
+from harness.reports import markdown as marked
+from harness.reports.grid import Entry, Page, Row, Section, name, table
+from harness.reports.numerals import number, share
 from harness.reports.subject import Subject, short
 from harness.statistics import intervals, stats
 from harness.verdicts import ladder
@@ -26,7 +28,7 @@ REASON = 300  # characters of one that are shown; the record has it whole
 
 
 def markdown(subject: Subject) -> str:
-    return grid.markdown(page(subject))
+    return marked.document(page(subject))
 
 
 def tex(subject: Subject) -> str:
@@ -45,6 +47,8 @@ def page(subject: Subject) -> Page:
         standings.mean_over_sets(subject),
         standings.worst_case(subject),
         standings.ranking(subject),
+        *differences.sections(subject),
+        bakeoff.nesting(subject.mine, subject.budgets, subject.source(OVER_SEEDS)),
         spending.cost(subject),
         spending.phases(subject),
         spending.economy(subject),
@@ -108,9 +112,9 @@ def _dataset(subject: Subject, summary: pd.DataFrame, areas: pd.DataFrame, one: 
         rows.append([name(method), *shown, _spread([float(v) for v in curves[curves["method"] == method]["area"]])])
     sizes = sorted({int(n) for n in subject.full.loc[subject.full["dataset"] == one, "n"].dropna()})
     images = f" ({', '.join(map(str, sizes))} test images)" if sizes else ""
-    head = ["method", *map(percent, subject.budgets), "area"]
+    head = ["method", *map(share, subject.budgets), "area"]
     silent = {b: marks[one, b].why for b in subject.budgets if (one, b) in marks and marks[one, b].why}
-    why = tuple(f"Nothing is marked at {percent(budget)}: {reason}." for budget, reason in silent.items())
+    why = tuple(f"Nothing is marked at {share(budget)}: {reason}." for budget, reason in silent.items())
     return Section(one + images, "", table(head, rows, subject.source(OVER_SEEDS, one)), why)
 
 
@@ -153,7 +157,7 @@ def _use(subject: Subject) -> Section | None:
         shares = [_share(group.loc[group["budget"] == budget, "use"]) for budget in subject.budgets]
         rows.append([name(str(method)), *shares, str(int((group["use"] > 1 + stats.SLACK).sum()))])
     text = "Mean share of the budget that the choices use, in %, and the number of choices over their budget (law: 0)."
-    head = ["method", *map(percent, subject.budgets), "over"]
+    head = ["method", *map(share, subject.budgets), "over"]
     return Section("Use of budgets", text, table(head, rows, subject.source()))
 
 
@@ -192,7 +196,7 @@ def _notes(subject: Subject) -> Section | None:
     odd["reason"] = [_reason(text) for text in odd["reason"]]
     lines = []
     for (status, method, dataset, reason), group in odd.groupby(["status", "method", "dataset", "reason"]):
-        budgets = ", ".join(percent(budget) for budget in sorted(group["budget"].unique()))
+        budgets = ", ".join(share(budget) for budget in sorted(group["budget"].unique()))
         seeds = ", ".join(str(seed) for seed in sorted(group["seed"].unique()))
         why = f": {reason}" if str(reason) else ""
         lines.append(f"{status}, `{method}` on {dataset} at {budgets} (seeds {seeds}){why}")

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from harness.records.record import Record
-from harness.reports.sheet import Table, percent_plain, plain, text
+from harness.reports.grid import Table, prose
+from harness.reports.numerals import share, text
 from harness.statistics import stats
 from harness.suite import Suite
 
@@ -45,20 +46,20 @@ def failures(points: pd.DataFrame, suite: Suite, planned: Iterable[tuple[str, st
 
     for key, group in bad.groupby(stats.CELL, sort=False):
         for (status, reason), same in group.groupby(["status", group["reason"].fillna("")], sort=False):
-            budgets = ", ".join(percent_plain(b) for b in same["budget"])
+            budgets = ", ".join(share(b) for b in same["budget"])
             add(tuple(key), f"{status} at {budgets}", text(reason) or "–")
     for key in planned:
         if key not in there:
             add(key, "missing", "no record")
     head = ("method", "data set", "seed", "status", "reason", "command")
-    return plain("Cells without a result", head, rows, right=False, code=(5,)) if rows else None
+    return prose("Cells without a result", head, rows, code=(5,)) if rows else None
 
 
 def unreachable(points: pd.DataFrame) -> list[str]:
     here = points[points["status"] == "unreachable"]
     told = []
     for (method, dataset), group in here.groupby(["method", "dataset"], sort=False):
-        budgets = ", ".join(percent_plain(b) for b in sorted(group["budget"].unique()))
+        budgets = ", ".join(share(b) for b in sorted(group["budget"].unique()))
         told.append(f"{method} on {dataset} at {budgets}")
     return told
 
@@ -72,8 +73,8 @@ def setup(suite: Suite) -> list[Table]:
     size = f"{suite.input.size} × {suite.input.size}, {suite.input.channels} channels"
     common = [("regime", suite.regime.replace("_", " ")), ("images", size), *schedule, ("threads", str(suite.threads))]
     return [
-        plain("Methods and backbone", ("name", "code", "options"), rows, right=False, code=(1, 2)),
-        plain("Schedule, the same for all methods", ("key", "value"), common, right=False),
+        prose("Methods and backbone", ("name", "code", "options"), rows, code=(1, 2)),
+        prose("Schedule, the same for all methods", ("key", "value"), common),
     ]
 
 
@@ -97,13 +98,11 @@ def provenance(records: Sequence[Record]) -> list[Table]:
         shown = ", ".join(f"{k} {v}" for k, v in sizes.items()) if isinstance(sizes, Mapping) else "–"
         count = str(len(labels)) if isinstance(labels, list) else "–"
         data[record.dataset, str(record.data.get("fingerprint") or "–"), shown, count] += 1
-    tables = [plain("Versions and machines", ("what", "value", "cells"), _counted(where), right=False, code=(1,))]
+    tables = [prose("Versions and machines", ("what", "value", "cells"), _counted(where), code=(1,))]
     if code:
-        tables.append(
-            plain("Digests of the code", ("code", "part", "digest", "cells"), _counted(code), right=False, code=(0, 2))
-        )
+        tables.append(prose("Digests of the code", ("code", "part", "digest", "cells"), _counted(code), code=(0, 2)))
     head = ("data set", "fingerprint", "images", "classes", "cells")
-    return [*tables, plain("Data", head, _counted(data), right=False, code=(1,))]
+    return [*tables, prose("Data", head, _counted(data), code=(1,))]
 
 
 def _counted(found: Mapping[Any, int]) -> list[tuple[str, ...]]:
@@ -116,4 +115,4 @@ def cells(points: pd.DataFrame) -> Table:
         seeds = group.drop_duplicates("seed").sort_values("seed")
         ids = ", ".join(f"{seed}: {text(cell) or '–'}" for seed, cell in zip(seeds["seed"], seeds["cell"], strict=True))
         rows.append((str(method), str(dataset), ids))
-    return plain("Cells, by seed", ("method", "data set", "seed: cell"), rows, right=False, code=(2,))
+    return prose("Cells, by seed", ("method", "data set", "seed: cell"), rows, code=(2,))

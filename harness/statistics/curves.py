@@ -27,10 +27,6 @@ class Steps:
         place = bisect_right(self.macs, macs)
         return self.accuracy[place - 1] if place else None
 
-    def needs(self, accuracy: float) -> float | None:
-        """The fewest MACs that give at least this accuracy; None: unreachable."""
-        return next((m for m, a in zip(self.macs, self.accuracy, strict=True) if a >= accuracy), None)
-
 
 def front(macs: ArrayLike, accuracy: ArrayLike) -> NDArray[np.bool_]:
     """Which points no other point beats in one of (fewer MACs, more accuracy) without losing the other; ties stay."""
@@ -66,24 +62,11 @@ def area(curve: Steps, bounds: Bounds, chance: float = 0.0) -> float:
     return (total + level * (math.log2(high) - here)) / math.log2(high / low)
 
 
-def step_area(macs: Sequence[float], accuracy: Sequence[float], bounds: Bounds, chance: float = 0.0) -> float:
-    return area(steps(macs, accuracy), bounds, chance)
-
-
 def hypervolume(curve: Steps, macs: float, accuracy: float = 0.0) -> float:
     """MACs x accuracy that the curve dominates, down from the reference point: at most ``macs``, above ``accuracy``."""
     ends = (*curve.macs[1:], macs)
     widths = [max(0.0, min(end, macs) - at) for at, end in zip(curve.macs, ends, strict=False)]
     return float(sum(w * max(0.0, a - accuracy) for w, a in zip(widths, curve.accuracy, strict=True)))
-
-
-def mean_curve(curves: Sequence[Steps], chance: float = 0.0) -> Steps:
-    """At each number of MACs the mean over seeds of their accuracies there, ``chance`` for a seed that has none yet."""
-    if not curves:
-        return Steps((), ())
-    places = sorted({at for curve in curves for at in curve.macs})
-    levels = [[max(chance, chance if (a := curve.at(at)) is None else a) for curve in curves] for at in places]
-    return steps(places, [sum(row) / len(row) for row in levels])
 
 
 # --- spread over seeds --------------------------------------------------------------------------------------------
@@ -112,54 +95,3 @@ def attained(curves: Sequence[Steps], seeds: int) -> Steps:
 def attainment(curves: Sequence[Steps]) -> Attainment:
     half = math.ceil(len(curves) / 2)
     return Attainment(attained(curves, 1), attained(curves, half), attained(curves, len(curves)))
-
-
-# --- two fronts ---------------------------------------------------------------------------------------------------
-
-
-def macs_ratio(a: Steps, b: Steps) -> float | None:
-    """Mean of log2(MACs of A / MACs of B) at equal accuracy, over all accuracies that both curves span by steps.
-
-    None where they share none: one starts above the other's best, or has no point.
-    """
-    if not a.macs or not b.macs:
-        return None
-    low, high = max(a.accuracy[0], b.accuracy[0]), min(a.accuracy[-1], b.accuracy[-1])
-    if low > high:
-        return None
-    levels = sorted({level for level in (*a.accuracy, *b.accuracy) if low < level <= high})
-    if not levels:
-        return _log_ratio(a, b, high)
-    starts = (low, *levels[:-1])
-    return sum(_log_ratio(a, b, top) * (top - start) for start, top in zip(starts, levels, strict=True)) / (high - low)
-
-
-def _log_ratio(a: Steps, b: Steps, accuracy: float) -> float:
-    mine, other = a.needs(accuracy), b.needs(accuracy)
-    if mine is None or other is None or mine <= 0 or other <= 0:
-        raise ValueError(f"accuracy {accuracy}: needs curves that reach it with more than 0 MACs")
-    return math.log2(mine / other)
-
-
-def macs_saved(a: Steps, b: Steps) -> float | None:
-    """Share of B's MACs that A spares at equal accuracy (geometric mean): 0.5 is half, below 0 A needs more."""
-    ratio = macs_ratio(a, b)
-    return None if ratio is None else saved(ratio)
-
-
-def saved(log_ratio: float) -> float:
-    """1 is all, 0 nothing: what a log2 ratio of MACs means as a share spared."""
-    return float(1 - 2.0**log_ratio)
-
-
-def accuracy_gained(a: Steps, b: Steps, bounds: Bounds) -> float | None:
-    """Mean over log2 MACs of A's accuracy minus B's at equal MACs, from where both have a point; None: nowhere."""
-    if not a.macs or not b.macs:
-        return None
-    low, high = max(bounds[0], a.macs[0], b.macs[0]), bounds[1]
-    if low > high:
-        return None
-    if low == high:
-        at_a, at_b = a.at(high), b.at(high)
-        return None if at_a is None or at_b is None else at_a - at_b
-    return area(a, (low, high)) - area(b, (low, high))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ TIE = 1e-12  # values this near are equal: 0.96 - 0.95 and 0.95 - 0.94 differ in
 Kind = Literal["Wilson", "t over seeds", "these sets", "sets like these", "bootstrap over seeds", "counted"]
 Scope = Literal["these sets", "sets like these"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-Unit = TypeVar("Unit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,63 +178,44 @@ def counted(groups: Sequence[Sequence[float]], scope: Scope = "these sets", leve
     return replace(found, low=found.estimate, high=found.estimate, kind="counted", why="")
 
 
+Value = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # weights, draws x seeds -> a value a draw; nan: undefined
+
+
 def bootstrap(
-    groups: Sequence[Sequence[Unit]],
-    statistic: Callable[[Sequence[Sequence[Unit]]], float | None],
-    rng: np.random.Generator,
-    draws: int = 400,
-    level: float = LEVEL,
+    sets: Sequence[tuple[int, Value]], rng: np.random.Generator, draws: int = 400, level: float = LEVEL
 ) -> Interval:
-    """For a statistic that is no mean over seeds. A unit is a whole seed, all its budgets together; sets stay.
+    """For a mean over sets of what is no mean over seeds. A set: its number of seeds, and its value where seed i has
+    weight w[i] (rows sum to 1); whole seeds, all budgets of one together.
 
     A set of n seeds gives n - 1 draws each time, which makes the variance of a mean unbiased (McCarthy and Snowden,
     1985), and the bootstrap's standard error is stretched by t, its degrees of freedom from the jackknife: percentiles
     of so few seeds can never reach beyond the seeds and cover far less than they say.
     """
     kind: Kind = "bootstrap over seeds"
-    count = sum(map(len, groups))
-    if not groups or not min(map(len, groups)):
-        return Interval(
-            None, None, None, kind, "no set" if not groups else "a set has no seed", count, len(groups), level
-        )
-    whole = _number(statistic(groups))
-    nothing = Interval(whole, None, None, kind, "", count, len(groups), level)
-    few = [Moments(0.0, 0.0, len(group)) for group in groups]
-    why = "undefined for these curves" if whole is None else _why_not(few, "these sets")
+    sizes = [n for n, _ in sets]
+    if not sizes or not min(sizes):
+        why = "no set" if not sizes else "a set has no seed"
+        return Interval(None, None, None, kind, why, sum(sizes), len(sets), level)
+    mean = float(np.mean([value(np.full((1, n), 1 / n))[0] for n, value in sets]))
+    whole = mean if math.isfinite(mean) else None
+    nothing = Interval(whole, None, None, kind, "", sum(sizes), len(sets), level)
+    why = "undefined for these curves" if whole is None else _why_not([Moments(0, 0, n) for n in sizes], "these sets")
     if why:
         return replace(nothing, why=why)
-    values = [_number(statistic(_redrawn(groups, rng))) for _ in range(draws)]
-    leaves = _leaves(groups, statistic)
-    undefined = values.count(None)
-    if undefined or leaves is None:
+    values = np.mean([value(_redrawn(n, draws, rng)) for n, value in sets], axis=0)
+    leaves = [value((1 - np.eye(n)) / (n - 1)) for n, value in sets]
+    undefined = int((~np.isfinite(values)).sum())
+    if undefined or not all(np.isfinite(left).all() for left in leaves):
         return replace(nothing, why=f"undefined in {undefined} of {draws} redraws")
-    error = moments([value for value in values if value is not None]).variance
-    total, freedom = satterthwaite_freedom(*leaves)
-    if error <= 0 or total <= 0 or whole is None:
+    spreads = [moments(left.tolist()).variance * (n - 1) ** 2 / n for left, n in zip(leaves, sizes, strict=True)]
+    total, freedom = satterthwaite_freedom(np.array(spreads), np.array(sizes) - 1.0)
+    error = moments(values.tolist()).variance
+    if error <= 0 or total <= 0:
         return replace(nothing, why="no spread: all seeds agree to the last digit")
     reach = _quantile(level, freedom) * math.sqrt(error)
-    return replace(nothing, low=whole - reach, high=whole + reach)
+    return replace(nothing, low=mean - reach, high=mean + reach)
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _redrawn(groups: Sequence[Sequence[Unit]], rng: np.random.Generator) -> list[list[Unit]]:
-    return [[group[int(i)] for i in rng.integers(len(group), size=len(group) - 1)] for group in groups]
-
-
-def _leaves(
-    groups: Sequence[Sequence[Unit]], statistic: Callable[[Sequence[Sequence[Unit]]], float | None]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Jackknife variance that each set's seeds bring, and its degrees of freedom."""
-    variances = []
-    for at, group in enumerate(groups):
-        parts = [[*group[:gone], *group[gone + 1 :]] for gone in range(len(group))]
-        values = [_number(statistic([*groups[:at], part, *groups[at + 1 :]])) for part in parts]
-        known = [value for value in values if value is not None]
-        if len(known) < len(values):
-            return None
-        spread = moments(known).variance * (len(known) - 1) ** 2 / len(known)
-        variances.append(spread)
-    return np.array(variances), np.array([len(group) - 1.0 for group in groups])
+def _redrawn(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    drawn = rng.integers(n, size=(draws, n - 1))
+    return np.asarray((drawn[:, :, None] == np.arange(n)).sum(axis=1) / (n - 1))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 from scipy import stats as distributions
 
 from harness.statistics.intervals import TIE, Interval, PValue, like_sets, over_seeds, these_sets
@@ -82,7 +83,7 @@ def mcnemar(a_bits: ArrayLike, b_bits: ArrayLike) -> McNemar:
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     if not only_a + only_b:
         return McNemar(0, 0, None, "no image tells them apart")
-    return McNemar(only_a, only_b, float(distributions.binomtest(only_a, only_a + only_b, 0.5).pvalue))
+    return McNemar(only_a, only_b, min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5))))
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:

@@ -7,7 +7,7 @@ seed) and only then over seeds. What is missing is counted, never filled in; not
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +105,15 @@ def by_seed(points: pd.DataFrame, method: str, column: str, budget: float | None
         str(name): {int(seed): float(value) for seed, value in zip(group["seed"], group[column], strict=True)}
         for name, group in here.sort_values(["dataset", "seed"]).groupby("dataset")
     }
+
+
+def at_budget(points: pd.DataFrame, budget: float) -> dict[str, dict[str, dict[int, float]]]:
+    """Accuracies of one suite: method to data set to seed."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    here = accuracies(points[points["budget"] == budget])
+    for method, name, seed, value in zip(*(here[key] for key in (*CELL, "accuracy")), strict=True):
+        found.setdefault(str(method), {}).setdefault(str(name), {})[int(seed)] = float(value)
+    return found
 
 
 def paired(points: pd.DataFrame, a: str, b: str, dataset: str, budget: float) -> list[float]:
@@ -219,69 +228,51 @@ def areas(
     that failed or is missing leaves the area missing: a curve with a hole is no curve. An unreachable budget counts as
     ``chance`` (0 where not given).
     """
-    rows, columns = [], ["suite", *CELL]
-    for (_, dataset), here in completed(points).groupby(["suite", "dataset"]):
-        limits, floor = _bounds(here, bounds), (chance or {}).get(str(dataset), 0.0)
-        for key, group in here.groupby(columns):
-            curve = None if limits is None else _curve(group)
-            value = math.nan if curve is None or limits is None else curves.area(curve, limits, floor)
-            rows.append({**dict(zip(columns, key, strict=True)), "area": value})
+    columns, rows, full = ["suite", *CELL], [], completed(points)
+    limits = {key: bounds_of(here, bounds) for key, here in full.groupby(["suite", "dataset"])}
+    for key, curve in _curves(full).items():
+        suite, _, dataset, _ = key
+        ends, floor = limits[suite, dataset], (chance or {}).get(dataset, 0.0)
+        value = math.nan if curve is None or ends is None else curves.area(curve, ends, floor)
+        rows.append({**dict(zip(columns, key, strict=True)), "area": value})
     return pd.DataFrame(rows, columns=[*columns, "area"]).sort_values(columns, ignore_index=True)
 
 
-def _bounds(group: pd.DataFrame, declared: tuple[float, float] | None) -> Bounds | None:
-    full = group["full_macs"].dropna() if "full_macs" in group else pd.Series(dtype=float)
-    low, high = declared or (float(group["budget"].min()), float(group["budget"].max()))
+def bounds_of(points: pd.DataFrame, declared: tuple[float, float] | None = None) -> Bounds | None:
+    """MACs of the smallest and the largest budget on one data set; None: the full model's are unknown."""
+    full = points["full_macs"].dropna() if "full_macs" in points else pd.Series(dtype=float)
+    low, high = declared or (float(points["budget"].min()), float(points["budget"].max()))
     return None if full.empty or low >= high else (float(full.iloc[0]) * low, float(full.iloc[0]) * high)
 
 
-def _curve(group: pd.DataFrame) -> Steps | None:
-    """Of one cell; None where a budget has no answer."""
-    if not group["status"].isin((*MEASURED, "unreachable")).all():
-        return None
-    values = group[group["status"].isin(MEASURED)]
-    return curves.steps(values["macs"].astype(float).tolist(), values["accuracy"].astype(float).tolist())
+def _curves(full: pd.DataFrame) -> dict[tuple[str, str, str, int], Steps | None]:
+    """By suite, method, data set and seed; None where a budget has no answer."""
+    found: dict[tuple[str, str, str, int], list[tuple[float, float]] | None] = {}
+    names = (*(full[key] for key in ("suite", *CELL, "status")), full["macs"].astype(float), full["accuracy"])
+    for suite, method, dataset, seed, status, macs, accuracy in zip(*names, strict=True):
+        here = found.setdefault((str(suite), str(method), str(dataset), int(seed)), [])
+        if status not in (*MEASURED, "unreachable"):
+            found[str(suite), str(method), str(dataset), int(seed)] = None
+        elif here is not None and status in MEASURED:
+            here.append((macs, float(accuracy)))
+    return {
+        key: None if values is None else curves.steps([at for at, _ in values], [value for _, value in values])
+        for key, values in found.items()
+    }
 
 
 def fronts(points: pd.DataFrame, method: str) -> dict[str, dict[int, Steps]]:
     """Data set to seed to its whole curve; cells with a hole are left out."""
-    found: dict[str, dict[int, Steps]] = {}
-    here = completed(points)
-    for _, group in here[here["method"] == method].groupby(["dataset", "seed"]):
-        curve = _curve(group)
+    return all_fronts(points).get(method, {})
+
+
+def all_fronts(points: pd.DataFrame) -> dict[str, dict[str, dict[int, Steps]]]:
+    """Of every method, of one suite."""
+    found: dict[str, dict[str, dict[int, Steps]]] = {}
+    for (_, method, dataset, seed), curve in _curves(completed(points)).items():
         if curve is not None:
-            found.setdefault(str(group["dataset"].iloc[0]), {})[int(group["seed"].iloc[0])] = curve
+            found.setdefault(method, {}).setdefault(dataset, {})[seed] = curve
     return found
-
-
-def between_fronts(
-    points: pd.DataFrame,
-    a: str,
-    b: str,
-    gap: Callable[[Steps, Steps], float | None],
-    rng: np.random.Generator,
-    chance: Mapping[str, float] | None = None,
-) -> intervals.Interval:
-    """Mean over sets of ``gap`` between the mean curves of A and of B, whole seeds bootstrapped within these sets.
-
-    ``gap``: ``curves.macs_ratio`` for MACs at equal accuracy (``curves.saved`` makes it a share), or
-    ``curves.accuracy_gained`` with its bounds for accuracy at equal MACs. A and B are redrawn together, seed by seed.
-    """
-    mine, other = fronts(points, a), fronts(points, b)
-    names = sorted(mine.keys() & other.keys())
-    shared = {name: sorted(mine[name].keys() & other[name].keys()) for name in names}
-    names = [name for name in names if shared[name]]
-    floors = [(chance or {}).get(name, 0.0) for name in names]
-
-    def statistic(groups: Sequence[Sequence[tuple[Steps, Steps]]]) -> float | None:
-        values = []
-        for group, floor in zip(groups, floors, strict=True):
-            left, right = (curves.mean_curve([pair[side] for pair in group], floor) for side in (0, 1))
-            values.append(gap(left, right))
-        known = [value for value in values if value is not None]
-        return sum(known) / len(known) if known and len(known) == len(values) else None
-
-    return intervals.bootstrap([[(mine[n][s], other[n][s]) for s in shared[n]] for n in names], statistic, rng)
 
 
 # --- budgets, cost, agreement -------------------------------------------------------------------------------------
@@ -333,36 +324,3 @@ def agreement(points: pd.DataFrame, shared: str, alone: str) -> dict[tuple[str, 
         (str(dataset), int(seed)): agreements.agreement(group["accuracy"].tolist(), group["accuracy_alone"].tolist())
         for (dataset, seed), group in both.groupby(["dataset", "seed"])
     }
-
-
-# --- as the present tables ask for it: None instead of an interval that cannot be given ---------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def half(self) -> float:
-        return (self.high - self.low) / 2
-
-
-def _known(found: intervals.Interval) -> Interval | None:
-    if found.estimate is None or found.low is None or found.high is None:
-        return None
-    return Interval(found.estimate, found.low, found.high, found.n)
-
-
-def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
-    return _known(intervals.over_seeds(values, confidence))
-
-
-paired_t_interval = t_interval
-
-
-def satterthwaite(sets: Sequence[Sequence[float]], confidence: float = CONFIDENCE) -> Interval | None:
-    """``None`` unless every set has two seeds and some seeds differ."""
-    return _known(intervals.these_sets(sets, confidence)) if sets and all(map(len, sets)) else None

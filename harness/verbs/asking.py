@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,19 +23,59 @@ SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A suite's file,
 Results = Annotated[Path, typer.Option(help="Where records and reports are kept, one folder a suite.")]
 Runs = Annotated[Path, typer.Option(help="Where logs, checkpoints and caches lie while cells run.")]
 DataRoot = Annotated[Path | None, typer.Option("--data", help="Data root. Default: EAVIT_DATA, else ./data.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Cells at once. Default: cores / threads.")]
-Methods = Annotated[list[str] | None, typer.Option("--method", help="Only this method; may be given again.")]
-DataSets = Annotated[list[str] | None, typer.Option("--dataset", help="Only this data set; may be given again.")]
-Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Only this seed; may be given again.")]
-Retry = Annotated[bool, typer.Option("--retry-failed", help="Run cells again that failed.")]
-Force = Annotated[bool, typer.Option("--force", help="Run cells again that are there.")]
-OnlyMissing = Annotated[
-    bool, typer.Option("--only-missing", help="Run only cells without a record: not those killed or skipped before.")
-]
 RESULTS, RUNS = Path("results"), Path("runs")
 
 DONE, FAILED, REFUSED, OUT_OF_TIME = 0, 1, 2, 3  # exit codes of the verbs
 INTERRUPTED = 130  # as shells count a program ended by Ctrl-C
+
+
+@dataclass(frozen=True)
+class Where:
+    """Options of the verbs that know cells: where all that belongs to them lies."""
+
+    results: Results = RESULTS
+    runs: Runs = RUNS
+    data: DataRoot = None
+
+
+@dataclass(frozen=True)
+class Which:
+    """Options of the verbs that plan and run: of which cells, and what of them is to be done."""
+
+    workers: Annotated[int | None, typer.Option(min=1, help="Cells at once. Default: cores / threads.")] = None
+    method: Annotated[list[str] | None, typer.Option(help="Only this method; may be given again.")] = None
+    dataset: Annotated[list[str] | None, typer.Option(help="Only this data set; may be given again.")] = None
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may be given again.")] = None
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cells again that failed.")] = False
+    force: Annotated[bool, typer.Option("--force", help="Run cells again that are there.")] = False
+    only_missing: Annotated[
+        bool,
+        typer.Option("--only-missing", help="Run only cells without a record: not those killed or skipped before."),
+    ] = False
+
+
+def spread(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb as typer takes it: each parameter that is a dataclass becomes one option for each of its fields."""
+    parameters = _parameters(verb)
+    groups: dict[str, Any] = {each.name: each.annotation for each in parameters if is_dataclass(each.annotation)}
+
+    @wraps(verb)
+    def flat(**words: object) -> None:
+        made = {
+            name: group(**{own.name: words.pop(own.name) for own in fields(group)}) for name, group in groups.items()
+        }
+        verb(**words, **made)
+
+    options = [
+        own for each in parameters for own in (_parameters(groups[each.name]) if each.name in groups else [each])
+    ]
+    flat.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    flat.__annotations__ = {each.name: each.annotation for each in options}
+    return flat
+
+
+def _parameters(function: Callable[..., object]) -> list[inspect.Parameter]:
+    return list(inspect.signature(function, eval_str=True).parameters.values())
 
 
 class AskError(ValueError):
@@ -79,14 +122,9 @@ def planned(given: Suite, runs: Path) -> tuple[Cell, ...]:
     return plan.cells(given, found)
 
 
-def chosen(
-    given: Suite,
-    cells: Sequence[Cell],
-    methods: Sequence[str] | None,
-    datasets: Sequence[str] | None,
-    seeds: Sequence[int] | None,
-) -> tuple[Cell, ...]:
+def chosen(given: Suite, cells: Sequence[Cell], which: Which) -> tuple[Cell, ...]:
     """The cells asked for and, with them, those they need."""
+    methods, datasets, seeds = which.method, which.dataset, which.seed
     _known("--method", methods, [method.name for method in given.methods])
     _known("--dataset", datasets, [dataset.name for dataset in given.datasets])
     _known("--seed", [str(seed) for seed in seeds or ()], [str(seed) for seed in given.seeds])

@@ -1,34 +1,69 @@
-"""The verbs that look after a store: why, verify, merge, gc."""
+"""The verbs that look into a store and after it: why, verify, merge, gc."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.records import upkeep
+from harness.records import points, upkeep
+from harness.records.record import Record
 from harness.records.store import Store
 from harness.records.upkeep import Conflicts
-from harness.verbs import asking
+from harness.verbs import asking, behind
 from harness.verbs import why as reasons
-from harness.verbs.asking import DataRoot, Results, Runs, SuiteName, complain
+from harness.verbs.asking import Results, SuiteName, Where, complain
 
 verbs = typer.Typer()
 
 
+@dataclass(frozen=True)
+class Number:
+    """Options that name a number of a table."""
+
+    method: Annotated[list[str] | None, typer.Option(help="Points of this method; may be given again.")] = None
+    dataset: Annotated[list[str] | None, typer.Option(help="Points of this data set; may be given again.")] = None
+    seed: Annotated[list[int] | None, typer.Option(help="Points of this seed; may be given again.")] = None
+    budget: Annotated[list[float] | None, typer.Option(help="Points of this budget: 0.2; may be given again.")] = None
+
+    @property
+    def asked(self) -> behind.Asked:
+        return behind.Asked(self.method or (), self.dataset or (), self.seed or (), self.budget or ())
+
+
 @verbs.command()
+@asking.spread
 def why(
     name: SuiteName,
-    cell: Annotated[str, typer.Argument(help="The cell's id, or the beginning of it.")],
-    results: Results = asking.RESULTS,
-    runs: Runs = asking.RUNS,
-    data: DataRoot = None,
+    where: Where,
+    number: Number,
+    cell: Annotated[str | None, typer.Argument(metavar="[CELL]", help="The cell's id, or the beginning of it.")] = None,
 ) -> None:
-    """Say of one cell: its status, the end of its log, and the command that runs it again."""
-    given = asking.load(name, data)
-    store, cells = asking.store_of(given, results), asking.planned(given, runs)
-    typer.echo(reasons.why(store, cell, cells, runs / given.name, name, _how(results, runs, data)), nl=False)
+    """Say of one cell: its status, the end of its log, and the command that runs it again. Or, without a cell but with
+    --method, --dataset, --seed, --budget: which points and cells a number of the tables is made of, and that command.
+    """
+    if (cell is None) != bool(number.asked):
+        raise asking.AskError(
+            "why: give a cell's id, or some of --method, --dataset, --seed and --budget for the points behind a number"
+        )
+    given = asking.load(name, where.data)
+    folder = where.results / given.name
+    kept = _kept(folder)
+    if cell is None:
+        rows = behind.select(behind.read(folder / "points.csv"), number.asked, str(folder / "points.csv"))
+        typer.echo(behind.told(rows, kept, name), nl=False)
+        return
+    store, cells = asking.store_of(given, where.results), asking.planned(given, where.runs)
+    typer.echo(reasons.why(store, cell, cells, where.runs / given.name, name, _how(where), kept), nl=False)
+
+
+def _kept(folder: Path) -> Mapping[str, Record]:
+    """Records that are kept without their cells, as in a fresh clone."""
+    path = folder / "records.jsonl"
+    return points.read_records(path) if path.is_file() else {}
 
 
 @verbs.command()
@@ -68,26 +103,25 @@ def merge(
 
 
 @verbs.command()
+@asking.spread
 def gc(
     name: SuiteName,
-    results: Results = asking.RESULTS,
-    runs: Runs = asking.RUNS,
-    data: DataRoot = None,
+    where: Where,
     yes: Annotated[bool, typer.Option("--yes", help="Remove it. Without this it is only listed.")] = False,
 ) -> None:
     """List, or remove, what no plan names: cells of older recipes or code, quarantine, what killed runs left."""
-    given = asking.load(name, data)
-    store = asking.store_of(given, results)
-    wanted = {cell.id for cell in asking.planned(given, runs)}
+    given = asking.load(name, where.data)
+    store = asking.store_of(given, where.results)
+    wanted = {cell.id for cell in asking.planned(given, where.runs)}
     with store.leases() as leases:
-        found = upkeep.rubbish(store, wanted, runs / given.name, leases)
+        found = upkeep.rubbish(store, wanted, where.runs / given.name, leases)
         gone = upkeep.remove(store, found, leases) if yes else []
     for left in found:
         typer.echo(f"{'removed' if left in gone else 'kept   ' if yes else 'may go '}  {left.path}: {left.reason}")
     typer.echo(f"{len(gone)} of {len(found)} removed" if yes else f"{len(found)} may go; remove them with --yes")
 
 
-def _how(results: Path, runs: Path, data: Path | None) -> list[str]:
+def _how(where: Where) -> list[str]:
     """The options that a command has to repeat to mean the same store."""
-    options = [("--results", results, asking.RESULTS), ("--runs", runs, asking.RUNS), ("--data", data, None)]
-    return [word for option, value, default in options if value != default for word in (option, str(value))]
+    given, usual = vars(where), vars(Where())
+    return [word for name, value in given.items() if value != usual[name] for word in (f"--{name}", str(value))]

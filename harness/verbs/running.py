@@ -6,6 +6,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,21 +24,7 @@ from harness.reports import report as reports
 from harness.suite import Suite
 from harness.verbs import asking
 from harness.verbs import check as deep
-from harness.verbs.asking import (
-    DataRoot,
-    DataSets,
-    Force,
-    Methods,
-    OnlyMissing,
-    Results,
-    Retry,
-    Runs,
-    Seeds,
-    SuiteName,
-    Workers,
-    complain,
-    warn,
-)
+from harness.verbs.asking import SuiteName, Where, Which, complain, warn
 from harness.verbs.progress import watching
 
 if TYPE_CHECKING:
@@ -46,19 +33,40 @@ if TYPE_CHECKING:
 verbs = typer.Typer()
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Options of a run: how much of the machine it may take."""
+
+    max_hours: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop after this time; the same command goes on. Exit code 3.")
+    ] = None
+    memory_gib: Annotated[
+        float | None, typer.Option(min=0.1, help="Most memory of one cell. Default: the suite's, else the machine's.")
+    ] = None
+    disk_gib: Annotated[
+        float | None, typer.Option(min=0.01, help="Most disk of one cell while it runs. Default: the suite's.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Options of a run: on which machines."""
+
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where cells run: this machine, or a Ray cluster.")
+    ] = "local"
+    address: Annotated[str | None, typer.Option(help="The Ray cluster: HOST:PORT, auto or local.")] = None
+    insecure_cluster: Annotated[
+        bool, typer.Option("--insecure-cluster", help="Take a cluster that asks for no token.")
+    ] = False
+
+
 @verbs.command("plan")
+@asking.spread
 def show_plan(
     name: SuiteName,
-    results: Results = asking.RESULTS,
-    runs: Runs = asking.RUNS,
-    data: DataRoot = None,
-    workers: Workers = None,
-    method: Methods = None,
-    dataset: DataSets = None,
-    seed: Seeds = None,
-    retry_failed: Retry = False,
-    force: Force = False,
-    only_missing: OnlyMissing = False,
+    where: Where,
+    which: Which,
     probe: Annotated[
         bool, typer.Option("--probe", help="Run a few steps of what has no record yet, to know its price.")
     ] = False,
@@ -67,11 +75,11 @@ def show_plan(
     """List all cells of a suite, which are there (hit) and which would run (miss), and what running them will take."""
     from harness.pricing import price, soundings
 
-    given = asking.load(name, data)
-    cells = asking.chosen(given, asking.planned(given, runs), method, dataset, seed)
-    store = asking.store_of(given, results)
+    given = asking.load(name, where.data)
+    cells = asking.chosen(given, asking.planned(given, where.runs), which)
+    store = asking.store_of(given, where.results)
     kept = store.summaries(cell.id for cell in cells)
-    settings = _settings(given, runs, workers, retry_failed, force, only_missing)
+    settings = _settings(given, where, which, Limits())
     miss = {cell.id for cell in engine.missing(cells, kept, settings)}
     lines = [
         f"{'miss' if cell.id in miss else 'hit ':<5}{cell.id}  "
@@ -80,53 +88,27 @@ def show_plan(
     ]
     typer.echo("\n".join([*lines, ""] if cells_too else lines[:0]), nl=False)
     asked = [cell for cell in cells if cell.id in miss]
-    priced = soundings.price_of(given, cells, miss, store, runs, settings.workers, complain if probe else None)
+    tell = complain if probe else None
+    priced = soundings.price_of(given, cells, miss, store, where.runs, settings.workers, tell)
     typer.echo("\n".join(price.lines(priced)))
     typer.echo(f"{given.name}: {len(cells)} cells, {len(cells) - len(asked)} hit, {len(asked)} to run")
 
 
 @verbs.command()
-def run(
-    name: SuiteName,
-    results: Results = asking.RESULTS,
-    runs: Runs = asking.RUNS,
-    data: DataRoot = None,
-    workers: Workers = None,
-    method: Methods = None,
-    dataset: DataSets = None,
-    seed: Seeds = None,
-    retry_failed: Retry = False,
-    force: Force = False,
-    only_missing: OnlyMissing = False,
-    max_hours: Annotated[
-        float | None, typer.Option(min=0.0, help="Stop after this time; the same command goes on. Exit code 3.")
-    ] = None,
-    memory_gib: Annotated[
-        float | None, typer.Option(min=0.1, help="Most memory of one cell. Default: the suite's, else the machine's.")
-    ] = None,
-    disk_gib: Annotated[
-        float | None, typer.Option(min=0.01, help="Most disk of one cell while it runs. Default: the suite's.")
-    ] = None,
-    where: Annotated[
-        Literal["local", "ray"], typer.Option("--engine", help="Where cells run: this machine, or a Ray cluster.")
-    ] = "local",
-    address: Annotated[str | None, typer.Option(help="The Ray cluster: HOST:PORT, auto or local.")] = None,
-    insecure_cluster: Annotated[
-        bool, typer.Option("--insecure-cluster", help="Take a cluster that asks for no token.")
-    ] = False,
-) -> None:
+@asking.spread
+def run(name: SuiteName, where: Where, which: Which, limits: Limits, machines: Machines) -> None:
     """Run what is missing of a suite, then write points, table and plots."""
-    given = asking.load(name, data)
-    store = asking.store_of(given, results)
+    given = asking.load(name, where.data)
+    store = asking.store_of(given, where.results)
     store.prepare()
-    every = asking.planned(given, runs)
-    cells = asking.chosen(given, every, method, dataset, seed)
-    settings = _settings(given, runs, workers, retry_failed, force, only_missing, max_hours, memory_gib, disk_gib)
+    every = asking.planned(given, where.runs)
+    cells = asking.chosen(given, every, which)
+    settings = _settings(given, where, which, limits)
     if engine.missing(cells, store.summaries(cell.id for cell in cells), settings):
         _refuse(given, name)
         cards = json.dumps(deep.cards(given), indent=1, ensure_ascii=False, sort_keys=True, default=str)
         write_whole(store.root / "cards.json", f"{cards}\n".encode())
-    place = _cluster(given, settings, address, insecure_cluster) if where == "ray" else None
+    place = _cluster(given, settings, machines) if machines.engine == "ray" else None
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with watching(place.slots if place else settings.workers, typer.echo) as watcher:
@@ -138,50 +120,41 @@ def run(
 
 
 @verbs.command()
-def status(name: SuiteName, results: Results = asking.RESULTS, runs: Runs = asking.RUNS, data: DataRoot = None) -> None:
+@asking.spread
+def status(name: SuiteName, where: Where) -> None:
     """Count the cells of a suite by status, and say why some failed."""
-    given = asking.load(name, data)
-    cells = asking.planned(given, runs)
-    kept = asking.store_of(given, results).records(cell.id for cell in cells)
+    given = asking.load(name, where.data)
+    cells = asking.planned(given, where.runs)
+    kept = asking.store_of(given, where.results).records(cell.id for cell in cells)
     counts = Counter(kept[cell.id].status if cell.id in kept else "missing" for cell in cells)
     typer.echo(f"{given.name}: {len(cells)} cells: " + ", ".join(f"{n} {state}" for state, n in counts.most_common()))
-    for line in _complaints(cells, kept, {}, runs / given.name):
+    for line in _complaints(cells, kept, {}, where.runs / given.name):
         typer.echo(line)
 
 
-def _settings(
-    given: Suite,
-    runs: Path,
-    workers: int | None,
-    retry_failed: bool,
-    force: bool,
-    only_missing: bool,
-    max_hours: float | None = None,
-    memory_gib: float | None = None,
-    disk_gib: float | None = None,
-) -> Settings:
-    if only_missing and (retry_failed or force):
+def _settings(given: Suite, where: Where, which: Which, limits: Limits) -> Settings:
+    if which.only_missing and (which.retry_failed or which.force):
         raise asking.AskError("--only-missing cannot go with --retry-failed or --force")
     return Settings(
-        runs=runs / given.name,
-        workers=workers or engine.default_workers(given.threads * given.processes),
-        retry_failed=retry_failed,
-        force=force,
-        only_missing=only_missing,
-        max_hours=max_hours,
-        memory_gib=memory_gib if memory_gib is not None else given.memory_gib,
-        disk_gib=disk_gib if disk_gib is not None else given.disk_gib,
+        runs=where.runs / given.name,
+        workers=which.workers or engine.default_workers(given.threads * given.processes),
+        retry_failed=which.retry_failed,
+        force=which.force,
+        only_missing=which.only_missing,
+        max_hours=limits.max_hours,
+        memory_gib=limits.memory_gib if limits.memory_gib is not None else given.memory_gib,
+        disk_gib=limits.disk_gib if limits.disk_gib is not None else given.disk_gib,
         commit=record.commit(Path(__file__).resolve().parent),
         warn=warn,
     )
 
 
-def _cluster(given: Suite, settings: Settings, address: str | None, insecure: bool) -> Place:
+def _cluster(given: Suite, settings: Settings, machines: Machines) -> Place:
     from harness.execution.cluster import Cluster
 
-    if address is None:
+    if machines.address is None:
         raise asking.AskError("--engine ray needs --address: HOST:PORT of a cluster, auto, or local")
-    return Cluster(address, given, settings, insecure=insecure, tell=complain)
+    return Cluster(machines.address, given, settings, insecure=machines.insecure_cluster, tell=complain)
 
 
 def _refuse(given: Suite, name: str) -> None:

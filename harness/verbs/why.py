@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 
 from harness.execution.job import Folders
 from harness.plan import Cell
@@ -16,20 +17,32 @@ from harness.records.store import Outcome, Store, StoreError
 LINES = 25  # of a log that are shown
 
 
-def why(store: Store, word: str, planned: Iterable[Cell], runs: Path, suite: str, how: Sequence[str] = ()) -> str:
+def why(
+    store: Store,
+    word: str,
+    planned: Iterable[Cell],
+    runs: Path,
+    suite: str,
+    how: Sequence[str] = (),
+    kept: Mapping[str, Record] = MappingProxyType({}),
+) -> str:
     """A paragraph about the cell whose id begins with ``word``.
 
     ``planned``: the cells of ``suite``, which is named here as on the command line; ``how``: what else a command on it
-    has to say, such as ``["--results", "elsewhere"]``.
+    has to say, such as ``["--results", "elsewhere"]``; ``kept``: records that are there without their cells.
     """
     cells = {cell.id: cell for cell in planned}
-    found = find(word, {*cells, *store.ids()}, str(store.root))
+    found = find(word, {*cells, *kept, *store.ids()}, str(store.root))
     outcome = store.read(found)
-    text = _missing(found, cells.get(found)) if outcome is None else _there(outcome.record)
+    record = kept.get(found) if outcome is None else outcome.record
+    text = _missing(found, cells.get(found)) if record is None else _there(record)
+    if record is not None and outcome is None:
+        text += f"the cell itself is not in {store.root}: this is its line of records.jsonl\n"
     text += _at_work(store, found) + _log(outcome, Folders(runs / found).log)
-    if found not in cells:
-        return text + f"run it again: {suite} names no such cell any more\n"
-    return text + f"run it again: {command(cells[found], suite, _switch(outcome), how)}\n"
+    if found in cells:
+        return text + f"run it again: {command(cells[found], suite, _switch(outcome), how)}\n"
+    where = "" if record is None else f"; it did at commit {record.environment.get('commit') or 'unknown'}"
+    return text + f"run it again: {suite} names no such cell any more{where}\n"
 
 
 def find(word: str, ids: Iterable[str], where: str) -> str:

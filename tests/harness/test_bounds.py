@@ -13,7 +13,7 @@ import pytest
 
 from harness.processes import bounds
 from harness.processes.bounds import Watch
-from tests.harness.test_engine import alive, wait_for
+from tests.harness.engined import alive, wait_for
 
 GIB = float(2**30)
 

@@ -17,8 +17,8 @@ from harness.records import store
 from harness.records.record import failure, now
 from harness.records.store import Outcome
 from tests.harness import small
+from tests.harness.engined import ROOT, cells_of, run, statuses, stubs
 from tests.harness.small import acts
-from tests.harness.test_engine import ROOT, cells_of, run, statuses, stubs
 
 
 @pytest.mark.parametrize(

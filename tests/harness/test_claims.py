@@ -330,12 +330,17 @@ def test_a_claim_that_is_just_false_is_rarely_supported():
     assert wrong <= 15
 
 
-def test_the_claims_of_committed_suites_are_read_and_judged():
+def test_the_claims_of_every_suite_are_read_and_those_with_results_judged():
     files = sorted((ROOT / "suites").glob("*.claims.toml"))
-    assert files
+    judged = 0
     for path in files:
         given = suite.load(path.with_name(path.name.replace(".claims", "")))
         read = claims.load(path, given)
-        verdicts = claims.judge(read, stats.read_points(ROOT / "results" / given.name / "points.csv"), given)
+        found = ROOT / "results" / given.name / "points.csv"
+        if not found.exists():  # claims are written before the first run
+            continue
+        verdicts = claims.judge(read, stats.read_points(found), given)
         assert [verdict.claim.id for verdict in verdicts] == [entry.id for entry in read]
         assert all(verdict.interval is not None or verdict.notes for verdict in verdicts)
+        judged += 1
+    assert judged

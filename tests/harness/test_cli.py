@@ -200,12 +200,12 @@ def test_only_what_is_asked_for_and_what_it_needs_is_chosen() -> None:
 
     cells = plan.cells(suite, small.prints(suite))
 
-    def chosen(*which: Any) -> list[tuple[str, int]]:
-        return [(cell.method, cell.seed) for cell in asking.chosen(suite, cells, *which)]
+    def chosen(**which: Any) -> list[tuple[str, int]]:
+        return [(cell.method, cell.seed) for cell in asking.chosen(suite, cells, asking.Which(**which))]
 
-    assert chosen(["b"], None, [1]) == [("a", 1), ("b", 1)]
-    assert chosen(["c"], None, None) == [("c", 0), ("c", 1)]
-    assert len(chosen(None, None, None)) == 6
+    assert chosen(method=["b"], seed=[1]) == [("a", 1), ("b", 1)]
+    assert chosen(method=["c"]) == [("c", 0), ("c", 1)]
+    assert len(chosen()) == 6
 
 
 def test_an_unknown_choice_names_the_nearest(place: Path, capsys: Any) -> None:

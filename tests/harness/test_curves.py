@@ -53,7 +53,6 @@ def test_nothing_has_no_steps():
 def test_accuracy_at_a_budget_is_never_interpolated_upward():
     curve = curves.steps([2, 4, 4, 8], [0.5, 0.7, 0.6, 0.65])
     assert [curve.at(macs) for macs in (1.99, 2, 3.99, 4, 100)] == [None, 0.5, 0.5, 0.7, 0.7]
-    assert [curve.needs(accuracy) for accuracy in (0.1, 0.5, 0.51, 0.7, 0.71)] == [2, 2, 4, 4, None]
 
 
 @given(POINTS, BOUNDS, st.floats(0, 0.1))
@@ -62,7 +61,7 @@ def test_area_equals_a_fine_sum(values, bounds, chance):
     low, high = bounds
     grid = low * (high / low) ** ((np.arange(4000) + 0.5) / 4000)
     levels = [max([chance, *(a for m, a in zip(macs, accuracy, strict=True) if m <= x)]) for x in grid]
-    area = curves.step_area(macs, accuracy, bounds, chance)
+    area = curves.area(curves.steps(macs, accuracy), bounds, chance)
     assert area == pytest.approx(np.mean(levels), abs=2e-3)
     assert 0 <= area <= 1
 
@@ -75,11 +74,12 @@ def test_a_further_point_never_makes_area_or_hypervolume_smaller(values, more, b
 
 
 def test_area_by_hand():
-    assert curves.step_area([1.0, 2.0], [0.5, 0.9], (1, 4)) == pytest.approx(0.7)
-    assert curves.step_area([], [], (1, 4), chance=0.1) == pytest.approx(0.1)
-    assert curves.step_area([8.0], [1.0], (1, 4), chance=0.1) == pytest.approx(0.1), "beyond the bound is out of reach"
+    assert curves.area(curves.steps([1.0, 2.0], [0.5, 0.9]), (1, 4)) == pytest.approx(0.7)
+    assert curves.area(curves.steps([], []), (1, 4), chance=0.1) == pytest.approx(0.1)
+    late = curves.steps([8.0], [1.0])
+    assert curves.area(late, (1, 4), chance=0.1) == pytest.approx(0.1), "beyond the bound is out of reach"
     with pytest.raises(ValueError, match="bounds"):
-        curves.step_area([1.0], [1.0], (4, 4))
+        curves.area(curves.steps([1.0], [1.0]), (4, 4))
 
 
 @given(POINTS, st.sampled_from([(64.0, 0.0), (32.0, 0.25), (100.0, 0.5), (1.0, 0.9)]))
@@ -90,13 +90,6 @@ def test_hypervolume_equals_moocore(values, reference):
 
 
 # --- seeds --------------------------------------------------------------------------------------------------------
-
-
-@given(SEEDS, BOUNDS)
-def test_the_area_of_the_mean_curve_is_the_mean_of_areas(seeds, bounds):
-    found = [steps(points) for points in seeds]
-    mean = np.mean([curves.area(curve, bounds, 0.1) for curve in found])
-    assert curves.area(curves.mean_curve(found, 0.1), bounds, 0.1) == pytest.approx(mean)
 
 
 @given(SEEDS)
@@ -128,46 +121,3 @@ def test_attainment_by_hand():
     assert found.worst == Steps((2, 3, 4), (0.125, 0.25, 0.5))
     with pytest.raises(ValueError, match="seeds"):
         curves.attained([], 1)
-
-
-# --- two fronts ---------------------------------------------------------------------------------------------------
-
-
-@given(POINTS, st.integers(2, 8))
-def test_a_curve_shifted_in_macs_saves_just_that(values, factor):
-    one = steps(values)
-    other = curves.steps([m * factor for m in one.macs], one.accuracy)
-    assert curves.macs_saved(one, other) == pytest.approx(1 - 1 / factor)
-    assert curves.macs_ratio(other, one) == pytest.approx(math.log2(factor))
-    assert curves.macs_saved(one, one) == 0
-
-
-@given(POINTS, POINTS)
-def test_macs_ratio_equals_a_fine_sum_and_turns_its_sign(a, b):
-    one, other = steps(a), steps(b)
-    found = curves.macs_ratio(one, other)
-    low, high = max(one.accuracy[0], other.accuracy[0]), min(one.accuracy[-1], other.accuracy[-1])
-    if low > high:
-        assert found is None
-        return
-    assert curves.macs_ratio(other, one) == pytest.approx(-found)
-    levels = low + (high - low) * (np.arange(800) + 0.5) / 800 if high > low else [high]
-    fine = np.mean([math.log2(one.needs(y) / other.needs(y)) for y in levels])
-    assert found == pytest.approx(fine, abs=0.02)
-
-
-@given(POINTS, st.floats(0, 0.3))
-def test_a_curve_lifted_gains_just_that(values, lift):
-    one = steps(values)
-    other = Steps(one.macs, tuple(a + lift for a in one.accuracy))
-    gained = curves.accuracy_gained(other, one, (1, 128))
-    assert gained == pytest.approx(lift, abs=1e-9)
-
-
-def test_gaps_where_there_is_nothing_to_compare():
-    low, high, nothing = steps([(1, 1), (2, 2)]), steps([(8, 7)]), Steps((), ())
-    assert curves.macs_saved(low, high) is None, "neither reaches what the other has"
-    assert curves.macs_saved(low, nothing) is None
-    assert curves.accuracy_gained(low, nothing, (1, 4)) is None
-    assert curves.accuracy_gained(low, high, (1, 4)) is None, "the other has no point within the bounds"
-    assert curves.accuracy_gained(low, high, (1, 8)) == pytest.approx((2 - 7) / 8)

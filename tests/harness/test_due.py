@@ -10,8 +10,8 @@ import pytest
 from harness.execution import due
 from harness.records.record import failure, now
 from tests.harness import small
+from tests.harness.engined import cells_of, stubs
 from tests.harness.small import acts
-from tests.harness.test_engine import cells_of, stubs
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from harness.records import store
 from harness.records.record import Point
 from harness.records.store import Outcome, Store
 from tests.harness import fakes, small
+from tests.harness.engined import alive, cells_of, run
 from tests.harness.small import FAKES
-from tests.harness.test_engine import alive, cells_of, run
 
 BUDGETS = [0.01, 0.25, 0.3, 1.0]
 

@@ -18,8 +18,8 @@ from harness.records import store
 from harness.records.store import Outcome, Store
 from tests.faults import light
 from tests.harness import small
+from tests.harness.engined import run, stubs
 from tests.harness.mounts import mounted
-from tests.harness.test_engine import run, stubs
 
 ROOT = Path(__file__).resolve().parents[2]
 

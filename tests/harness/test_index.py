@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness.records import index
 from harness.records.record import failure, now
 from harness.records.store import Outcome, Store
-from tests.harness.test_store import CELLS, filled, outcome
+from tests.harness.stored import CELLS, filled, outcome
 
 IDS = [cell.id for cell in CELLS]
 

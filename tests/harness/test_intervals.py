@@ -19,6 +19,9 @@ VALUES = st.lists(st.floats(-1, 1).map(lambda value: round(value, 4)), min_size=
 GROUPS = st.lists(VALUES, min_size=1, max_size=5)
 
 
+mean_of = simulated.average
+
+
 @given(st.integers(1, 400), st.data())
 def test_wilson_bounds_solve_its_equation(n, data):
     correct = data.draw(st.integers(0, n))
@@ -103,10 +106,10 @@ def test_more_confidence_is_wider_and_around_the_same_estimate(groups):
         (lambda: intervals.like_sets([[0.5], [0.6]]), "1 seed"),
         (lambda: intervals.like_sets([[0.5, 0.6]]), "1 set"),
         (lambda: intervals.like_sets([[0.5, 0.7], [0.6, 0.6]]), "no spread: all sets agree to the last digit"),
-        (lambda: intervals.bootstrap([[0.5]], np.mean, np.random.default_rng(0)), "1 seed"),
-        (lambda: intervals.bootstrap([], np.mean, np.random.default_rng(0)), "no set"),
+        (lambda: intervals.bootstrap([mean_of([0.5])], np.random.default_rng(0)), "1 seed"),
+        (lambda: intervals.bootstrap([], np.random.default_rng(0)), "no set"),
         (
-            lambda: intervals.bootstrap([[1.0, 2.0]], lambda _: None, np.random.default_rng(0)),
+            lambda: intervals.bootstrap([(2, lambda w: np.full(len(w), math.nan))], np.random.default_rng(0)),
             "undefined for these curves",
         ),
         (lambda: intervals.counted([[5.0]]), "1 seed"),
@@ -152,7 +155,7 @@ def test_more_seeds_narrow_these_sets_but_not_all_of_sets_like_these():
 def test_bootstrap_of_a_mean_has_the_variance_of_t():
     rng = np.random.default_rng(3)
     groups = [list(rng.normal(size=4)) for _ in range(6)]
-    found = intervals.bootstrap(groups, lambda all_: float(np.mean([np.mean(g) for g in all_])), rng, draws=4000)
+    found = intervals.bootstrap([mean_of(group) for group in groups], rng, draws=4000)
     oracle = intervals.these_sets(groups)
     assert found.estimate == pytest.approx(oracle.estimate)
     assert found.half == pytest.approx(oracle.half, rel=0.05)
@@ -160,14 +163,13 @@ def test_bootstrap_of_a_mean_has_the_variance_of_t():
 
 def test_bootstrap_keeps_the_budgets_of_a_seed_together():
     """Two budgets that always sum to 1: redrawn as whole seeds the sum has no spread; taken apart it would."""
-    groups = [[(x, 1 - x) for x in (0.1, 0.4, 0.8)]]
-    found = intervals.bootstrap(groups, lambda all_: sum(map(sum, all_[0])) / len(all_[0]), np.random.default_rng(0))
+    budgets = np.array([(x, 1 - x) for x in (0.1, 0.4, 0.8)])
+    found = intervals.bootstrap([(3, lambda w: (w @ budgets).sum(axis=1))], np.random.default_rng(0))
     assert found.why.startswith("no spread")
 
 
 def test_bootstrap_that_loses_its_statistic_says_how_often():
-    groups = [[0.0, 1.0, 2.0]]
-    found = intervals.bootstrap(groups, lambda all_: None if 0.0 not in all_[0] else 1.0, np.random.default_rng(0))
+    found = intervals.bootstrap([(3, lambda w: np.where(w[:, 0] > 0, 1.0, math.nan))], np.random.default_rng(0))
     assert found.why.startswith("undefined in ")
 
 

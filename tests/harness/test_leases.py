@@ -23,7 +23,7 @@ from harness.records.leases import LeaseLost, Leases, Process, StoreError
 from harness.records.store import Store
 from tests.harness.leaser import ROOT, Leaser
 from tests.harness.mounts import mounted
-from tests.harness.test_store import CELLS, outcome
+from tests.harness.stored import CELLS, outcome
 
 BEAT, PATIENCE = 0.05, 0.4
 CELL = CELLS[0].id

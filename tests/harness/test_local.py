@@ -14,8 +14,8 @@ from harness.records import record
 from harness.records.record import Status
 from harness.records.store import Outcome, Store
 from tests.harness import small
+from tests.harness.engined import alive, cells_of, run, statuses, stubs
 from tests.harness.small import FAKES, acts
-from tests.harness.test_engine import alive, cells_of, run, statuses, stubs
 
 
 def test_a_cell_over_its_memory_is_ended_and_others_go_on(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from harness.processes import forked
 from harness.processes.forked import Nursery
 from harness.records.record import Record
 from harness.records.store import Store
+from tests.harness.engined import ROOT, alive, cells_of, run, statuses, stubs, wait_for
 from tests.harness.small import acts
-from tests.harness.test_engine import ROOT, alive, cells_of, run, statuses, stubs, wait_for
 
 ENTRY = "tests.harness.nursed"
 NURSED = {"command": (sys.executable, "-m", ENTRY), "entry": ENTRY}
@@ -217,7 +217,7 @@ DRIVER = """
 import json, sys
 from pathlib import Path
 from tests.harness.test_nursery import NURSED
-from tests.harness.test_engine import Heard, run, stubs
+from tests.harness.engined import Heard, run, stubs
 summary = run(stubs(*json.loads(sys.argv[2])), Path(sys.argv[1]), **NURSED)
 print(summary.interrupted, flush=True)
 """

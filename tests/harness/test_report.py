@@ -72,6 +72,23 @@ def test_a_report_stands_until_what_it_was_made_of_changes(tmp_path):
     assert report.standing(place, SUITE) is None
 
 
+def test_methods_are_set_against_the_suites_first_one(tmp_path):
+    names = {"steady": "matformer", "greedy": "ea_vit"}
+    suite = small.suite(
+        name="quick",
+        methods=[{"use": f"{small.FAKES}:{use}", "name": name} for use, name in names.items()],
+        datasets=[{"name": name, "fit": 200, "select": 60, "test": 100} for name in ("digits", "mnist5k")],
+        seeds=[0, 1],
+        budgets=[0.2, 0.4, 0.6, 0.8, 1.0],
+    )
+    place = folder(tmp_path / "quick", example(methods=("ea_vit", "matformer")))
+    built = report.build(place, suite, 8, forms=("page",))
+    assert "## Against matformer" in built.text
+    rows = (place / "differences.csv").read_text().splitlines()
+    assert all(row.startswith("quick,matformer,ea_vit,") for row in rows[1:])
+    assert "<summary>Against matformer</summary>" in (place / "report.html").read_text()
+
+
 def test_no_cell_succeeded_builds_and_says_so(tmp_path):
     """Fault 30."""
     place = folder(tmp_path / "small", spoil(POINTS, POINTS.seed >= 0, "failed", "no luck"))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from itertools import product
 
 import numpy as np
@@ -118,7 +117,7 @@ def test_two_suites_are_never_mixed():
 
 def numbers(points: pd.DataFrame) -> list[object]:
     chance = {"digits": 0.1}
-    gained = partial(curves.accuracy_gained, bounds=(0.2 * FULL, FULL))
+    found = stats.all_fronts(points)
     return [
         stats.summary(points).to_csv(),
         stats.areas(points, chance).to_csv(),
@@ -129,7 +128,7 @@ def numbers(points: pd.DataFrame) -> list[object]:
         stats.discipline(points),
         stats.break_even(points, "ea_vit", "fixed_uniform", "train_macs"),
         stats.agreement(points, "ea_vit", "fixed_same_shape"),
-        stats.between_fronts(points, "ea_vit", "matformer", gained, rng(), chance),
+        {name: {key: sorted(by.items()) for key, by in sorted(one.items())} for name, one in sorted(found.items())},
     ]
 
 
@@ -226,19 +225,16 @@ def test_declared_bounds_make_another_area():
     points = example(seeds=(0,), methods=("ea_vit",), datasets=("digits",))
     narrow = stats.areas(points, bounds=(0.5, 1.0))["area"][0]
     macs, accuracy = points["macs"].tolist(), points["accuracy"].tolist()
-    assert narrow == pytest.approx(curves.step_area(macs, accuracy, (0.5 * FULL, FULL)))
+    assert narrow == pytest.approx(curves.area(curves.steps(macs, accuracy), (0.5 * FULL, FULL)))
     assert narrow > stats.areas(points)["area"][0]
 
 
-def test_fronts_have_no_holes_and_macs_saved_has_an_interval():
-    points = spoilt()
-    assert sorted(stats.fronts(points, "ea_vit")["digits"]) == [0, 1]
-    found = stats.between_fronts(points, "ea_vit", "matformer", curves.macs_ratio, rng(), {})
-    assert (found.kind, found.n, found.sets) == ("bootstrap over seeds", 5, 2)
-    assert found.low < found.estimate < found.high < 0
-    apart = stats.between_fronts(points, "ea_vit", "slice_untrained", curves.macs_ratio, rng(), {})
-    assert (apart.estimate, apart.why) == (None, "undefined for these curves"), "they share no accuracy"
-    assert stats.between_fronts(points, "ea_vit", "none", curves.macs_ratio, rng()).why == "no set"
+def test_fronts_have_no_holes():
+    found = stats.all_fronts(spoilt())
+    assert sorted(found["ea_vit"]["digits"]) == [0, 1]
+    assert sorted(found["ea_vit"]["mnist5k"]) == [0, 1, 2]
+    assert stats.fronts(spoilt(), "ea_vit") == found["ea_vit"]
+    assert stats.fronts(spoilt(), "none") == {}
 
 
 def test_break_even_shares_a_cells_cost_among_its_sizes():

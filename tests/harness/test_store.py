@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import json
 import os
-import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import plan
-from harness.plan import Cell
-from harness.records import cellfiles, points, store
-from harness.records.leases import Process
-from harness.records.record import STATUSES, Point, Record, Spent, environment, failure, now
+from harness.records import points
+from harness.records.record import STATUSES, Point, Record, Spent
 from harness.records.store import Outcome, Store, StoreError
-from tests.harness import small
-from tests.harness.mounts import mounted
-
-
-def some_cell(seed: int, **changes: object) -> Cell:
-    content = {"budgets": [0.25, 1.0], "seed": seed, "method": {"use": "any.where:at_all"}, **changes}
-    return Cell(plan.digest(content)[:16], "small", "steady", "digits", seed, (), content)
-
-
-CELLS = tuple(some_cell(seed) for seed in range(3))
+from tests.harness.stored import CELLS, filled, outcome, some_cell
 
 text = st.text(max_size=20)
 count = st.integers(0, 2**70)
@@ -64,19 +48,6 @@ records = st.builds(
 outcomes = st.builds(
     Outcome, records, st.dictionaries(st.floats(0.01, 1), st.binary(max_size=30), max_size=3), text
 )  # fmt: skip
-
-
-def outcome(cell: Cell, log: str = "") -> Outcome:
-    bits = np.array([True] * 7 + [False] * 9)
-    return Outcome(small.record_of(cell), {b: store.pack(bits) for b in (0.25, 1.0)}, log)
-
-
-def filled(folder: Path, log: str = "") -> Store:
-    kept = Store(folder, warn=lambda text: None)
-    kept.prepare()
-    for cell in CELLS:
-        kept.write(outcome(cell, log))
-    return kept
 
 
 @given(outcomes)
@@ -149,24 +120,6 @@ def test_quarantine_keeps_what_was_there_before(tmp_path: Path) -> None:
     assert len(list((tmp_path / "quarantine").iterdir())) == 3
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = filled(tmp_path)
-    full = OSError(28, "No space left on device")
-
-    def refuse(path: Path, data: bytes) -> None:
-        if path.name == "correct.npz":
-            raise full
-
-    monkeypatch.setattr(cellfiles, "write_flushed", refuse)
-    with pytest.raises(StoreError, match="the disk is full"):
-        kept.write(outcome(CELLS[0], log="new"))
-    monkeypatch.undo()
-    read = kept.read(CELLS[0].id)
-    assert read is not None
-    assert read.log == ""
-    assert not list(kept.cells.glob(".tmp*"))
-
-
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     kept = filled(tmp_path)
     folder = kept.cells / CELLS[0].id
@@ -182,76 +135,6 @@ def test_checksums_are_what_sha256sum_checks(tmp_path: Path) -> None:
     kept = filled(tmp_path, log="x")
     done = subprocess.run(["sha256sum", "-c", "sha256"], cwd=kept.cells / CELLS[0].id, capture_output=True, text=True)
     assert done.stdout.count(": OK") == 4
-
-
-def test_a_store_that_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"the store cannot be written: .*; nothing was run"):
-        Store(tmp_path / "file" / "store").prepare()
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_read_only_store_is_told(tmp_path: Path) -> None:
-    filled(tmp_path)
-    (tmp_path / "cells").chmod(0o555)
-    with pytest.raises(StoreError, match="cannot be written"):
-        Store(tmp_path).prepare()
-
-
-def test_a_store_on_a_read_only_disk_is_told_and_still_read(tmp_path: Path) -> None:
-    """Also what is damaged in it: it cannot be moved, and counts as missing."""
-    with mounted(tmp_path / "small", "size=1m") as place:
-        kept = filled(place)
-        (kept.cells / CELLS[0].id / "sha256").unlink()
-        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
-        warnings: list[str] = []
-        kept = Store(place, warn=warnings.append)
-        with pytest.raises(StoreError, match="cannot be written: Read-only file system; nothing was run"):
-            kept.prepare()
-        with pytest.raises(StoreError, match="could not be kept: Read-only file system"):
-            kept.write(outcome(CELLS[0]))
-        assert set(kept.records()) == {CELLS[1].id, CELLS[2].id}
-        assert "could not be moved" in warnings[0]
-        assert len(kept.summaries(cell.id for cell in CELLS)) == 2  # without an index
-
-
-def test_a_full_disk_refuses_a_cell_and_keeps_the_others(tmp_path: Path) -> None:
-    with mounted(tmp_path / "small", "size=400k") as place:
-        kept = filled(place)
-        with kept.leases() as leases:
-            lease = leases.take(CELLS[1].id)
-            with pytest.raises(StoreError, match=f"cell {CELLS[1].id} could not be kept: the disk is full"):
-                kept.write(outcome(CELLS[1], log="x" * 10**6), lease)
-            assert not list(kept.cells.glob(".tmp*"))
-            assert all((read := kept.read(cell.id)) is not None and read.log == "" for cell in CELLS)
-            kept.write(outcome(CELLS[1], log="short"), lease)  # others go on
-        with (place / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
-            while True:
-                ballast.write(b"x" * 512)
-        with pytest.raises(StoreError, match="cannot be written: the disk is full; nothing was run"):
-            Store(place).prepare()
-        assert set(kept.records()) == {cell.id for cell in CELLS}
-
-
-def test_what_dead_writers_left_is_removed(tmp_path: Path) -> None:
-    """And what is being written now, or on another machine, is not."""
-    kept = filled(tmp_path)
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    here = Process.here()
-    dead, elsewhere = Process(here.boot, gone.pid, 1), Process("0" * 12, gone.pid, 1)
-    left = {
-        f".tmp-{CELLS[0].id}-{writer}-00ff{old}": writer for writer in (dead, elsewhere, here) for old in ("", "-old")
-    }
-    for name in (*left, f".tmp-{CELLS[0].id}-123"):
-        (kept.cells / name).mkdir()
-        (kept.cells / name / "record.json").write_text("{")
-    assert {path.name: writer for path, writer in kept.leftovers()} == {**left, f".tmp-{CELLS[0].id}-123": None}
-    kept.prepare()
-    assert {path.name for path, _ in kept.leftovers()} == {
-        *(name for name, writer in left.items() if writer != dead), f".tmp-{CELLS[0].id}-123"
-    }  # fmt: skip
-    assert set(kept.records()) == {cell.id for cell in CELLS}
 
 
 def test_status_without_data_is_missing(tmp_path: Path) -> None:
@@ -321,30 +204,6 @@ def test_a_cell_that_is_replaced_while_it_is_read_is_not_taken_for_damaged(tmp_p
     assert reader.read(CELLS[0].id) is not None
 
 
-def test_points_follow_the_plan_and_its_names(tmp_path: Path) -> None:
-    kept = filled(tmp_path)
-    kept.write(
-        Outcome(failure(CELLS[2], "nan", 'loss, "nan"\nø', began=now(), environment=environment(1, None)), {}, "log")
-    )
-    planned = [dataclasses.replace(some_cell(seed), suite="renamed", dataset="a, b") for seed in (2, 0, 9)]
-    rows = kept.points(planned)
-    assert [(row["suite"], row["dataset"], row["seed"], row["budget"]) for row in rows] == [
-        ("renamed", "a, b", 2, 0.25), ("renamed", "a, b", 2, 1.0),
-        ("renamed", "a, b", 0, 0.25), ("renamed", "a, b", 0, 1.0),
-    ]  # fmt: skip
-    assert [row["accuracy"] for row in rows] == [None, None, 7 / 16, 7 / 16]
-    assert rows[2]["train_macs"] == 3 * 10**12
-    points.write(tmp_path / "points.csv", rows)
-    from harness.statistics.stats import read_points
-
-    table = read_points(tmp_path / "points.csv")
-    assert list(table.columns) == list(points.COLUMNS)
-    assert table["status"].tolist() == ["nan", "nan", "ok", "ok"]
-    assert table["reason"].tolist()[0] == 'loss, "nan"\nø'
-    assert table["accuracy"].isna().tolist() == [True, True, False, False]
-    assert table["accuracy"].tolist()[3] == 7 / 16
-
-
 @pytest.mark.parametrize("name", ["a b", "../up", "/etc/x", "æ ñ 漢 🐎", 'a,b\n"c"', "CON", "n" * 300, "ü" * 300, "."])
 def test_names_of_any_kind_come_back(tmp_path: Path, name: str) -> None:
     cell = dataclasses.replace(some_cell(5, dataset={"name": name}), dataset=name, method=name, suite=name)
@@ -362,64 +221,3 @@ def test_names_of_any_kind_come_back(tmp_path: Path, name: str) -> None:
         assert [row["dataset"] for row in csv.DictReader(file)] == [name, name]
     assert {path.name for path in tmp_path.iterdir()} == {"s", "points.csv", "records.jsonl"}
     assert kept.ids() == [cell.id]
-
-
-def test_the_environment_tells_machines_apart_and_names_none() -> None:
-    about = environment(2, "c0ffee", workers=3, processes=4)
-    assert (about["threads"], about["commit"], about["workers"], about["processes"]) == (2, "c0ffee", 3, 4)
-    assert re.fullmatch("[0-9a-f]{12}", str(about["machine"]))
-    assert about["machine"] == environment(1, None)["machine"]
-    named = {
-        "python",
-        "torch",
-        "timm",
-        "numpy",
-        "platform",
-        "machine",
-        "cpus",
-        "threads",
-        "workers",
-        "processes",
-        "commit",
-    }
-    assert set(about) == named
-
-
-def test_columns_are_those_of_the_design() -> None:
-    fixed = "suite,method,dataset,seed,budget,status,key,macs,params,correct,n,accuracy,train_macs,train_seconds,cell"
-    assert ",".join(points.COLUMNS[:15]) == fixed
-
-
-def test_killed_writers_leave_whole_cells(tmp_path: Path) -> None:
-    """SIGKILL at spread moments of a process that does nothing but write cells."""
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from harness.plan import Cell; from harness.records.record import failure, now\n"
-        "from harness.records.store import Outcome, Store\n"
-        "cells = [Cell(id, 's', 'm', 'd', 0, (), {'budgets': [1.0]}) for id in sys.argv[2:]]\n"
-        "kept = Store(Path(sys.argv[1])); kept.prepare(); leases = kept.leases(); print('go', flush=True)\n"
-        "while True:\n"
-        " for cell in cells:\n"
-        "  lease = leases.take(cell.id)\n"
-        "  kept.write(Outcome(failure(cell, 'nan', '', began=now(), environment={}), {1.0: b'1'}, 'x' * 9999), lease)\n"
-        "  lease.release()\n"
-    )
-    root, ids = Path(__file__).resolve().parents[2], [cell.id for cell in CELLS]
-    for trial in range(4):
-        command = [sys.executable, "-c", code, str(tmp_path), *ids]
-        writer = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root)
-        assert writer.stdout is not None
-        writer.stdout.readline()
-        time.sleep(0.03 * trial + 0.01)
-        writer.kill()
-        writer.wait()
-        writer.stdout.close()
-        warnings: list[str] = []
-        kept = Store(tmp_path, warn=warnings.append)
-        found = kept.records()
-        assert not warnings
-        assert set(found) <= set(ids)
-        kept.prepare()
-        assert not kept.leftovers()
-        with kept.leases() as leases:  # of a dead owner: at once
-            assert all(leases.take(cell) is not None for cell in ids)

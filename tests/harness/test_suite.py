@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import suite
-from harness.suite import SuiteError
+from harness.suite import Schedule, SuiteError
 from tests.harness import small
 
 TOML = """
@@ -222,3 +222,16 @@ def test_any_value_anywhere_is_a_suite_or_a_suite_error(key: str, value: Any) ->
 def test_planning_starts_without_torch() -> None:
     code = "import sys, harness.cli; sys.exit(any(name in sys.modules for name in ('torch', 'pandas', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_schedule_counts_whole_batches_and_at_least_one_step() -> None:
+    counted = {
+        (epochs, images): Schedule(epochs=epochs, batch=64).steps(images)
+        for epochs in (0.01, 1.5, 6.0)
+        for images in (10, 127, 640)
+    }
+    assert counted == {
+        (0.01, 10): 1, (0.01, 127): 1, (0.01, 640): 1,
+        (1.5, 10): 2, (1.5, 127): 2, (1.5, 640): 15,
+        (6.0, 10): 6, (6.0, 127): 6, (6.0, 640): 60,
+    }  # fmt: skip

@@ -25,7 +25,7 @@ from harness.records.record import Point, failure, now
 from harness.records.store import Outcome, Store, StoreError, pack
 from harness.records.upkeep import Conflicts
 from tests.harness.leaser import Leaser
-from tests.harness.test_store import CELLS, filled, outcome, some_cell
+from tests.harness.stored import CELLS, filled, outcome, some_cell
 
 OTHERS = tuple(some_cell(seed) for seed in range(10, 13))
 IDS = [cell.id for cell in CELLS]

@@ -12,7 +12,7 @@ from harness.plan import Cell
 from harness.records.record import failure, now
 from harness.records.store import Outcome, Store, StoreError
 from harness.verbs.why import find, why
-from tests.harness.test_store import CELLS, filled, outcome, some_cell
+from tests.harness.stored import CELLS, filled, outcome, some_cell
 
 MISSING = dataclasses.replace(some_cell(7), dataset="a set; rm -rf 'x' ø")
 PLANNED = (*CELLS, MISSING)

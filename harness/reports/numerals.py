@@ -1,0 +1,71 @@
+"""How values are written, in tables and on the page alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from harness.statistics.intervals import Interval
+
+LONGEST = 600  # characters of a text
+PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def share(budget: float) -> str:
+    """As it was declared: "20 %", "12.5 %"."""
+    return f"{100 * budget:g} %"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def number(mean: float, half: float | None) -> str:
+    """Of accuracies: percent, half the interval in brackets."""
+    return f"{100 * mean:.1f} ({'n/a' if half is None else f'±{100 * half:.1f}'})"
+
+
+def gap(found: Interval) -> str:
+    """Of differences, in points with their sign; "n/a" where there is nothing."""
+    if found.estimate is None:
+        return "n/a"
+    return f"{signed(found.estimate)} ({'n/a' if found.half is None else f'±{100 * found.half:.1f}'})"
+
+
+def signed(value: float) -> str:
+    """Points; never "-0.0"."""
+    return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")
+
+
+def spread(found: Interval, show: Callable[[float], str]) -> str:
+    """An estimate as ``show`` writes it, half the interval in brackets; exact where the interval has no width."""
+    if found.estimate is None:
+        return "n/a"
+    half, told = found.half, show(found.estimate)
+    if half is None:
+        return f"{told} (n/a)"
+    return f"{told} (± {show(half).removesuffix(' %')})" if half else told
+
+
+def giga(macs: float) -> str:
+    """In G, the unit being said elsewhere."""
+    value = macs / 1e9
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def prefixed(value: float) -> str:
+    """Three digits with the SI prefix."""
+    for size, unit in PREFIXES:
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return short(value)
+
+
+def short(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def text(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else str(value)[:LONGEST]

@@ -1,0 +1,28 @@
+"""What a record tells of the machine."""
+
+from __future__ import annotations
+
+import re
+
+from harness.records.record import environment
+
+
+def test_the_environment_tells_machines_apart_and_names_none() -> None:
+    about = environment(2, "c0ffee", workers=3, processes=4)
+    assert (about["threads"], about["commit"], about["workers"], about["processes"]) == (2, "c0ffee", 3, 4)
+    assert re.fullmatch("[0-9a-f]{12}", str(about["machine"]))
+    assert about["machine"] == environment(1, None)["machine"]
+    named = {
+        "python",
+        "torch",
+        "timm",
+        "numpy",
+        "platform",
+        "machine",
+        "cpus",
+        "threads",
+        "workers",
+        "processes",
+        "commit",
+    }
+    assert set(about) == named

@@ -1,0 +1,131 @@
+"""Dividing: by content and not by order, each image in one split, classes in proportion."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.datasets import images, splits
+from harness.datasets.data import DataError
+
+
+def labelled(pixels: np.ndarray, labels: list[int], classes: int) -> images.Images:
+    return images.from_arrays(pixels, np.array(labels), [f"c{i}" for i in range(classes)])
+
+
+def numbered(labels: list[int], classes: int) -> images.Images:
+    """2 x 2 images whose bytes are their number: all different."""
+    pixels = np.arange(len(labels), dtype="<u4").view(np.uint8).reshape(-1, 2, 2)
+    return labelled(pixels, labels, classes)
+
+
+def members(divided: splits.Divided) -> dict[str, frozenset[bytes]]:
+    return {name: frozenset(getattr(divided, name).hashes) for name in ("fit", "select_a", "select_b", "test")}
+
+
+@given(st.lists(st.integers(0, 2), max_size=60), st.randoms(use_true_random=False))
+def test_splits_ignore_the_order_of_the_source(extra, random):
+    whole = numbered([0, 1, 2] * 8 + extra, 3)
+    order = list(range(len(whole)))
+    random.shuffle(order)
+    first, second = (splits.divide(images.Parts(part), {}) for part in (whole, whole.take(np.array(order))))
+    assert members(first) == members(second)
+    for name in ("fit", "select_a", "select_b", "test"):
+        one, other = getattr(first, name), getattr(second, name)
+        assert torch.equal(one.pixels, other.pixels)
+        assert torch.equal(one.labels, other.labels)
+
+
+@given(st.lists(st.integers(0, 1), max_size=40), st.lists(st.integers(0, 15), max_size=60))
+def test_equal_images_stay_together_and_nothing_is_lost(extra, copies):
+    labels = [0, 1] * 8 + extra
+    rows = list(range(len(labels))) + [row for row in copies if row < len(labels)]
+    whole = numbered(labels, 2).take(np.array(rows))
+    divided = splits.divide(images.Parts(whole), {})
+    parts = list(members(divided).values())
+    assert sum(map(len, parts)) == len(labels)
+    assert frozenset.union(*parts) == frozenset(whole.hashes)
+    assert sum(len(getattr(divided, name)) for name in ("fit", "select_a", "select_b", "test")) == len(whole)
+
+
+def test_one_image_with_two_labels_is_still_in_one_split():
+    pixels = np.arange(40, dtype="<u4").view(np.uint8).reshape(-1, 2, 2)
+    twice = labelled(np.concatenate([pixels, pixels]), [0] * 40 + [1] * 40, 2)
+    with pytest.raises(DataError, match="too few"):
+        splits.divide(images.Parts(twice), {})  # all groups count as the first class: the second one has none
+    more = labelled(
+        np.concatenate([pixels, pixels[:20], np.arange(100, 120, dtype="<u4").view(np.uint8).reshape(-1, 2, 2)]),
+        [0] * 40 + [1] * 40,
+        2,
+    )
+    parts = list(members(splits.divide(images.Parts(more), {})).values())
+    assert sum(map(len, parts)) == 60
+
+
+def test_default_shares_are_stratified():
+    divided = splits.divide(images.Parts(numbered([0] * 400 + [1] * 100, 2)), {})
+    counts = {
+        name: np.bincount(getattr(divided, name).labels).tolist() for name in ("fit", "select_a", "select_b", "test")
+    }
+    assert counts == {"fit": [240, 60], "select_a": [30, 7], "select_b": [30, 8], "test": [100, 25]} or counts == {
+        "fit": [240, 60],
+        "select_a": [30, 8],
+        "select_b": [30, 7],
+        "test": [100, 25],
+    }
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=6), st.integers(1, 2), st.integers(0, 300))
+def test_quotas_sum_stay_in_proportion_and_leave_no_class_out(counts, least, extra):
+    counts = [max(count, least) for count in counts]
+    size = min(sum(counts), least * len(counts) + extra)
+    given_ = splits.quotas(counts, size, least)
+    assert sum(given_) == size
+    for count, quota in zip(counts, given_, strict=True):
+        assert least <= quota <= count
+        exact = Fraction(count * size, sum(counts))
+        assert quota >= min(count, int(exact)) - least * len(counts)
+
+
+def test_smaller_sizes_are_parts_of_larger_ones():
+    whole = numbered([0, 1, 2, 3] * 100, 4)
+    small, large = (splits.divide(images.Parts(whole), {"fit": n, "select": n // 2, "test": n // 2}) for n in (40, 80))
+    for name in ("fit", "test"):
+        assert set(getattr(small, name).hashes) < set(getattr(large, name).hashes)
+    assert [len(small.fit), len(small.select_a), len(small.select_b), len(small.test)] == [40, 10, 10, 20]
+    assert np.bincount(small.fit.labels).tolist() == [10] * 4
+    assert np.bincount(small.select_a.labels, minlength=4).min() >= 2
+
+
+@pytest.mark.parametrize("sizes", [{"fit": 2}, {"select": 5}, {"test": 2}])
+def test_sizes_below_one_of_each_class_are_refused(sizes):
+    with pytest.raises(DataError, match="too few"):
+        splits.divide(images.Parts(numbered([0, 1, 2] * 20, 3)), sizes)
+
+
+@pytest.mark.parametrize("key", ["fit", "select", "test"])
+def test_sizes_above_what_is_there_are_refused(key):
+    with pytest.raises(DataError, match=rf"{key} = 100 is more than the \d+"):
+        splits.divide(images.Parts(numbered([0, 1] * 20, 2)), {key: 100})
+
+
+def test_official_splits_are_kept_and_their_images_never_trained_on():
+    train, test = numbered([0, 1] * 30, 2), numbered([0, 1] * 5, 2)
+    divided = splits.divide(images.Parts(train, test=test), {})
+    assert set(divided.test.hashes) == set(test.hashes)
+    assert divided.dropped == 10
+    assert not set(divided.test.hashes) & (set(divided.fit.hashes) | set(divided.select_a.hashes))
+    with pytest.raises(DataError, match=r"no image is left|too few"):
+        splits.divide(images.Parts(test, test=train), {})
+
+
+def test_one_image_is_an_error():
+    with pytest.raises(DataError, match="too few"):
+        splits.divide(images.Parts(numbered([0], 1)), {})
+    with pytest.raises(DataError, match="too few"):
+        splits.divide(images.Parts(numbered([0] * 20 + [1], 2)), {})
