@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -127,10 +128,11 @@ class Subject:
         """The line below every table."""
         sets = 1 if dataset is not None else len(self.datasets)
         commits = ", ".join(short(commit) for commit in self.commits)
+        which = "" if dataset is None else f" --dataset {shlex.quote(dataset)}"
+        command = f"eavit-bench why {self.suite} --method METHOD --budget BUDGET{which}"
         return (
             f"Suite `{self.suite}`, commit {commits}; {sets} data set{'' if sets == 1 else 's'}, "
-            f"{self.seeds(dataset)}; interval: {interval}. To the cells of a number: `points.csv` (method, dataset, "
-            f"seed, budget to cell), then `eavit-bench why {self.suite} CELL`."
+            f"{self.seeds(dataset)}; interval: {interval}. To the cells of a number: `{command}`."
         )
 
 
