@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from example_points import example, spoil
 
-from harness import plan
+from harness import plan, suite
 from harness.records import cellfiles
 from harness.records.store import StoreError
 from harness.reports import report
@@ -229,3 +229,16 @@ def test_a_cut_file_of_bitmaps_is_told(tmp_path):
 def test_points_of_committed_results_are_read():
     points = stats.read_points(ROOT / "results" / "quick" / "points.csv")
     assert bitmaps.gather(ROOT / "results" / "quick", points) is not None
+
+
+def test_what_is_committed_is_what_the_report_makes_of_the_points(tmp_path):
+    """Else a reader of results/ sees tables that no command gives: `tox run -e figures` makes them again."""
+    kept, beside = ROOT / "results" / "quick", tmp_path / "quick"
+    beside.mkdir()
+    shutil.copytree(ROOT / "results" / "reference", tmp_path / "reference")
+    for name in ("points.csv", "records.jsonl", "cards.json", "correct.npz"):
+        shutil.copy(kept / name, beside / name)
+    given = suite.load(ROOT / "suites" / "quick.toml")
+    report.build(beside, given, plan.count(given))
+    for name in (*TABLES, "differences.csv"):
+        assert (beside / name).read_text(encoding="utf-8") == (kept / name).read_text(encoding="utf-8"), name
