@@ -98,7 +98,8 @@ def test_every_table_says_where_its_numbers_come_from():
     text = page(example(seeds=(0, 1, 2)), regime="equal_macs")
     count = text.count("\n| ---")
     assert count > 6
-    assert len(re.findall(r"<sub>Suite `quick`, commit unknown; .*3 seeds; interval: .*why quick --method METHOD --budget BUDGET.*`", text)) == count
+    line_of = r"<sub>Suite `quick`, commit unknown; .*3 seeds; interval: .*why quick --method METHOD --budget BUDGET.*`"
+    assert len(re.findall(line_of, text)) == count
 
 
 # --- marks ------------------------------------------------------------------------------------------------------
