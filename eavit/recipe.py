@@ -249,12 +249,12 @@ _SIDES = ("points", "cover")  # of a Front, as kept in search.json
 
 def _table(front: Front, optimism: float) -> dict[str, Any]:
     sides = {name: [[str(p.submodel), p.macs, p.share, p.fitness] for p in getattr(front, name)] for name in _SIDES}
-    return sides | {"evaluations": front.evaluations, "optimism": optimism}
+    return sides | {"evaluations": front.evaluations, "optimism": optimism, "progress": list(front.progress)}
 
 
 def _front(table: Mapping[str, Any]) -> tuple[Front, float]:
     sides = {name: tuple(Point(Submodel.parse(key), *values) for key, *values in table[name]) for name in _SIDES}
-    return Front(evaluations=table["evaluations"], **sides), table["optimism"]
+    return Front(evaluations=table["evaluations"], progress=tuple(table["progress"]), **sides), table["optimism"]
 
 
 def front_policy(front: Front) -> Callable[[float], Submodel | None]:
@@ -263,11 +263,6 @@ def front_policy(front: Front) -> Callable[[float], Submodel | None]:
         return None if point is None else point.submodel
 
     return choose
-
-
-def front_report(front: Front, optimism: float) -> dict[str, Any]:
-    points = [[str(p.submodel), round(p.share, 6), round(p.fitness, 6)] for p in front.points]
-    return {"front": points, "evaluations": front.evaluations, "optimism": round(optimism, 6)}
 
 
 def train_one_of(task: Task, vit: NestedViT, sampler: Sampler, number: int, count: int, reserve: float = 0.0) -> None:

@@ -18,7 +18,7 @@ from math import inf, isfinite
 from typing import Any, Literal
 
 import numpy as np
-from moocore import is_nondominated
+from moocore import hypervolume, is_nondominated
 from numpy.typing import NDArray
 from pymoo.core.duplicate import DuplicateElimination
 from pymoo.core.evaluator import Evaluator
@@ -36,7 +36,7 @@ from eavit.space import Space
 from eavit.submodel import Submodel
 
 __all__ = ["QUOTAS", "SPACING", "BinQuotas", "Fitness", "Front", "Point", "bin_of", "non_dominated", "nsga2"]
-__all__ += ["paper_quotas", "scale_quotas"]
+__all__ += ["paper_quotas", "scale_quotas", "volume"]
 
 Fitness = Callable[[Submodel], float]
 
@@ -75,6 +75,7 @@ class Front:
     points: tuple[Point, ...]
     evaluations: int
     cover: tuple[Point, ...] = ()  # the fittest of each bin of the MACs axis, dominated or not, ascending MACs
+    progress: tuple[float, ...] = ()  # hypervolume of all that was evaluated, after each generation of the search
 
     def __post_init__(self) -> None:
         if not self.points:
@@ -109,7 +110,21 @@ class Front:
         again = dict.fromkeys((*self.points, *self.cover))
         new = {old: replace(old, fitness=float(fitness(old.submodel))) for old in again}
         optimism = np.mean([old.fitness - new[old].fitness for old in self.points])
-        return Front.of(new.values(), self.evaluations + len(new)), float(optimism)
+        return replace(Front.of(new.values(), self.evaluations + len(new)), progress=self.progress), float(optimism)
+
+    def report(self, optimism: float) -> dict[str, Any]:
+        """As findings of a method: a point is (submodel, share of the full MACs, fitness)."""
+        points = [[str(p.submodel), round(p.share, 6), round(p.fitness, 6)] for p in self.points]
+        told = {"front": points, "evaluations": self.evaluations, "optimism": round(optimism, 6)}
+        return told | ({"hypervolume_by_generation": [round(v, 6) for v in self.progress]} if self.progress else {})
+
+
+def volume(points: Iterable[Point]) -> float:
+    """The area that the points dominate in (share of the full MACs, fitness), from the corner (1, 0): for an accuracy
+    a number in 0..1 that never falls when points are added.
+    """
+    values = np.array([(p.share, -p.fitness) for p in points], dtype=float).reshape(-1, 2)
+    return float(hypervolume(values, ref=np.array([1.0, 0.0])))
 
 
 class _Objectives(Problem):
@@ -289,7 +304,8 @@ def nsga2(
     ``bins`` and are scaled to the population; ``"paper"`` brings back the published defect of unscaled ones, and its
     front of the last generation alone. The search stops breeding when ``evaluations`` submodels, or all there are, were
     evaluated. Everything follows from ``seed`` if the fitness does. ``progress`` hears (done, generations) at each
-    generation's end. FloatingPointError names a submodel whose fitness is not finite.
+    generation's end; the front's own ``progress`` is the hypervolume at each. FloatingPointError names a submodel whose
+    fitness is not finite.
     """
     _check(population, generations, bins, evaluations, quotas, {"crossover": crossover, "mutation": mutation})
     problem = _Objectives(space, fitness)
@@ -303,11 +319,13 @@ def nsga2(
     )
     survival = _survival(space, quotas, population, bins, problem.full)
     search = _Search(problem, survival, mating, population, evaluations, np.random.default_rng(seed))
-    pop = search.start()
+    pop, volumes = search.start(), []
     for done in range(1, generations + 1):
         if search.left:
             pop = search.generation(pop)
+            volumes.append(volume(problem.points.values()))
         if progress is not None:
             progress(done, generations)
     last = {bytes(code) for code in pop.get("X")} if quotas == "paper" else problem.points.keys()
-    return Front.of((p for code, p in problem.points.items() if code in last), len(problem.points), bins)
+    front = Front.of((p for code, p in problem.points.items() if code in last), len(problem.points), bins)
+    return replace(front, progress=tuple(volumes))

@@ -155,9 +155,8 @@ def nsga2(
         others = sorted((*front.points, *front.cover), key=lambda p: -p.fitness)
         finalists = list(dict.fromkeys(p for p in (*wanted, *others) if p is not None))
         last = Front.of(finalists[: evaluations - meter.spent], front.evaluations)
-        final, optimism = last.reestimate(problem.recheck)
-        points = [[str(p.submodel), round(p.share, 6), round(p.fitness, 6)] for p in final.points]
-        findings = {"front": points, "evaluations": final.evaluations, "optimism": round(optimism, 6)}
+        final, optimism = replace(last, progress=front.progress).reestimate(problem.recheck)
+        findings = final.report(optimism)
         return Selection(_fittest(problem.space, final.points), final.evaluations, findings, meter.measured)
 
     return select

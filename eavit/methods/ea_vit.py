@@ -25,7 +25,6 @@ from eavit.recipe import (
     digest_of,
     fit_on,
     front_policy,
-    front_report,
     search_cost,
     search_on,
     train_on,
@@ -217,7 +216,7 @@ class _EaVit:
 
     def _searched(self, task: Task, vit: NestedViT, space: Space) -> tuple[Front, dict[str, Any]]:
         front, optimism = search_on(task, vit, space, self.search, seen=self.defects.seen(task))
-        return front, front_report(front, optimism)
+        return front, front.report(optimism)
 
     def _portions(self, task: Task, backbone: Backbone, sampler: Sampler) -> tuple[Portion, ...]:
         """Stage 1 and, with a router, stage 2. Of equal MACs each gets what its part of the steps costs."""

@@ -9,7 +9,7 @@ from eavit.importance import METRICS
 from eavit.methods.choosing import Asked, answer_on
 from eavit.options import allowed
 from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe, Search, digest_of, front_policy, front_report, search_on
+from eavit.recipe import Elastic, Recipe, Search, digest_of, front_policy, search_on
 from eavit.selectors import EVALUATIONS, given, uniform
 from eavit.space import Space
 from eavit.task import Task
@@ -57,7 +57,7 @@ def slice_untrained(
         found: dict[str, Any] = {"weights": digest_of(vit), "evaluations": 0}
         if select == "native":
             front, optimism = search_on(task, vit, space, Search(population, generations))
-            found, own = found | front_report(front, optimism), front_policy(front)
+            found, own = found | front.report(optimism), front_policy(front)
             if asked.own:
                 return Elastic(vit, own, found)
         return answer_on(task, vit, space, asked.choosing(given(own) if own else uniform()), found)

@@ -4,14 +4,13 @@ Read from the ``diagnostics`` of records. What is not there, or not of the form 
 
 - ``front``: list of [key, share of the full MACs, accuracy on the second fold of ``select``];
 - ``hypervolume_by_generation``: list of numbers, one a generation;
-- ``coverage``: {"edges": n + 1 shares of the full MACs, "counts": for each part of training, n counts of submodels}.
+- ``coverage``: for each part of training, counts of submodels in equal bins of the share of the full MACs, 0 to 1.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -41,6 +40,7 @@ from harness.statistics import curves
 
 COLUMNS = 3
 Told = TypeVar("Told")
+Counts = NDArray[np.float64]  # parts of training x bins of MACs
 Found = Mapping[str, Mapping[str, Sequence[Told]]]  # method to set to one value a seed
 
 
@@ -164,14 +164,6 @@ def _generations(told: Any) -> list[float] | None:
 # --- coverage -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """``counts``: parts of training x bins."""
-
-    edges: tuple[float, ...]
-    counts: NDArray[np.float64]
-
-
 def coverage(material: Material) -> Iterator[Drawn | Skipped]:
     found, unread = _gather(material, "coverage", _coverage)
     sums = {method: _summed([one for several in sets.values() for one in several]) for method, sets in found.items()}
@@ -186,7 +178,7 @@ def coverage(material: Material) -> Iterator[Drawn | Skipped]:
         *_unread("coverage", unread),
     ]
     rows, columns = grid_size(len(known), COLUMNS)
-    high = sum(0.45 + 0.17 * max(len(total.counts) for total in known.values()) for _ in range(rows))
+    high = rows * (0.45 + 0.17 * max(len(total) for total in known.values()))
     page = sheet(TWO, high, rows, columns, notes=notes)
     for axis, (method, total) in zip(page.flat, sorted(known.items()), strict=False):
         axis.set_title(shown(method))
@@ -198,31 +190,29 @@ def coverage(material: Material) -> Iterator[Drawn | Skipped]:
     yield Drawn("coverage", " ".join(notes), page.figure)
 
 
-def _coverage(told: Any) -> Coverage | None:
-    if not isinstance(told, dict) or not isinstance(told.get("counts"), list):
+def _coverage(told: Any) -> Counts | None:
+    if not isinstance(told, list):
         return None
-    edges, rows = _numbers(told.get("edges")), [_numbers(row) for row in told["counts"]]
-    if edges is None or len(edges) < 2 or any(b <= a for a, b in pairwise(edges)) or not rows:
-        return None
-    kept = [row for row in rows if row is not None and len(row) == len(edges) - 1 and min(row) >= 0]
-    return Coverage(tuple(edges), np.array(kept)) if len(kept) == len(rows) else None
+    rows = [_numbers(row) for row in told]
+    kept = [row for row in rows if row and min(row) >= 0]
+    return np.array(kept) if len(kept) == len(rows) and len({len(row) for row in kept}) == 1 else None
 
 
-def _summed(several: Sequence[Coverage]) -> Coverage | None:
+def _summed(several: Sequence[Counts]) -> Counts | None:
     """None where bins or parts differ."""
-    first = several[0]
-    if any(one.edges != first.edges or one.counts.shape != first.counts.shape for one in several):
+    if any(one.shape != several[0].shape for one in several):
         return None
-    return Coverage(first.edges, np.sum([one.counts for one in several], axis=0))
+    total: Counts = np.sum(several, axis=0)
+    return total
 
 
-def _histogram(axis: Axes, total: Coverage) -> None:
-    whole = total.counts.sum(axis=1, keepdims=True)
-    shares = np.divide(100 * total.counts, whole, out=np.zeros_like(total.counts), where=whole > 0)
+def _histogram(axis: Axes, total: Counts) -> None:
+    whole = total.sum(axis=1, keepdims=True)
+    shares = np.divide(100 * total, whole, out=np.zeros_like(total), where=whole > 0)
     if not whole.any():
         blank(axis, "nothing was drawn")
         return
-    parts, edges = len(shares), [100 * edge for edge in total.edges]
+    parts, edges = len(shares), np.linspace(0, 100, len(shares[0]) + 1).tolist()
     axis.pcolormesh(
         edges, np.arange(parts + 1) + 0.5, shares, cmap=BLUES, vmin=0, vmax=max(100 / len(shares[0]), shares.max())
     )

@@ -178,3 +178,24 @@ def test_progress_hears_of_every_generation():
 def test_options_that_make_no_sense_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         nsga2(TINY, shape_fitness(TINY), **{"seed": 0, "generations": 1, **options})
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=10)
+def test_the_progress_is_the_volume_of_all_that_was_evaluated_and_never_falls(seed):
+    seen: list[list] = []
+    fitness = Recorder(shape_fitness(SMALL))
+    heard = lambda *_: seen.append([*fitness.seen])  # noqa: E731
+    front = nsga2(SMALL, fitness, population=8, generations=4, seed=seed, progress=heard)
+    assert len(front.progress) == len(seen) == 4
+    for after, told in zip(seen, front.progress, strict=True):
+        known = brute_force([point(SMALL, s, fitness.fitness(s)) for s in after])  # ascending MACs and fitness
+        ends = [p.share for p in known[1:]] + [1.0]
+        assert told == pytest.approx(sum((end - p.share) * p.fitness for p, end in zip(known, ends, strict=True)))
+    assert list(front.progress) == sorted(front.progress)
+    again, optimism = front.reestimate(lambda s: fitness.fitness(s) - 0.125)
+    assert again.progress == front.progress
+    told = again.report(optimism)
+    assert told["hypervolume_by_generation"] == [round(value, 6) for value in front.progress]
+    assert [entry[0] for entry in told["front"]] == [str(p.submodel) for p in again.points]
+    assert "hypervolume_by_generation" not in nsga2(SMALL, fitness, population=4, generations=0, seed=seed).report(0.0)

@@ -33,14 +33,8 @@ def test_progress_is_drawn_when_it_is_reported():
 
 
 def test_coverage_sums_sets_and_seeds_and_shows_shares_of_each_part():
-    told = {"edges": [0.0, 0.5, 1.0], "counts": [[0, 4], [2, 2]]}
-    made = of(example(), [record(coverage=told), record(seed=1, coverage={**told, "counts": [[0, 4], [0, 4]]})])
+    made = of(example(), [record(coverage=[[0, 4], [2, 2]]), record(seed=1, coverage=[[0, 4], [0, 4]])])
     axis = drawn(plot_training.coverage, made)["coverage"].figure.axes[0]
     assert axis.collections[0].get_array().reshape(2, 2).tolist() == [[0, 100], [25, 75]]
-    for bad in (
-        {"edges": [0, 1], "counts": [[1, 2]]},
-        {"edges": [1, 0], "counts": [[1]]},
-        {"edges": [0, 1], "counts": []},
-        5,
-    ):
+    for bad in ([[1, 2], [1]], [5, [1]], [[1, -1]], [[]], [], [["a"]], {"counts": [[1]]}, 5):
         assert "cannot be read" in skipped(plot_training.coverage, of(example(), [record(coverage=bad)]))["coverage"]
