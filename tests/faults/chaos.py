@@ -30,6 +30,7 @@ NAMES = {
     "ends": "odd ends",
 }
 QUOTA = 250  # kills of one store
+STORES = 4  # of EA-ViT at most: how many kills a store bears depends on the draws
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -80,8 +81,11 @@ def storms(place: Path, seed: int, kills: int) -> bool:
 
 def stages(place: Path, seed: int, kills: int) -> bool:
     began = time.monotonic()
-    tally = resume.resume(place / "resume", secrets.token_hex(8), seed, kills)
-    return told("EA-ViT", [tally], kills, time.monotonic() - began)
+    tallies: list[Tally] = []
+    while len(tallies) < STORES and (left := kills - sum(tally.kills.total() for tally in tallies)) > 0:
+        number = len(tallies)
+        tallies.append(resume.resume(place / f"resume{number}", secrets.token_hex(8), seed + number, left))
+    return told("EA-ViT", tallies, kills, time.monotonic() - began)
 
 
 def told(what: str, tallies: Sequence[Tally], wanted: int, seconds: float) -> bool:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 from example_points import example, spoil
@@ -12,6 +14,7 @@ from sketches import few, save
 from harness.graphics import figures
 from harness.graphics.swap import replace_folder
 
+ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("svg", "pdf")  # pixels are tested with plots.py
 
 
@@ -80,3 +83,12 @@ def test_strange_names_are_no_trouble(tmp_path):
         done = figures.write(tmp_path, "Ünïcode $x$", kinds=("svg",))
     assert all(path.parent == tmp_path / "figures" and len(path.name) < 110 for path in done.files)
     assert len({path.name for path in done.files}) == len(done.files)
+
+
+def test_what_our_methods_report_is_drawn_and_not_skipped_for_its_form(tmp_path):
+    """The forms of diagnostics are a contract between two houses that never import each other."""
+    kept = ROOT / "results" / "quick"
+    for name in ("points.csv", "records.jsonl"):
+        shutil.copy(kept / name, tmp_path / name)
+    found = figures.write(tmp_path, "T", reference="ea_vit", kinds=("svg",))
+    assert not {"search-fronts", "search-progress", "coverage", "break-even"} & {name for name, _ in found.skipped}
