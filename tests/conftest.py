@@ -1,6 +1,11 @@
-"""Every test process: one thread, no display, no network hub, and Hypothesis without deadlines."""
+"""Every test process: one thread, Ctrl-C as in a terminal, no display, no hub, and Hypothesis without deadlines."""
 
 import os
+import signal
+
+# A shell that starts a command in the background has it ignore Ctrl-C, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything imports torch or numpy. Two workers with one thread each keep two cores busy and sums reproducible.
 os.environ.update(
