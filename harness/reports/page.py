@@ -23,7 +23,6 @@ from markupsafe import Markup
 
 from harness.records import points
 from harness.records.record import Record
-from harness.records.whole import write_whole
 from harness.reports import facts, grid, numerals, sections, specs, trails
 from harness.statistics import stats
 from harness.suite import Suite
@@ -40,19 +39,6 @@ BESIDE = ("correct", "params", "latency_ms", "key", "reason", "classes")
 
 class PageError(ValueError):
     """The points are no points: what every one of them needs is not there."""
-
-
-def write(
-    folder: Path,
-    suite: Suite,
-    planned: int,
-    verdicts: Sequence[Verdict] | None = None,
-    rungs: Sequence[Rung] | None = None,
-    compared: Sequence[grid.Section] = (),
-) -> Path:
-    path = folder / "report.html"
-    write_whole(path, build(folder, suite, planned, verdicts, rungs, compared))
-    return path
 
 
 def build(

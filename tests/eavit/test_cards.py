@@ -64,8 +64,6 @@ def test_titles_differ_and_papers_are_findable():
 
 def test_a_card_names_the_values_of_this_very_recipe():
     """A card of pruned with other options is another card."""
-    if "pruned" not in here:
-        pytest.skip("not there")
     options = {"importance": "l2", "units": "inner", "images": 64, "round_to": 8}
     told = made("pruned", **options).card["parameters"]
     assert (told["importance"][0], told["images"][0], told["round_to"][0]) == ("l2", 64, 8)

@@ -242,14 +242,6 @@ def test_rungs_of_the_ladder_are_counted_and_the_failed_ones_told(tmp_path):
     assert "<b>chance" not in text
 
 
-def test_write_replaces_the_page_as_a_whole(tmp_path):
-    example().to_csv(tmp_path / "points.csv", index=False)
-    path = page.write(tmp_path, QUICK, 20)
-    assert path == tmp_path / "report.html"
-    assert path.read_bytes() == page.build(tmp_path, QUICK, 20)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["points.csv", "report.html"]
-
-
 def many(methods: int = 10, datasets: int = 10, seeds: int = 20) -> pd.DataFrame:
     """2,000 cells with submodels that never repeat."""
     rng, rows = np.random.default_rng(0), []

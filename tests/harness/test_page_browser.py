@@ -254,7 +254,8 @@ def test_pages_without_results_or_with_one_seed_open(chromium, tmp_path):
     for name, frame in frames.items():
         (tmp_path / name).mkdir()
         frame.to_csv(tmp_path / name / "points.csv", index=False)
-        path = page.write(tmp_path / name, QUICK, 10)
+        path = tmp_path / name / "report.html"
+        path.write_bytes(page.build(tmp_path / name, QUICK, 10))
         chromium.open(path)
         assert chromium.complaints() == [], name
         assert chromium.requests() == [path.as_uri()]
@@ -264,7 +265,9 @@ def test_pages_without_results_or_with_one_seed_open(chromium, tmp_path):
 
 def test_two_thousand_cells_open_and_filter_in_seconds(chromium, tmp_path):
     many().to_csv(tmp_path / "points.csv", index=False)
-    chromium.open(page.write(tmp_path, QUICK.model_copy(update={"methods": (), "datasets": ()}), 2000))
+    path = tmp_path / "report.html"
+    path.write_bytes(page.build(tmp_path, QUICK.model_copy(update={"methods": (), "datasets": ()}), 2000))
+    chromium.open(path)
     assert chromium.run("return document.querySelectorAll('#panels figure').length") == 11
     assert not chromium.run("return document.getElementById('seeds').checked")
     chromium.choose("m", 0, False)
