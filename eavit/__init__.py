@@ -1,10 +1,10 @@
 """Elastic Vision Transformers: one pretrained ViT, adapted once, a submodel for every budget."""
 
-from eavit.cost import macs, params
-from eavit.gates import Gates
-from eavit.importance import sort_by_importance
-from eavit.space import Space
-from eavit.submodel import Backbone, Submodel
-from eavit.vit import NestedViT, extract
+from eavit.model.cost import macs, params
+from eavit.model.gates import Gates
+from eavit.model.importance import sort_by_importance
+from eavit.model.submodel import Backbone, Submodel
+from eavit.model.vit import NestedViT, extract
+from eavit.space.product import Space
 
 __all__ = ["Backbone", "Gates", "NestedViT", "Space", "Submodel", "extract", "macs", "params", "sort_by_importance"]

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
+from harness.commands import listing, options, running, stores, verdicts
+from harness.commands.lookup import BehindError
+from harness.commands.options import AskError
 from harness.execution.joining import ClusterError
 from harness.plugins import PluginError
-from harness.records.store import StoreError
 from harness.reports.report import ReportError
+from harness.results.store import StoreError
 from harness.suite import SuiteError
-from harness.verbs import asking, judging, keeping, running, telling
-from harness.verbs.asking import AskError
-from harness.verbs.behind import BehindError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Elastic Vision Transformers, compared.",
 )
-for room in (running, telling, judging, keeping):
+for room in (running, listing, verdicts, stores):
     app.add_typer(room.verbs)
 
 
@@ -34,10 +34,10 @@ def main() -> None:
     try:
         app()
     except (SuiteError, StoreError, PluginError, AskError, BehindError, ClusterError, ReportError) as error:
-        asking.complain(str(error))
-        raise SystemExit(asking.REFUSED) from None
+        options.complain(str(error))
+        raise SystemExit(options.REFUSED) from None
     except KeyboardInterrupt:
-        raise SystemExit(asking.INTERRUPTED) from None
+        raise SystemExit(options.INTERRUPTED) from None
 
 
 def _version(asked: bool) -> None:

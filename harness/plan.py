@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.code import file_digest
+from harness.code_digest import file_digest
 from harness.suite import DataSet, MethodSpec, Suite, SuiteError, names_a_file
 
 PROTOCOL_VERSION = 1  # grows when harness/protocol.py changes what methods are given or asked
@@ -21,7 +21,7 @@ COUNTER_VERSION = 1  # grows when counting, splitting, augmenting or measuring g
 
 @dataclass(frozen=True, slots=True)
 class Prints:
-    """What the files of a suite's code and data hold now: SHA-256 in hex. See :func:`harness.prints.prints_of`."""
+    """What the files of a suite's code and data hold now: SHA-256 in hex (:mod:`harness.fingerprints`)."""
 
     code: Mapping[str, str]  # import string -> digest of its module and all that this imports from its project
     data: Mapping[str, str | None]  # name of a data set -> fingerprint of its splits; None: it cannot be read

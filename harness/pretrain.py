@@ -13,8 +13,8 @@ import torch
 import typer
 from rich.progress import Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from harness.datasets import render
-from harness.datasets.batches import MemorySplit
+from harness.data import render
+from harness.data.batches import MemorySplit
 from harness.plugins import resolve
 
 SHIPPED = Path(__file__).parent.parent / "eavit" / "pretrained" / "pico_letters.safetensors"
@@ -60,7 +60,7 @@ def main(
     with Progress(
         *Progress.get_default_columns(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn()
     ) as bar:
-        top1 = resolve("eavit.pretrain:pretrain_pico")(
+        top1 = resolve("eavit.training.pretrain:pretrain_pico")(
             *splits, len(train.classes), out, epochs=epochs, seed=seed, note=note, progress=_Bar(bar)
         )
     typer.echo(f"{out.name}: {top1:.1%} of held-out letters right")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from example_points import example
 
-from harness.graphics import drawing, material
-from harness.graphics.drawing import Drawn, Skipped
-from harness.records.record import Record
+from harness.reports.figures import figure_data, style
+from harness.reports.figures.style import Drawn, Skipped
+from harness.results.record import Record
 
 FRONT = [["e48-h3x2-m96x2", 0.2, 0.5], ["e96-h6x2-m384x2", 0.9, 0.9]]
 
@@ -21,16 +21,16 @@ def record(method="ea_vit", dataset="digits", seed=0, use="eavit.methods:ea_vit"
 
 
 def of(points, records=(), **asked):
-    return material.of(points, {one.cell: one for one in records}, **asked)
+    return figure_data.of(points, {one.cell: one for one in records}, **asked)
 
 
 def drawn(draw, made) -> dict[str, Drawn]:
-    with drawing.style():
+    with style.style():
         return {one.name: one for one in draw(made) if isinstance(one, Drawn)}
 
 
 def skipped(draw, made) -> dict[str, str]:
-    with drawing.style():
+    with style.style():
         return {one.name: one.why for one in draw(made) if isinstance(one, Skipped)}
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from eavit.space import Space
-from eavit.submodel import Backbone, Submodel
+from eavit.model.submodel import Backbone, Submodel
+from eavit.space.product import Space
 
 seeds = st.integers(0, 2**32 - 1)
 

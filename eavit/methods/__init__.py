@@ -1,8 +1,8 @@
 """The table of methods: each a recipe of space, step plan and selector, named in suites by import string.
 
-All start from the same place (:func:`eavit.prepare.prepare`). What one method gets, every other gets: probe, order,
-data order, optimiser and schedule family. One file a family; this file only passes names on, so that the digest of a
-method's code (a part of its cells' ids) covers its own family alone.
+All start from :func:`eavit.training.prepare.prepare`. What one method gets, every other gets: probe, order, data order,
+optimiser and schedule family. One file a family; this file only passes names on, so that the digest of a method's code
+(a part of its cells' ids) covers its own family alone.
 """
 
 from eavit.methods.autoformer import autoformer

@@ -6,19 +6,19 @@ from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil
 
-from eavit.card import Card
-from eavit.importance import METRICS
+from eavit.methods.card import Card
 from eavit.methods.choosing import Choosing, answer_on, choosing
 from eavit.methods.phases import Phase, findings_of, portions_of, train_phase
-from eavit.methods.stacks import Stacks, headwise
+from eavit.methods.recipe import Elastic, Recipe
+from eavit.model.importance import METRICS
+from eavit.model.submodel import Backbone
 from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe
-from eavit.samplers import Always, Random, per_layer
-from eavit.selectors import EVALUATIONS, evolution
-from eavit.steps import plain, taught
-from eavit.submodel import Backbone
-from eavit.task import Task
+from eavit.selection.selectors import EVALUATIONS, evolution
+from eavit.space.stacks import Stacks, headwise
+from eavit.training.prepare import prepare
+from eavit.training.samplers import Always, Random, per_layer
+from eavit.training.steps import plain, taught
+from eavit.training.task import Task
 
 CARD = Card(
     title="AutoFormer",

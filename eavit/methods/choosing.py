@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-from eavit.importance import Scores
+from eavit.methods.recipe import Elastic
+from eavit.methods.selection_stage import NESTINGS, select_on, selection_cost
+from eavit.model.importance import Scores
+from eavit.model.vit import NestedViT
 from eavit.options import allowed
-from eavit.prepare import scored, scoring_cost
-from eavit.recipe import Elastic
-from eavit.selecting import NESTINGS, select_on, selection_cost
-from eavit.selectors import SELECTORS, Selection, Selector, uniform
-from eavit.space import Space
-from eavit.spending import budget_left
-from eavit.task import Task
-from eavit.vit import NestedViT
+from eavit.selection.selectors import SELECTORS, Selection, Selector, uniform
+from eavit.space.product import Space
+from eavit.training.prepare import scored, scoring_cost
+from eavit.training.spending import budget_left
+from eavit.training.task import Task
 
 SELECTS = ("native", *SELECTORS)
 METRIC = "taylor"  # of a selector that wants importance scores

@@ -6,19 +6,19 @@ from copy import deepcopy
 from dataclasses import dataclass
 from math import floor, isfinite
 
-from eavit.card import Card
-from eavit.importance import METRICS
+from eavit.methods.card import Card
 from eavit.methods.choosing import Choosing, answer_on
 from eavit.methods.phases import Phase, findings_of, portions_of, resorted, train_phase
+from eavit.methods.recipe import Elastic, Recipe
 from eavit.methods.sizes import Sizes, choosing_size
+from eavit.model.importance import METRICS
+from eavit.model.submodel import Backbone, Submodel
 from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe
-from eavit.samplers import Always
-from eavit.selectors import EVALUATIONS
-from eavit.steps import TEACHER, Pass, Plan, plain
-from eavit.submodel import Backbone, Submodel
-from eavit.task import Task
+from eavit.selection.selectors import EVALUATIONS
+from eavit.training.prepare import prepare
+from eavit.training.samplers import Always
+from eavit.training.steps import TEACHER, Pass, Plan, plain
+from eavit.training.task import Task
 
 WIDTHS, DEPTHS = (0.25, 0.5, 0.75, 1.0), (0.5, 0.75, 1.0)
 

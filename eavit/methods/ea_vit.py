@@ -9,16 +9,11 @@ from typing import Any
 
 import torch
 
-from eavit import cost
-from eavit.card import Card
-from eavit.coverage import coverage
-from eavit.methods.adaptation import DIMENSIONS, PAPER, Adapting, sampler_of, space_of, uniform_points, wanted
+from eavit.methods.card import Card
 from eavit.methods.choosing import Asked, answer_on, reserve_of
+from eavit.methods.defects import Defects
 from eavit.methods.phases import PROBED
-from eavit.methods.published import Defects
-from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import (
+from eavit.methods.recipe import (
     Elastic,
     Recipe,
     Search,
@@ -29,18 +24,23 @@ from eavit.recipe import (
     search_on,
     train_on,
 )
-from eavit.router import Policy, Router, Routing, cost_of_route, imitate, route
-from eavit.samplers import Sampler
-from eavit.search import Front, Point
-from eavit.selectors import EVALUATIONS, given, uniform
-from eavit.selectors import Policy as Chosen
-from eavit.space import Space
-from eavit.spending import Portion, batch_of, budget_left, steps_for, steps_of
-from eavit.steps import as_plan, cost_of_steps
-from eavit.submodel import Backbone, Submodel
-from eavit.task import Task
-from eavit.train import Span, accuracy
-from eavit.vit import NestedViT
+from eavit.methods.stage1 import DIMENSIONS, PAPER, Adapting, sampler_of, space_of, uniform_points, wanted
+from eavit.model import cost
+from eavit.model.submodel import Backbone, Submodel
+from eavit.model.vit import NestedViT
+from eavit.options import allowed
+from eavit.selection.router import Policy, Router, Routing, cost_of_route, imitate, route
+from eavit.selection.search import Front, Point
+from eavit.selection.selectors import EVALUATIONS, given, uniform
+from eavit.selection.selectors import Policy as Chosen
+from eavit.space.product import Space
+from eavit.training.coverage import coverage
+from eavit.training.prepare import prepare
+from eavit.training.samplers import Sampler
+from eavit.training.spending import Portion, batch_of, budget_left, steps_for, steps_of
+from eavit.training.steps import as_plan, cost_of_steps
+from eavit.training.task import Task
+from eavit.training.train import Span, accuracy
 
 STARTS = ("nsga2", "none", "uniform")
 QUOTAS = ("scaled", "paper")
@@ -85,7 +85,7 @@ CARD = Card(
     deviations=(
         "stage 2 takes .4 of the steps (code: 1000 steps and 100 epochs after 100 epochs): equal steps for all methods",
         "population 40, 12 generations (code: 5 with quotas for 100, 301): what the schedules here can pay",
-        "none of the defects of the code, each of which an option brings back (eavit.methods.published)",
+        "none of the defects of the code, each of which an option brings back (eavit.methods.defects)",
     ),
 )
 
@@ -126,7 +126,7 @@ def ea_vit(
     ``min_depth`` the fraction of branches always kept; ``start`` whence the router starts and what it imitates: nsga2,
     uniform shapes, or none. ``select`` other than native: a common selector, with so many ``evaluations``, in the place
     of the trained router. ``nesting`` is free or nested. The rest brings back one defect each of the published code
-    (:class:`eavit.methods.published.Defects`; ``quotas="paper"`` with ``population=5``).
+    (:class:`eavit.methods.defects.Defects`; ``quotas="paper"`` with ``population=5``).
     """
     adapting = Adapting(importance, tying, _named(curriculum), min_depth, tuple(elastic))
     second = _Second(selector, start, route, Routing(router_warmup, budget_weight, imitation_weight))

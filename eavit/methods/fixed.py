@@ -9,17 +9,17 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from eavit import cost
-from eavit.card import Card
-from eavit.importance import METRICS
+from eavit.methods.card import Card
+from eavit.methods.recipe import Recipe, Retrained, retrain_on, train_one_of
+from eavit.model import cost
+from eavit.model.importance import METRICS
+from eavit.model.submodel import Submodel
+from eavit.model.vit import NestedViT, extract
 from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import Recipe, Retrained, retrain_on, train_one_of
-from eavit.samplers import Always
-from eavit.space import Space, uniform_shape
-from eavit.submodel import Submodel
-from eavit.task import Task
-from eavit.vit import NestedViT, extract
+from eavit.space.product import Space, uniform_shape
+from eavit.training.prepare import prepare
+from eavit.training.samplers import Always
+from eavit.training.task import Task
 from eavit.weights import known_tag, random_start, timm_vit
 
 AUGREG = (  # one recipe of pretraining, three sizes: 1.25, 4.60 and 17.56 GMACs at 224 pixels

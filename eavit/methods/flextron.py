@@ -12,10 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from eavit import cost
-from eavit.card import Card
-from eavit.importance import METRICS
-from eavit.layer_router import (
+from eavit.methods.card import Card
+from eavit.methods.choosing import Asked, answer_on, reserve_of
+from eavit.methods.phases import Phase, Spending, findings_of, fit_of, portions, spending_of, train_phase
+from eavit.methods.recipe import Elastic, Recipe
+from eavit.model import cost
+from eavit.model.importance import METRICS
+from eavit.model.submodel import Backbone, Submodel
+from eavit.model.vit import NestedViT
+from eavit.options import allowed
+from eavit.selection.layer_router import (
     Asking,
     LayerRouters,
     Surrogate,
@@ -24,21 +30,15 @@ from eavit.layer_router import (
     fit_surrogate,
     train_routers,
 )
-from eavit.methods.choosing import Asked, answer_on, reserve_of
-from eavit.methods.phases import Phase, Spending, findings_of, fit_of, portions, spending_of, train_phase
-from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe
-from eavit.router import Policy
-from eavit.samplers import TYINGS, Draw, Random, Submodels, stratified
-from eavit.selectors import EVALUATIONS, given
-from eavit.space import Space
-from eavit.spending import batch_of
-from eavit.steps import Pass, Passes, Plan, plain
-from eavit.submodel import Backbone, Submodel
-from eavit.task import Task
-from eavit.train import Fit
-from eavit.vit import NestedViT
+from eavit.selection.router import Policy
+from eavit.selection.selectors import EVALUATIONS, given
+from eavit.space.product import Space
+from eavit.training.prepare import prepare
+from eavit.training.samplers import TYINGS, Draw, Random, Submodels, stratified
+from eavit.training.spending import batch_of
+from eavit.training.steps import Pass, Passes, Plan, plain
+from eavit.training.task import Task
+from eavit.training.train import Fit
 
 TARGETS = 256  # budgets that the trained routers are asked for
 

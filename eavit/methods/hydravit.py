@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from eavit.card import Card
-from eavit.importance import METRICS
-from eavit.methods.onefit import one_fit
+from eavit.methods.card import Card
+from eavit.methods.recipe import Elastic, Recipe
+from eavit.methods.single_fit import one_fit
 from eavit.methods.sizes import choosing_size, tied
+from eavit.model.importance import METRICS
 from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe
-from eavit.samplers import OneOf
-from eavit.selectors import EVALUATIONS
-from eavit.steps import plain
-from eavit.task import Task
+from eavit.selection.selectors import EVALUATIONS
+from eavit.training.prepare import prepare
+from eavit.training.samplers import OneOf
+from eavit.training.steps import plain
+from eavit.training.task import Task
 
 CARD = Card(
     title="HydraViT",

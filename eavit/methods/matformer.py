@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from eavit.card import Card
-from eavit.families import mixes
-from eavit.importance import METRICS
+from eavit.methods.card import Card
 from eavit.methods.choosing import choosing
-from eavit.methods.onefit import one_fit
+from eavit.methods.recipe import Elastic, Recipe
+from eavit.methods.single_fit import one_fit
+from eavit.model.importance import METRICS
+from eavit.model.submodel import Backbone
 from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe
-from eavit.samplers import Always, OneOf, Sampler, Submodels, chain
-from eavit.selectors import EVALUATIONS, mix_n_match
-from eavit.space import Space
-from eavit.steps import plain
-from eavit.submodel import Backbone
-from eavit.task import Task
+from eavit.selection.selectors import EVALUATIONS, mix_n_match
+from eavit.selection.shapes import mixes
+from eavit.space.product import Space
+from eavit.training.prepare import prepare
+from eavit.training.samplers import Always, OneOf, Sampler, Submodels, chain
+from eavit.training.steps import plain
+from eavit.training.task import Task
 
 PARTS = (1, 2, 4, 8)
 SAMPLERS: dict[str, Callable[[Space, Submodels], Sampler]] = {"all": Always, "one": OneOf}

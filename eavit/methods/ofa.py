@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
 
-from eavit.card import Card
-from eavit.importance import METRICS
+from eavit.methods.card import Card
 from eavit.methods.choosing import Choosing, answer_on, choosing
 from eavit.methods.phases import Phase, findings_of, portions_of, resorted, train_phase
-from eavit.methods.stacks import Stacks, headwise
+from eavit.methods.recipe import Elastic, Recipe
+from eavit.model.importance import METRICS
+from eavit.model.submodel import Backbone
 from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe
-from eavit.samplers import Always, Random, per_layer
-from eavit.selectors import EVALUATIONS, predictor
-from eavit.steps import Plan, plain, taught
-from eavit.submodel import Backbone
-from eavit.task import Task
+from eavit.selection.selectors import EVALUATIONS, predictor
+from eavit.space.stacks import Stacks, headwise
+from eavit.training.prepare import prepare
+from eavit.training.samplers import Always, Random, per_layer
+from eavit.training.steps import Plan, plain, taught
+from eavit.training.task import Task
 
 FULL = 0.3  # of the steps, the rest evenly to the stages that shrink
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-from eavit.coverage import coverage
-from eavit.importance import UNITS, sorted_by
 from eavit.methods.choosing import Choosing, reserve_of
-from eavit.prepare import scored
-from eavit.recipe import digest_of, fit_on
-from eavit.space import Space
-from eavit.spending import Portion, batch_of, budget_left, steps_for
-from eavit.steps import Plan, cost_of_steps
-from eavit.submodel import Backbone
-from eavit.task import Task
-from eavit.train import Fit, Span, fit_plan
-from eavit.vit import NestedViT
+from eavit.methods.recipe import digest_of, fit_on
+from eavit.model.importance import UNITS, sorted_by
+from eavit.model.submodel import Backbone
+from eavit.model.vit import NestedViT
+from eavit.space.product import Space
+from eavit.training.coverage import coverage
+from eavit.training.prepare import scored
+from eavit.training.spending import Portion, batch_of, budget_left, steps_for
+from eavit.training.steps import Plan, cost_of_steps
+from eavit.training.task import Task
+from eavit.training.train import Fit, Span, fit_plan
 
 PROBED = 32  # steps that tell what a step of a phase costs
 Spending = Callable[[int], float]  # steps -> MACs of a fit of so many

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eavit import cost
-from eavit.card import Card
-from eavit.checkpoint import load_tensors, save_tensors
-from eavit.distributed import is_main
+from eavit.methods.card import Card
 from eavit.methods.fixed import Sized, train_alone
+from eavit.methods.recipe import Recipe, Retrained, digest_of
+from eavit.model import cost
+from eavit.model.submodel import Backbone, Submodel
+from eavit.model.vit import NestedViT, extract
 from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import Recipe, Retrained, digest_of
-from eavit.submodel import Backbone, Submodel
-from eavit.task import Split, Task
-from eavit.vit import NestedViT, extract
+from eavit.training.checkpoint import load_tensors, save_tensors
+from eavit.training.distributed import is_main
+from eavit.training.prepare import prepare
+from eavit.training.task import Split, Task
 
 BATCH = 64  # of the gradients that Taylor scores need
 MOST = 0.95  # of a width that is pruned at most

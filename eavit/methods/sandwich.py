@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 
-from eavit.card import Card
-from eavit.importance import METRICS
+from eavit.methods.card import Card
 from eavit.methods.choosing import choosing
-from eavit.methods.onefit import one_fit
+from eavit.methods.recipe import Elastic, Recipe
+from eavit.methods.single_fit import one_fit
+from eavit.model.importance import METRICS
 from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe
-from eavit.samplers import Sandwich, stratified
-from eavit.selectors import EVALUATIONS
-from eavit.selectors import evolution as evolved
-from eavit.space import Space
-from eavit.steps import in_place
-from eavit.task import Task
+from eavit.selection.selectors import EVALUATIONS
+from eavit.selection.selectors import evolution as evolved
+from eavit.space.product import Space
+from eavit.training.prepare import prepare
+from eavit.training.samplers import Sandwich, stratified
+from eavit.training.steps import in_place
+from eavit.training.task import Task
 
 CARD = Card(
     title="Sandwich (US-Net, BigNAS)",

@@ -9,20 +9,20 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor, nn
 
-from eavit.card import Card
-from eavit.importance import METRICS, permute, reversed_units
+from eavit.methods.card import Card
 from eavit.methods.choosing import Choosing, choose_on
-from eavit.methods.onefit import one_fit, train_once
+from eavit.methods.recipe import Elastic, Recipe
+from eavit.methods.single_fit import one_fit, train_once
 from eavit.methods.sizes import Sizes, choosing_size, tied
+from eavit.model.importance import METRICS, permute, reversed_units
+from eavit.model.submodel import Submodel
+from eavit.model.vit import NestedViT, extract
 from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe
-from eavit.samplers import Submodels
-from eavit.selectors import EVALUATIONS, Selection
-from eavit.steps import Plan, next_larger
-from eavit.submodel import Submodel
-from eavit.task import Task
-from eavit.vit import NestedViT, extract
+from eavit.selection.selectors import EVALUATIONS, Selection
+from eavit.training.prepare import prepare
+from eavit.training.samplers import Submodels
+from eavit.training.steps import Plan, next_larger
+from eavit.training.task import Task
 
 CARD = Card(
     title="Scala",

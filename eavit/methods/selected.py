@@ -12,28 +12,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from eavit import cost, selectors
-from eavit.card import Card
-from eavit.coverage import coverage
-from eavit.importance import METRICS
-from eavit.methods.adaptation import PAPER, Adapting, sampler_of, space_of, wanted
+from eavit.methods.card import Card
 from eavit.methods.choosing import Choosing, choose_on, choosing, reserve_of
 from eavit.methods.phases import PROBED
+from eavit.methods.recipe import Elastic, Recipe, Retrained, digest_of, fit_on, retrain_on, train_on
+from eavit.methods.selection_stage import NESTINGS
+from eavit.methods.stage1 import PAPER, Adapting, sampler_of, space_of, wanted
+from eavit.model import cost
+from eavit.model.importance import METRICS
+from eavit.model.submodel import Backbone, Submodel
+from eavit.model.vit import NestedViT
 from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe, Retrained, digest_of, fit_on, retrain_on, train_on
-from eavit.router import Policy, Router, Routing, cost_of_route, imitate, route_frozen
-from eavit.samplers import Sampler
-from eavit.search import Front
-from eavit.selecting import NESTINGS
-from eavit.selectors import EVALUATIONS, SELECTORS, Selection, given
-from eavit.space import Space
-from eavit.spending import Portion, batch_of, budget_left, steps_for, steps_of
-from eavit.steps import as_plan, cost_of_steps
-from eavit.submodel import Backbone, Submodel
-from eavit.task import Split, Task
-from eavit.train import Span, accuracy
-from eavit.vit import NestedViT
+from eavit.selection import selectors
+from eavit.selection.router import Policy, Router, Routing, cost_of_route, imitate, route_frozen
+from eavit.selection.search import Front
+from eavit.selection.selectors import EVALUATIONS, SELECTORS, Selection, given
+from eavit.space.product import Space
+from eavit.training.coverage import coverage
+from eavit.training.prepare import prepare
+from eavit.training.samplers import Sampler
+from eavit.training.spending import Portion, batch_of, budget_left, steps_for, steps_of
+from eavit.training.steps import as_plan, cost_of_steps
+from eavit.training.task import Split, Task
+from eavit.training.train import Span, accuracy
 
 CONTESTANTS = (*SELECTORS, "router")
 
@@ -44,7 +45,7 @@ CARD = Card(
     elastic="as EA-ViT",
     step="1 random submodel of a growing space (about .56), all steps of the schedule",
     distillation="none",
-    selection="any selector of eavit.selectors with one number of evaluations for all, or a router on frozen weights",
+    selection="any of eavit.selection.selectors with one number of evaluations for all, or a router on frozen weights",
     parameters={
         "evaluations": (EVALUATIONS, "ours"),
         "router steps": (0.2, "ours"),
@@ -82,7 +83,7 @@ def selected(
 ) -> Recipe:
     """A selector on the weights of EA-ViT's stage 1, trained with all the steps: for a bake-off on equal weights.
 
-    ``selector`` is one of eavit.selectors.SELECTORS, or router: started from NSGA-II with as many ``evaluations``, then
+    ``selector`` is one of ``SELECTORS``, or router: started from NSGA-II with as many ``evaluations``, then
     trained on the frozen weights for ``router_steps`` of the schedule's steps.
     """
     adapting = Adapting(importance, tying, curriculum, min_depth)

@@ -9,11 +9,11 @@ from math import ceil
 
 import numpy as np
 
-from eavit import cost
 from eavit.methods.choosing import Choosing, choosing
-from eavit.selectors import mix_n_match
-from eavit.space import Genes, Noise, Space, check_stage
-from eavit.submodel import Backbone, Submodel
+from eavit.model import cost
+from eavit.model.submodel import Backbone, Submodel
+from eavit.selection.selectors import mix_n_match
+from eavit.space.product import Genes, Noise, Space, check_stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from eavit.card import Card
-from eavit.importance import METRICS
+from eavit.methods.card import Card
 from eavit.methods.matformer import granularities_of
-from eavit.methods.onefit import one_fit
+from eavit.methods.recipe import Elastic, Recipe
+from eavit.methods.single_fit import one_fit
 from eavit.methods.sizes import Sizes, choosing_size, tied
+from eavit.model.importance import METRICS
+from eavit.model.submodel import Backbone, Submodel
 from eavit.options import allowed, nearest
-from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe
-from eavit.samplers import OneOf
-from eavit.selectors import EVALUATIONS
-from eavit.steps import micro_batches as in_pieces
-from eavit.submodel import Backbone, Submodel
-from eavit.task import Task
+from eavit.selection.selectors import EVALUATIONS
+from eavit.training.prepare import prepare
+from eavit.training.samplers import OneOf
+from eavit.training.steps import micro_batches as in_pieces
+from eavit.training.task import Task
 
 CARD = Card(
     title="SortedNet-style chain",

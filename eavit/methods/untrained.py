@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from eavit.card import Card
-from eavit.importance import METRICS
+from eavit.methods.card import Card
 from eavit.methods.choosing import Asked, answer_on
+from eavit.methods.recipe import Elastic, Recipe, Search, digest_of, front_policy, search_on
+from eavit.model.importance import METRICS
 from eavit.options import allowed
-from eavit.prepare import prepare
-from eavit.recipe import Elastic, Recipe, Search, digest_of, front_policy, search_on
-from eavit.selectors import EVALUATIONS, given, uniform
-from eavit.space import Space
-from eavit.task import Task
+from eavit.selection.selectors import EVALUATIONS, given, uniform
+from eavit.space.product import Space
+from eavit.training.prepare import prepare
+from eavit.training.task import Task
 
 CARD = Card(
     title="Slices, no training",

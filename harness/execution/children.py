@@ -21,8 +21,8 @@ from harness.plan import Cell
 from harness.processes.bounds import Watch
 from harness.processes.forked import Forked, Nursery
 from harness.processes.logs import CappedLog, scrubbed
-from harness.records.record import Status
-from harness.records.store import Damaged, Outcome, StoreError, load
+from harness.results.record import Status
+from harness.results.store import Damaged, Outcome, StoreError, load
 
 NO_SPACE = "No space left on device"
 LAST_WORDS = 2000  # characters of a log in which a process says why it ends

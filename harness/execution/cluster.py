@@ -25,8 +25,8 @@ from harness.execution.local import ENTRY
 from harness.execution.node import Order
 from harness.plan import Cell
 from harness.processes.logs import scrubbed
-from harness.records.cellfiles import Outcome, StoreError, decode
-from harness.records.record import Status
+from harness.results.cell_files import Outcome, StoreError, decode
+from harness.results.record import Status
 from harness.suite import Suite
 
 __all__ = ["Cluster", "ClusterError", "Remote"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from harness.plan import Cell
-from harness.records.record import AGAIN, USABLE, Record, Status
+from harness.results.record import AGAIN, USABLE, Record, Status
 
 NEEDS = "needs "  # how the reason of a cell begins that was skipped for another one
 

@@ -21,10 +21,10 @@ from harness.execution.local import COMMAND, Local, Means
 from harness.execution.places import Place, Running, Watcher
 from harness.plan import Cell
 from harness.processes.lifeline import unhurried
-from harness.records import record
-from harness.records.leases import Lease, LeaseLost, Leases
-from harness.records.record import USABLE, Record, Status
-from harness.records.store import Outcome, Store, StoreError
+from harness.results import record
+from harness.results.leases import Lease, LeaseLost, Leases
+from harness.results.record import USABLE, Record, Status
+from harness.results.store import Outcome, Store, StoreError
 from harness.suite import Suite
 
 __all__ = ["Place", "Running", "Settings", "Summary", "Watcher", "default_workers", "missing", "run"]

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from harness.plan import Cell
-from harness.records.whole import write_whole
+from harness.results.atomic import write_whole
 from harness.suite import Suite
 
 PROGRESS, OUTCOME = "progress.jsonl", "outcome"  # what a job's process leaves in its OUTFOLDER

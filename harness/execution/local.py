@@ -17,7 +17,7 @@ from harness.plan import Cell
 from harness.processes import bounds, forked
 from harness.suite import Suite
 
-ENTRY = "harness.execution.execute"
+ENTRY = "harness.evaluation.execute"
 COMMAND = (sys.executable, "-m", ENTRY)
 OWN = "eavit"  # the package that comes with the bench: imported for all cells, whichever need it
 LAUNCHER = ("torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node")

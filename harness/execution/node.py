@@ -23,7 +23,7 @@ from pydantic.dataclasses import dataclass as checked
 from harness.execution.job import Job
 from harness.execution.local import Local, Means
 from harness.execution.places import Running
-from harness.records.cellfiles import encode
+from harness.results.cell_files import encode
 
 FOLDER = "eavit-cell-"
 PAUSE, TELL = 0.05, 0.5  # seconds between two looks at a child, between two messages about it

@@ -9,7 +9,7 @@ from typing import Protocol
 from harness.execution.children import Step, Verdict
 from harness.execution.job import Job
 from harness.plan import Cell
-from harness.records.record import Status
+from harness.results.record import Status
 
 
 class Watcher(Protocol):

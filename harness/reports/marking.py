@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from harness.reports.grid import Look
-from harness.statistics import intervals, stats
+from harness.reports.document.blocks import Look
+from harness.statistics import frames, intervals
 
 TOLERANCE = 0.05  # of training MACs, in the regime of equal MACs
 Cell = tuple[str, str, int]  # method, data set, seed
@@ -48,10 +48,10 @@ def overall(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[float,
 
 def _in_the_running(points: pd.DataFrame, unequal: Collection[Cell]) -> pd.DataFrame:
     """The measured points, those of budgets left out at which any seed of the method is doubted, on any data set."""
-    measured = stats.accuracies(points)
-    odd = [cell in unequal for cell in zip(*(measured[key] for key in stats.CELL), strict=True)]
+    measured = frames.accuracies(points)
+    odd = [cell in unequal for cell in zip(*(measured[key] for key in frames.CELL), strict=True)]
     doubted = (measured["status"] == "suspicious") | pd.Series(odd, index=measured.index, dtype=bool)
-    return measured[~doubted.groupby([measured[key] for key in stats.KEYS]).transform("any")]
+    return measured[~doubted.groupby([measured[key] for key in frames.KEYS]).transform("any")]
 
 
 def _marks(here: pd.DataFrame) -> Marks:
@@ -90,7 +90,7 @@ def unequal(points: pd.DataFrame, regime: str) -> dict[Cell, float]:
     """
     if regime != "equal_macs":
         return {}
-    cells = points.dropna(subset=["train_macs"]).drop_duplicates(stats.CELL)
+    cells = points.dropna(subset=["train_macs"]).drop_duplicates(frames.CELL)
     found: dict[Cell, float] = {}
     for _, here in cells.groupby(["dataset", "seed"]):
         spent = {str(name): float(macs) for name, macs in zip(here["method"], here["train_macs"], strict=True)}

@@ -14,14 +14,14 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.records.store import StoreError
-from harness.records.whole import flush_folder, write_flushed, write_whole
+from harness.results.atomic import flush_folder, write_flushed, write_whole
+from harness.results.store import StoreError
 from harness.suite import Suite
 
 if TYPE_CHECKING:
-    from harness.reports.grid import Page
+    from harness.reports.document.blocks import Page
     from harness.reports.subject import Subject
-    from harness.verdicts.claims import Verdict
+    from harness.reports.verdicts.claims import Verdict
 
 REFERENCE = "reference"  # beside the folders of the suites: what papers report
 Form = Literal["figures", "page"]
@@ -48,14 +48,9 @@ def build(
 
     ``suite_file``: beside it lie the claims that the page judges.
     """
-    from harness.reports import (  # pandas and matplotlib take a second that other verbs need not wait for
-        bakeoff,
-        gaps,
-        latex,
-        markdown,
-        tables,
-    )
-    from harness.verdicts import bitmaps
+    from harness.reports.document import latex, markdown
+    from harness.reports.tables import paired_differences, selector_comparison, tables
+    from harness.results import bitmaps
 
     stamp = _stamp(folder, suite)
     found = subject(folder, suite)
@@ -66,10 +61,10 @@ def build(
         "table.tex": latex.document(page).encode("utf-8"),
         "table.csv": tables.table_csv(found).encode("utf-8"),
     }
-    if gaps.others(found):
-        files["differences.csv"] = gaps.table_csv(found).encode("utf-8")
+    if paired_differences.others(found):
+        files["differences.csv"] = paired_differences.table_csv(found).encode("utf-8")
     if any("alone" in record.diagnostics for record in found.records.values()):
-        files["bakeoff.md"] = markdown.document(bakeoff.page(found.records.values())).encode("utf-8")
+        files["bakeoff.md"] = markdown.document(selector_comparison.page(found.records.values())).encode("utf-8")
     if found.bits:
         files[bitmaps.NAME] = bitmaps.encode(found.bits)
     clear(folder)
@@ -103,7 +98,7 @@ def _stamp(folder: Path, suite: Suite) -> str:
     mine = Path(__file__).parents[1]
     beside = [folder / "points.csv", folder / "records.jsonl", folder / "cards.json"]
     read = [*beside, *sorted((folder.parent / REFERENCE).glob("*.csv"))]
-    program = [*sorted(mine.rglob("*.py")), *sorted((mine / "reports" / "templates").glob("*"))]
+    program = [*sorted(mine.rglob("*.py")), *sorted((mine / "reports" / "page" / "templates").glob("*"))]
     digest = sha256(suite.model_dump_json().encode())
     for path in (*read, *program):
         digest.update(path.name.encode() + (sha256(path.read_bytes()).digest() if path.is_file() else b"-"))
@@ -112,14 +107,14 @@ def _stamp(folder: Path, suite: Suite) -> str:
 
 def subject(folder: Path, suite: Suite) -> Subject:
     """All that a report is made of, points with failed rungs doubted."""
-    from harness.records import points
+    from harness.reports import sanity
     from harness.reports.subject import Subject
-    from harness.statistics import stats
-    from harness.verdicts import bitmaps, ladder
+    from harness.results import bitmaps, points
+    from harness.statistics import frames
 
     path = folder / "points.csv"
     try:
-        rows = stats.read_points(path)
+        rows = frames.read_points(path)
     except (OSError, ValueError) as error:
         raise ReportError(f"{path}: {error}; `eavit-bench run` writes it") from None
     try:
@@ -128,10 +123,10 @@ def subject(folder: Path, suite: Suite) -> Subject:
         bits = bitmaps.gather(folder, rows)
     except StoreError as error:
         raise ReportError(str(error)) from None
-    rungs = ladder.climb(rows, records, bits)
+    rungs = sanity.climb(rows, records, bits)
     return Subject(
         suite=suite.name,
-        points=ladder.doubted(rows, rungs),
+        points=sanity.doubted(rows, rungs),
         title=suite.title,
         regime=suite.regime,
         planned=frozenset(
@@ -164,12 +159,12 @@ def _reported(folder: Path) -> dict[str, str]:
 
 def verdicts(folder: Path, suite: Suite, suite_file: Path) -> Sequence[Verdict] | None:
     """The claims beside a suite, judged by its points; None where there are none."""
-    from harness.verdicts import claimfile, claims
+    from harness.reports.verdicts import claim_file, claims
 
-    path = claimfile.beside(suite_file)
+    path = claim_file.beside(suite_file)
     if not path.is_file():
         return None
-    return claims.judge(claimfile.load(path, suite), subject(folder, suite).points, suite)
+    return claims.judge(claim_file.load(path, suite), subject(folder, suite).points, suite)
 
 
 @dataclass(frozen=True)
@@ -185,14 +180,14 @@ class _Made:
 
 
 def _figures(made: _Made, beside: Path) -> None:
-    from harness.graphics import plots
+    from harness.reports.figures import pareto
 
-    plots.pareto(made.subject.points, beside, made.subject.title or made.subject.suite)
+    pareto.pareto(made.subject.points, beside, made.subject.title or made.subject.suite)
 
 
 def _page(made: _Made, beside: Path) -> None:
-    from harness.reports import page  # a browser's library and its charts: a second more, only for who asks
-    from harness.reports.grid import COMPARISON
+    from harness.reports.document.blocks import COMPARISON
+    from harness.reports.page import page
 
     judged = None if made.suite_file is None else verdicts(made.folder, made.suite, made.suite_file)
     compared = [section for section in made.page.sections if section.group == COMPARISON]

@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from harness.records.record import Record
 from harness.reports import marking
-from harness.statistics import stats
+from harness.reports.sanity import Rung
+from harness.results.bitmaps import Bitmaps
+from harness.results.record import Record
+from harness.statistics import frames
 from harness.statistics.curves import Bounds, Steps
-from harness.verdicts.bitmaps import Bitmaps
-from harness.verdicts.ladder import Rung
 
 Key = tuple[str, str, int]  # method, data set, seed
 
@@ -42,16 +42,16 @@ class Subject:
     @cached_property
     def full(self) -> pd.DataFrame:
         """The points in order, and a row ``missing`` for each that is not there."""
-        return stats.completed(self.points.sort_values([*stats.CELL, "budget"], ignore_index=True), self.planned)
+        return frames.completed(self.points.sort_values([*frames.CELL, "budget"], ignore_index=True), self.planned)
 
     @cached_property
     def chance(self) -> dict[str, float]:
         """Accuracy of guessing, by data set."""
-        return {name: 1 / count for name, count in stats.classes(self.points).items()}
+        return {name: 1 / count for name, count in frames.classes(self.points).items()}
 
     @cached_property
     def areas(self) -> pd.DataFrame:
-        return stats.areas(self.full, self.chance)
+        return frames.areas(self.full, self.chance)
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -72,12 +72,12 @@ class Subject:
     @cached_property
     def fronts(self) -> dict[str, dict[str, dict[int, Steps]]]:
         """Method to data set to seed to its whole curve."""
-        return stats.all_fronts(self.full)
+        return frames.all_fronts(self.full)
 
     @cached_property
     def bounds(self) -> dict[str, Bounds | None]:
         """MACs of the smallest and the largest budget, by data set."""
-        return {str(name): stats.bounds_of(here) for name, here in self.full.groupby("dataset")}
+        return {str(name): frames.bounds_of(here) for name, here in self.full.groupby("dataset")}
 
     @cached_property
     def suspicious(self) -> frozenset[tuple[str, float]]:
@@ -117,7 +117,7 @@ class Subject:
 
     def seeds(self, dataset: str | None = None) -> str:
         """ "3 seeds", or "2 to 3 seeds" where methods or sets have different ones."""
-        measured = stats.accuracies(self.points)
+        measured = frames.accuracies(self.points)
         here = measured if dataset is None else measured[measured["dataset"] == dataset]
         counts = here.groupby(["method", "dataset"])["seed"].nunique()
         low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)

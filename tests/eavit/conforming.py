@@ -19,10 +19,12 @@ from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from eavit import cost, methods, recipe
-from eavit.space import Space, uniform_shape
-from eavit.submodel import Submodel
-from eavit.vit import NestedViT
+from eavit import methods
+from eavit.methods import recipe
+from eavit.model import cost
+from eavit.model.submodel import Submodel
+from eavit.model.vit import NestedViT
+from eavit.space.product import Space, uniform_shape
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, plain
 
 BACKBONE = NestedViT.from_timm(plain()).backbone

@@ -23,7 +23,9 @@ def adapt(folder: str, phase: str, at: int) -> None:
     """
     import torch
 
-    from eavit import checkpoint, methods, recipe, train
+    from eavit import methods
+    from eavit.methods import recipe
+    from eavit.training import checkpoint, train
     from tests.eavit.small import SCHEDULE, Blobs, TinyTask
 
     torch.set_num_threads(1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from eavit import cost
+from eavit.model import cost
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, tiny
 
 BACKBONE = tiny().backbone

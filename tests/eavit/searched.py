@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import strategies as st
 from moocore import hypervolume
 
-from eavit import cost
-from eavit.search import Point
-from eavit.space import Space
-from eavit.submodel import Backbone, Submodel
+from eavit.model import cost
+from eavit.model.submodel import Backbone, Submodel
+from eavit.selection.search import Point
+from eavit.space.product import Space
 
 
 def backbone(depth=2, heads=4, mlp=64, tokens=17):

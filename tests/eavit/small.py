@@ -11,8 +11,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from eavit.task import NoLedger
-from eavit.vit import NestedViT
+from eavit.model.vit import NestedViT
+from eavit.training.task import NoLedger
 
 RECIPE: dict[str, Any] = {
     "img_size": 4,

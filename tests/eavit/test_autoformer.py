@@ -13,14 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eavit import cost
 from eavit.methods.autoformer import autoformer, space_of
-from eavit.methods.stacks import Stacks
-from eavit.recipe import digest_of
-from eavit.samplers import Random, per_layer
-from eavit.steps import draws_of
-from eavit.submodel import Backbone, Submodel
-from eavit.vit import extract
+from eavit.methods.recipe import digest_of
+from eavit.model import cost
+from eavit.model.submodel import Backbone, Submodel
+from eavit.model.vit import extract
+from eavit.space.stacks import Stacks
+from eavit.training.samplers import Random, per_layer
+from eavit.training.steps import draws_of
 from tests.eavit.small import SCHEDULE, TinyTask, tiny
 
 family = import_module("eavit.methods.autoformer")  # the package passes on the function of this name

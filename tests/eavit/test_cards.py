@@ -7,7 +7,7 @@ from inspect import signature
 import pytest
 
 from eavit import methods
-from eavit.card import Card
+from eavit.methods.card import Card
 from tests.eavit.conforming import METHODS, made
 
 # method -> words that its card must hold, by part: numbers and facts of the public sources

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from eavit import cost
-from eavit.chains import best_chain, dearest_step, shrink_into, shrunk_chain
-from eavit.search import Point
-from eavit.submodel import Submodel
+from eavit.model import cost
+from eavit.model.submodel import Submodel
+from eavit.selection.chains import best_chain, dearest_step, shrink_into, shrunk_chain
+from eavit.selection.search import Point
 from tests.strategies import members, spaces
 
 widths = st.integers(1, 3)

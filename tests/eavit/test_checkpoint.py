@@ -9,12 +9,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from eavit import checkpoint
-from eavit.checkpoint import CheckpointError, Journal, Saving, load_tensors, save_tensors, write_whole
-from eavit.recipe import Recipe, Search, search_on
-from eavit.samplers import Random
-from eavit.space import Space
-from eavit.train import Fit, fit_submodels, schedule_of
+from eavit.methods.recipe import Recipe, Search, search_on
+from eavit.space.product import Space
+from eavit.training import checkpoint
+from eavit.training.checkpoint import CheckpointError, Journal, Saving, load_tensors, save_tensors, write_whole
+from eavit.training.samplers import Random
+from eavit.training.train import Fit, fit_submodels, schedule_of
 from tests.eavit.killing import adapt, context
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, tiny
 
@@ -115,7 +115,7 @@ def test_a_full_disk_keeps_the_older_checkpoint(tmp_path, monkeypatch, where):
         "flushing": ("os.fsync", full),
         "renaming": ("os.replace", full),
     }[where]
-    monkeypatch.setattr(f"eavit.checkpoint.{name}", fault)
+    monkeypatch.setattr(f"eavit.training.checkpoint.{name}", fault)
     with pytest.raises(OSError, match=r"x\.safetensors could not be written: the disk is full; the older") as error:
         trained(path)
     assert error.value.errno == errno.ENOSPC
@@ -147,7 +147,7 @@ def test_whole_files_replace_or_stay(tmp_path, monkeypatch):
     write_whole(tmp_path / "a.json", "1")
     write_whole(tmp_path / "a.json", "2")
     assert (tmp_path / "a.json").read_text() == "2"
-    monkeypatch.setattr("eavit.checkpoint.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("eavit.training.checkpoint.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         write_whole(tmp_path / "a.json", "3")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.json", "2")]
@@ -191,7 +191,7 @@ def test_a_search_replays_what_it_knew(tmp_path, monkeypatch):
     asked = []
     real = checkpoint.Journal.get
     monkeypatch.setattr(
-        "eavit.checkpoint.Journal.get",
+        "eavit.training.checkpoint.Journal.get",
         lambda self, key, find: real(self, key, lambda: asked.append(key) or find()),
     )
     known = set(Journal(tmp_path / "killed" / "search.jsonl").known)

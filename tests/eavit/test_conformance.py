@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 import torch
 
-from eavit import cost, methods, recipe
-from eavit.card import Card
-from eavit.checkpoint import Saving
+from eavit import methods
+from eavit.methods import recipe
+from eavit.methods.card import Card
 from eavit.methods.fixed import own_pretraining
 from eavit.methods.pruned import pruned
-from eavit.submodel import Submodel
+from eavit.model import cost
+from eavit.model.submodel import Submodel
+from eavit.training.checkpoint import Saving
 from tests.eavit.conforming import (
     BACKBONE,
     BUDGETS,

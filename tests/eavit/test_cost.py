@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import eavit
 from eavit import Backbone, Gates, NestedViT, Submodel
-from eavit.cost import macs, params, share
+from eavit.model.cost import macs, params, share
 
 VIT_B = Backbone(embed=768, heads=12, head_dim=64, mlp=3072, depth=12, tokens=197, num_classes=1000)
 

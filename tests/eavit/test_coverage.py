@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from eavit import cost
-from eavit.coverage import REPLAYED, coverage
-from eavit.samplers import Always, Random, Triggered, per_layer
-from eavit.space import Space
-from eavit.steps import Pass, draws_of, plain, taught
+from eavit.model import cost
+from eavit.space.product import Space
+from eavit.training.coverage import REPLAYED, coverage
+from eavit.training.samplers import Always, Random, Triggered, per_layer
+from eavit.training.steps import Pass, draws_of, plain, taught
 from tests.eavit.small import tiny
 
 BACKBONE = tiny().backbone

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from eavit import distributed
-from eavit.checkpoint import Saving, load_tensors, save_tensors
-from eavit.distributed import OutOfStepError, Share, from_main, rank, same_start, world
-from eavit.recipe import Search, search_on
-from eavit.router import Router, Routing, route
-from eavit.samplers import Curriculum, Sandwich
-from eavit.space import Space
-from eavit.steps import TEACHER, Pass, plain, terms_of
-from eavit.submodel import Submodel
-from eavit.train import Fit, Group, fit, schedule_of
+from eavit.methods.recipe import Search, search_on
+from eavit.model.submodel import Submodel
+from eavit.selection.router import Router, Routing, route
+from eavit.space.product import Space
+from eavit.training import distributed
+from eavit.training.checkpoint import Saving, load_tensors, save_tensors
+from eavit.training.distributed import OutOfStepError, Share, from_main, rank, same_start, world
+from eavit.training.samplers import Curriculum, Sandwich
+from eavit.training.steps import TEACHER, Pass, plain, terms_of
+from eavit.training.train import Fit, Group, fit, schedule_of
 from tests.eavit.killing import context, share_a_fit
 from tests.eavit.small import SCHEDULE, Account, Blobs, TinyTask, tiny
 from tests.eavit.test_router import spread_front

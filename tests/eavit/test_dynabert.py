@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from eavit import cost
-from eavit.importance import METRICS
 from eavit.methods.dynabert import dynabert, grid, kept_layers
 from eavit.methods.phases import resorted
-from eavit.passes import cost_of
-from eavit.recipe import digest_of
-from eavit.spending import Tally
-from eavit.steps import TEACHER, draws_of
-from eavit.submodel import Backbone
+from eavit.methods.recipe import digest_of
+from eavit.model import cost
+from eavit.model.importance import METRICS
+from eavit.model.submodel import Backbone
+from eavit.training.passes import cost_of
+from eavit.training.spending import Tally
+from eavit.training.steps import TEACHER, draws_of
 from tests.eavit.small import SCHEDULE, Account, TinyTask, plain, tiny
 
 family = import_module("eavit.methods.dynabert")  # the package passes on the function of this name

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eavit import cost
-from eavit.evolution import AUTOFORMER, OFA, Rules, draw_under, evolve
-from eavit.space import Space
-from eavit.submodel import Backbone
+from eavit.model import cost
+from eavit.model.submodel import Backbone
+from eavit.selection.evolution import AUTOFORMER, OFA, Rules, draw_under, evolve
+from eavit.space.product import Space
 from tests.strategies import seeds, spaces
 
 SMALL = Space.eavit(Backbone(48, 6, 8, 64, 3, 17, 4, patch_pixels=16))

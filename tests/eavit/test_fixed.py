@@ -7,12 +7,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from eavit import cost, weights
+from eavit import weights
 from eavit.methods import fixed as room
 from eavit.methods.fixed import fixed_random_start, fixed_same_shape, fixed_uniform, own_pretraining
-from eavit.spending import steps_of
-from eavit.submodel import Submodel
-from eavit.vit import NestedViT
+from eavit.model import cost
+from eavit.model.submodel import Submodel
+from eavit.model.vit import NestedViT
+from eavit.training.spending import steps_of
 from eavit.weights import MissingWeightsError, random_start, timm_vit
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, plain, tiny
 

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from eavit import cost, layer_router
-from eavit.layer_router import (
+from eavit.methods.flextron import flextron, full_and_random, space_of
+from eavit.methods.recipe import digest_of
+from eavit.model import cost
+from eavit.model.submodel import Backbone
+from eavit.selection import layer_router
+from eavit.selection.layer_router import (
     Asking,
     LayerRouters,
     Surrogate,
@@ -21,15 +25,12 @@ from eavit.layer_router import (
     shares_of,
     train_routers,
 )
-from eavit.methods.flextron import flextron, full_and_random, space_of
-from eavit.predictor import one_hot
-from eavit.recipe import digest_of
-from eavit.router import Policy
-from eavit.samplers import per_layer, stratified
-from eavit.space import Space
-from eavit.steps import draws_of
-from eavit.submodel import Backbone
-from eavit.train import Fit, schedule_of
+from eavit.selection.predictor import one_hot
+from eavit.selection.router import Policy
+from eavit.space.product import Space
+from eavit.training.samplers import per_layer, stratified
+from eavit.training.steps import draws_of
+from eavit.training.train import Fit, schedule_of
 from tests.eavit.small import SCHEDULE, Account, Blobs, TinyTask, tiny
 
 family = import_module("eavit.methods.flextron")  # the package passes on the function of this name

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eavit.search import Front, Point, bin_of, non_dominated, nsga2
-from eavit.submodel import Submodel
+from eavit.model.submodel import Submodel
+from eavit.selection.search import Front, Point, bin_of, non_dominated, nsga2
 from tests.eavit.searched import (
     TINY,
     Recorder,

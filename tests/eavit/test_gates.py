@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import backbones, nested_pairs, submodels
 
-from eavit.gates import Gates
-from eavit.submodel import Backbone, Submodel
+from eavit.model.gates import Gates
+from eavit.model.submodel import Backbone, Submodel
 
 BACKBONE = Backbone(embed=4, heads=2, head_dim=2, mlp=3, depth=2, tokens=5, num_classes=3)
 

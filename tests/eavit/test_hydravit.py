@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from eavit import cost
 from eavit.methods.hydravit import CARD, hydravit
 from eavit.methods.sizes import choosing_size, tied
-from eavit.prepare import prepare
-from eavit.samplers import OneOf
-from eavit.selectors import SELECTORS, Problem
-from eavit.steps import cost_of_steps, plain
-from eavit.submodel import Backbone
-from eavit.vit import NestedViT
+from eavit.model import cost
+from eavit.model.submodel import Backbone
+from eavit.model.vit import NestedViT
+from eavit.selection.selectors import SELECTORS, Problem
+from eavit.training.prepare import prepare
+from eavit.training.samplers import OneOf
+from eavit.training.steps import cost_of_steps, plain
 from eavit.weights import pico
 from tests.eavit.laws import BACKBONE, ends_on_its_macs, obeys, task_in
 

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eavit.importance import METRICS, Scores, permute, sort_by_importance
-from eavit.submodel import Submodel
-from eavit.vit import NestedViT
+from eavit.model.importance import METRICS, Scores, permute, sort_by_importance
+from eavit.model.submodel import Submodel
+from eavit.model.vit import NestedViT
 from tests.eavit.small import Blobs, tiny
 from tests.strategies import assert_same, build, images, recipes, seeds
 

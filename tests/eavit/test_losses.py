@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from eavit.gates import Gates
-from eavit.losses import budget_penalty, cross_entropy, distillation, hidden_gap, imitation
-from eavit.submodel import Backbone, Submodel
+from eavit.model.gates import Gates
+from eavit.model.submodel import Backbone, Submodel
+from eavit.training.losses import budget_penalty, cross_entropy, distillation, hidden_gap, imitation
 from tests.strategies import backbones, submodels
 
 B = Backbone(8, 2, 4, 16, 2, 5, 3, patch_pixels=4, position_tokens=5)

@@ -6,15 +6,15 @@ from math import nextafter
 import numpy as np
 import pytest
 
-from eavit import cost
-from eavit.families import mixes
 from eavit.methods.matformer import CARD, SAMPLERS, granularities_of, matformer
-from eavit.samplers import chain
-from eavit.selectors import SELECTORS, Problem, mix_n_match
-from eavit.space import Space
-from eavit.steps import cost_of_steps, plain
-from eavit.submodel import Backbone, Submodel
-from eavit.vit import NestedViT
+from eavit.model import cost
+from eavit.model.submodel import Backbone, Submodel
+from eavit.model.vit import NestedViT
+from eavit.selection.selectors import SELECTORS, Problem, mix_n_match
+from eavit.selection.shapes import mixes
+from eavit.space.product import Space
+from eavit.training.samplers import chain
+from eavit.training.steps import cost_of_steps, plain
 from eavit.weights import pico
 from tests.eavit.laws import BACKBONE, ends_on_its_macs, obeys, task_in
 

@@ -8,13 +8,14 @@ from itertools import pairwise
 import pytest
 import torch
 
-from eavit import cost, methods
-from eavit.methods.adaptation import CURRICULA, sampler_of, space_of
-from eavit.prepare import prepare
-from eavit.samplers import Triggered, shared, stratified
-from eavit.space import Space
-from eavit.submodel import Submodel
-from eavit.vit import NestedViT, extract
+from eavit import methods
+from eavit.methods.stage1 import CURRICULA, sampler_of, space_of
+from eavit.model import cost
+from eavit.model.submodel import Submodel
+from eavit.model.vit import NestedViT, extract
+from eavit.space.product import Space
+from eavit.training.prepare import prepare
+from eavit.training.samplers import Triggered, shared, stratified
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, plain
 
 SMALL_SEARCH = {"population": 12, "generations": 2}
@@ -305,7 +306,9 @@ def test_a_common_selector_and_nested_choices_on_the_weights_of_the_router(tmp_p
 @pytest.mark.parametrize("stop", [("stage1", 9), ("stage1", 17), ("joint", 5)])
 def test_a_stage_that_waits_for_the_loss_is_resumed_to_the_bit(stop, tmp_path, monkeypatch):
     """What the sampler heard is a part of the checkpoint."""
-    monkeypatch.setattr("eavit.recipe.Saving", lambda path: __import__("eavit.train").train.Saving(path, seconds=0))
+    monkeypatch.setattr(
+        "eavit.methods.recipe.Saving", lambda path: __import__("eavit.training.train").train.Saving(path, seconds=0)
+    )
     states = []
     restore = Triggered.restore
     monkeypatch.setattr(Triggered, "restore", lambda s, state: (states.append(dict(state)), restore(s, state)))

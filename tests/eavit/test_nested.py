@@ -10,7 +10,8 @@ from strategies import assert_same, build, images, randomise, recipes, seeds, su
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eavit import Backbone, Gates, NestedViT, Submodel, extract, nested
+from eavit import Backbone, Gates, NestedViT, Submodel, extract
+from eavit.model import nested
 
 DOUBLE = torch.float64
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from eavit import cost
 from eavit.methods.ofa import ofa, plan_of, stages_of
 from eavit.methods.phases import resorted
-from eavit.recipe import digest_of
-from eavit.steps import TEACHER, draws_of
-from eavit.submodel import Backbone
+from eavit.methods.recipe import digest_of
+from eavit.model import cost
+from eavit.model.submodel import Backbone
+from eavit.training.steps import TEACHER, draws_of
 from tests.eavit.small import SCHEDULE, TinyTask, tiny
 
 family = import_module("eavit.methods.ofa")  # the package passes on the function of this name

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eavit.predictor import Predictor, one_hot, rank_agreement
-from eavit.space import Space
-from eavit.submodel import Backbone
+from eavit.model.submodel import Backbone
+from eavit.selection.predictor import Predictor, one_hot, rank_agreement
+from eavit.space.product import Space
 from tests.strategies import members, seeds, spaces
 
 SMALL = Space.eavit(Backbone(48, 6, 8, 64, 3, 17, 4, patch_pixels=16))

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eavit import cost
-from eavit.checkpoint import load_tensors
 from eavit.methods.pruned import CRITERIA, MissingExtraError, gradients_of, prune, pruned, widths_at
-from eavit.submodel import Backbone
-from eavit.vit import NestedViT
+from eavit.model import cost
+from eavit.model.submodel import Backbone
+from eavit.model.vit import NestedViT
+from eavit.training.checkpoint import load_tensors
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, plain, tiny
 
 room = import_module("eavit.methods.pruned")  # the package has a function of this name

@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from eavit import cost, nested
-from eavit.gates import Gates, Masking
+from eavit.methods.defects import Defects, renewed
 from eavit.methods.ea_vit import ea_vit
-from eavit.methods.published import Defects, renewed
-from eavit.prepare import prepare
-from eavit.recipe import Search, search_on
-from eavit.router import Router, Routing, route
-from eavit.search import Point, nsga2
-from eavit.space import Space
-from eavit.submodel import Submodel
-from eavit.train import Fit, schedule_of
-from eavit.vit import extract
+from eavit.methods.recipe import Search, search_on
+from eavit.model import cost, nested
+from eavit.model.gates import Gates, Masking
+from eavit.model.submodel import Submodel
+from eavit.model.vit import extract
+from eavit.selection.router import Router, Routing, route
+from eavit.selection.search import Point, nsga2
+from eavit.space.product import Space
+from eavit.training.prepare import prepare
+from eavit.training.train import Fit, schedule_of
 from tests.eavit.small import SCHEDULE, Account, Blobs, TinyTask, plain, tiny
 
 SEARCH = {"population": 6, "generations": 1}

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymoo.core.population import Population
 
-from eavit.quotas import UnscaledQuotas
-from eavit.search import QUOTAS, SPACING, BinQuotas, bin_of, paper_quotas
-from eavit.search import scale_quotas as scaled
+from eavit.selection.quotas import UnscaledQuotas
+from eavit.selection.search import QUOTAS, SPACING, BinQuotas, bin_of, paper_quotas
+from eavit.selection.search import scale_quotas as scaled
 
 
 @given(st.integers(1, 40), st.integers(2, 200), st.data())

@@ -7,15 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eavit import cost
-from eavit.prepare import prepare
-from eavit.recipe import Recipe, Search, retrain_on, search_cost, search_on, train_on
-from eavit.router import cost_of_route
-from eavit.samplers import Curriculum, Random, Sandwich
-from eavit.space import Space, uniform_shape
-from eavit.spending import Portion, Tally, budget_left, steps_for, steps_of
-from eavit.steps import in_place, taught
-from eavit.train import Span
+from eavit.methods.recipe import Recipe, Search, retrain_on, search_cost, search_on, train_on
+from eavit.model import cost
+from eavit.selection.router import cost_of_route
+from eavit.space.product import Space, uniform_shape
+from eavit.training.prepare import prepare
+from eavit.training.samplers import Curriculum, Random, Sandwich
+from eavit.training.spending import Portion, Tally, budget_left, steps_for, steps_of
+from eavit.training.steps import in_place, taught
+from eavit.training.train import Span
 from tests.eavit.small import SCHEDULE, Account, TinyTask, tiny
 
 FULL = cost.macs(tiny().backbone, tiny().backbone.full)

@@ -5,13 +5,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eavit import cost
-from eavit.gates import Gates
-from eavit.router import Policy, Router, Routing, imitate, route
-from eavit.search import Point
-from eavit.space import Space
-from eavit.submodel import Submodel
-from eavit.train import Fit, accuracy, schedule_of
+from eavit.model import cost
+from eavit.model.gates import Gates
+from eavit.model.submodel import Submodel
+from eavit.selection.router import Policy, Router, Routing, imitate, route
+from eavit.selection.search import Point
+from eavit.space.product import Space
+from eavit.training.train import Fit, accuracy, schedule_of
 from tests.eavit.small import SCHEDULE, Account, Blobs, tiny
 from tests.strategies import members, seeds, spaces
 
@@ -49,7 +49,7 @@ def test_noise_gives_a_gradient_to_every_logit():
 
 def test_vit_b_router_is_light():
     """A few thousand parameters, as the paper's (2,326 for ViT-B)."""
-    from eavit.submodel import Backbone
+    from eavit.model.submodel import Backbone
 
     router = Router(Space.eavit(Backbone(768, 12, 64, 3072, 12, 197, 100)))
     assert sum(p.numel() for p in router.parameters()) < 4000
@@ -176,7 +176,7 @@ def test_policy_refuses_foreign_members():
 
 
 def test_a_frozen_backbone_stays_as_it_is_and_the_imitation_fades():
-    from eavit.router import _shaping, route_frozen
+    from eavit.selection.router import _shaping, route_frozen
 
     vit, ledger = tiny(), Account()
     space = Space.eavit(vit.backbone, 0.5)

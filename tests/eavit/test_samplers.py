@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, chisquare, kstest
 
-from eavit import cost
-from eavit.samplers import (
+from eavit.model import cost
+from eavit.model.submodel import Backbone, Submodel
+from eavit.space.product import Space
+from eavit.training.samplers import (
     ORDERS,
     STARTS,
     TYINGS,
@@ -30,8 +32,6 @@ from eavit.samplers import (
     smallest_first,
     stratified,
 )
-from eavit.space import Space
-from eavit.submodel import Backbone, Submodel
 from tests.strategies import seeds, spaces
 
 VIT_B = Backbone(768, 12, 64, 3072, 12, 197, 100)

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from eavit import cost
-from eavit.distributed import Share
-from eavit.losses import cross_entropy, distillation
 from eavit.methods.sandwich import CARD, sandwich
-from eavit.samplers import Sandwich, stratified
-from eavit.selectors import EVALUATIONS
-from eavit.space import Space
-from eavit.steps import Step, cost_of_steps, in_place, terms_of
-from eavit.submodel import Backbone
-from eavit.vit import NestedViT
+from eavit.model import cost
+from eavit.model.submodel import Backbone
+from eavit.model.vit import NestedViT
+from eavit.selection.selectors import EVALUATIONS
+from eavit.space.product import Space
+from eavit.training.distributed import Share
+from eavit.training.losses import cross_entropy, distillation
+from eavit.training.samplers import Sandwich, stratified
+from eavit.training.steps import Step, cost_of_steps, in_place, terms_of
 from eavit.weights import pico
 from tests.eavit.laws import BACKBONE, ends_on_its_macs, obeys, task_in
 from tests.eavit.small import Blobs, tiny

@@ -7,16 +7,16 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from eavit import cost
-from eavit.distributed import Share
-from eavit.losses import cross_entropy, distillation
 from eavit.methods.scala import CARD, FourSizes, TwoEnded, scala
 from eavit.methods.sizes import Sizes, tied
-from eavit.selectors import SELECTORS
-from eavit.steps import Step, cost_of_steps, next_larger, terms_of
-from eavit.submodel import Backbone
-from eavit.train import accuracy
-from eavit.vit import NestedViT, extract
+from eavit.model import cost
+from eavit.model.submodel import Backbone
+from eavit.model.vit import NestedViT, extract
+from eavit.selection.selectors import SELECTORS
+from eavit.training.distributed import Share
+from eavit.training.losses import cross_entropy, distillation
+from eavit.training.steps import Step, cost_of_steps, next_larger, terms_of
+from eavit.training.train import accuracy
 from eavit.weights import pico
 from tests.eavit.laws import BACKBONE, SHORT, Paid, ends_on_its_macs, obeys, task_in
 from tests.eavit.small import Blobs, plain, tiny

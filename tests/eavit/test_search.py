@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eavit import cost
-from eavit.search import QUOTAS, Front, bin_of, nsga2
-from eavit.space import Space
+from eavit.model import cost
+from eavit.selection.search import QUOTAS, Front, bin_of, nsga2
+from eavit.space.product import Space
 from tests.eavit.searched import (
     SMALL,
     TINY,

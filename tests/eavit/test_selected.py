@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from eavit import cost
 from eavit.methods.selected import CONTESTANTS, selected, spread, trained_alone
+from eavit.model import cost
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, tiny
 
 BACKBONE = tiny().backbone

@@ -10,15 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eavit import cost
-from eavit.chains import best_chain
-from eavit.evolution import Rules
-from eavit.families import greedy_path, importance_per_mac, mixes, uniforms
-from eavit.importance import Scores
-from eavit.selectors import SELECTORS, Problem, mix_n_match, nested
-from eavit.selectors import given as handed
-from eavit.space import Space
-from eavit.submodel import Backbone, Submodel
+from eavit.model import cost
+from eavit.model.importance import Scores
+from eavit.model.submodel import Backbone, Submodel
+from eavit.selection.chains import best_chain
+from eavit.selection.evolution import Rules
+from eavit.selection.selectors import SELECTORS, Problem, mix_n_match, nested
+from eavit.selection.selectors import given as handed
+from eavit.selection.shapes import greedy_path, importance_per_mac, mixes, uniforms
+from eavit.space.product import Space
 from tests.strategies import members, seeds, spaces
 
 B = Backbone(48, 6, 8, 64, 3, 17, 4, patch_pixels=16)

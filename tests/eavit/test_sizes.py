@@ -6,11 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from eavit import cost
 from eavit.methods.dynabert import grid
 from eavit.methods.sizes import Sizes, members_of, tied
-from eavit.space import Space
-from eavit.submodel import Backbone, Submodel
+from eavit.model import cost
+from eavit.model.submodel import Backbone, Submodel
+from eavit.space.product import Space
 from tests.eavit.laws import BACKBONE
 
 VIT_B = Backbone(768, 12, 64, 3072, 12, 197, 100)

@@ -8,16 +8,16 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from eavit import cost
-from eavit.distributed import Share
-from eavit.losses import cross_entropy
 from eavit.methods.sizes import tied
 from eavit.methods.sortednet import CARD, CHAINS, sortednet
-from eavit.samplers import OneOf
-from eavit.selectors import SELECTORS
-from eavit.steps import Step, cost_of_steps, micro_batches, terms_of
-from eavit.submodel import Backbone
-from eavit.vit import NestedViT
+from eavit.model import cost
+from eavit.model.submodel import Backbone
+from eavit.model.vit import NestedViT
+from eavit.selection.selectors import SELECTORS
+from eavit.training.distributed import Share
+from eavit.training.losses import cross_entropy
+from eavit.training.samplers import OneOf
+from eavit.training.steps import Step, cost_of_steps, micro_batches, terms_of
 from eavit.weights import pico
 from tests.eavit.laws import BACKBONE, ends_on_its_macs, obeys, task_in
 from tests.eavit.small import Blobs, tiny

@@ -12,9 +12,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import backbones, members, seeds, spaces, submodels
 
-from eavit.cost import macs
-from eavit.space import Space, uniform_shape
-from eavit.submodel import Backbone, Submodel
+from eavit.model.cost import macs
+from eavit.model.submodel import Backbone, Submodel
+from eavit.space.product import Space, uniform_shape
 
 VIT_B = Backbone(embed=768, heads=12, head_dim=64, mlp=3072, depth=12, tokens=197, num_classes=1000)
 SMALL = Backbone(embed=12, heads=3, head_dim=4, mlp=24, depth=2, tokens=5, num_classes=3)

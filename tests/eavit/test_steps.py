@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from eavit import cost
-from eavit.distributed import Share
-from eavit.losses import cross_entropy, distillation
-from eavit.samplers import Always, Curriculum, Random, Sandwich
-from eavit.space import Space
-from eavit.steps import (
+from eavit.model import cost
+from eavit.model.submodel import Submodel
+from eavit.model.vit import extract
+from eavit.space.product import Space
+from eavit.training.distributed import Share
+from eavit.training.losses import cross_entropy, distillation
+from eavit.training.samplers import Always, Curriculum, Random, Sandwich
+from eavit.training.steps import (
     TEACHER,
     Pass,
     Step,
@@ -31,9 +33,7 @@ from eavit.steps import (
     taught,
     terms_of,
 )
-from eavit.submodel import Submodel
-from eavit.train import Fit, fit_plan, schedule_of
-from eavit.vit import extract
+from eavit.training.train import Fit, fit_plan, schedule_of
 from tests.eavit.small import SCHEDULE, Account, Blobs, tiny
 from tests.strategies import submodels
 
@@ -294,7 +294,7 @@ def test_most_within_any_rising_cost(rates, macs):
 def test_a_teacher_is_not_in_the_students_checkpoint_and_does_not_change(tmp_path):
     from safetensors import safe_open
 
-    from eavit.train import Saving
+    from eavit.training.train import Saving
 
     student, teacher = tiny(), tiny(seed=1).train()
     before = {key: value.clone() for key, value in teacher.state_dict().items()}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import backbones, free_submodels, nested_pairs, submodels
 
-from eavit.submodel import Backbone, Submodel
+from eavit.model.submodel import Backbone, Submodel
 
 
 @given(free_submodels())

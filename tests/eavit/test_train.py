@@ -3,11 +3,22 @@
 import pytest
 import torch
 
-from eavit import cost
-from eavit.samplers import Always, Curriculum, Random
-from eavit.space import Space
-from eavit.submodel import Submodel
-from eavit.train import Fit, Group, Saving, Schedule, Term, accuracy, fit, fit_submodels, learning_rate, schedule_of
+from eavit.model import cost
+from eavit.model.submodel import Submodel
+from eavit.space.product import Space
+from eavit.training.samplers import Always, Curriculum, Random
+from eavit.training.train import (
+    Fit,
+    Group,
+    Saving,
+    Schedule,
+    Term,
+    accuracy,
+    fit,
+    fit_submodels,
+    learning_rate,
+    schedule_of,
+)
 from tests.eavit.small import SCHEDULE, Account, Blobs, tiny
 
 

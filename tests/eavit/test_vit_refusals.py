@@ -15,7 +15,7 @@ from torch import nn
 
 import eavit
 from eavit import Gates, NestedViT, Submodel
-from eavit.vit import CannotNestError, faults_of
+from eavit.model.vit import CannotNestError, faults_of
 from tests.eavit.vits import TINY, tiny
 
 CALLED = tiny(init_values=0.1, qk_norm=True)

@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from eavit import weights
-from eavit.pretrain import pretrain_pico
-from eavit.vit import NestedViT
+from eavit.model.vit import NestedViT
+from eavit.training.pretrain import pretrain_pico
 from tests.eavit.small import Blobs
 
 SHIPPED = files("eavit") / weights.PICO_FILE

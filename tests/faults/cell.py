@@ -19,11 +19,11 @@ from pathlib import Path
 from harness.execution import job
 from harness.execution.job import Folders, Job
 from harness.processes.lifeline import die_with_parent
-from harness.records import cellfiles, record
-from harness.records.cellfiles import Outcome
-from harness.records.leases import Process
-from harness.records.record import USABLE, Point, Record, Spent
-from harness.records.whole import write_whole
+from harness.results import cell_files, record
+from harness.results.atomic import write_whole
+from harness.results.cell_files import Outcome
+from harness.results.leases import Process
+from harness.results.record import USABLE, Point, Record, Spent
 from tests.faults import killing
 
 STEPS = 5
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         (place / "marks" / f"again-{cell}-{start}").touch()
     final = train(task, folders)
     beside = out / "beside"
-    cellfiles.save(outcome(task, final), beside)
+    cell_files.save(outcome(task, final), beside)
     beside.rename(out / job.OUTCOME)
     return 0
 
@@ -96,8 +96,8 @@ def alone(marks: Path, cell: str) -> None:
 
 def there(folder: Path) -> bool:
     try:
-        return cellfiles.load(folder).record.status in USABLE
-    except cellfiles.StoreError:
+        return cell_files.load(folder).record.status in USABLE
+    except cell_files.StoreError:
         return False
 
 

@@ -13,7 +13,9 @@ from typing import Any
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from eavit import methods, recipe, train
+from eavit import methods
+from eavit.methods import recipe
+from eavit.training import train
 from harness.protocol import Task
 from tests.faults import killing
 

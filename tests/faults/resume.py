@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from harness.records import upkeep
-from harness.records.store import Store
+from harness.results import maintenance
+from harness.results.store import Store
 from tests.faults import real
 from tests.faults.storm import STUCK, SUITE, Runs, Tally, bench, differences, killed, left_files, left_processes
 
@@ -64,7 +64,7 @@ def judge(runs: Runs, calm: Path, tally: Tally) -> None:
         tally.ends.append(f"the undisturbed run ended with {code}: {runs.said(runs.number)}")
     tally.processes += left_processes(tag)
     root = place / "results" / SUITE
-    tally.corrupt += [str(fault) for fault in upkeep.verify(Store(root))]
+    tally.corrupt += [str(fault) for fault in maintenance.verify(Store(root))]
     bench(place, tag, "gc", f"{SUITE}.toml", "--yes")
     tally.files += left_files(place)
     tally.points += differences(root / "points.csv", calm / "results" / SUITE / "points.csv")

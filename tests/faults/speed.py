@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from harness.records.store import Outcome, Store
-from harness.verbs import asking
+from harness.commands import options
+from harness.results.store import Outcome, Store
 from tests.faults import light
 from tests.faults.storm import MEMORY, Runs, environment, lay_out
 from tests.harness import small
@@ -111,11 +111,11 @@ def bench(place: Path, verb: str, suite: str, missed: list[str] | None = None) -
 
 def fill(place: Path, suite: Path) -> None:
     """Whole cells, written by the store, without waiting for the disk."""
-    given = asking.load(str(suite))
+    given = options.load(str(suite))
     store, flush = Store(place / "results" / given.name), os.fsync
     os.fsync = lambda handle: None
     try:
-        for cell in asking.planned(given, place / "runs"):
+        for cell in options.planned(given, place / "runs"):
             record = small.record_of(cell)
             store.write(Outcome(record, {point.budget: b"\xfe\x00" for point in record.points}))
     finally:

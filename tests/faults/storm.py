@@ -22,9 +22,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.records import upkeep
-from harness.records.leases import Process
-from harness.records.store import Store
+from harness.results import maintenance
+from harness.results.leases import Process
+from harness.results.store import Store
 from tests.faults import light
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,11 +195,11 @@ def _parent(pid: int) -> int:
 def judge(place: Path, calm: Path, tag: str, runs: Runs, tally: Tally) -> None:
     root = place / "results" / SUITE
     tally.processes += left_processes(tag)
-    tally.corrupt += [str(fault) for fault in upkeep.verify(Store(root))]
+    tally.corrupt += [str(fault) for fault in maintenance.verify(Store(root))]
     code = runs.start().wait()
     if code:
         tally.ends.append(f"the undisturbed run ended with {code}: {runs.said(runs.number)}")
-    tally.corrupt += [str(fault) for fault in upkeep.verify(Store(root))]
+    tally.corrupt += [str(fault) for fault in maintenance.verify(Store(root))]
     tally.processes += left_processes(tag)
     bench(place, tag, "gc", f"{SUITE}.toml", "--yes")
     tally.files += left_files(place)

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from harness import cli
+from harness.commands import running
 from harness.execution.engine import Settings
-from harness.records.leases import Process
 from harness.reports.report import Built
-from harness.verbs import running
+from harness.results.leases import Process
 from tests.faults import killing
 
 CELL = "tests.faults.cell"

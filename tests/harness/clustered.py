@@ -24,8 +24,8 @@ from harness.execution import engine, job
 from harness.execution.children import Step
 from harness.execution.engine import Settings
 from harness.processes.lifeline import die_with_parent
-from harness.records import store
-from harness.records.record import Status
+from harness.results import store
+from harness.results.record import Status
 from tests.harness import small, stub
 
 ENTRY = "tests.harness.clustered"

@@ -16,8 +16,8 @@ from harness.execution import engine
 from harness.execution.children import Step
 from harness.execution.engine import Settings, Summary
 from harness.plan import Cell
-from harness.records.record import Status
-from harness.records.store import Store
+from harness.results.record import Status
+from harness.results.store import Store
 from harness.suite import Suite
 from tests.harness import small
 

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from harness.plan import Cell
-from harness.records.record import failure, now
-from harness.records.store import Lease, Leases, Outcome, Store, StoreError
+from harness.results.record import failure, now
+from harness.results.store import Lease, Leases, Outcome, Store, StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -37,7 +37,7 @@ def spoil(folders: job.Folders) -> None:
     os.environ.pop("OMP_NUM_THREADS", None)
     random.seed(1)
     sys.path.append("/spoilt")
-    sys.modules["harness.records.store"] = None  # type: ignore[assignment]
+    sys.modules["harness.results.store"] = None  # type: ignore[assignment]
     STATE["spoilt"] = 1
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=time.sleep, args=(0.3,)).start()
@@ -53,7 +53,7 @@ def tell(folders: job.Folders) -> None:
         "open": sorted(int(fd.name) for fd in Path("/proc/self/fd").iterdir() if fd.exists()),
         "handlers": [str(signal.getsignal(n)) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD)],
         "temp": os.path.realpath(os.environ["TMPDIR"]), "made": tempfile.gettempdir() == os.environ["TMPDIR"],
-        "broken": sys.modules["harness.records.store"] is None,
+        "broken": sys.modules["harness.results.store"] is None,
     }  # fmt: skip
     (folders.root.parent / f"{folders.root.name}.json").write_text(json.dumps(told))
 

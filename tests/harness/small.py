@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from harness.plan import Cell, Prints
-from harness.records import record
-from harness.records.record import Point, Record, Spent
+from harness.results import record
+from harness.results.record import Point, Record, Spent
 from harness.suite import Suite, parse
 
 FAKES = "tests.harness.fakes"

@@ -8,8 +8,8 @@ import numpy as np
 
 from harness import plan
 from harness.plan import Cell
-from harness.records import store
-from harness.records.store import Outcome, Store
+from harness.results import store
+from harness.results.store import Outcome, Store
 from tests.harness import small
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from harness.execution import job
 from harness.processes.lifeline import die_with_parent
-from harness.records import record, store
-from harness.records.record import Point, Record, Spent
-from harness.records.store import Outcome
+from harness.results import record, store
+from harness.results.record import Point, Record, Spent
+from harness.results.store import Outcome
 
 
 def outcome(task: job.Job) -> Outcome:

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.datasets import archive, data
-from harness.datasets.archive import unpack
-from harness.datasets.images import DataError
+from harness.data import archive, loading
+from harness.data.archive import unpack
+from harness.data.images import DataError
 from harness.suite import DataSet, Input
 
 FILES = {"train/cat/1.txt": b"one", "train/dog/2.txt": b"two" * 1000, "top.txt": b""}
@@ -247,7 +247,7 @@ def test_odd_names_of_classes_and_files_make_the_round_trip(
             (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "set" / name).write_bytes(content)
     path = tmp_path / "set" if kind == "folder" else make(tmp_path / f"set.{kind}", files)
-    loaded = data.load(DataSet(name="ø / " * 70, source="folder", path=str(path)), Input(size=8, channels=1))
+    loaded = loading.load(DataSet(name="ø / " * 70, source="folder", path=str(path)), Input(size=8, channels=1))
     assert loaded.classes == tuple(sorted(odd))
     assert sum(loaded.sizes.values()) == 4 * len(odd)
     assert not list(tmp_path.rglob("evil"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from harness.reports import bakeoff, markdown
+from harness.reports.document import markdown
+from harness.reports.tables import selector_comparison
 
 
 def record(method: str, seed: int, **diagnostics: Any) -> Any:
@@ -31,7 +32,7 @@ def records(seed: int, weights: str = "w") -> list[Any]:
 
 
 def told(rows: list[Any]) -> str:
-    return markdown.document(bakeoff.page(rows))
+    return markdown.document(selector_comparison.page(rows))
 
 
 def row(text: str, name: str) -> list[str]:
@@ -69,10 +70,10 @@ def nested(seed: int, by: str, prices: dict[str, float]) -> Any:
 
 def test_the_price_of_nesting_is_its_mean_over_seeds() -> None:
     rows = [nested(0, "measured", {"0.2": 0.04, "1.0": 0.0}), nested(1, "shrunk", {"0.2": 0.02, "1.0": 0.0})]
-    found = bakeoff.nesting([*rows, *records(0)], [0.2, 0.6, 1.0], "where from")
+    found = selector_comparison.nesting([*rows, *records(0)], [0.2, 0.6, 1.0], "where from")
     assert found is not None and found.table is not None
     (only,) = [[place.text for place in row] for row in found.table.rows]
     assert only == ["chained", "digits", "measured 1, shrunk 1", "+3.0 (±12.7)", "–", "+0.0 (n/a)"]
     assert found.table.note == "where from"
-    assert bakeoff.nesting([*rows[::-1], *records(0)], [0.2, 0.6, 1.0], "where from") == found
-    assert bakeoff.nesting(records(0), [0.2], "") is None
+    assert selector_comparison.nesting([*rows[::-1], *records(0)], [0.2, 0.6, 1.0], "where from") == found
+    assert selector_comparison.nesting(records(0), [0.2], "") is None

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.datasets import batches, images
+from harness.data import batches, images
 
 
 def split_of(n: int, augment: str = "none", size: int = 28, channels: int = 1) -> batches.MemorySplit:

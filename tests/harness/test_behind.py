@@ -10,19 +10,19 @@ import pytest
 from typer.testing import CliRunner
 
 from harness import cli
-from harness.records import points
-from harness.verbs import behind
-from harness.verbs.asking import AskError
-from harness.verbs.behind import Asked, BehindError
+from harness.commands import lookup
+from harness.commands.lookup import Asked, BehindError
+from harness.commands.options import AskError
+from harness.results import points
 
 ROOT = Path(__file__).parents[2]
 RAN = Path(__file__).parent / "golden" / "quick"
-ROWS = behind.read(RAN / "points.csv")
+ROWS = lookup.read(RAN / "points.csv")
 KEPT = points.read_records(RAN / "records.jsonl")
 
 
 def told(**asked) -> str:
-    return behind.told(behind.select(ROWS, Asked(**asked), "points.csv"), KEPT, "quick")
+    return lookup.told(lookup.select(ROWS, Asked(**asked), "points.csv"), KEPT, "quick")
 
 
 def test_a_number_of_the_table_leads_to_its_points():
@@ -48,7 +48,7 @@ def test_the_commands_name_exactly_what_was_asked():
 
 def test_names_with_blanks_can_be_pasted():
     row = dict(ROWS[0], method="a method", dataset="it's")
-    run = behind.told([row], {}, "my suite.toml").splitlines()[-1]
+    run = lookup.told([row], {}, "my suite.toml").splitlines()[-1]
     words = shlex.split(run.split(": ")[1])
     assert words[:4] == ["eavit-bench", "run", "my suite.toml", "--force"]
     assert words[4:] == ["--method", "a method", "--dataset", "it's", "--seed", row["seed"]]
@@ -80,7 +80,7 @@ def test_one_spelling_of_a_budget_is_as_good_as_another():
 
 def test_points_that_are_not_there_are_told(tmp_path):
     with pytest.raises(BehindError, match=r"points\.csv: No such file or directory; `eavit-bench run` writes it"):
-        behind.read(tmp_path / "points.csv")
+        lookup.read(tmp_path / "points.csv")
 
 
 def test_the_command_line_finds_them_in_a_clone_without_cells(tmp_path):

@@ -13,9 +13,9 @@ import pytest
 from harness.execution import children
 from harness.execution.children import Unusable, blame, checked, left
 from harness.processes.logs import CAP, CappedLog
-from harness.records import store
-from harness.records.record import failure, now
-from harness.records.store import Outcome
+from harness.results import store
+from harness.results.record import failure, now
+from harness.results.store import Outcome
 from tests.harness import small
 from tests.harness.engined import ROOT, cells_of, run, statuses, stubs
 from tests.harness.small import acts

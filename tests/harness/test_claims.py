@@ -10,10 +10,10 @@ import pytest
 from example_points import BUDGETS, FULL, example, row, spoil
 
 from harness import suite
-from harness.statistics import stats
+from harness.reports.verdicts import claims
+from harness.reports.verdicts.claims import CAP
+from harness.statistics import frames
 from harness.suite import Suite, SuiteError
-from harness.verdicts import claims
-from harness.verdicts.claims import CAP
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = tuple(f"set{at}" for at in range(5))
@@ -339,7 +339,7 @@ def test_the_claims_of_every_suite_are_read_and_those_with_results_judged():
         found = ROOT / "results" / given.name / "points.csv"
         if not found.exists():  # claims are written before the first run
             continue
-        verdicts = claims.judge(read, stats.read_points(found), given)
+        verdicts = claims.judge(read, frames.read_points(found), given)
         assert [verdict.claim.id for verdict in verdicts] == [entry.id for entry in read]
         assert all(verdict.interval is not None or verdict.notes for verdict in verdicts)
         judged += 1

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from harness import cli, plan, prints
-from harness.records.store import Store
-from harness.verbs import asking
+from harness import cli, fingerprints, plan
+from harness.commands import options
+from harness.results.store import Store
 from tests.harness import small
 from tests.harness.small import FAKES
 
@@ -201,7 +201,7 @@ def test_only_what_is_asked_for_and_what_it_needs_is_chosen() -> None:
     cells = plan.cells(suite, small.prints(suite))
 
     def chosen(**which: Any) -> list[tuple[str, int]]:
-        return [(cell.method, cell.seed) for cell in asking.chosen(suite, cells, asking.Which(**which))]
+        return [(cell.method, cell.seed) for cell in options.chosen(suite, cells, options.Which(**which))]
 
     assert chosen(method=["b"], seed=[1]) == [("a", 1), ("b", 1)]
     assert chosen(method=["c"]) == [("c", 0), ("c", 1)]
@@ -281,13 +281,13 @@ def test_a_run_interrupted_before_any_cell_still_reports(place: Path, capsys: An
 def test_nothing_that_succeeded_is_still_a_report(place: Path, capsys: Any) -> None:
     """All cells failed: the report builds, says so, and the exit code is 1."""
     from harness import suite
-    from harness.records.record import environment, failure, now
-    from harness.records.store import Outcome
+    from harness.results.record import environment, failure, now
+    from harness.results.store import Outcome
 
     given = suite.load(place / "suites" / "tiny.toml")
     kept = Store(place / "results" / "tiny")
     kept.prepare()
-    for cell in plan.cells(given, prints.prints_of(given)):
+    for cell in plan.cells(given, fingerprints.prints_of(given)):
         kept.write(Outcome(failure(cell, "oom", "no memory", began=now(), environment=environment(1, None))))
     code, out, err = call("run", "tiny", capsys=capsys)
     assert code == 1

@@ -25,7 +25,7 @@ from harness import plan
 from harness.execution import engine, joining
 from harness.execution.engine import Settings
 from harness.execution.joining import ClusterError
-from harness.records.store import Store
+from harness.results.store import Store
 from tests.harness import small
 from tests.harness.clustered import ENTRY, Heard
 from tests.harness.engined import alive

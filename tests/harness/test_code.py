@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import code
+from harness import code_digest
 
 COUNT = itertools.count()
 
@@ -39,12 +39,12 @@ def fresh() -> str:
 
 
 def of(name: str) -> str:
-    return code.digest(f"{name}:method")
+    return code_digest.digest(f"{name}:method")
 
 
 def plain(text: str) -> str:
     text = textwrap.dedent(text)
-    return code.normalised(text, code._Seen(ast.parse(text), "").lone)
+    return code_digest.normalised(text, code_digest._Seen(ast.parse(text), "").lone)
 
 
 def edit(path: Path, text: str) -> None:
@@ -139,7 +139,7 @@ def test_line_ends_and_byte_order_marks_do_not_count(house: Path) -> None:
     one, two = fresh(), fresh()
     (house / f"{one}.py").write_bytes(b"def method():\n    return '''a\nb'''\n")
     (house / f"{two}.py").write_bytes(b"\xef\xbb\xbfdef method():\r\n    return '''a\r\nb'''\r\n")
-    digests = [code.read(house / f"{name}.py", "m").digest for name in (one, two)]
+    digests = [code_digest.read(house / f"{name}.py", "m").digest for name in (one, two)]
     assert digests[0] == digests[1]
 
 
@@ -151,12 +151,12 @@ def test_our_own_sources_still_say_the_same_without_their_comments() -> None:
             lone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
             return None if lone else node
 
-    for file in sorted(Path(code.__file__).parent.rglob("*.py"))[::4]:
+    for file in sorted(Path(code_digest.__file__).parent.rglob("*.py"))[::4]:
         tree = ast.parse(file.read_text())
-        seen = code._Seen(tree, "harness")
+        seen = code_digest._Seen(tree, "harness")
         if any(len(node.body) == 1 and node.body[0].value in seen.lone for node in ast.walk(tree) if _docs_only(node)):
             continue  # a body of nothing but a docstring has no program left
-        left = ast.parse(code.normalised(file.read_text(), seen.lone))
+        left = ast.parse(code_digest.normalised(file.read_text(), seen.lone))
         assert ast.dump(left) == ast.dump(Undressed().visit(tree)), file
 
 
@@ -176,14 +176,14 @@ def test_through_a_window_only_what_is_taken_counts(house: Path) -> None:
             f"{top}/all": f"import {top}.m\n",
         },
     )
-    project = code.Project(top)
+    project = code_digest.Project(top)
     assert set(project.closure(f"{top}.m:two")) == {f"{top}.m.b"}
     assert set(project.closure(f"{top}.m:one")) == {f"{top}.m.a"}
     assert set(project.closure(f"{top}.user")) == {f"{top}.user", f"{top}.m.a"}
     assert {f"{top}.m", f"{top}.m.a", f"{top}.m.b"} <= set(project.closure(f"{top}.all"))
     assert f"{top}.m" in project.closure(f"{top}.m:strange")  # not passed on: the whole package answers for it
     (house / top / "m" / "__init__.py").write_text(window + "print()\n")
-    assert f"{top}.m.a" in code.Project(top).closure(f"{top}.m:two")  # a window that does something is none
+    assert f"{top}.m.a" in code_digest.Project(top).closure(f"{top}.m:two")  # a window that does something is none
 
 
 def _docs_only(node: ast.AST) -> bool:
@@ -231,7 +231,7 @@ def test_exactly_the_methods_that_import_a_module_change_with_it(house: Path) ->
 def test_a_helper_beside_a_plugin_counts_and_strangers_do_not(house: Path) -> None:
     plugin, helper, other = fresh(), fresh(), fresh()
     write(house, {plugin: f"import {helper}\nimport numpy, harness.plan\n", helper: "X = 1\n", other: "X = 1\n"})
-    assert set(code.Project(plugin).closure(plugin)) == {plugin, helper}
+    assert set(code_digest.Project(plugin).closure(plugin)) == {plugin, helper}
     write(house / other, {f"{other}": ""})
     before = of(plugin)
     edit(house / f"{helper}.py", "X = 2222\n")  # another size: the clock of a file system is coarse
@@ -239,7 +239,7 @@ def test_a_helper_beside_a_plugin_counts_and_strangers_do_not(house: Path) -> No
 
 
 def test_the_bench_is_not_part_of_a_plugin_that_lies_beside_it() -> None:
-    found = code.Project("tests").closure("tests.harness.fakes")  # which imports harness, its neighbour
+    found = code_digest.Project("tests").closure("tests.harness.fakes")  # which imports harness, its neighbour
     assert "tests.harness.fakes" in found
     assert {name.partition(".")[0] for name in found} == {"tests"}
 
@@ -248,29 +248,29 @@ def test_installed_neighbours_are_not_part_of_a_plugin(tmp_path: Path, monkeypat
     folder, plugin, other = tmp_path / "site-packages", fresh(), fresh()
     write(folder, {f"{plugin}/__init__": f"import {other}\nfrom . import near\n", f"{plugin}/near": "", other: ""})
     monkeypatch.syspath_prepend(folder)
-    assert set(code.Project(plugin).closure(plugin)) == {plugin, f"{plugin}.near"}
+    assert set(code_digest.Project(plugin).closure(plugin)) == {plugin, f"{plugin}.near"}
 
 
 def test_the_model_house_is_part_of_a_plugin_that_imports_it(house: Path) -> None:
     plugin = fresh()
-    write(house, {plugin: "def method():\n    from eavit.space import Space\n"})
-    found = code.Project(plugin).closure(plugin)
-    assert {plugin, "eavit.space", "eavit.submodel"} <= set(found)
-    assert not {"eavit", "eavit.vit"} & set(found)  # eavit/__init__ only passes names on
-    assert "eavit.search" not in found
+    write(house, {plugin: "def method():\n    from eavit.space.product import Space\n"})
+    found = code_digest.Project(plugin).closure(plugin)
+    assert {plugin, "eavit.space.product", "eavit.model.submodel"} <= set(found)
+    assert not {"eavit", "eavit.model.vit"} & set(found)  # eavit/__init__ only passes names on
+    assert "eavit.selection.search" not in found
 
 
 def test_imports_for_type_checkers_are_no_imports(house: Path) -> None:
     plugin, helper = fresh(), fresh()
     text = f"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import {helper}\nelse:\n    import json\n"
     write(house, {plugin: text, helper: ""})
-    assert set(code.Project(plugin).closure(plugin)) == {plugin}
+    assert set(code_digest.Project(plugin).closure(plugin)) == {plugin}
 
 
 def test_circles_end(house: Path) -> None:
     a, b = fresh(), fresh()
     write(house, {a: f"import {b}\n", b: f"import {a}\n"})
-    assert set(code.Project(a).closure(a)) == {a, b}
+    assert set(code_digest.Project(a).closure(a)) == {a, b}
 
 
 def test_the_folder_is_no_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +291,7 @@ def test_data_files_that_a_module_names_count(house: Path) -> None:
     (house / "secret.txt").write_text("x")
     (house / top / "data").mkdir()
     (house / top / "data" / "w.bin").write_bytes(b"one")
-    assert set(code.Project(top).closure(f"{top}.a")) == {top, f"{top}.a", f"{top}.a/data/w.bin"}
+    assert set(code_digest.Project(top).closure(f"{top}.a")) == {top, f"{top}.a", f"{top}.a/data/w.bin"}
     before = of(f"{top}.a"), of(f"{top}.b")
     (house / top / "data" / "w.bin").write_bytes(b"two, and longer")
     after = of(f"{top}.a"), of(f"{top}.b")
@@ -299,7 +299,7 @@ def test_data_files_that_a_module_names_count(house: Path) -> None:
 
 
 def test_the_shipped_weights_are_part_of_the_backbone() -> None:
-    assert "eavit.weights/pretrained/pico_letters.safetensors" in code.Project("eavit").closure("eavit.weights")
+    assert "eavit.weights/pretrained/pico_letters.safetensors" in code_digest.Project("eavit").closure("eavit.weights")
 
 
 def test_what_is_missing_or_broken_has_a_digest_that_changes_when_it_is_mended(house: Path) -> None:
@@ -324,20 +324,20 @@ def test_an_editable_install_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
             return PathFinder.find_spec(wanted, [str(tmp_path / "src")]) if wanted == name else None
 
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
-    assert set(code.Project(name).closure(f"{name}.a")) == {f"{name}.a"}
+    assert set(code_digest.Project(name).closure(f"{name}.a")) == {f"{name}.a"}
 
 
 def test_a_plugin_in_the_working_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = fresh()
     write(tmp_path, {name: "X = 1\n"})
     monkeypatch.chdir(tmp_path)
-    assert set(code.Project(name).closure(name)) == {name}
+    assert set(code_digest.Project(name).closure(name)) == {name}
 
 
 def test_nothing_is_executed(house: Path) -> None:
     name = fresh()
     write(house, {f"{name}/__init__": "raise SystemExit('executed')\n", f"{name}/a": "1 / 0\n"})
-    assert len(code.Project(name).closure(f"{name}.a")) == 2
+    assert len(code_digest.Project(name).closure(f"{name}.a")) == 2
     assert name not in sys.modules
 
 
@@ -353,7 +353,7 @@ def test_the_methods_of_eavit_are_read_fast_and_without_torch() -> None:
     seconds, imported = done.stdout.split()
     assert float(seconds) < 0.9  # 0.2 when nothing else runs
     assert imported == "False"
-    code.digest("eavit.methods:ea_vit")
+    code_digest.digest("eavit.methods:ea_vit")
     began = time.process_time()
-    code.digest("eavit.methods:ea_vit")
+    code_digest.digest("eavit.methods:ea_vit")
     assert time.process_time() - began < 0.1  # files that look the same are not read again

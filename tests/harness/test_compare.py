@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from example_points import example, row, spoil
 
-from harness.verdicts import compare as comparing
-from harness.verdicts.compare import CompareError, Results, compare, lines, reasons
+from harness.reports.verdicts import compare as comparing
+from harness.reports.verdicts.compare import CompareError, Results, compare, lines, reasons
 
 
 def results(points: pd.DataFrame, name: str = "A", bits=None) -> Results:

@@ -13,8 +13,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from harness import plan
-from harness.datasets import batches, images, splits
-from harness.measuring import measure
+from harness.data import batches, images, splits
+from harness.evaluation import measure
 
 GREY = np.arange(40 * 36, dtype=np.int64).reshape(40, 6, 6) * 7919 % 251
 

@@ -13,9 +13,11 @@ import pytest
 from example_points import BUDGETS, FULL, example, spoil
 from scipy import stats as distributions
 
-from harness.reports import differences, gaps, latex, markdown, page, tables
-from harness.reports.grid import COMPARISON, Page, Section
+from harness.reports.document import latex, markdown
+from harness.reports.document.blocks import COMPARISON, Page, Section
+from harness.reports.page import page
 from harness.reports.subject import Subject
+from harness.reports.tables import differences, paired_differences, tables
 from harness.statistics import curves, pairs
 from tests.harness.test_page import QUICK
 
@@ -229,7 +231,7 @@ def test_order_of_rows_does_not_matter():
     bits = bitmaps(points, {"matformer": 20})
     turned = dict(reversed(bits.items()))
     assert differences.sections(subject(mixed, bits=turned)) == differences.sections(subject(points, bits=bits))
-    assert gaps.table_csv(subject(mixed)) == gaps.table_csv(subject(points))
+    assert paired_differences.table_csv(subject(mixed)) == paired_differences.table_csv(subject(points))
 
 
 def test_the_first_method_is_the_reference_or_else_the_first_by_name():
@@ -241,7 +243,7 @@ def test_the_first_method_is_the_reference_or_else_the_first_by_name():
 
 def test_csv_has_a_row_for_every_interval():
     points = example(seeds=(0, 1, 2), methods=METHODS)
-    rows = list(csv.DictReader(io.StringIO(gaps.table_csv(subject(points)))))
+    rows = list(csv.DictReader(io.StringIO(paired_differences.table_csv(subject(points)))))
     assert len(rows) == 2 * 6 * (2 + 2)
     counted = [line for line in rows if line["scope"] == "these" and line["budget"] != "area"]
     section = made(points)["Against"]

@@ -3,20 +3,20 @@ from __future__ import annotations
 from example_points import example
 from sketches import drawn, of
 
-from harness.graphics import drawing, plot_fronts, plot_ranks
+from harness.reports.figures import fronts, ranks, style
 
 
 def test_names_are_cut_in_the_middle_and_drawn_with_the_font_there_is():
-    assert drawing.shown("a" * 300) == "a" * 18 + "…" + "a" * 9
-    assert drawing.shown("größe") == "größe"
-    assert drawing.shown("数据\n\x07") == "\\u6570\\u636e\\n\\x07"
-    assert drawing.shown("_hidden").strip() == "_hidden"
+    assert style.shown("a" * 300) == "a" * 18 + "…" + "a" * 9
+    assert style.shown("größe") == "größe"
+    assert style.shown("数据\n\x07") == "\\u6570\\u636e\\n\\x07"
+    assert style.shown("_hidden").strip() == "_hidden"
 
 
 def test_labels_do_not_overlap_the_notes_and_stay_on_the_sheet():
-    for one in (*drawn(plot_fronts.fronts, of(example())).values(), *drawn(plot_ranks.summary, of(example())).values()):
+    for one in (*drawn(fronts.fronts, of(example())).values(), *drawn(ranks.summary, of(example())).values()):
         figure = one.figure
-        drawing.settle(figure)
+        style.settle(figure)
         renderer = figure.canvas.get_renderer()
         strip = [text.get_window_extent(renderer) for text in figure.texts]
         strip += [legend.get_window_extent(renderer) for legend in figure.legends]
@@ -30,5 +30,5 @@ def test_labels_do_not_overlap_the_notes_and_stay_on_the_sheet():
 
 
 def test_widths_are_those_of_a_papers_columns():
-    found = drawn(plot_fronts.fronts, of(example(seeds=(0,))))
+    found = drawn(fronts.fronts, of(example(seeds=(0,))))
     assert {one.figure.get_size_inches()[0] for one in found.values()} == {3.25, 6.75}

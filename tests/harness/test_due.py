@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.execution import due
-from harness.records.record import failure, now
+from harness.results.record import failure, now
 from tests.harness import small
 from tests.harness.engined import cells_of, stubs
 from tests.harness.small import acts

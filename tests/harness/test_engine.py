@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from harness.execution.children import Step
-from harness.records import points
-from harness.records.store import Outcome, Store
+from harness.results import points
+from harness.results.store import Outcome, Store
 from harness.suite import parse
 from tests.harness import small
 from tests.harness.engined import Heard, alive, cells_of, rows, run, statuses, stubs
@@ -128,7 +128,7 @@ def test_ten_thousand_kept_cells_are_found_fast(tmp_path: Path) -> None:
     """The bar is 10 s for 10,000; a fifth of both is enough to see a change of the order."""
     suite = parse(small.raw(methods=acts(*(f"m{i}" for i in range(20))), seeds=list(range(100))), "big")
     cells, store = cells_of(suite), Store(tmp_path / "results")
-    from harness.records.store import save
+    from harness.results.store import save
 
     save(Outcome(small.record_of(cells[0])), tmp_path / "one")
     text = (tmp_path / "one" / "record.json").read_text()

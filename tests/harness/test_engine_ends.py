@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from harness.execution import engine
-from harness.records.store import Outcome, Store, StoreError
+from harness.results.store import Outcome, Store, StoreError
 from tests.harness import small
 from tests.harness.engined import Heard, alive, cells_of, driver, rows, run, runner, statuses, stubs, wait_for
 from tests.harness.small import acts

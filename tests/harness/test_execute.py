@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from harness import code
-from harness.datasets import data
-from harness.execution import execute, job
+from harness import code_digest
+from harness.data import loading
+from harness.evaluation import evaluate, execute, measure
+from harness.evaluation.execute import ProgressFile, run_cell
+from harness.execution import job
 from harness.execution.engine import Settings
-from harness.execution.execute import ProgressFile, run_cell
 from harness.execution.job import OUTCOME, Folders, Job
-from harness.measuring import appraise, measure
-from harness.records import store
-from harness.records.record import Point
-from harness.records.store import Outcome, Store
+from harness.results import store
+from harness.results.record import Point
+from harness.results.store import Outcome, Store
 from tests.harness import fakes, small
 from tests.harness.engined import alive, cells_of, run
 from tests.harness.small import FAKES
@@ -91,8 +91,10 @@ def test_an_equal_choice_is_measured_once(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_choices_are_frozen_before_the_test_split_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    opened, select = data.Data.test, fakes.Family.select
-    monkeypatch.setattr(data.Data, "test", lambda self, frozen: events.append(f"test {frozen}") or opened(self, frozen))
+    opened, select = loading.Data.test, fakes.Family.select
+    monkeypatch.setattr(
+        loading.Data, "test", lambda self, frozen: events.append(f"test {frozen}") or opened(self, frozen)
+    )
     monkeypatch.setattr(fakes.Family, "select", lambda self, b: events.append("select") or select(self, b))
     outcome = cell(tmp_path, "steady")
     assert events == ["select"] * len(BUDGETS) + [f"test {outcome.record.choice_hash}"]
@@ -108,7 +110,7 @@ def test_a_choice_over_its_budget_is_excluded(tmp_path: Path) -> None:
 
 
 def test_nothing_reachable_is_no_failure_and_opens_no_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.Data, "test", lambda self, frozen: pytest.fail("the test split was opened"))
+    monkeypatch.setattr(loading.Data, "test", lambda self, frozen: pytest.fail("the test split was opened"))
     outcome = cell(tmp_path, "nothing")
     assert outcome.record.status == "unreachable"
     assert {point.status for point in outcome.record.points} == {"unreachable"}
@@ -186,10 +188,10 @@ def test_the_worst_point_names_the_cell() -> None:
     def points(*statuses: Any) -> list[Point]:
         return [Point(budget=i / 10, status=status, reason=f"r{i}") for i, status in enumerate(statuses)]
 
-    assert appraise.verdict(points("ok", "unreachable"))[0] == "ok"
-    assert appraise.verdict(points("unreachable", "unreachable"))[0] == "unreachable"
-    assert appraise.verdict(points("suspicious", "ok", "failed")) == ("failed", "budget 0.2: r2")
-    assert appraise.verdict(points("suspicious", "nan"))[0] == "nan"
+    assert evaluate.verdict(points("ok", "unreachable"))[0] == "ok"
+    assert evaluate.verdict(points("unreachable", "unreachable"))[0] == "unreachable"
+    assert evaluate.verdict(points("suspicious", "ok", "failed")) == ("failed", "budget 0.2: r2")
+    assert evaluate.verdict(points("suspicious", "nan"))[0] == "nan"
 
 
 def test_progress_is_json_lines_and_not_too_many(tmp_path: Path) -> None:
@@ -269,7 +271,7 @@ def test_a_cell_runs_only_the_code_and_data_it_was_planned_with(tmp_path: Path) 
     (planned,) = cells_of(suite)
     seen = cell(tmp_path, "steady").record.data["fingerprint"]
     uses = {"backbone": suite.backbone.use, "method": suite.methods[0].use}
-    digests = {part: code.digest(use) for part, use in uses.items()}
+    digests = {part: code_digest.digest(use) for part, use in uses.items()}
 
     def outcome(**content: Any) -> tuple[str, str]:
         asked = replace(planned, content={**planned.content, **content})
@@ -298,7 +300,7 @@ def test_a_cell_in_another_number_of_processes_fails_by_name(tmp_path: Path, mon
 def test_a_process_beside_the_first_one_tells_only_of_its_failure(
     tmp_path: Path, method: str, options: dict[str, str], exit_code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data.Data, "test", lambda self, frozen: pytest.fail("the test split was opened"))
+    monkeypatch.setattr(loading.Data, "test", lambda self, frozen: pytest.fail("the test split was opened"))
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.chdir(tmp_path)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from harness import plan
-from harness.records import store
-from harness.records.store import Outcome, Store
+from harness.results import store
+from harness.results.store import Outcome, Store
 from tests.faults import light
 from tests.harness import small
 from tests.harness.engined import run, stubs

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.records import upkeep
-from harness.records.leases import Process
-from harness.records.store import TEMPORARY, Store
+from harness.results import maintenance
+from harness.results.leases import Process
+from harness.results.store import TEMPORARY, Store
 
 
 def gone() -> Process:
     """A process of this machine that has ended."""
-    code = "import os; from harness.records.leases import Process; print(Process.here())"
+    code = "import os; from harness.results.leases import Process; print(Process.here())"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     found = Process.parse(done.stdout.strip())
@@ -43,8 +43,8 @@ def test_gc_takes_half_written_points_of_those_that_are_gone(tmp_path: Path) -> 
     for path in (dead, mine):
         path.write_text("half a li")
     with store.leases() as leases:
-        found = upkeep.rubbish(store, set(), tmp_path / "runs", leases)
+        found = maintenance.rubbish(store, set(), tmp_path / "runs", leases)
         assert [left.path for left in found] == [dead]
-        upkeep.remove(store, found, leases)
+        maintenance.remove(store, found, leases)
     assert not dead.exists()
     assert mine.exists()

@@ -11,8 +11,8 @@ import pytest
 from example_points import example, spoil
 from sketches import few, save
 
-from harness.graphics import figures
-from harness.graphics.swap import replace_folder
+from harness.reports.figures import figures
+from harness.reports.figures.swap import replace_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("svg", "pdf")  # pixels are tested with plots.py
@@ -28,7 +28,7 @@ def first(tmp_path_factory):
 def test_same_bytes_in_another_process_whatever_the_order_of_rows(first, tmp_path):
     save(few().sample(frac=1, random_state=3), tmp_path / "quick")
     code = (
-        "import sys, matplotlib; from harness.graphics import figures; matplotlib.rcParams['font.size'] = 20; "
+        "import sys, matplotlib; from harness.reports.figures import figures; matplotlib.rcParams['font.size'] = 20; "
         "figures.write(sys.argv[1], 'T', reference='ea_vit', kinds=('svg', 'pdf'))"
     )
     subprocess.run(
@@ -68,7 +68,9 @@ def test_what_cannot_be_read_leaves_the_old_figures(tmp_path):
 
 
 def test_drawing_does_not_import_torch():
-    code = "import sys, harness.graphics.figures; sys.exit(any(name in sys.modules for name in ('torch', 'eavit')))"
+    code = (
+        "import sys, harness.reports.figures.figures; sys.exit(any(name in sys.modules for name in ('torch', 'eavit')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

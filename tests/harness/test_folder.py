@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.datasets import data, folder
-from harness.datasets.data import DataError
+from harness.data import folder, loading
+from harness.data.loading import DataError
 from tests.harness.specs import Shown, Spec
 
 
@@ -28,7 +28,7 @@ def make(root: Path, split: str = "train", classes: tuple[str, ...] = ("cat", "d
 
 
 def load_folder(root: Path, **more):
-    return data.load(Spec("folder", path=str(root), **more), Shown(8, 3))
+    return loading.load(Spec("folder", path=str(root), **more), Shown(8, 3))
 
 
 def test_folder_with_train_only(tmp_path):
@@ -63,13 +63,13 @@ def test_every_mode_and_orientation_is_read(tmp_path):
     assert len(found) == 22
     deep = folder._squared(folder._opened(tmp_path / "train" / "cat" / "deep.png"), 8, 1)
     assert set(deep.flatten().tolist()) == {40_000 >> 8}
-    grey = data.load(Spec("folder", path=str(tmp_path)), Shown(8, 1))
+    grey = loading.load(Spec("folder", path=str(tmp_path)), Shown(8, 1))
     assert next(grey.fit.batches(1))[0].shape == (1, 1, 8, 8)
 
 
 def test_folder_errors_name_the_place(tmp_path):
     with pytest.raises(DataError, match="needs the key `path`"):
-        data.load(Spec("folder"), Shown())
+        loading.load(Spec("folder"), Shown())
     with pytest.raises(DataError, match="there is no such folder"):
         load_folder(tmp_path / "nothing")
     with pytest.raises(DataError, match=r"has no folder `train` \(it holds: nothing\)"):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.datasets import images
+from harness.data import images
 
 
 def test_shape_is_content():

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.records import index
-from harness.records.record import failure, now
-from harness.records.store import Outcome, Store
+from harness.results import index
+from harness.results.record import failure, now
+from harness.results.store import Outcome, Store
 from tests.harness.stored import CELLS, filled, outcome
 
 IDS = [cell.id for cell in CELLS]

@@ -8,10 +8,11 @@ from example_points import FULL, example, row
 from torch import nn
 
 from harness import plan
-from harness.measuring import rungs
-from harness.measuring.doubts import BATCHES, CHANCE, GROWING, KEPT, OVERFIT, SLICED
-from harness.measuring.doubts import FULL as FULL_RUNG
-from harness.verdicts import ladder, shares
+from harness.evaluation import sanity_checks
+from harness.evaluation.check_names import BATCHES, CHANCE, GROWING, KEPT, OVERFIT, SLICED
+from harness.evaluation.check_names import FULL as FULL_RUNG
+from harness.reports import sanity
+from harness.statistics import shares
 from tests.harness import small
 
 N = 500
@@ -27,8 +28,8 @@ def cell(method: str, *accuracies: float, seed: int = 0, key: str = "") -> list[
     return [{**one, "key": key or f"e{place}", "macs": int(FULL * one["budget"])} for place, one in enumerate(rows)]
 
 
-def found(rows: list[dict], name: str, method: str = "ea_vit", bitmaps=None, records=None) -> ladder.Rung:
-    climbed = ladder.climb(pd.DataFrame(rows), records or {}, bitmaps or {})
+def found(rows: list[dict], name: str, method: str = "ea_vit", bitmaps=None, records=None) -> sanity.Rung:
+    climbed = sanity.climb(pd.DataFrame(rows), records or {}, bitmaps or {})
     (rung,) = [rung for rung in climbed if (rung.name, rung.method) == (name, method)]
     return rung
 
@@ -132,14 +133,14 @@ def test_rungs_that_need_weights_are_read_from_the_record():
     planned = plan.cells(suite, small.prints(suite))[0]
     kept = small.record_of(planned).model_copy(update={"diagnostics": {KEPT: {OVERFIT: "", SLICED: "logits differ"}}})
     rows = [{**one, "cell": planned.id} for one in cell("ea_vit", 0.9)]
-    climbed = {rung.name: rung for rung in ladder.climb(pd.DataFrame(rows), {planned.id: kept}, {})}
+    climbed = {rung.name: rung for rung in sanity.climb(pd.DataFrame(rows), {planned.id: kept}, {})}
     assert climbed[OVERFIT].outcome == "passed"
     assert (climbed[SLICED].outcome, climbed[SLICED].why) == ("failed", "logits differ")
 
 
 def test_failed_rungs_make_points_suspicious_and_nothing_else_changes():
     points = pd.DataFrame(cell("ea_vit", 0.5, 0.9, 0.8) + cell("matformer", 0.5, 0.6, 0.7))
-    doubted = ladder.doubted(points, ladder.climb(points, {}, {}))
+    doubted = sanity.doubted(points, sanity.climb(points, {}, {}))
     assert doubted["status"].tolist() == ["ok", "ok", "suspicious", "ok", "ok", "ok"]
     assert GROWING in doubted["reason"].iloc[2]
     assert points["status"].eq("ok").all()
@@ -149,7 +150,7 @@ def test_failed_rungs_make_points_suspicious_and_nothing_else_changes():
 
 def test_order_of_points_does_not_matter():
     points = example(seeds=(0, 1))
-    assert ladder.climb(points.sample(frac=1, random_state=1), {}, {}) == ladder.climb(points, {}, {})
+    assert sanity.climb(points.sample(frac=1, random_state=1), {}, {}) == sanity.climb(points, {}, {})
 
 
 # --- shares -----------------------------------------------------------------------------------------------------
@@ -214,14 +215,14 @@ def test_a_sound_method_passes_and_is_left_as_it_was():
     adapted = Adapted()
     before = {name: value.clone() for name, value in adapted.net.state_dict().items()}
     drawn = torch.get_rng_state()
-    assert rungs.climb(adapted, {"small": "s", "large": "l"}, Split()) == {SLICED: "", OVERFIT: ""}
+    assert sanity_checks.climb(adapted, {"small": "s", "large": "l"}, Split()) == {SLICED: "", OVERFIT: ""}
     assert all(torch.equal(before[name], value) for name, value in adapted.net.state_dict().items())
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
 def test_another_answer_of_the_module_is_found():
-    assert rungs.climb(Adapted(shift=0.01), {"large": "l"}, Split())[SLICED] == "large: logits differ by 0.01"
-    assert "nan" in rungs.climb(Adapted(shift=float("nan")), {"large": "l"}, Split())[SLICED]
+    assert sanity_checks.climb(Adapted(shift=0.01), {"large": "l"}, Split())[SLICED] == "large: logits differ by 0.01"
+    assert "nan" in sanity_checks.climb(Adapted(shift=float("nan")), {"large": "l"}, Split())[SLICED]
 
 
 def test_weights_that_no_gradient_reaches_cannot_learn():
@@ -234,13 +235,13 @@ def test_weights_that_no_gradient_reaches_cannot_learn():
             return self.net(images).detach()
 
     images, labels = next(Split().batches(16))
-    assert rungs.overfits(Cut(), images, labels, 4) == "no gradient reaches the weights"
+    assert sanity_checks.overfits(Cut(), images, labels, 4) == "no gradient reaches the weights"
 
     class Stuck(Cut):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.net(images).detach() + 0 * self.net(images)
 
-    assert "40 steps on one batch took the loss" in rungs.overfits(Stuck(), images, labels, 4)
+    assert "40 steps on one batch took the loss" in sanity_checks.overfits(Stuck(), images, labels, 4)
 
 
 def test_nothing_to_train_and_nothing_to_compare_is_not_run():
@@ -248,5 +249,5 @@ def test_nothing_to_train_and_nothing_to_compare_is_not_run():
         def module(self, choice: str) -> nn.Module:
             return nn.Flatten()
 
-    assert rungs.climb(Bare(), {"a": "a"}, Split()) == {}
-    assert rungs.climb(Bare(), {}, Split()) == {}
+    assert sanity_checks.climb(Bare(), {"a": "a"}, Split()) == {}
+    assert sanity_checks.climb(Bare(), {}, Split()) == {}

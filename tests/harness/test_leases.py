@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.records import leases as rooms
-from harness.records.leases import LeaseLost, Leases, Process, StoreError
-from harness.records.store import Store
+from harness.results import leases as rooms
+from harness.results.leases import LeaseLost, Leases, Process, StoreError
+from harness.results.store import Store
 from tests.harness.leaser import ROOT, Leaser
 from tests.harness.mounts import mounted
 from tests.harness.stored import CELLS, outcome
@@ -268,8 +268,8 @@ RUNNER = """
 import sys, time
 from pathlib import Path
 from harness.plan import Cell
-from harness.records.record import failure, now
-from harness.records.store import Outcome, Store
+from harness.results.record import failure, now
+from harness.results.store import Outcome, Store
 store, ids = Store(Path(sys.argv[1]), warn=sys.exit), sys.argv[2:]
 store.prepare()
 with store.leases(beat=0.1, patience=60.0) as leases:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.measuring.ledger import Ledger, LedgerError
+from harness.evaluation.ledger import Ledger, LedgerError
 
 spending = st.tuples(
     st.sampled_from(["prepare", "train", "search"]), st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 99)

@@ -10,9 +10,9 @@ import pytest
 
 from harness.execution import job
 from harness.execution.engine import Settings
-from harness.records import record
-from harness.records.record import Status
-from harness.records.store import Outcome, Store
+from harness.results import record
+from harness.results.record import Status
+from harness.results.store import Outcome, Store
 from tests.harness import small
 from tests.harness.engined import alive, cells_of, run, statuses, stubs
 from tests.harness.small import FAKES, acts

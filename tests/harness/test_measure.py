@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from harness.datasets import batches, images
-from harness.measuring import measure
+from harness.data import batches, images
+from harness.evaluation import measure
 
 VIT_B_MACS = 17_563_828_224
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import migrate, points
-from harness.records.cellfiles import StoreError, parse_record
-from harness.records.record import SCHEMA_VERSION, Record
+from harness.results import migrate, points
+from harness.results.cell_files import StoreError, parse_record
+from harness.results.record import SCHEMA_VERSION, Record
 
 GOLDEN = Path(__file__).parent / "golden"
 RESULTS = Path(__file__).resolve().parents[2] / "results"

@@ -16,8 +16,8 @@ import pytest
 from harness.execution import children, job, local
 from harness.processes import forked
 from harness.processes.forked import Nursery
-from harness.records.record import Record
-from harness.records.store import Store
+from harness.results.record import Record
+from harness.results.store import Store
 from tests.harness.engined import ROOT, alive, cells_of, run, statuses, stubs, wait_for
 from tests.harness.small import acts
 

@@ -16,11 +16,11 @@ import pytest
 from example_points import BUDGETS, example, row, spoil
 
 from harness import plan, suite
-from harness.records import points
-from harness.reports import facts, page, trails
-from harness.statistics import stats
-from harness.verdicts import claims
-from harness.verdicts.ladder import Rung
+from harness.reports.page import page, page_data, provenance
+from harness.reports.sanity import Rung
+from harness.reports.verdicts import claims
+from harness.results import points
+from harness.statistics import frames
 from tests.harness import small
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def built(folder: Path, frame: pd.DataFrame, of=QUICK, planned: int = 20, verdic
 
 
 def quick_page() -> str:
-    found = stats.read_points(RAN / "points.csv")
+    found = frames.read_points(RAN / "points.csv")
     judged = claims.judge(claims.load(ROOT / "suites/quick.claims.toml", QUICK), found, QUICK)
     return page.build(RAN, QUICK, 20, judged).decode("utf-8")
 
@@ -119,7 +119,7 @@ def test_the_same_inputs_give_the_same_bytes_in_any_order_of_rows(tmp_path):
 
 def test_the_order_of_records_does_not_matter_and_no_date_is_told(tmp_path):
     lines = (RAN / "records.jsonl").read_text().splitlines(keepends=True)
-    frame = stats.read_points(RAN / "points.csv")
+    frame = frames.read_points(RAN / "points.csv")
     pages = []
     for name, order in (("a", lines), ("b", lines[::-1])):
         (tmp_path / name).mkdir()
@@ -146,7 +146,7 @@ def test_what_records_say_is_data_and_never_markup(tmp_path):
     data = data_of(text)
     assert NASTY in data["datasets"]
     assert "</script><img src=x onerror=alert(2)>" in data["words"]
-    assert trails.command("quick", "ea_vit", NASTY, 0) in seen.text
+    assert provenance.command("quick", "ea_vit", NASTY, 0) in seen.text
 
 
 def test_without_a_result_the_page_says_so_and_tells_why(tmp_path):
@@ -203,13 +203,13 @@ def test_means_and_differences_are_those_of_stats(tmp_path):
         i for i in range(len(means["k"]))
         if (means["k"][i], means["m"][i], means["d"][i], means["b"][i]) == (0, 0, 0, 1)
     )  # fmt: skip
-    told = stats.summary(frame).set_index(["method", "dataset", "budget"]).loc[("ea_vit", "digits", 0.4)]
+    told = frames.summary(frame).set_index(["method", "dataset", "budget"]).loc[("ea_vit", "digits", 0.4)]
     found = [means[key][place] for key in ("y", "lo", "hi", "x")]
     assert found == pytest.approx(told[["mean", "low", "high", "macs"]].tolist(), rel=1e-5)
     compared, rows = data["compare"], data["compare"]["rows"]
     pair = compared["pairs"].index([0, 1])
     at = next(i for i, key in enumerate(zip(rows["p"], rows["b"], rows["d"], strict=True)) if key == (pair, 1, -1))
-    expected = stats.compare(frame, "ea_vit", "matformer", 0.4, np.random.default_rng(0)).these
+    expected = frames.compare(frame, "ea_vit", "matformer", 0.4, np.random.default_rng(0)).these
     assert [rows[key][at] for key in ("y", "lo", "hi")] == pytest.approx(
         [expected.estimate, expected.low, expected.high], rel=1e-5
     )
@@ -263,7 +263,13 @@ def test_two_thousand_cells_stay_under_six_megabytes(tmp_path):
 
 
 def test_numbers_are_short_and_never_nan():
-    assert facts.numbers([0.123456789, 5e12, float("nan"), None, 3.0]) == [0.123457, 5_000_000_000_000, None, None, 3]
+    assert page_data.numbers([0.123456789, 5e12, float("nan"), None, 3.0]) == [
+        0.123457,
+        5_000_000_000_000,
+        None,
+        None,
+        3,
+    ]
 
 
 def test_the_hash_is_that_of_the_policys_specification():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from example_points import example, spoil
 
-from harness.reports import page
+from harness.reports.page import page
 from tests.harness import browser
 from tests.harness.browser import Browser
 from tests.harness.test_page import NASTY, QUICK, many, quick_page

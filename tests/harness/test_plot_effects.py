@@ -5,18 +5,18 @@ import pytest
 from example_points import example, spoil
 from sketches import drawn, of, record, skipped
 
-from harness.graphics import plot_effects
-from harness.statistics import intervals, stats
+from harness.reports.figures import effects
+from harness.statistics import frames, intervals
 
 
 def test_bars_are_paired_differences_to_the_reference():
     points = example()
-    figure = drawn(plot_effects.ablation, of(points, reference="matformer"))["ablation"].figure
+    figure = drawn(effects.ablation, of(points, reference="matformer"))["ablation"].figure
     axis = next(axis for axis in figure.axes if axis.get_title(loc="left").startswith("at 40"))
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == ["ea_vit", "fixed_same_shape", "fixed_uniform", "slice_untrained"]
     for at, (name, bar) in enumerate(zip(names, axis.patches, strict=True)):
-        groups = stats.differences(points, name, "matformer", "accuracy", 0.4)
+        groups = frames.differences(points, name, "matformer", "accuracy", 0.4)
         found = intervals.these_sets(list(groups.values()))
         assert bar.get_width() == pytest.approx(100 * found.estimate)
         whisker = next(line for line in axis.lines if line.get_linewidth() == 0.8 and line.get_ydata()[0] == at)
@@ -26,7 +26,7 @@ def test_bars_are_paired_differences_to_the_reference():
 
 def test_no_bar_at_zero_for_what_is_not_there():
     points = spoil(example(), (example().method == "matformer") & (example().budget == 0.2), "unreachable")
-    one = drawn(plot_effects.ablation, of(points))["ablation"]
+    one = drawn(effects.ablation, of(points))["ablation"]
     axis = next(axis for axis in one.figure.axes if axis.get_title(loc="left").startswith("at 20"))
     assert len(axis.patches) == 3
     assert "n/a" in [text.get_text().strip() for text in axis.texts]
@@ -34,7 +34,7 @@ def test_no_bar_at_zero_for_what_is_not_there():
 
 
 def test_one_method_has_nothing_to_be_compared_with():
-    assert skipped(plot_effects.ablation, of(example(methods=("ea_vit",))))["ablation"] == "1 method"
+    assert skipped(effects.ablation, of(example(methods=("ea_vit",))))["ablation"] == "1 method"
     with pytest.raises(ValueError, match="no such method"):
         of(example(), reference="nobody")
 
@@ -44,7 +44,7 @@ def test_break_even_lines_and_rings():
     points.loc[points.method == "ea_vit", "train_macs"] = 2.5e12
     points.loc[points.method == "fixed_uniform", "train_macs"] = 5e12  # of five sizes
     records = [record("fixed_uniform", use="eavit.methods:fixed_uniform")]
-    one = drawn(plot_effects.cost, of(points, records))["break-even"]
+    one = drawn(effects.cost, of(points, records))["break-even"]
     axis = one.figure.axes[0]
     flat, slope = (line for line in axis.lines if len(line.get_xdata()) > 1)
     assert set(flat.get_ydata()) == {2.5e12}
@@ -56,7 +56,7 @@ def test_break_even_lines_and_rings():
 
 def test_cost_without_models_trained_alone():
     made = of(example())
-    assert {"break-even"} == {*skipped(plot_effects.cost, made)}
-    axis = drawn(plot_effects.cost, made)["cost"].figure.axes[0]
+    assert {"break-even"} == {*skipped(effects.cost, made)}
+    axis = drawn(effects.cost, made)["cost"].figure.axes[0]
     assert {bar.get_width() for bar in axis.patches} == {4.1e12}
-    assert "ledger" in skipped(plot_effects.cost, of(example().assign(train_macs=np.nan)))["cost"]
+    assert "ledger" in skipped(effects.cost, of(example().assign(train_macs=np.nan)))["cost"]

@@ -6,8 +6,8 @@ from example_points import FULL, example, spoil
 from matplotlib.colors import to_rgba
 from sketches import drawn, of, skipped, steps_of, texts
 
-from harness.graphics import material, plot_fronts
-from harness.statistics import curves, stats
+from harness.reports.figures import figure_data, fronts
+from harness.statistics import curves, frames
 
 
 def brute(runs, at, seeds):
@@ -23,7 +23,7 @@ def test_median_and_band_are_the_attainment_surfaces(seeds):
     points = example(seeds=range(seeds), methods=("ea_vit",), datasets=("digits",))
     points["macs"] = (points["macs"] * rng.uniform(0.5, 1, len(points))).round()
     points["accuracy"] = rng.integers(300, 500, len(points)) / 500
-    axis = drawn(plot_fronts.fronts, of(points))["fronts-digits"].figure.axes[0]
+    axis = drawn(fronts.fronts, of(points))["fronts-digits"].figure.axes[0]
     runs = [list(zip(run["macs"], run["accuracy"], strict=True)) for _, run in points.groupby("seed")]
     (line,) = steps_of(axis)
     for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True):
@@ -43,10 +43,10 @@ def test_median_and_band_are_the_attainment_surfaces(seeds):
 def test_every_measured_run_is_a_dot_and_nothing_else_is():
     points = spoil(example(), (example().method == "matformer") & (example().budget < 0.5), "unreachable")
     points = spoil(points, (points.method == "ea_vit") & (points.seed == 1), "oom")
-    one = drawn(plot_fronts.fronts, of(points))["fronts-digits"]
+    one = drawn(fronts.fronts, of(points))["fronts-digits"]
     axis = one.figure.axes[0]
     shown = sorted((x, y) for line in axis.lines if line.get_linestyle() == "None" for x, y in line.get_xydata())
-    values = stats.accuracies(points[points.dataset == "digits"])
+    values = frames.accuracies(points[points.dataset == "digits"])
     wanted = sorted((x, 100 * y) for x, y in zip(values.macs, values.accuracy, strict=True))
     assert np.array(shown) == pytest.approx(np.array(wanted))
     assert min(y for _, y in shown) > 10
@@ -56,7 +56,7 @@ def test_every_measured_run_is_a_dot_and_nothing_else_is():
 
 
 def test_one_seed_has_no_band_and_says_so():
-    one = drawn(plot_fronts.fronts, of(example(seeds=(0,))))["fronts-digits"]
+    one = drawn(fronts.fronts, of(example(seeds=(0,))))["fronts-digits"]
     assert not one.figure.axes[0].collections
     assert "no band" in one.caption
 
@@ -64,7 +64,7 @@ def test_one_seed_has_no_band_and_says_so():
 def test_suspicious_runs_are_hollow():
     points = example(seeds=(0,), datasets=("digits",), methods=("ea_vit",))
     points.loc[points.budget == 0.4, "status"] = "suspicious"
-    axis = drawn(plot_fronts.fronts, of(points))["fronts-digits"].figure.axes[0]
+    axis = drawn(fronts.fronts, of(points))["fronts-digits"].figure.axes[0]
     hollow = [line for line in axis.lines if to_rgba(line.get_markerfacecolor())[:3] == (1, 1, 1)]
     (line,) = [line for line in hollow if line.get_linestyle() == "None"]
     assert line.get_xdata() == points.loc[points.budget == 0.4, "macs"].to_numpy()
@@ -74,28 +74,28 @@ def test_the_mean_is_over_all_sets_seed_by_seed():
     points = example(methods=("ea_vit", "matformer"))
     points = spoil(points, (points.method == "matformer") & (points.dataset == "digits"), "failed")
     made = of(points)
-    found = plot_fronts.mean_curves(made, stats.fronts(made.points, "ea_vit"))
+    found = fronts.mean_curves(made, frames.fronts(made.points, "ea_vit"))
     assert len(found) == 2
     for seed, curve in enumerate(found):
         here = points[(points.method == "ea_vit") & (points.seed == seed)]
         both = [curves.steps(g.macs.tolist(), g.accuracy.tolist()) for _, g in here.groupby("dataset")]
         for at, value in zip(curve.macs, curve.accuracy, strict=True):
             assert value == pytest.approx(sum(one.at(at) for one in both) / 2)
-    assert plot_fronts.mean_curves(made, stats.fronts(made.points, "matformer")) == []
+    assert fronts.mean_curves(made, frames.fronts(made.points, "matformer")) == []
 
 
 def test_the_mean_starts_where_every_set_has_a_model():
     points = spoil(example(), (example().dataset == "digits") & (example().budget < 0.5), "unreachable")
     made = of(points)
-    assert all(c.macs[0] > 0.5 * FULL for c in plot_fronts.mean_curves(made, stats.fronts(made.points, "ea_vit")))
+    assert all(c.macs[0] > 0.5 * FULL for c in fronts.mean_curves(made, frames.fronts(made.points, "ea_vit")))
 
 
 def test_reported_figures_are_hollow_and_named_so_and_only_on_request():
     marks = [
-        material.Reported("DynaBERT", "digits", 0.5 * FULL, 0.91),
-        material.Reported("Far", "digits", FULL * 9, 0.9),
+        figure_data.Reported("DynaBERT", "digits", 0.5 * FULL, 0.91),
+        figure_data.Reported("Far", "digits", FULL * 9, 0.9),
     ]
-    one = drawn(plot_fronts.fronts, of(example(), reported=marks))["fronts-digits"]
+    one = drawn(fronts.fronts, of(example(), reported=marks))["fronts-digits"]
     labels = [text.get_text() for text in one.figure.legends[0].get_texts()]
     assert "DynaBERT, as reported" in labels
     assert "Far, as reported" not in labels
@@ -103,20 +103,20 @@ def test_reported_figures_are_hollow_and_named_so_and_only_on_request():
     (line,) = [line for line in one.figure.axes[0].lines if line.get_label() == "DynaBERT, as reported"]
     assert line.get_markerfacecolor() == "none"
     assert line.get_xydata().tolist() == [[0.5 * FULL, pytest.approx(91)]]
-    plain = drawn(plot_fronts.fronts, of(example()))["fronts-digits"]
+    plain = drawn(fronts.fronts, of(example()))["fronts-digits"]
     assert "reported" not in " ".join(text.get_text() for text in plain.figure.legends[0].get_texts())
 
 
 def test_many_sets_take_several_sheets():
     points = example(seeds=(0,), datasets=[f"set{i:02}" for i in range(13)], methods=("ea_vit",))
-    assert {"fronts-1", "fronts-2", "fronts-mean", "fronts-set12"} <= {*drawn(plot_fronts.fronts, of(points))}
+    assert {"fronts-1", "fronts-2", "fronts-mean", "fronts-set12"} <= {*drawn(fronts.fronts, of(points))}
 
 
 def test_latency_is_drawn_as_measured():
     points = example(methods=("ea_vit",))
     points["latency_ms"] = np.arange(len(points)) / 10 + 1
-    axis = drawn(plot_fronts.latency, of(points))["latency"].figure.axes[0]
+    axis = drawn(fronts.latency, of(points))["latency"].figure.axes[0]
     dots, line = (one for one in axis.lines if len(one.get_xdata()) > 2)
     assert sorted(dots.get_ydata()) == points["latency_ms"].tolist()
     assert line.get_ydata().tolist() == points.groupby("budget")["latency_ms"].median().tolist()
-    assert "no latency" in skipped(plot_fronts.latency, of(points.assign(latency_ms=np.nan)))["latency"]
+    assert "no latency" in skipped(fronts.latency, of(points.assign(latency_ms=np.nan)))["latency"]

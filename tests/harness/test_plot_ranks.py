@@ -5,16 +5,16 @@ import pytest
 from example_points import example, spoil
 from sketches import drawn, of, skipped
 
-from harness.graphics import drawing, plot_ranks
-from harness.statistics import intervals, stats
+from harness.reports.figures import ranks, style
+from harness.statistics import frames, intervals
 
 
 def test_areas_and_ranks_are_those_of_the_statistics():
     points = example()
-    figure = drawn(plot_ranks.summary, of(points))["summary"].figure
+    figure = drawn(ranks.summary, of(points))["summary"].figure
     left, right = figure.axes
     order = [label.get_text() for label in left.get_yticklabels()]
-    table = stats.areas(points)
+    table = frames.areas(points)
     for at, method in enumerate(order):
         here = table[table.method == method]
         groups = [group.tolist() for _, group in here.groupby("dataset")["area"]]
@@ -23,32 +23,31 @@ def test_areas_and_ranks_are_those_of_the_statistics():
         found = intervals.these_sets(groups)
         bars = [line.get_xdata() for line in left.lines if line.get_linewidth() == 1.3 and line.get_ydata()[0] == at]
         assert bars[0] == pytest.approx([100 * found.low, 100 * found.high])
-    ranks = [line.get_xdata()[0] for line in right.lines if line.get_markersize() == 4.5]
-    assert ranks == sorted(ranks)
+    drawn_ranks = [line.get_xdata()[0] for line in right.lines if line.get_markersize() == 4.5]
+    assert drawn_ranks == sorted(drawn_ranks)
 
 
 def test_a_method_with_a_hole_has_no_rank_and_the_caption_says_so():
     points = spoil(example(), (example().method == "matformer") & (example().dataset == "digits"), "oom")
     assert (
-        "Without a rank, for a set has no whole curve: matformer"
-        in drawn(plot_ranks.summary, of(points))["summary"].caption
+        "Without a rank, for a set has no whole curve: matformer" in drawn(ranks.summary, of(points))["summary"].caption
     )
 
 
 def test_critical_differences_need_six_sets_and_three_methods():
-    assert "fewer than 6" in skipped(plot_ranks.critical, of(example()))["critical-difference"]
+    assert "fewer than 6" in skipped(ranks.critical, of(example()))["critical-difference"]
     many = [f"set{i}" for i in range(7)]
     two = example(datasets=many, methods=("ea_vit", "matformer"))
-    assert "needs 3" in skipped(plot_ranks.critical, of(two))["critical-difference"]
-    figure = drawn(plot_ranks.critical, of(example(datasets=many)))["critical-difference"].figure
+    assert "needs 3" in skipped(ranks.critical, of(two))["critical-difference"]
+    figure = drawn(ranks.critical, of(example(datasets=many)))["critical-difference"].figure
     said = " ".join(text.get_text() for text in figure.axes[0].texts)
     assert all(name in said for name in ("ea_vit", "slice_untrained", "CD = "))
 
 
 def test_the_diagram_joins_what_it_is_told(tmp_path):
-    with drawing.style():
-        page = drawing.sheet(drawing.TWO, 2)
-        plot_ranks.diagram(page.flat[0], {"a": 1.2, "b": 1.9, "c": 2.9}, [("a", "b")], 0.8)
+    with style.style():
+        page = style.sheet(style.TWO, 2)
+        ranks.diagram(page.flat[0], {"a": 1.2, "b": 1.9, "c": 2.9}, [("a", "b")], 0.8)
     (bar,) = [line for line in page.flat[0].lines if line.get_linewidth() == 2.6]
     low, high = bar.get_xdata()
     assert low < 1.2 < 1.9 < high < 2.9

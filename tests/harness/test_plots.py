@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.graphics import drawing, plots, scales
+from harness.reports.figures import axes, pareto, style
 
 
 def test_png_and_svg_are_there_and_drawn(tmp_path):
-    paths = plots.pareto(example(), tmp_path / "new", "Quick")
+    paths = pareto.pareto(example(), tmp_path / "new", "Quick")
     assert [path.name for path in paths] == ["pareto.png", "pareto.svg"]
     pixels = np.asarray(Image.open(paths[0]).convert("RGB")).reshape(-1, 3)
     colours = {tuple(colour) for colour in np.unique(pixels, axis=0).tolist()}
-    for look in (plots._look(i) for i in range(5)):
+    for look in (pareto._look(i) for i in range(5)):
         rgb = tuple(round(255 * part) for part in matplotlib.colors.to_rgb(look["color"]))
         assert rgb in colours
     assert paths[1].read_text().startswith("<?xml")
@@ -28,15 +28,15 @@ def test_png_and_svg_are_there_and_drawn(tmp_path):
 
 
 def test_same_points_same_bytes_whatever_their_order_or_the_settings(tmp_path):
-    first = [path.read_bytes() for path in plots.pareto(example(), tmp_path / "a", "T")]
+    first = [path.read_bytes() for path in pareto.pareto(example(), tmp_path / "a", "T")]
     with matplotlib.rc_context({"font.size": 20, "axes.grid": True}):
-        second = plots.pareto(example().sample(frac=1, random_state=1), tmp_path / "b", "T")
+        second = pareto.pareto(example().sample(frac=1, random_state=1), tmp_path / "b", "T")
     assert [path.read_bytes() for path in second] == first
     assert matplotlib.rcParams["svg.hashsalt"] != "eavit-bench"
 
 
 def test_no_date_and_no_version_inside(tmp_path):
-    png, svg = plots.pareto(example(datasets=("digits",)), tmp_path, "T")
+    png, svg = pareto.pareto(example(datasets=("digits",)), tmp_path, "T")
     assert not Image.open(png).info.get("Software")
     assert "dc:date" not in svg.read_text()
 
@@ -46,17 +46,17 @@ def test_footnotes_say_what_the_curves_do_not():
     points = spoil(points, (points.method == "matformer") & (points.budget == 0.2), "unreachable")
     points = spoil(points, (points.method == "fixed_uniform") & (points.dataset == "digits"), "oom")
     points.loc[(points.method == "ea_vit") & (points.budget == 0.4), "status"] = "suspicious"
-    text = "\n".join(plots._footnotes(points))
+    text = "\n".join(pareto._footnotes(points))
     assert "unreachable: matformer (digits at 20 %; mnist5k at 20 %)" in text
     assert "oom: fixed_uniform (digits at 20 %, 40 %, 60 %, 80 %, 100 %)" in text
     assert "Hollow" in text
-    assert "spread is unknown" in plots._footnotes(example(seeds=(0,)))[0]
+    assert "spread is unknown" in pareto._footnotes(example(seeds=(0,)))[0]
 
 
 def test_mean_panel_needs_every_set():
     points = example(seeds=(0,), methods=("ea_vit",))
     points = spoil(points, (points.dataset == "digits") & (points.budget == 0.2), "unreachable")
-    found = plots._mean_points(points, 2)
+    found = pareto._mean_points(points, 2)
     assert sorted(found["budget"]) == [0.4, 0.6, 0.8, 1.0]
     both = points[points.budget == 0.4]
     assert found.loc[found.budget == 0.4, "accuracy"].item() == pytest.approx(both["accuracy"].mean())
@@ -66,7 +66,7 @@ def test_mean_panel_needs_every_set():
 def test_any_accuracy_can_be_drawn(tmp_path, accuracy):
     points = example(seeds=(0,), datasets=("digits",), methods=("ea_vit",))
     points["accuracy"] = accuracy
-    figure = plots._figure(points, "T")
+    figure = pareto._figure(points, "T")
     axis = figure.axes[0]
     low, high = axis.get_ylim()
     assert low <= 100 * accuracy <= high + 1e-9
@@ -78,35 +78,35 @@ def test_any_accuracy_can_be_drawn(tmp_path, accuracy):
 
 @given(st.floats(0, 100), st.floats(0, 100), st.floats(0.01, 20))
 def test_the_accuracy_scale_rises_and_can_be_inverted(one, other, least):
-    heights = scales.height([one, other], least)
-    assert scales.percent(heights, least) == pytest.approx([one, other], abs=1e-6)
+    heights = axes.height([one, other], least)
+    assert axes.percent(heights, least) == pytest.approx([one, other], abs=1e-6)
     if other - one > 1e-6:
         assert heights[0] < heights[1]
-    assert scales.height(100, least) - scales.height(100 - least, least) == pytest.approx(1)
+    assert axes.height(100, least) - axes.height(100 - least, least) == pytest.approx(1)
 
 
 def test_many_methods_sets_and_budgets(tmp_path):
     points = pd.concat([example(seeds=(0,), datasets=("a", "b", "c", "d"))] * 2, ignore_index=True)
     half = len(points) // 2
     points.loc[: half - 1, "method"] = points["method"][:half] + "_other_longer_name"
-    paths = plots.pareto(points, tmp_path, "T")
+    paths = pareto.pareto(points, tmp_path, "T")
     assert paths[0].stat().st_size > 10_000
 
 
 def test_nothing_measured_and_no_points(tmp_path):
     points = example(seeds=(0,))
     nothing = spoil(points, pd.Series(True, index=points.index), "failed")
-    assert plots.pareto(nothing, tmp_path / "a", "T")[0].exists()
-    assert plots.pareto(points.iloc[:0], tmp_path / "b", "T")[0].exists()
+    assert pareto.pareto(nothing, tmp_path / "a", "T")[0].exists()
+    assert pareto.pareto(points.iloc[:0], tmp_path / "b", "T")[0].exists()
 
 
 def test_labels_keep_their_distance():
-    assert scales.spaced([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]) == [0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0]
-    assert drawing.macs_text(17_563_828_224) == "18 G"
-    assert drawing.macs_text(2_340_000) == "2.3 M"
+    assert axes.spaced([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]) == [0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0]
+    assert style.macs_text(17_563_828_224) == "18 G"
+    assert style.macs_text(2_340_000) == "2.3 M"
 
 
 def test_reporting_does_not_import_torch():
-    rooms = "harness.statistics.stats, harness.reports.tables, harness.graphics.plots"
+    rooms = "harness.statistics.frames, harness.reports.tables.tables, harness.reports.figures.pareto"
     code = f"import sys, {rooms}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

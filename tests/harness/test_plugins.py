@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import code, plan, plugins
-from harness.datasets import data
-from harness.execution import execute
+from harness import code_digest, plan, plugins
+from harness.commands import check, listing
+from harness.commands.options import AskError
+from harness.data import loading
+from harness.evaluation import execute
 from harness.execution.job import Job
 from harness.plugins import PluginError, PluginImportError, PluginVersionError
 from harness.suite import SuiteError
-from harness.verbs import check, telling
-from harness.verbs.asking import AskError
 from tests.harness import small
 from tests.harness.small import FAKES
 
@@ -125,8 +125,8 @@ def test_bad_plugins_are_all_listed_and_cost_only_their_own_cells(
         assert fault.text.startswith(f"small.toml: methods[{index}]: use = {uses[index]!r}: ")
         assert said in fault.text
     ended = {}
-    seen = data.load(suite.datasets[0], suite.input).fingerprint
-    prints = plan.Prints(code.digests([suite.backbone.use, *uses]), {"digits": seen}, {})
+    seen = loading.load(suite.datasets[0], suite.input).fingerprint
+    prints = plan.Prints(code_digest.digests([suite.backbone.use, *uses]), {"digits": seen}, {})
     for cell in plan.cells(suite, prints):
         job = Job(cell=cell, suite=suite, given={}, commit=None)
         ended[cell.method] = execute.run_cell(job, tmp_path / cell.id, lambda phase, done, total: None).record
@@ -177,7 +177,7 @@ def odd(): return Made("not a mapping")
 def carded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "carded_plugin.py").write_text(CARDED)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(telling, "METHODS", "carded_plugin")
+    monkeypatch.setattr(listing, "METHODS", "carded_plugin")
     return "carded_plugin"
 
 
@@ -189,13 +189,13 @@ def test_cards_come_with_the_methods_that_have_one(carded: str) -> None:
 
 
 def test_list_methods_prints_each_with_its_card(carded: str, capsys: pytest.CaptureFixture[str]) -> None:
-    telling.show_list("methods")
+    listing.show_list("methods")
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert lines[:3] == ["carded_plugin:full", "  A method with a card.", "  title: Full"]
     assert "    - k = 3  (paper)" in lines and "    - widths = [1, 2]  (ours)" in lines
     assert "  deviations:" not in lines  # nothing to tell is not told
-    assert max(map(len, lines)) <= telling.WIDTH
+    assert max(map(len, lines)) <= listing.WIDTH
     assert [line for line in lines if line and not line.startswith(" ")] == [
         f"carded_plugin:{name}" for name in ("full", "bare", "needy", "odd")
     ]
@@ -203,7 +203,7 @@ def test_list_methods_prints_each_with_its_card(carded: str, capsys: pytest.Capt
 
 def test_list_alone_prints_all_and_one_word_a_part_of_it(carded: str, capsys: pytest.CaptureFixture[str]) -> None:
     def told(what: str | None) -> str:
-        telling.show_list(what)
+        listing.show_list(what)
         return capsys.readouterr().out
 
     whole = told(None)
@@ -216,7 +216,7 @@ def test_list_alone_prints_all_and_one_word_a_part_of_it(carded: str, capsys: py
 
 def test_another_word_is_refused_with_the_nearest(carded: str) -> None:
     with pytest.raises(AskError, match="list backbone: unknown; allowed: methods, backbones, data; nearest: backbones"):
-        telling.show_list("backbone")
+        listing.show_list("backbone")
 
 
 def test_the_methods_of_this_project_all_show_a_card() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from harness.records import points
-from harness.records.record import environment, failure, now
-from harness.records.store import Outcome
+from harness.results import points
+from harness.results.record import environment, failure, now
+from harness.results.store import Outcome
 from tests.harness.stored import CELLS, filled, some_cell
 
 
@@ -25,7 +25,7 @@ def test_points_follow_the_plan_and_its_names(tmp_path: Path) -> None:
     assert [row["accuracy"] for row in rows] == [None, None, 7 / 16, 7 / 16]
     assert rows[2]["train_macs"] == 3 * 10**12
     points.write(tmp_path / "points.csv", rows)
-    from harness.statistics.stats import read_points
+    from harness.statistics.frames import read_points
 
     table = read_points(tmp_path / "points.csv")
     assert list(table.columns) == list(points.COLUMNS)

@@ -12,12 +12,12 @@ import pytest
 
 from harness import plan
 from harness.execution.due import waiting
+from harness.forecast import forecast, makespan
+from harness.forecast.forecast import BETWEEN, START, Estimate, Range, around, estimate, lines
+from harness.forecast.history import Past, past_of, pasts
 from harness.plan import Cell
-from harness.pricing import price, queueing
-from harness.pricing.past import Past, past_of, pasts
-from harness.pricing.price import BETWEEN, START, Estimate, Range, around, estimate, lines
-from harness.records import index
-from harness.records.record import Spent
+from harness.results import index
+from harness.results.record import Spent
 from tests.harness import small
 
 HERE, THERE = "here", "there"
@@ -33,7 +33,7 @@ def took(cell: Cell, seconds: float = 10.0, machine: str | None = HERE, workers:
     return replace(made, **changes)
 
 
-def priced(cells: tuple[Cell, ...], past: list[Past], **changes: Any) -> price.Price:
+def priced(cells: tuple[Cell, ...], past: list[Past], **changes: Any) -> forecast.Price:
     return estimate(cells, [cell.id for cell in cells], past, HERE, changes.pop("workers", 2), **changes)
 
 
@@ -224,21 +224,21 @@ def test_the_schedule_equals_one_played_tick_by_tick() -> None:
         seconds = {cell.id: float(draw.randint(1, 9)) for cell in todo}
         workers = draw.randint(1, 4)
         expected = brute_force(todo, seconds, workers, 1.0)
-        assert queueing.makespan(todo, seconds, waiting(todo), workers) == pytest.approx(expected), trial
+        assert makespan.makespan(todo, seconds, waiting(todo), workers) == pytest.approx(expected), trial
 
 
 def test_simple_schedules_by_hand() -> None:
     cells = cells_of(methods=[{"use": "m:a"}, {"use": "m:b"}, {"use": "m:c", "after": ["b"]}])
     seconds = dict(zip([cell.id for cell in cells], [4.0, 1.0, 5.0], strict=True))
-    assert queueing.makespan(cells, seconds, waiting(cells), 1) == 10  # b first: c waits for it
-    assert queueing.makespan(cells, seconds, waiting(cells), 2) == 6
-    assert queueing.makespan(cells, seconds, waiting(cells), 9) == 6
-    assert queueing.makespan((), {}, {}, 2) == 0
+    assert makespan.makespan(cells, seconds, waiting(cells), 1) == 10  # b first: c waits for it
+    assert makespan.makespan(cells, seconds, waiting(cells), 2) == 6
+    assert makespan.makespan(cells, seconds, waiting(cells), 9) == 6
+    assert makespan.makespan((), {}, {}, 2) == 0
 
 
 def test_wall_time_grows_with_each_side_and_counts_imports_once() -> None:
     cells = cells_of(seeds=[0, 1, 2, 3])
-    found = price.wall(cells, {cell.id: Range(8, 10, 14) for cell in cells}, 2)
+    found = forecast.wall(cells, {cell.id: Range(8, 10, 14) for cell in cells}, 2)
     assert found.mid == pytest.approx(START.mid + 2 * (10 + BETWEEN.mid))
     assert found.low < found.mid < found.high
     assert found.high == pytest.approx(START.high + 2 * (14 + BETWEEN.high))

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness import code, plan, prints, suite
-from harness.datasets import contents, data, origins
+from harness import code_digest, fingerprints, plan, suite
+from harness.data import contents, loading, locations
 from harness.plan import Prints
 from harness.suite import DataSet, Suite
 from tests.harness import small
@@ -73,7 +73,7 @@ class World:
         return suite.parse(suite.anchored(self.raw(**changes), self.root), "world.toml")
 
     def prints(self, **changes: Any) -> Prints:
-        return prints.prints_of(self.suite(**changes), self.root / "cache")
+        return fingerprints.prints_of(self.suite(**changes), self.root / "cache")
 
     def ids(self, **changes: Any) -> Ids:
         given = self.suite(**changes)
@@ -92,7 +92,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         found = {name: answer["fingerprint"] for name, answer in answers.items() if "fingerprint" in answer}
         return found, {name: answers[name]["missing"] for name in answers if name not in found}
 
-    monkeypatch.setattr(prints, "_read", here)
+    monkeypatch.setattr(fingerprints, "_read", here)
     return made
 
 
@@ -185,7 +185,7 @@ def test_an_archive_of_a_folder_is_the_same_data(world: World, tmp_path: Path, m
     assert world.ids(datasets=sets) == before
     (folder,) = (tmp_path / "root" / "unpacked").iterdir()
     stamp = folder.stat().st_mtime_ns
-    assert data.load(world.suite(datasets=sets).datasets[0], world.suite().input).num_classes == 2
+    assert loading.load(world.suite(datasets=sets).datasets[0], world.suite().input).num_classes == 2
     assert [kept.stat().st_mtime_ns for kept in (tmp_path / "root" / "unpacked").iterdir()] == [stamp]
 
 
@@ -220,14 +220,14 @@ def test_a_stranger_in_the_cache_is_not_believed(world: World) -> None:
 
 
 def test_data_that_changes_while_it_is_read_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = prints._read
+    read = fingerprints._read
 
     def slowly(entries: list[DataSet], given: Suite) -> Any:
         answer = read(entries, given)
         flipped(world.root / "red" / "train" / "cat" / "3.png")
         return answer
 
-    monkeypatch.setattr(prints, "_read", slowly)
+    monkeypatch.setattr(fingerprints, "_read", slowly)
     world.ids()
     assert len(list((world.root / "cache").iterdir())) == 1
 
@@ -241,22 +241,22 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(world: World) -> 
 @pytest.mark.parametrize("version", ["COUNTER_VERSION"])
 def test_another_counter_reads_again(world: World, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     world.ids()
-    monkeypatch.setattr(prints, version, 99)
+    monkeypatch.setattr(fingerprints, version, 99)
     world.ids()
     assert world.read == 4
 
 
 def test_the_rooms_that_read_are_in_the_key() -> None:
-    bench = {name.partition(".")[2] for name in code.Project("harness").closure("harness.datasets.contents")} - {""}
+    bench = {name.partition(".")[2] for name in code_digest.Project("harness").closure("harness.data.contents")} - {""}
     nothing_to_do_with_pixels = {"crosscheck", "nearest", "processes.lifeline", "suite"}
-    assert bench == {f"datasets.{room}" for room in prints.ROOMS} | nothing_to_do_with_pixels
+    assert bench == {f"datasets.{room}" for room in fingerprints.ROOMS} | nothing_to_do_with_pixels
 
 
 def test_no_byte_of_a_warm_plan_comes_from_torch_and_it_is_fast(tmp_path: Path) -> None:
     given = small.suite(datasets=[{"name": "digits"}, {"name": "mnist5k"}])
     for entry in given.datasets:
-        key = prints._key(entry, given.input)
-        prints._keep(tmp_path / f"{key}.json", key, "ab" * 32)
+        key = fingerprints._key(entry, given.input)
+        fingerprints._keep(tmp_path / f"{key}.json", key, "ab" * 32)
     script = f"""
         import sys, time
         from pathlib import Path
@@ -297,8 +297,8 @@ def test_damaged_data_is_told_and_read_again_when_mended(world: World) -> None:
 
 
 def test_a_package_that_is_not_installed_is_told_before_any_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(origins.PACKAGED, "digits", ("no_such_package", "x.csv"))
-    found = prints.prints_of(small.suite(), Path("unused"))
+    monkeypatch.setitem(locations.PACKAGED, "digits", ("no_such_package", "x.csv"))
+    found = fingerprints.prints_of(small.suite(), Path("unused"))
     assert "no_such_package is not installed" in found.missing["digits"]
 
 
@@ -308,8 +308,8 @@ def test_the_other_process_tells_what_load_tells(tmp_path: Path) -> None:
     bad.write_bytes(b"no image")
     sets = [{"name": f"{name} 'ø/", "source": "folder", "path": str(tmp_path / name)} for name in ("red", "blue")]
     given, told = small.suite(datasets=sets), []
-    found = prints.prints_of(given, tmp_path / "cache", told.append)
-    assert found.data == {"red 'ø/": data.load(given.datasets[0], given.input).fingerprint, "blue 'ø/": None}
+    found = fingerprints.prints_of(given, tmp_path / "cache", told.append)
+    assert found.data == {"red 'ø/": loading.load(given.datasets[0], given.input).fingerprint, "blue 'ø/": None}
     assert "3.png cannot be read as an image" in found.missing["blue 'ø/"]
     assert told == ["reading red 'ø/, blue 'ø/ to know what is in there"]
     assert json.loads(next((tmp_path / "cache").iterdir()).read_text())["fingerprint"] == found.data["red 'ø/"]
@@ -324,9 +324,9 @@ def test_a_reader_that_dies_is_told_for_what_it_did_not_answer(tmp_path: Path, m
         "os.kill(os.getpid(), 9)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(prints, "READER", "dying_reader")
+    monkeypatch.setattr(fingerprints, "READER", "dying_reader")
     given = small.suite(datasets=[{"name": "digits"}, {"name": "mnist5k"}])
-    found = prints.prints_of(given, tmp_path / "cache")
+    found = fingerprints.prints_of(given, tmp_path / "cache")
     assert found.data == {"digits": "cd" * 32, "mnist5k": None}
     assert "reading it ended with code -9: no more memory" in found.missing["mnist5k"]
 
@@ -335,7 +335,7 @@ def test_interrupting_the_planner_ends_the_reader(tmp_path: Path, monkeypatch: p
     pids: list[int] = []
     (tmp_path / "slow_reader.py").write_text("import time\ntime.sleep(60)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(prints, "READER", "slow_reader")
+    monkeypatch.setattr(fingerprints, "READER", "slow_reader")
     real = subprocess.Popen.wait
 
     def interrupted(self: Any, timeout: float | None = None) -> int:
@@ -347,7 +347,7 @@ def test_interrupting_the_planner_ends_the_reader(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        prints.prints_of(small.suite(), tmp_path / "cache")
+        fingerprints.prints_of(small.suite(), tmp_path / "cache")
     assert time.monotonic() - began < 10
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from harness import plan
+from harness.forecast import probing
+from harness.forecast.forecast import Estimate, Range
+from harness.forecast.probing import Trace, extrapolate, growth
 from harness.plan import Cell
-from harness.pricing import soundings
-from harness.pricing.price import Estimate, Range
-from harness.pricing.soundings import Trace, extrapolate, growth
-from harness.records.store import Outcome, Store
+from harness.results.store import Outcome, Store
 from harness.suite import Suite
 from tests.harness import small
 
@@ -167,7 +167,7 @@ def planned(of: Suite) -> tuple[Cell, ...]:
 def sounded(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[Any, Estimate], list[str], Path]:
     runs, told = tmp_path_factory.mktemp("runs"), list[str]()
     suite = paced_suite()
-    return soundings.probe(suite, planned(suite), runs, 2, told.append, machine="here"), told, runs
+    return probing.probe(suite, planned(suite), runs, 2, told.append, machine="here"), told, runs
 
 
 def test_a_probe_finds_what_the_whole_cell_would_take(sounded: Any) -> None:
@@ -209,20 +209,20 @@ def test_what_was_found_is_kept_and_nothing_else(sounded: Any, monkeypatch: pyte
     assert len(list(cache.iterdir())) == 3
     asked: list[str] = []
     monkeypatch.setattr(
-        soundings, "_sounded", lambda suite, cells, fresh, *rest: asked.extend(c.method for c in fresh) or {}
+        probing, "_sounded", lambda suite, cells, fresh, *rest: asked.extend(c.method for c in fresh) or {}
     )
     suite = paced_suite()
-    again = soundings.probe(suite, planned(suite), runs, 2, print, machine="here")
+    again = probing.probe(suite, planned(suite), runs, 2, print, machine="here")
     assert again == {pair: estimate for pair, estimate in found.items() if estimate.seconds is not None}
     assert asked == ["picky", "orphan"]
     asked.clear()
     only = {("paced", "digits")}
-    soundings.probe(suite, planned(suite), runs, 2, print, machine="another", wanted=only)
-    soundings.probe(suite, planned(suite), runs, 1, print, machine="here", wanted=only)
+    probing.probe(suite, planned(suite), runs, 2, print, machine="another", wanted=only)
+    probing.probe(suite, planned(suite), runs, 1, print, machine="here", wanted=only)
     edited = paced_suite(schedule={"epochs": 51.0, "batch": 8})
-    soundings.probe(edited, planned(edited), runs, 2, print, machine="here", wanted=only)
+    probing.probe(edited, planned(edited), runs, 2, print, machine="here", wanted=only)
     seeds = paced_suite(seeds=[9])
-    soundings.probe(seeds, planned(seeds), runs, 2, print, machine="here", wanted=only)
+    probing.probe(seeds, planned(seeds), runs, 2, print, machine="here", wanted=only)
     assert asked == ["paced"] * 3  # another seed is no other cost
 
 
@@ -242,11 +242,11 @@ def test_a_plan_asks_its_store_then_its_neighbours_then_a_probe(
     def source(of: Suite, tell: Any = None) -> tuple[str | None, float]:
         cells = planned(of)
         todo = {cell.id for cell in cells if cell.seed == 5}
-        found = soundings.price_of(of, cells, todo, store, tmp_path / "runs", 2, tell)
+        found = probing.price_of(of, cells, todo, store, tmp_path / "runs", 2, tell)
         (line,) = found.lines
         return line.source, round(line.minutes.mid * 60, 3) if line.minutes else 0.0
 
-    monkeypatch.setattr(soundings.record, "machine", lambda: "here")
+    monkeypatch.setattr(probing.record, "machine", lambda: "here")
     methods = [{"name": "paced", "use": f"{PACED}:paced"}]
     suite = paced_suite(methods=methods, schedule={"epochs": 2.0, "batch": 8})
     longer = paced_suite(methods=methods, schedule={"epochs": 4.0, "batch": 8}, name="longer")
@@ -257,7 +257,7 @@ def test_a_plan_asks_its_store_then_its_neighbours_then_a_probe(
     store = Store(tmp_path / "results" / "longer")
     assert source(longer) == ("scaled", 31.5)  # of 30 s, 1.5 s counted steps
     probed = Estimate(Range(1, 2, 3), None, None, "probe")
-    monkeypatch.setattr(soundings, "_sounded", lambda *args: {("paced", "digits"): probed})
+    monkeypatch.setattr(probing, "_sounded", lambda *args: {("paced", "digits"): probed})
     assert source(longer, print) == ("probe", 2.0)
     assert source(longer) == ("probe", 2.0)  # found before, and free
 
@@ -265,9 +265,9 @@ def test_a_plan_asks_its_store_then_its_neighbours_then_a_probe(
 def test_a_damaged_entry_of_the_cache_is_found_again(tmp_path: Path) -> None:
     for text in ("", "{", "[]", json.dumps({"seconds": {"low": 1}})):
         (tmp_path / "entry.json").write_text(text)
-        assert soundings._recall(tmp_path / "entry.json") is None
+        assert probing._recall(tmp_path / "entry.json") is None
 
 
 def test_planning_with_a_probe_imports_no_torch() -> None:
-    code = "import sys, harness.pricing.soundings, harness.pricing.price; sys.exit('torch' in sys.modules)"
+    code = "import sys, harness.forecast.probing, harness.forecast.forecast; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

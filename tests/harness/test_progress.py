@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from harness.commands.progress import Lines, Tally
 from harness.execution.children import Step
-from harness.verbs.progress import Lines, Tally
 from tests.harness.engined import cells_of, stubs
 from tests.harness.small import acts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from harness.records.record import environment
+from harness.results.record import environment
 
 
 def test_the_environment_tells_machines_apart_and_names_none() -> None:

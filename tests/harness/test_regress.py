@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from example_points import example, spoil
 
-from harness.verdicts.compare import Results
-from harness.verdicts.regress import exit_code, lines, regress
+from harness.reports.verdicts.compare import Results
+from harness.reports.verdicts.regress import exit_code, lines, regress
 
 
 def results(points: pd.DataFrame, bits=None, counter: int = 1) -> Results:

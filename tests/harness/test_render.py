@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.datasets import render
-from harness.datasets.images import DataError, Images
+from harness.data import render
+from harness.data.images import DataError, Images
 
 CHARACTERS = {"letters": render.letters, "glyphs": render.glyphs}
 DRAWN = {**CHARACTERS, "shapes": lambda *args: render.shapes(*args)[0], "textures": render.textures}

@@ -14,12 +14,11 @@ import pytest
 from example_points import example, spoil
 
 from harness import plan, suite
-from harness.records import cellfiles
-from harness.records.store import StoreError
 from harness.reports import report
 from harness.reports.report import ReportError
-from harness.statistics import stats
-from harness.verdicts import bitmaps
+from harness.results import bitmaps, cell_files
+from harness.results.store import StoreError
+from harness.statistics import frames
 from tests.harness import small
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,8 +188,8 @@ def stored(place: Path, n: int = 16, correct: int = 7) -> pd.DataFrame:
     rows = []
     for cell in plan.cells(suite, small.prints(suite)):
         record = small.record_of(cell, correct, n)
-        bits = {point.budget: cellfiles.pack(np.arange(n) < correct) for point in record.points}
-        cellfiles.save(cellfiles.Outcome(record, bits), place / "cells" / cell.id)
+        bits = {point.budget: cell_files.pack(np.arange(n) < correct) for point in record.points}
+        cell_files.save(cell_files.Outcome(record, bits), place / "cells" / cell.id)
         rows += [
             {"cell": cell.id, "budget": point.budget, "status": "ok", "correct": correct, "n": n}
             for point in record.points
@@ -227,7 +226,7 @@ def test_a_cut_file_of_bitmaps_is_told(tmp_path):
 
 
 def test_points_of_committed_results_are_read():
-    points = stats.read_points(ROOT / "results" / "quick" / "points.csv")
+    points = frames.read_points(ROOT / "results" / "quick" / "points.csv")
     assert bitmaps.gather(ROOT / "results" / "quick", points) is not None
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from eavit import weights
-from eavit.vit import NestedViT
+from eavit.model.vit import NestedViT
 from harness import suite
 from harness.suite import SuiteError
 from tests.harness import small

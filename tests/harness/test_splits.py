@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.datasets import images, splits
-from harness.datasets.data import DataError
+from harness.data import images, splits
+from harness.data.loading import DataError
 
 
 def labelled(pixels: np.ndarray, labels: list[int], classes: int) -> images.Images:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from example_points import FULL, example, row, spoil
 
-from harness.statistics import curves, stats
+from harness.statistics import curves, frames
 
 
 def rng() -> np.random.Generator:
@@ -21,7 +21,7 @@ def where(points: pd.DataFrame, **values: object) -> pd.Series:
 
 def test_summary_is_over_seeds_within_method_set_and_budget():
     points = example(seeds=(0, 1, 2))
-    found = stats.summary(points).set_index(stats.KEYS)
+    found = frames.summary(points).set_index(frames.KEYS)
     picked = points[(points.method == "ea_vit") & (points.dataset == "digits") & (points.budget == 0.4)]
     here = found.loc[("ea_vit", "digits", 0.4)]
     assert here["mean"] == pytest.approx(picked["accuracy"].mean())
@@ -34,7 +34,7 @@ def test_summary_counts_every_status_and_invents_nothing():
     points = example(seeds=(0, 1), methods=("ea_vit", "matformer"), datasets=("digits",))
     points = spoil(points, (points.method == "matformer") & (points.seed == 1), "oom")
     points = points[~((points.method == "ea_vit") & (points.seed == 1) & (points.budget == 0.2))]
-    found = stats.summary(points).set_index(stats.KEYS)
+    found = frames.summary(points).set_index(frames.KEYS)
     half_gone, holed = found.loc[("matformer", "digits", 0.2)], found.loc[("ea_vit", "digits", 0.2)]
     assert (half_gone["oom"], half_gone["seeds"], holed["missing"], holed["seeds"]) == (1, 1, 1, 1)
     assert math.isnan(half_gone["half"])
@@ -46,10 +46,10 @@ def test_areas_leave_out_curves_with_holes_and_count_unreachable_as_chance():
     points = example(seeds=(0, 1), methods=("ea_vit", "matformer"), datasets=("digits",))
     points = spoil(points, (points.method == "matformer") & (points.budget == 0.2), "unreachable")
     points = spoil(points, (points.method == "ea_vit") & (points.seed == 1) & (points.budget == 0.6), "nan")
-    found = stats.areas(points, chance={"digits": 0.1}).set_index(stats.CELL)["area"]
+    found = frames.areas(points, chance={"digits": 0.1}).set_index(frames.CELL)["area"]
     assert math.isnan(found["ea_vit", "digits", 1])
     assert 0.9 < found["ea_vit", "digits", 0] < 1
-    without = stats.areas(points).set_index(stats.CELL)["area"]
+    without = frames.areas(points).set_index(frames.CELL)["area"]
     gap = math.log2(0.4 * 0.98 / 0.2) / math.log2(5)  # from the lower bound to the first choice, in the whole range
     difference = found["matformer", "digits", 0] - without["matformer", "digits", 0]
     assert difference == pytest.approx(0.1 * gap)
@@ -59,12 +59,12 @@ def test_paired_goes_by_seed_not_by_row():
     points = pd.DataFrame(
         [row("a", "d", 1, 0.5, 0.5), row("a", "d", 0, 0.5, 0.9), row("b", "d", 0, 0.5, 0.8), row("b", "d", 1, 0.5, 0.6)]
     )
-    assert stats.paired(points, "a", "b", "d", 0.5) == pytest.approx([0.1, -0.1])
-    assert stats.paired(points[1:], "a", "b", "d", 0.5) == pytest.approx([0.1])
+    assert frames.paired(points, "a", "b", "d", 0.5) == pytest.approx([0.1, -0.1])
+    assert frames.paired(points[1:], "a", "b", "d", 0.5) == pytest.approx([0.1])
 
 
 def test_use_of_budgets():
-    found = stats.use(example(seeds=(0,), methods=("ea_vit",)))
+    found = frames.use(example(seeds=(0,), methods=("ea_vit",)))
     assert found["use"].to_numpy() == pytest.approx([0.98] * 10)
 
 
@@ -74,22 +74,22 @@ def test_reading_back_keeps_words_and_ids(tmp_path):
     points = spoil(points, points.budget == 0.2, "nan", "NaN loss")
     points["reason"] = points["reason"].replace("", None)
     points.to_csv(tmp_path / "points.csv", index=False)
-    back = stats.read_points(tmp_path / "points.csv")
+    back = frames.read_points(tmp_path / "points.csv")
     assert back["status"].tolist() == ["nan", "ok", "ok", "ok", "ok"]
     assert set(back["cell"]) == {"12e4567890123456"}
     assert math.isnan(back["accuracy"][0])
-    pd.testing.assert_frame_equal(stats.summary(back), stats.summary(points))
+    pd.testing.assert_frame_equal(frames.summary(back), frames.summary(points))
 
 
 def test_reading_something_else_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="not a table of points"):
-        stats.read_points(tmp_path / "x.csv")
+        frames.read_points(tmp_path / "x.csv")
 
 
 def test_grid_spans_all_that_was_seen():
     points = pd.DataFrame([row("a", "x", 0, 0.5, 0.5), row("b", "y", 1, 1.0, 0.5)])
-    full = stats.completed(points)
+    full = frames.completed(points)
     assert len(full) == 16
     assert (full["status"] == "missing").sum() == 14
     assert {tuple(key) for key in full[["method", "dataset", "seed", "budget"]].to_numpy().tolist()} == set(
@@ -104,30 +104,30 @@ def test_two_suites_are_never_mixed():
     one = example(seeds=(0, 1, 2), methods=("ea_vit",), datasets=("digits",))
     other = one.assign(suite="core", accuracy=one["accuracy"] / 2)
     other = other[other["seed"] != 2]
-    both = stats.summary(pd.concat([one, other], ignore_index=True))
+    both = frames.summary(pd.concat([one, other], ignore_index=True))
     assert both.groupby("suite")["seeds"].max().to_dict() == {"core": 2, "quick": 3}
     assert (both["missing"] == 0).all(), "a seed of the one suite is not missing in the other"
-    alone = stats.summary(one).drop(columns="suite").reset_index(drop=True)
+    alone = frames.summary(one).drop(columns="suite").reset_index(drop=True)
     mine = both[both["suite"] == "quick"].drop(columns="suite").reset_index(drop=True)
     pd.testing.assert_frame_equal(mine, alone)
-    assert len(stats.areas(pd.concat([one, other], ignore_index=True))) == 5
+    assert len(frames.areas(pd.concat([one, other], ignore_index=True))) == 5
     with pytest.raises(ValueError, match="take one suite"):
-        stats.by_seed(pd.concat([one, other]), "ea_vit", "accuracy", 0.4)
+        frames.by_seed(pd.concat([one, other]), "ea_vit", "accuracy", 0.4)
 
 
 def numbers(points: pd.DataFrame) -> list[object]:
     chance = {"digits": 0.1}
-    found = stats.all_fronts(points)
+    found = frames.all_fronts(points)
     return [
-        stats.summary(points).to_csv(),
-        stats.areas(points, chance).to_csv(),
-        stats.compare(points, "ea_vit", "matformer", 0.6, rng()),
-        stats.scores(points, 0.6),
-        stats.denominator(points),
-        stats.worst_case(points, "ea_vit", 0.6, "matformer", chance=chance),
-        stats.discipline(points),
-        stats.break_even(points, "ea_vit", "fixed_uniform", "train_macs"),
-        stats.agreement(points, "ea_vit", "fixed_same_shape"),
+        frames.summary(points).to_csv(),
+        frames.areas(points, chance).to_csv(),
+        frames.compare(points, "ea_vit", "matformer", 0.6, rng()),
+        frames.scores(points, 0.6),
+        frames.denominator(points),
+        frames.worst_case(points, "ea_vit", 0.6, "matformer", chance=chance),
+        frames.discipline(points),
+        frames.break_even(points, "ea_vit", "fixed_uniform", "train_macs"),
+        frames.agreement(points, "ea_vit", "fixed_same_shape"),
         {name: {key: sorted(by.items()) for key, by in sorted(one.items())} for name, one in sorted(found.items())},
     ]
 
@@ -149,20 +149,20 @@ def spoilt() -> pd.DataFrame:
 
 
 def test_denominator_counts_cells_by_their_worst_status():
-    found = stats.denominator(spoilt())
+    found = frames.denominator(spoilt())
     assert found.text == "29 of 30 cells; 1 oom"
     planned = [(m, d, s) for m in ("ea_vit", "new") for d in ("digits", "mnist5k") for s in (0, 1, 2, 3)]
     points = spoilt()
-    found = stats.denominator(points[points["method"] == "ea_vit"], planned)
+    found = frames.denominator(points[points["method"] == "ea_vit"], planned)
     assert (found.planned, found.whole) == (16, 5)
     assert found.states == {"ok": 5, "oom": 1, "missing": 10}
-    assert stats.denominator(points[:0], planned).text == "0 of 16 cells; 16 missing"
-    assert stats.denominator(points[:0]).text == "0 of 0 cells"
+    assert frames.denominator(points[:0], planned).text == "0 of 16 cells; 16 missing"
+    assert frames.denominator(points[:0]).text == "0 of 0 cells"
 
 
 def test_planned_cells_are_there_and_no_others_are_invented():
     points = example(seeds=(0,), methods=("ea_vit",), datasets=("digits",))
-    full = stats.completed(points, [("ea_vit", "digits", 0), ("matformer", "mnist5k", 1)])
+    full = frames.completed(points, [("ea_vit", "digits", 0), ("matformer", "mnist5k", 1)])
     assert len(full) == 10
     assert full[full["method"] == "matformer"]["status"].unique().tolist() == ["missing"]
 
@@ -171,24 +171,24 @@ def test_worst_case_by_hand():
     points = pd.DataFrame([row("a", d, s, 0.5, 0.8) for d in "xy" for s in (0, 1)])
     points = pd.concat([points, pd.DataFrame([row("b", d, s, 0.5, 0.6) for d in "xy" for s in (0, 1)])])
     chance = {"x": 0.1, "y": 0.5}
-    assert stats.worst_case(points, "a", 0.5, chance=chance) == pytest.approx((0.8, 0.8))
-    assert stats.worst_case(points, "a", 0.5, "b", chance=chance) == pytest.approx((0.2, 0.2))
+    assert frames.worst_case(points, "a", 0.5, chance=chance) == pytest.approx((0.8, 0.8))
+    assert frames.worst_case(points, "a", 0.5, "b", chance=chance) == pytest.approx((0.2, 0.2))
     holed = spoil(points, where(points, method="a", dataset="x", seed=0), "oom")
-    assert stats.worst_case(holed, "a", 0.5, chance=chance) == pytest.approx((0.8 - 0.7 / 4, 0.8 + 0.2 / 4))
+    assert frames.worst_case(holed, "a", 0.5, chance=chance) == pytest.approx((0.8 - 0.7 / 4, 0.8 + 0.2 / 4))
     holed = spoil(holed, where(points, method="b", dataset="y", seed=0), "nan")
     low, high = 0.2 - 0.7 / 4 - 0.4 / 4, 0.2 + 0.2 / 4 + 0.1 / 4
-    assert stats.worst_case(holed, "a", 0.5, "b", chance=chance) == pytest.approx((low, high))
+    assert frames.worst_case(holed, "a", 0.5, "b", chance=chance) == pytest.approx((low, high))
     answered = spoil(points, where(points, method="a", dataset="x"), "unreachable")
-    assert stats.worst_case(answered, "a", 0.5, chance=chance) == pytest.approx((0.45, 0.45))
-    assert stats.worst_case(points, "none", 0.5, chance=chance) is None
-    assert stats.worst_case(points, "a", 0.5, chance={}, planned=[("a", "z", 0)]) == pytest.approx((1.6 / 3, 2.6 / 3))
+    assert frames.worst_case(answered, "a", 0.5, chance=chance) == pytest.approx((0.45, 0.45))
+    assert frames.worst_case(points, "none", 0.5, chance=chance) is None
+    assert frames.worst_case(points, "a", 0.5, chance={}, planned=[("a", "z", 0)]) == pytest.approx((1.6 / 3, 2.6 / 3))
 
 
 def test_the_worst_case_holds_whatever_a_missing_cell_would_have_given():
     points = example(seeds=(0, 1, 2), methods=("ea_vit", "matformer"))
-    truth = np.mean([np.mean(v) for v in stats.differences(points, "ea_vit", "matformer", "accuracy", 0.4).values()])
+    truth = np.mean([np.mean(v) for v in frames.differences(points, "ea_vit", "matformer", "accuracy", 0.4).values()])
     holed = spoil(points, where(points, method="ea_vit", seed=1), "killed")
-    low, high = stats.worst_case(holed, "ea_vit", 0.4, "matformer", chance={"digits": 0.1, "mnist5k": 0.1})
+    low, high = frames.worst_case(holed, "ea_vit", 0.4, "matformer", chance={"digits": 0.1, "mnist5k": 0.1})
     assert low < truth < high
 
 
@@ -196,52 +196,52 @@ def test_the_worst_case_holds_whatever_a_missing_cell_would_have_given():
 
 
 def test_comparison_is_paired_within_sets():
-    found = stats.compare(spoilt(), "ea_vit", "matformer", 0.4, rng())
+    found = frames.compare(spoilt(), "ea_vit", "matformer", 0.4, rng())
     assert {name: interval.n for name, interval in found.by_set.items()} == {"digits": 2, "mnist5k": 3}
     assert found.these.estimate == pytest.approx(np.mean([i.estimate for i in found.by_set.values()]))
 
 
 def test_one_seed_one_set_and_ties_give_no_number():
     lone = example(seeds=(0,), datasets=("digits",))
-    found = stats.compare(lone, "ea_vit", "matformer", 0.4, rng())
+    found = frames.compare(lone, "ea_vit", "matformer", 0.4, rng())
     assert (found.these.why, found.like.why, found.flips.p, found.wilcoxon.p, found.posterior.a) == (
         "1 seed", "1 seed", None, None, None
     )  # fmt: skip
     tied = example().assign(accuracy=0.5)
-    found = stats.compare(tied, "ea_vit", "matformer", 0.4, rng())
+    found = frames.compare(tied, "ea_vit", "matformer", 0.4, rng())
     assert (found.these.low, found.flips.p, found.score) == (None, None, (0, 2, 0))
-    assert stats.summary(tied)["half"].isna().all(), "no spread is no certainty"
+    assert frames.summary(tied)["half"].isna().all(), "no spread is no certainty"
 
 
 def test_scores_leave_out_sets_that_a_method_lacks():
     points = spoil(spoilt(), where(example(seeds=(0, 1, 2)), method="matformer", dataset="digits"), "nan")
-    found, sets = stats.scores(points, 0.6)
+    found, sets = frames.scores(points, 0.6)
     assert sets == ("mnist5k",)
     assert sorted(found) == sorted(points["method"].unique())
-    assert stats.scores(points, 0.2) == ({name: [] for name in found}, ())
+    assert frames.scores(points, 0.2) == ({name: [] for name in found}, ())
 
 
 def test_declared_bounds_make_another_area():
     points = example(seeds=(0,), methods=("ea_vit",), datasets=("digits",))
-    narrow = stats.areas(points, bounds=(0.5, 1.0))["area"][0]
+    narrow = frames.areas(points, bounds=(0.5, 1.0))["area"][0]
     macs, accuracy = points["macs"].tolist(), points["accuracy"].tolist()
     assert narrow == pytest.approx(curves.area(curves.steps(macs, accuracy), (0.5 * FULL, FULL)))
-    assert narrow > stats.areas(points)["area"][0]
+    assert narrow > frames.areas(points)["area"][0]
 
 
 def test_fronts_have_no_holes():
-    found = stats.all_fronts(spoilt())
+    found = frames.all_fronts(spoilt())
     assert sorted(found["ea_vit"]["digits"]) == [0, 1]
     assert sorted(found["ea_vit"]["mnist5k"]) == [0, 1, 2]
-    assert stats.fronts(spoilt(), "ea_vit") == found["ea_vit"]
-    assert stats.fronts(spoilt(), "none") == {}
+    assert frames.fronts(spoilt(), "ea_vit") == found["ea_vit"]
+    assert frames.fronts(spoilt(), "none") == {}
 
 
 def test_break_even_shares_a_cells_cost_among_its_sizes():
     points = example(seeds=(0, 1))
     points.loc[points["method"] == "fixed_uniform", "train_macs"] = 10e12
     points = spoil(points, where(points, method="fixed_uniform", budget=0.2), "unreachable")
-    found = stats.break_even(points, "ea_vit", "fixed_uniform", "train_macs")
+    found = frames.break_even(points, "ea_vit", "fixed_uniform", "train_macs")
     assert found.ratio.estimate == pytest.approx(4.1e12 / (10e12 / 4))
     assert (found.sizes, found.low, found.high) == (2, 2, 2)
 
@@ -249,15 +249,15 @@ def test_break_even_shares_a_cells_cost_among_its_sizes():
 def test_agreement_is_of_the_very_same_submodels():
     points = example(seeds=(0, 1), methods=("ea_vit", "fixed_same_shape"), datasets=("digits",))
     points["key"] = ["k" + str(budget) for budget in points["budget"]]
-    found = stats.agreement(points, "ea_vit", "fixed_same_shape")
+    found = frames.agreement(points, "ea_vit", "fixed_same_shape")
     assert {key: value.n for key, value in found.items()} == {("digits", 0): 5, ("digits", 1): 5}
     points.loc[(points["method"] == "ea_vit") & (points["budget"] == 0.2), "key"] = "other"
-    assert stats.agreement(points, "ea_vit", "fixed_same_shape")["digits", 0].n == 4
+    assert frames.agreement(points, "ea_vit", "fixed_same_shape")["digits", 0].n == 4
 
 
 def test_discipline_by_method():
     points = example(seeds=(0,), methods=("ea_vit", "matformer"))
     points.loc[points.index[0], "macs"] = FULL
-    found = stats.discipline(points)
+    found = frames.discipline(points)
     assert (found["ea_vit"].over, found["matformer"].over, found["matformer"].choices) == (1, 0, 10)
     assert found["matformer"].use == pytest.approx(0.98)

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.records import points
-from harness.records.record import STATUSES, Point, Record, Spent
-from harness.records.store import Outcome, Store, StoreError
+from harness.results import points
+from harness.results.record import STATUSES, Point, Record, Spent
+from harness.results.store import Outcome, Store, StoreError
 from tests.harness.stored import CELLS, filled, outcome, some_cell
 
 text = st.text(max_size=20)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import cellfiles
-from harness.records.leases import Process
-from harness.records.store import Store, StoreError
+from harness.results import cell_files
+from harness.results.leases import Process
+from harness.results.store import Store, StoreError
 from tests.harness.mounts import mounted
 from tests.harness.stored import CELLS, filled, outcome
 
@@ -26,7 +26,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
         if path.name == "correct.npz":
             raise full
 
-    monkeypatch.setattr(cellfiles, "write_flushed", refuse)
+    monkeypatch.setattr(cell_files, "write_flushed", refuse)
     with pytest.raises(StoreError, match="the disk is full"):
         kept.write(outcome(CELLS[0], log="new"))
     monkeypatch.undo()
@@ -110,8 +110,8 @@ def test_killed_writers_leave_whole_cells(tmp_path: Path) -> None:
     """SIGKILL at spread moments of a process that does nothing but write cells."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from harness.plan import Cell; from harness.records.record import failure, now\n"
-        "from harness.records.store import Outcome, Store\n"
+        "from harness.plan import Cell; from harness.results.record import failure, now\n"
+        "from harness.results.store import Outcome, Store\n"
         "cells = [Cell(id, 's', 'm', 'd', 0, (), {'budgets': [1.0]}) for id in sys.argv[2:]]\n"
         "kept = Store(Path(sys.argv[1])); kept.prepare(); leases = kept.leases(); print('go', flush=True)\n"
         "while True:\n"

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from harness.graphics.swap import replace_folder
+from harness.reports.figures.swap import replace_folder
 
 
 def test_the_new_folder_takes_the_place_of_the_old_one(tmp_path):
@@ -31,7 +31,7 @@ def test_leftovers_of_the_dead_are_cleared_those_of_the_living_not(tmp_path):
 def test_killed_at_any_moment_the_folder_is_all_old_or_all_new(tmp_path):
     """Fault 33, with real kills in the middle of replacing."""
     code = (
-        "import sys; from pathlib import Path; from harness.graphics.swap import replace_folder\n"
+        "import sys; from pathlib import Path; from harness.reports.figures.swap import replace_folder\n"
         "for turn in range(10**6):\n"
         "    replace_folder(Path(sys.argv[1]), {f'{i}.svg': b'%d' % turn for i in range(20)})\n"
         "    print('on', flush=True)\n"

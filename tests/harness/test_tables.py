@@ -9,10 +9,12 @@ import pytest
 from example_points import example, row, spoil
 
 from harness import plan
-from harness.records.record import Spent
-from harness.reports import latex, marking, tables
+from harness.reports import marking
+from harness.reports.document import latex
+from harness.reports.sanity import Rung
 from harness.reports.subject import Subject
-from harness.verdicts.ladder import Rung
+from harness.reports.tables import tables
+from harness.results.record import Spent
 from tests.harness import small
 
 

@@ -19,11 +19,11 @@ import pytest
 
 from harness import plan
 from harness.plan import Cell
-from harness.records import upkeep
-from harness.records.leases import Process
-from harness.records.record import Point, failure, now
-from harness.records.store import Outcome, Store, StoreError, pack
-from harness.records.upkeep import Conflicts
+from harness.results import maintenance
+from harness.results.leases import Process
+from harness.results.maintenance import Conflicts
+from harness.results.record import Point, failure, now
+from harness.results.store import Outcome, Store, StoreError, pack
 from tests.harness.leaser import Leaser
 from tests.harness.stored import CELLS, filled, outcome, some_cell
 
@@ -73,12 +73,14 @@ def test_a_whole_store_has_no_fault(tmp_path: Path) -> None:
     store.write(killed(OTHERS[0]))
     store.summaries(IDS)
     before = everything(store)
-    assert upkeep.verify(store) == []
+    assert maintenance.verify(store) == []
     assert everything(store) == before
 
 
 def test_a_store_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
-    assert [fault.what for fault in upkeep.verify(Store(tmp_path / "none"))] == ["no store: there is no folder cells/"]
+    assert [fault.what for fault in maintenance.verify(Store(tmp_path / "none"))] == [
+        "no store: there is no folder cells/"
+    ]
 
 
 @pytest.mark.parametrize("name", ["sha256", "record.json", "cell.json", "correct.npz"])
@@ -88,7 +90,7 @@ def test_a_changed_byte_is_a_fault(tmp_path: Path, name: str) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    (fault,) = upkeep.verify(store)
+    (fault,) = maintenance.verify(store)
     assert fault.where == store.cells / IDS[0]
     assert "not whole" in fault.what
 
@@ -130,7 +132,7 @@ def test_a_cell_whose_checksums_fit_and_whose_content_does_not_is_a_fault(tmp_pa
     store = filled(tmp_path)
     change, what = FALSE[how]
     change(store.cells / IDS[0])
-    found = upkeep.verify(store)
+    found = maintenance.verify(store)
     assert {fault.where.name for fault in found} == {IDS[0]}
     assert any(what in str(fault) for fault in found), found
 
@@ -141,7 +143,9 @@ def test_bits_after_the_last_image_are_a_fault(tmp_path: Path) -> None:
     store = store_of(
         tmp_path, Outcome(made.record.model_copy(update={"points": (point,)}), {0.25: bytes([0b11010000])})
     )
-    assert [fault.what for fault in upkeep.verify(store)] == ["bitmap of budget 0.25: bits after the last of 3 images"]
+    assert [fault.what for fault in maintenance.verify(store)] == [
+        "bitmap of budget 0.25: bits after the last of 3 images"
+    ]
 
 
 def test_strangers_and_quarantine_are_told(tmp_path: Path) -> None:
@@ -150,7 +154,7 @@ def test_strangers_and_quarantine_are_told(tmp_path: Path) -> None:
     (store.cells / IDS[0] / "sha256").unlink()
     store.records()
     shutil.copytree(store.cells / IDS[1], store.quarantine / f"{IDS[1]}.3")
-    found = {fault.where.name: fault.what for fault in upkeep.verify(store)}
+    found = {fault.where.name: fault.what for fault in maintenance.verify(store)}
     assert set(found) == {"a name with ünicode", IDS[0], f"{IDS[1]}.3"}
     assert found[IDS[0]].startswith("in quarantine: not whole")
     assert found[f"{IDS[1]}.3"] == "in quarantine: whole"
@@ -160,20 +164,20 @@ def test_disjoint_stores_become_one(tmp_path: Path) -> None:
     target = store_of(tmp_path / "a", *(outcome(cell) for cell in CELLS))
     sources = [store_of(tmp_path / f"b{i}", outcome(cell, f"log {i}")) for i, cell in enumerate(OTHERS)]
     before = [everything(source) for source in sources]
-    report = upkeep.merge(target, sources)
+    report = maintenance.merge(target, sources)
     assert set(report.written) == {met.cell for met in report.of("new")} == {cell.id for cell in OTHERS}
     assert len(report.met) == 3
     assert set(target.records()) == {cell.id for cell in (*CELLS, *OTHERS)}
     for i, cell in enumerate(OTHERS):
         assert target.read(cell.id) == sources[i].read(cell.id)
     assert [everything(source) for source in sources] == before
-    assert upkeep.verify(target) == []
+    assert maintenance.verify(target) == []
     assert not list((target.root / "leases").glob("*.json"))
 
 
 def test_into_a_store_that_is_not_there(tmp_path: Path) -> None:
     target = Store(tmp_path / "new")
-    upkeep.merge(target, [store_of(tmp_path / "b", outcome(CELLS[0]))])
+    maintenance.merge(target, [store_of(tmp_path / "b", outcome(CELLS[0]))])
     assert set(target.records()) == {IDS[0]}
 
 
@@ -187,19 +191,19 @@ def test_the_same_numbers_at_another_time_and_place_change_nothing(tmp_path: Pat
     )  # fmt: skip
     target, source = store_of(tmp_path / "a", made), store_of(tmp_path / "b", again)
     before = everything(target)
-    report = upkeep.merge(target, [source, source])
+    report = maintenance.merge(target, [source, source])
     assert [met.kind for met in report.met] == ["same", "same"]
     assert report.written == ()
     assert everything(target) == before
 
 
-@pytest.mark.parametrize("on_conflict", upkeep.CONFLICTS)
+@pytest.mark.parametrize("on_conflict", maintenance.CONFLICTS)
 def test_different_numbers_are_a_conflict(tmp_path: Path, on_conflict: Conflicts) -> None:
     theirs = changed(CELLS[0], choice_hash="ef" * 8)
     target = store_of(tmp_path / "a", outcome(CELLS[0]))
     source = store_of(tmp_path / "b", theirs, outcome(OTHERS[0]))
     before = everything(target)
-    report = upkeep.merge(target, [source], on_conflict)
+    report = maintenance.merge(target, [source], on_conflict)
     (conflict,) = report.of("conflict")
     assert (conflict.cell, conflict.what) == (IDS[0], "choice_hash")
     assert str(target.cells / IDS[0]) in str(conflict)
@@ -216,16 +220,16 @@ def test_different_numbers_are_a_conflict(tmp_path: Path, on_conflict: Conflicts
 def test_other_bitmaps_are_a_conflict(tmp_path: Path) -> None:
     other = Outcome(outcome(CELLS[0]).record, {0.25: RIGHT[::-1], 1.0: RIGHT})
     target, source = store_of(tmp_path / "a", outcome(CELLS[0])), store_of(tmp_path / "b", other)
-    assert [met.what for met in upkeep.merge(target, [source]).of("conflict")] == ["bitmaps"]
+    assert [met.what for met in maintenance.merge(target, [source]).of("conflict")] == ["bitmaps"]
 
 
 def test_two_sources_that_differ_are_a_conflict(tmp_path: Path) -> None:
     sources = [store_of(tmp_path / "b", outcome(CELLS[0])), store_of(tmp_path / "c", changed(CELLS[0], full_macs=41))]
     target = store_of(tmp_path / "a")
-    report = upkeep.merge(target, sources)
+    report = maintenance.merge(target, sources)
     assert [met.kind for met in report.met] == ["new", "conflict"]
     assert target.ids() == []
-    upkeep.merge(target, sources, "theirs")
+    maintenance.merge(target, sources, "theirs")
     record = target.record(IDS[0])
     assert record is not None
     assert record.full_macs == 41
@@ -235,7 +239,7 @@ def test_a_killed_cell_yields_to_any_other(tmp_path: Path) -> None:
     target, source = store_of(tmp_path / "a", killed(CELLS[0]), outcome(CELLS[1])), store_of(
         tmp_path / "b", outcome(CELLS[0]), killed(CELLS[1])
     )  # fmt: skip
-    report = upkeep.merge(target, [source])
+    report = maintenance.merge(target, [source])
     assert [(met.kind, met.cell) for met in sorted(report.met, key=lambda met: met.kind)] == [
         ("better", IDS[0]), ("same", IDS[1])
     ]  # fmt: skip
@@ -248,17 +252,17 @@ def test_a_newer_schema_is_refused_and_an_older_one_migrated(tmp_path: Path) -> 
         rewrite(source.cells / cell.id, lambda raw: [raw.pop(key) for key in NEW] and raw.update(schema_version=1))
     rewrite(source.cells / IDS[1], lambda raw: raw.update(schema_version=3))
     with pytest.raises(StoreError, match=f"{IDS[1]}: record of schema 3"):
-        upkeep.merge(target, [source])
+        maintenance.merge(target, [source])
     assert target.ids() == []
     shutil.rmtree(source.cells / IDS[1])
-    upkeep.merge(target, [source])
+    maintenance.merge(target, [source])
     assert json.loads((target.cells / IDS[0] / "record.json").read_text())["schema_version"] == 2
 
 
 def test_damage_in_a_source_is_told_and_left_there(tmp_path: Path) -> None:
     target, source = store_of(tmp_path / "a"), store_of(tmp_path / "b", outcome(CELLS[0]), outcome(CELLS[1]))
     (source.cells / IDS[0] / "record.json").write_text("{")
-    report = upkeep.merge(target, [source])
+    report = maintenance.merge(target, [source])
     (damaged,) = report.of("damaged")
     assert str(source.cells / IDS[0]) in str(damaged)
     assert target.ids() == [IDS[1]]
@@ -268,9 +272,9 @@ def test_damage_in_a_source_is_told_and_left_there(tmp_path: Path) -> None:
 def test_damage_in_the_target_is_mended_from_a_source(tmp_path: Path) -> None:
     target, source = filled(tmp_path / "a"), filled(tmp_path / "b")
     (target.cells / IDS[0] / "sha256").unlink()
-    report = upkeep.merge(target, [source])
+    report = maintenance.merge(target, [source])
     assert report.written == (IDS[0],)
-    assert upkeep.verify(Store(target.root))[0].what.startswith("in quarantine")
+    assert maintenance.verify(Store(target.root))[0].what.startswith("in quarantine")
     assert set(target.records()) == set(IDS)
 
 
@@ -279,16 +283,16 @@ def test_a_merge_waits_for_no_runner(tmp_path: Path) -> None:
     with target.leases() as others:
         assert others.take(IDS[1]) is not None
         with pytest.raises(StoreError, match=f"at work on {IDS[1]}; nothing was merged"):
-            upkeep.merge(target, [source])
+            maintenance.merge(target, [source])
     assert target.ids() == []
 
 
 @pytest.mark.parametrize("word", ["mine", "their"])
 def test_a_merge_asks_for_what_it_knows(tmp_path: Path, word: str) -> None:
     with pytest.raises(StoreError, match="allowed: refuse, ours, theirs"):
-        upkeep.merge(store_of(tmp_path / "a"), [], word)  # type: ignore[arg-type]
+        maintenance.merge(store_of(tmp_path / "a"), [], word)  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="no store: there is no folder cells/; nothing was merged"):
-        upkeep.merge(store_of(tmp_path / "a"), [Store(tmp_path / "none")])
+        maintenance.merge(store_of(tmp_path / "a"), [Store(tmp_path / "none")])
 
 
 def littered(folder: Path) -> tuple[Store, Path]:
@@ -312,7 +316,7 @@ def littered(folder: Path) -> tuple[Store, Path]:
 def test_only_rubbish_goes(tmp_path: Path) -> None:
     store, runs = littered(tmp_path)
     with store.leases() as leases:
-        found = upkeep.rubbish(store, {IDS[0], IDS[1]}, runs, leases)
+        found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs, leases)
         before = everything(store)
         assert {(left.path.name, left.reason) for left in found} == {
             (IDS[2], "no plan names it"),
@@ -323,8 +327,8 @@ def test_only_rubbish_goes(tmp_path: Path) -> None:
             (OTHERS[0].id, "work of a cell that no plan names"),
         }
         assert everything(store) == before  # naming removes nothing
-        assert upkeep.remove(store, found, leases) == found
-        assert upkeep.rubbish(store, {IDS[0], IDS[1]}, runs, leases) == []
+        assert maintenance.remove(store, found, leases) == found
+        assert maintenance.rubbish(store, {IDS[0], IDS[1]}, runs, leases) == []
     assert store.ids() == sorted(IDS[:2])
     assert {path.name for path in runs.iterdir()} == {IDS[1], "notes"}
     assert len(store.leftovers()) == 1
@@ -335,23 +339,23 @@ def test_nothing_of_a_cell_that_is_being_worked_on_goes(tmp_path: Path) -> None:
     store, runs = littered(tmp_path)
     with Leaser(store.root, 0.05, 0.4) as worker, store.leases(beat=0.05, patience=0.4) as leases:
         assert worker.ask(f"take {IDS[2]}") == "yes"
-        found = upkeep.rubbish(store, {IDS[0], IDS[1]}, runs, leases)
+        found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs, leases)
         assert IDS[2] not in {left.cell for left in found}
-        late = upkeep.Rubbish(store.cells / IDS[2], "named before it was taken up", IDS[2])
-        assert upkeep.remove(store, [late], leases) == []
+        late = maintenance.Rubbish(store.cells / IDS[2], "named before it was taken up", IDS[2])
+        assert maintenance.remove(store, [late], leases) == []
         assert IDS[2] in store.ids()
         os.kill(worker.process.pid, signal.SIGKILL)
         worker.process.wait()
-        found = upkeep.rubbish(store, {IDS[0], IDS[1]}, runs, leases)
+        found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs, leases)
         assert {left.reason for left in found if left.cell == IDS[2]} == {
             "no plan names it", "a lease whose owner is gone", "work of a cell that no plan names"
         }  # fmt: skip
-        assert upkeep.remove(store, found, leases) == found
+        assert maintenance.remove(store, found, leases) == found
 
 
 def test_the_hash_is_that_of_the_plan() -> None:
     """A cell that is planned today passes what verify asks of its id."""
-    from harness.records.cellfiles import fits
+    from harness.results.cell_files import fits
 
     record = outcome(CELLS[0]).record
     assert fits(record)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.commands.why import find, why
 from harness.plan import Cell
-from harness.records.record import failure, now
-from harness.records.store import Outcome, Store, StoreError
-from harness.verbs.why import find, why
+from harness.results.record import failure, now
+from harness.results.store import Outcome, Store, StoreError
 from tests.harness.stored import CELLS, filled, outcome, some_cell
 
 MISSING = dataclasses.replace(some_cell(7), dataset="a set; rm -rf 'x' ø")

@@ -1,0 +1,1 @@
+"""Nested model: submodels, gates, cost, importance, and the ViT that runs at any widths."""

@@ -1,0 +1,74 @@
+"""MACs and parameters of a submodel or of soft gates: one formula each, over ints or over tensors.
+
+Counted as ``torch.utils.flop_counter`` counts the extracted module (FLOPs / 2): matrix products and convolutions,
+attention scores included; norms, biases, activations and residual sums are not. A branch of an embedding-wide ViT with
+N tokens costs ``N·d·H·(4E + 2N)`` (attention) and ``2·N·E·hidden`` (MLP).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar, overload
+
+from torch import Tensor
+
+from eavit.model.gates import Gates
+from eavit.model.submodel import Backbone, Submodel
+
+Number = TypeVar("Number", int, Tensor)
+
+
+def _total_macs(b: Backbone, embed: Number, heads: Iterable[Number], mlp: Iterable[Number]) -> Number:
+    outside = embed * (b.patches * b.patch_pixels + b.num_classes)
+    attention = sum((h * (b.tokens * b.head_dim) * (embed * 4 + 2 * b.tokens) for h in heads), start=embed * 0)
+    neurons = sum((m * embed * (2 * b.tokens) for m in mlp), start=embed * 0)
+    return outside + attention + neurons
+
+
+def _outside_params(b: Backbone) -> tuple[int, int]:
+    """(parameters a channel, parameters whatever the width) of all that is not a block."""
+    per_channel = (
+        b.patch_pixels + b.patch_bias + b.prefix_tokens + b.position_tokens + 2 * b.outer_norms + b.num_classes
+    )
+    return per_channel, b.num_classes
+
+
+def _attention_params(b: Backbone, embed: int, heads: int) -> int:
+    if heads == 0:
+        return 0
+    width = heads * b.head_dim
+    qkv = 3 * width * (embed + b.qkv_bias)
+    return qkv + 4 * b.head_dim * b.qk_norm + embed * (width + b.proj_bias) + embed * (2 + b.layer_scale)
+
+
+def _mlp_params(b: Backbone, embed: int, hidden: int) -> int:
+    if hidden == 0:
+        return 0
+    return hidden * (embed + b.proj_bias) + embed * (hidden + b.proj_bias) + embed * (2 + b.layer_scale)
+
+
+@overload
+def macs(backbone: Backbone, widths: Submodel) -> int: ...
+@overload
+def macs(backbone: Backbone, widths: Gates) -> Tensor: ...
+def macs(backbone: Backbone, widths: Submodel | Gates) -> int | Tensor:
+    """Multiply-accumulates for one image at the backbone's own image size; differentiable for gates."""
+    if isinstance(widths, Gates):
+        heads, mlp = widths.heads.sum(-1), widths.mlp.sum(-1)
+        return _total_macs(backbone, widths.embed.sum(), heads.unbind(), mlp.unbind())
+    backbone.check(widths)
+    return _total_macs(backbone, widths.embed, widths.heads, widths.mlp)
+
+
+def params(backbone: Backbone, submodel: Submodel) -> int:
+    """Parameters of the extracted module."""
+    backbone.check(submodel)
+    per_channel, constant = _outside_params(backbone)
+    attention = sum(_attention_params(backbone, submodel.embed, h) for h in submodel.heads)
+    neurons = sum(_mlp_params(backbone, submodel.embed, m) for m in submodel.mlp)
+    return submodel.embed * per_channel + constant + attention + neurons
+
+
+def share(backbone: Backbone, submodel: Submodel) -> float:
+    """MACs as a fraction of the full model's: the axis that budgets live on."""
+    return macs(backbone, submodel) / macs(backbone, backbone.full)

@@ -1,0 +1,70 @@
+"""Soft widths: one gate for each channel, head and neuron. The differentiable twin of a Submodel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from eavit.model.submodel import Backbone, Submodel
+
+
+def _prefixes(counts: Sequence[int], width: int, like: Tensor | None) -> Tensor:
+    kept = torch.as_tensor(counts).unsqueeze(-1) > torch.arange(width)
+    return kept.to(like) if like is not None else kept.to(torch.get_default_dtype())
+
+
+@dataclass(frozen=True, slots=True)
+class Masking:
+    """What closed gates do in a masked pass. By default what slicing does; the other values are defects of EA-ViT's
+    published training code, there to be measured (:mod:`eavit.methods.defects`).
+    """
+
+    norm_over: Literal["kept", "all"] = "kept"  # "all": closed channels live on in the stream and count in LayerNorm
+    skipped_bias: bool = False  # an MLP without an open gate still adds its output bias
+
+
+EXACT = Masking()
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Gates in [0, 1], non-increasing along their last axis, so that hard gates are always a prefix.
+
+    The first gate of a layer's heads (or neurons) is that branch's depth gate: it scales the branch's output bias.
+    """
+
+    embed: Tensor  # (embed,)
+    heads: Tensor  # (depth, heads)
+    mlp: Tensor  # (depth, hidden)
+    masking: Masking = EXACT
+
+    @classmethod
+    def of(cls, submodel: Submodel, backbone: Backbone, like: Tensor | None = None) -> Gates:
+        """The 0/1 gates of a submodel, with the dtype and device of ``like``."""
+        backbone.check(submodel)
+        return cls(
+            _prefixes((submodel.embed,), backbone.embed, like).squeeze(0),
+            _prefixes(submodel.heads, backbone.heads, like),
+            _prefixes(submodel.mlp, backbone.mlp, like),
+        )
+
+    def check(self, backbone: Backbone) -> None:
+        """Refuse gates of other widths than the backbone's."""
+        b = backbone
+        wanted = {"embed": (b.embed,), "heads": (b.depth, b.heads), "mlp": (b.depth, b.mlp)}
+        found = {name: tuple(getattr(self, name).shape) for name in wanted}
+        wrong = [f"{name} {found[name]}, must be {shape}" for name, shape in wanted.items() if found[name] != shape]
+        if wrong:
+            raise ValueError(f"gates do not fit the backbone: {'; '.join(wrong)}")
+
+    def harden(self) -> Submodel:
+        """The submodel of the gates above one half."""
+        return Submodel(
+            int((self.embed > 0.5).sum()),
+            tuple((self.heads > 0.5).sum(-1).tolist()),
+            tuple((self.mlp > 0.5).sum(-1).tolist()),
+        )

@@ -1,0 +1,222 @@
+"""Score heads, neurons and channels, and sort weights by the scores without changing the full model's function.
+
+Nested submodels keep prefixes, so what matters most must come first. Three permutations leave the full model as it is:
+heads of a layer (q, k, v row groups and proj columns), neurons of a layer (fc1 rows, fc2 columns), and ONE order of the
+channels of the residual stream (everything that reads or writes it).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eavit.model.submodel import Backbone
+from eavit.model.vit import NestedViT, extract
+from eavit.options import nearest
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+Loss = Callable[[Tensor, Tensor], Tensor]
+UNITS = ("channels", "heads", "neurons")  # in the order of a :class:`Scores`
+
+_READS = re.compile(r"blocks\.\d+\.(attn\.qkv|mlp\.fc1)\.weight|head\.weight")
+_WRITES = re.compile(
+    r"patch_embed\.proj\.(weight|bias)|(norm_pre|norm|fc_norm)\.(weight|bias)"
+    r"|blocks\.\d+\.(norm[12]\.(weight|bias)|ls[12]\.gamma|attn\.proj\.(weight|bias)|mlp\.fc2\.(weight|bias))"
+)
+_TOKENS = ("cls_token", "reg_token", "pos_embed")
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Importance of each unit; larger is kept longer."""
+
+    channels: Tensor  # (embed,)
+    heads: Tensor  # (depth, heads)
+    neurons: Tensor  # (depth, hidden)
+
+
+def _zeros(vit: NestedViT) -> Scores:
+    b, like = vit.backbone, next(vit.parameters())
+    return Scores(like.new_zeros(b.embed), like.new_zeros(b.depth, b.heads), like.new_zeros(b.depth, b.mlp))
+
+
+def _norms(model: nn.Module) -> list[Any]:
+    """LayerNorms over the residual stream (not those inside attention)."""
+    return [
+        m for name, m in model.named_modules() if isinstance(m, nn.LayerNorm) and not re.search(r"[qk]_norm$", name)
+    ]
+
+
+def _effect(weight: Tensor, dim: int | None = 0) -> Tensor:
+    """First-order change of the loss when units are removed: weight times gradient, summed over what leaves."""
+    product = weight.detach() * (weight.grad if weight.grad is not None else torch.zeros_like(weight))
+    return product if dim is None else product.sum(dim)
+
+
+def taylor(vit: NestedViT, batches: Batches, loss: Loss = F.cross_entropy) -> Scores:
+    """|First-order Taylor effect| of removing each unit, summed over batches (Molchanov et al., 2019, on whole units).
+
+    A head leaves with its proj columns, a neuron with its fc2 column, a channel with its scale and shift in every norm.
+    """
+    scores, model = _zeros(vit), extract(vit, vit.backbone.full).eval()
+    blocks: Any = model.blocks
+    for images, labels in batches:
+        model.zero_grad(set_to_none=True)
+        loss(model(images), labels).backward()
+        for norm in _norms(model):
+            scores.channels.add_((_effect(norm.weight, None) + _effect(norm.bias, None)).abs())
+        for layer, block in enumerate(blocks):
+            heads = _effect(block.attn.proj.weight).view(vit.backbone.heads, -1).sum(-1)
+            scores.heads[layer] += heads.abs()
+            scores.neurons[layer] += _effect(block.mlp.fc2.weight).abs()
+    return scores
+
+
+def activation(vit: NestedViT, batches: Batches, loss: Loss = F.cross_entropy) -> Scores:
+    """L2 norm of what each unit hands on: head outputs, hidden activations, normalised channels."""
+    scores, model = _zeros(vit), extract(vit, vit.backbone.full).eval()
+    blocks: Any = model.blocks
+    embed = vit.backbone.embed
+
+    def power(x: Tensor, groups: int) -> Tensor:
+        return x.detach().flatten(0, -2).square().sum(0).view(groups, -1).sum(-1)
+
+    def watch(into: Tensor, groups: int) -> Callable[..., None]:
+        def add(_module: nn.Module, args: tuple[Tensor, ...], *_: Any) -> None:
+            into.add_(power(args[0], groups))
+
+        return add
+
+    hooks = [
+        norm.register_forward_hook(lambda _m, _a, out: watch(scores.channels, embed)(_m, (out,)))
+        for norm in _norms(model)
+    ]
+    for layer, block in enumerate(blocks):
+        hooks.append(block.attn.proj.register_forward_pre_hook(watch(scores.heads[layer], vit.backbone.heads)))
+        hooks.append(block.mlp.fc2.register_forward_pre_hook(watch(scores.neurons[layer], vit.backbone.mlp)))
+    with torch.no_grad():
+        for images, _ in batches:
+            model(images)
+    for hook in hooks:
+        hook.remove()
+    return Scores(scores.channels.sqrt(), scores.heads.sqrt(), scores.neurons.sqrt())
+
+
+def l2(vit: NestedViT, batches: Batches = (), loss: Loss = F.cross_entropy) -> Scores:
+    """Norm of each unit's weights, in times out; needs no data."""
+    scores = _zeros(vit)
+    blocks: Any = vit.blocks
+    with torch.no_grad():
+        for layer, block in enumerate(blocks):
+            attn, mlp = block.attn, block.mlp
+            rows = attn.qkv.weight.square().sum(1).view(3, vit.backbone.heads, -1).sum((0, 2))
+            columns = attn.proj.weight.square().sum(0).view(vit.backbone.heads, -1).sum(-1)
+            scores.heads[layer] = (rows * columns).sqrt()
+            scores.neurons[layer] = (mlp.fc1.weight.square().sum(1) * mlp.fc2.weight.square().sum(0)).sqrt()
+            for reader in (attn.qkv, mlp.fc1):
+                scores.channels.add_(reader.weight.square().sum(0))
+            for writer in (attn.proj, mlp.fc2):
+                scores.channels.add_(writer.weight.square().sum(1))
+    return Scores(scores.channels.sqrt(), scores.heads, scores.neurons)
+
+
+def none(vit: NestedViT, batches: Batches = (), loss: Loss = F.cross_entropy) -> Scores:
+    """Equal scores: the pretrained order stays."""
+    return _zeros(vit)
+
+
+METRICS: dict[str, Callable[..., Scores]] = {"taylor": taylor, "activation": activation, "l2": l2, "none": none}
+PASSES = {"taylor": (1, 2), "activation": (1, 0), "l2": (0, 0), "none": (0, 0)}  # forward and backward, in full passes
+
+
+def score(vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss = F.cross_entropy) -> Scores:
+    """By one of ``METRICS``."""
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric!r} is unknown; allowed: {', '.join(METRICS)}{nearest(metric, METRICS)}")
+    return METRICS[metric](vit, batches, loss=loss)
+
+
+def _permute_layer(state: dict[str, Tensor], layer: int, heads: Tensor, neurons: Tensor, head_dim: int) -> None:
+    prefix = f"blocks.{layer}."
+    units = (heads[:, None] * head_dim + torch.arange(head_dim, device=heads.device)).flatten()
+    for name in ("attn.qkv.weight", "attn.qkv.bias"):
+        if prefix + name in state:
+            state[prefix + name] = state[prefix + name].unflatten(0, (3, -1)).index_select(1, units).flatten(0, 1)
+    for name in ("mlp.fc1.weight", "mlp.fc1.bias"):
+        if prefix + name in state:
+            state[prefix + name] = state[prefix + name].index_select(0, neurons)
+    state[prefix + "attn.proj.weight"] = state[prefix + "attn.proj.weight"].index_select(1, units)
+    state[prefix + "mlp.fc2.weight"] = state[prefix + "mlp.fc2.weight"].index_select(1, neurons)
+
+
+def permuted(
+    state: Mapping[str, Tensor], backbone: Backbone, channels: Tensor, heads: Tensor, neurons: Tensor
+) -> dict[str, Tensor]:
+    """Parameters by timm's keys with unit i the old unit ``order[i]``: channels (embed,), heads (depth, heads) and
+    neurons (depth, hidden). Differentiable; what has no such units is passed on as it is.
+    """
+    new = dict(state)
+    for layer in range(backbone.depth):
+        _permute_layer(new, layer, heads[layer], neurons[layer], backbone.head_dim)
+    for name, value in new.items():
+        if name in _TOKENS:
+            new[name] = value.index_select(-1, channels)
+        elif _READS.fullmatch(name):
+            new[name] = value.index_select(1, channels)
+        elif _WRITES.fullmatch(name):
+            new[name] = value.index_select(0, channels)
+    return new
+
+
+def permute(vit: NestedViT, channels: Tensor, heads: Tensor, neurons: Tensor) -> NestedViT:
+    """A copy of ``vit`` whose unit i is the old unit ``order[i]``: channels (embed,), heads (depth, heads) and neurons
+    (depth, hidden). Its full-width function is that of ``vit``. Without a head, features come out in the new order.
+    """
+    state = permuted(vit.state_dict(), vit.backbone, channels, heads, neurons)
+    return NestedViT.of_state(vit.backbone, vit.layout, vit.drop_path, state).train(vit.training)
+
+
+def reversed_units(vit: NestedViT) -> tuple[Tensor, Tensor, Tensor]:
+    """Orders of channels, heads and neurons from the last to the first: prefixes of what is permuted by them are the
+    tails of ``vit``.
+    """
+    b, device = vit.backbone, next(vit.parameters()).device
+    channels, heads, neurons = (torch.arange(n, device=device).flip(0) for n in (b.embed, b.heads, b.mlp))
+    return channels, heads.expand(b.depth, -1), neurons.expand(b.depth, -1)
+
+
+def sorted_by(vit: NestedViT, scores: Scores, units: Collection[str] = UNITS) -> NestedViT:
+    """A copy of ``vit`` with the most important of these units first and the same function at full width. Ties keep
+    their order. FloatingPointError where a score is not finite.
+    """
+    values: dict[str, Tensor] = {name: getattr(scores, name) for name in UNITS}
+    bad = [name for name, value in values.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise FloatingPointError(
+            f"importance of {', '.join(bad)} is not finite; check the weights (pretrained, or of a training before it "
+            "that diverged) and the images"
+        )
+
+    def order(name: str, value: Tensor) -> Tensor:
+        if name in units:
+            return torch.argsort(value, dim=-1, descending=True, stable=True)
+        return torch.arange(value.shape[-1], device=value.device).expand(value.shape)
+
+    return permute(vit, *(order(name, value) for name, value in values.items()))
+
+
+def sort_by_importance(
+    vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss = F.cross_entropy
+) -> NestedViT:
+    """A copy of ``vit`` with the most important units first and the same function at full width.
+
+    ``batches`` yields ``(images, labels)`` from the fit split; ``metric`` is ``taylor`` (default), ``activation``,
+    ``l2`` or ``none``. Ties keep the pretrained order.
+    """
+    return sorted_by(vit, score(vit, batches, metric, loss))

@@ -1,0 +1,1 @@
+"""Selection: from trained weights to a policy that maps a budget to a submodel."""

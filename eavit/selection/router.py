@@ -1,0 +1,332 @@
+"""From a budget to a submodel: a light router over prefix gates, its training, and a projection that never overspends.
+
+For every dimension the router has one logit a step: the first step of a branch is its depth gate, the next ones widen
+it. Gates are cumulative products of Gumbel-sigmoid steps: they form prefixes; a routed submodel is always a member of
+the space. Straight-through: the forward pass uses hard gates, gradients are those of the soft ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eavit.model import cost
+from eavit.model.gates import EXACT, Gates, Masking
+from eavit.model.submodel import Backbone, Submodel
+from eavit.model.vit import NestedViT
+from eavit.selection.search import Point
+from eavit.space.product import Space
+from eavit.training.losses import budget_penalty, cross_entropy, imitation
+from eavit.training.train import Fit, Group, Step, Term, Terms, fit
+
+
+def _blocks(widths: Sequence[int], full: int) -> Tensor:
+    """Units that each step adds: the smallest width, every further step, and what no member of the space uses."""
+    return torch.tensor([widths[0], *(b - a for a, b in pairwise(widths)), full - widths[-1]])
+
+
+class Router(nn.Module):
+    """Two-layer MLP from a target share of full MACs to the step logits of all dimensions."""
+
+    def __init__(
+        self, space: Space, hidden: int = 16, tau: float = 1.0, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.space, self.tau = space, tau
+        layers = space.depth
+        self.sizes = (len(space.embeds) - 1, layers * len(space.heads), layers * len(space.mlps))
+        self.first, self.last = nn.Linear(1, hidden), nn.Linear(hidden, sum(self.sizes))
+        self._start(generator or torch.Generator().manual_seed(0))
+
+    def _start(self, generator: torch.Generator) -> None:
+        """Hinges spread over the budgets 0..1; logits start open (full model)."""
+        first, last = self.first, self.last
+        with torch.no_grad():
+            signs = torch.where(torch.arange(first.out_features) % 2 == 0, 1.0, -1.0)
+            places = torch.linspace(0, 1, first.out_features)
+            first.weight.copy_((4 * signs)[:, None])
+            first.bias.copy_(-4 * signs * places)
+            last.weight.normal_(0, 0.1, generator=generator)
+            last.bias.fill_(1.0)
+
+    def flat(self, target: Tensor) -> Tensor:
+        """Targets (n, 1) to all step logits (n, steps)."""
+        out: Tensor = self.last(F.gelu(self.first(target)))
+        return out
+
+    def logits(self, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Targets (n, 1) to step logits: embed (n, steps), heads and mlp (n, depth, steps), depth gate first."""
+        n = len(target)
+        embed, heads, mlp = self.flat(target).split(self.sizes, dim=-1)
+        return embed, heads.view(n, self.space.depth, -1), mlp.view(n, self.space.depth, -1)
+
+    def forward(self, target: float, generator: torch.Generator | None = None) -> Gates:
+        """Gates for a target share: noisy, with straight-through gradients, given a generator; else deterministic."""
+        return self._gates(target, _hard if generator is None else partial(self._straight, generator=generator))
+
+    def silent(self, target: float) -> Gates:
+        """Deterministic gates with straight-through gradients, of the sigmoid without noise."""
+        return self._gates(target, self._straight)
+
+    def _gates(self, target: float, steps: Callable[[Tensor], Tensor]) -> Gates:
+        like = self.first.weight
+        embed, heads, mlp = (part[0] for part in self.logits(like.new_tensor([[target]])))
+        space, b = self.space, self.space.backbone
+        opened = F.pad(steps(embed), (1, 0), value=1.0)  # the smallest embedding is always there
+        return Gates(
+            self._spread(opened, _blocks(space.embeds, b.embed)),
+            self._spread(self._keep_least(steps(heads), heads, space.min_attn), _blocks(space.heads, b.heads)),
+            self._spread(self._keep_least(steps(mlp), mlp, space.min_mlp), _blocks(space.mlps, b.mlp)),
+        )
+
+    def _straight(self, logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Hard steps in {0, 1} with the gradient of the sigmoid: the Gumbel-sigmoid, given a generator of noise."""
+        if generator is not None:
+            noise = torch.rand(logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6).logit().to(logits)  # G1 - G2
+            logits = logits + noise
+        soft = torch.sigmoid(logits / self.tau)
+        return soft + ((soft > 0.5).to(soft) - soft).detach()
+
+    @staticmethod
+    def _keep_least(steps: Tensor, logits: Tensor, least: int) -> Tensor:
+        """Open the depth gates of the ``least`` branches that the router likes best."""
+        best = torch.zeros_like(steps)
+        best[logits[:, 0].topk(least).indices, 0] = 1.0
+        return torch.where(best > 0, steps + (1 - steps).detach(), steps)
+
+    @staticmethod
+    def _spread(steps: Tensor, blocks: Tensor) -> Tensor:
+        """Cumulative products of steps (..., k), repeated for the units of each step, zeros for unused ones."""
+        prefix = F.pad(steps.cumprod(-1), (0, 1))
+        return prefix.repeat_interleave(blocks.to(prefix.device), dim=-1)
+
+
+def _hard(logits: Tensor) -> Tensor:
+    """Steps in {0, 1}, without a gradient."""
+    return (logits > 0).to(logits)
+
+
+def _targets_of(space: Space, submodel: Submodel) -> tuple[Tensor, Tensor]:
+    """Step bits of a member and which of them matter (steps after a closed one, or of a skipped branch, do not)."""
+
+    def steps(widths: Sequence[int], width: int, *, gated: bool) -> tuple[list[int], list[int]]:
+        bits = [int(width >= w) for w in widths]
+        matters = [1, *bits[:-1]]
+        return (bits, matters) if gated else (bits[1:], matters[1:])
+
+    rows = [steps(space.embeds, submodel.embed, gated=False)]
+    rows += [steps(space.heads, h, gated=True) for h in submodel.heads]
+    rows += [steps(space.mlps, m, gated=True) for m in submodel.mlp]
+    bits, matters = ([bit for row in rows for bit in row[side]] for side in (0, 1))
+    return torch.tensor(bits, dtype=torch.float32), torch.tensor(matters, dtype=torch.float32)
+
+
+def imitate(router: Router, references: Sequence[Point], steps: int = 600, lr: float = 2e-2) -> float:
+    """Start the router from reference submodels: fit its logits to their steps at their own shares. Costs no image.
+
+    Returns the last loss (mean binary cross-entropy over the steps that matter).
+    """
+    shares = torch.tensor([[p.share] for p in references], dtype=torch.float32)
+    pairs = [_targets_of(router.space, p.submodel) for p in references]
+    bits, matters = (torch.stack([pair[side] for pair in pairs]) for side in (0, 1))
+    optimiser = torch.optim.Adam(router.parameters(), lr=lr)
+    loss = torch.zeros(())
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = lr * (1 - step / steps)
+        optimiser.zero_grad()
+        loss = (
+            F.binary_cross_entropy_with_logits(router.flat(shares), bits, weight=matters, reduction="sum")
+            / matters.sum()
+        )
+        loss.backward()
+        optimiser.step()
+    return float(loss.detach())
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Hyper-parameters of stage 2 (defaults: the paper's, fractions of stage 2 where the paper counts steps)."""
+
+    warmup: float = 0.1  # fraction of stage 2 with a frozen backbone
+    budget_weight: float = 20.0  # l1
+    imitation_weight: float = 20.0  # l2, annealed linearly to 0 over the joint training
+    lr: float = 1e-2
+    min_lr: float = 1e-4
+    targets: tuple[float, float] | None = None  # shares of the full MACs; None: from the cheapest reference to 1
+    silent: bool = False  # warm-up without noise and without the cross-entropy (the published code)
+    masking: Masking = EXACT
+
+    def range(self, references: Sequence[Point]) -> tuple[float, float]:
+        if self.targets is None and not references:
+            raise ValueError("routing: neither targets nor references; the router needs one of them")
+        return self.targets or (min(p.share for p in references), 1.0)
+
+
+class Routed(nn.Module):
+    """Backbone and router as one module, so that one optimiser and one checkpoint hold both."""
+
+    def __init__(self, vit: NestedViT, router: Router, masking: Masking = EXACT) -> None:
+        super().__init__()
+        self.vit, self.router, self.masking = vit, router, masking
+
+    def forward(self, images: Tensor, target: float, generator: torch.Generator) -> tuple[Tensor, Gates]:
+        gates = replace(self.router(target, generator), masking=self.masking)
+        return self.vit(images, gates), gates
+
+
+Shaping = Callable[[Gates, float, float], tuple[Tensor, ...]]  # (gates, target, progress) to losses
+
+
+def _shaping(backbone: Backbone, like: Tensor, references: Sequence[Point], routing: Routing, fading: float) -> Shaping:
+    """l1 · (share - target)² and l2 · |gates - reference|² with the reference nearest the target. Of l2 the part
+    ``fading`` is gone at the end of the fit.
+    """
+
+    def shaping(gates: Gates, target: float, progress: float) -> tuple[Tensor, ...]:
+        budget = routing.budget_weight * budget_penalty(backbone, gates, target)
+        if not references:
+            return (budget,)
+        nearest = min(references, key=lambda p: abs(p.share - target)).submodel
+        weight = routing.imitation_weight * (1 - fading * progress)
+        return budget, weight * imitation(gates, Gates.of(nearest, backbone, like))
+
+    return shaping
+
+
+def _route_terms(routed: Routed, references: Sequence[Point], routing: Routing, run: Fit, fading: float) -> Terms:
+    """Cross-entropy and :func:`_shaping`, one target a step. Masked passes cost the full width, and their backward once
+    more for the gradient of the weights, where they have one.
+    """
+    backbone, like, (low, high) = routed.vit.backbone, next(routed.parameters()), routing.range(references)
+    full, trained = cost.macs(backbone, backbone.full), any(p.requires_grad for p in routed.vit.parameters())
+    shaping = _shaping(backbone, like, references, routing, fading)
+
+    def terms(model: Routed, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
+        target = float(step.rng.uniform(low, high))
+        noise = int(step.rng.integers(2**62))
+        logits, gates = model(images, target, torch.Generator().manual_seed(noise))
+        first = cross_entropy(logits, labels, run.schedule.smoothing)
+        loss = sum(shaping(gates, target, step.progress), start=first)
+        yield Term(loss, full, 2 * full if trained else full, drawn=f"{target} {noise}")
+
+    return terms
+
+
+def _silent_terms(routed: Routed, references: Sequence[Point], routing: Routing) -> Terms:
+    """:func:`_shaping` of gates without noise. The published code runs the images too, sliced, to no effect, as no
+    gradient comes back from them. Here they are not run.
+    """
+    low, high = routing.range(references)
+    shaping = _shaping(routed.vit.backbone, next(routed.parameters()), references, routing, 0.0)
+
+    def terms(model: Routed, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
+        target = float(step.rng.uniform(low, high))
+        losses = shaping(model.router.silent(target), target, step.progress)
+        yield Term(torch.stack(losses).sum(), 0, 0, drawn=f"{target}")
+
+    return terms
+
+
+def cost_of_route(backbone: Backbone, batch: int, warm: int, joint: int) -> float:
+    """MACs of :func:`route` with so many steps of each kind: masked passes cost the full width, whatever the gates."""
+    return float(cost.macs(backbone, backbone.full)) * batch * (2 * warm + 3 * joint)
+
+
+def route(vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, warm: Fit, joint: Fit) -> None:
+    """Stage 2, in place: the router alone on a frozen backbone, then both together."""
+    route_frozen(vit, router, references, routing, warm, fading=0.0)
+    routed, rates = Routed(vit, router, routing.masking), joint.schedule
+    both = [
+        Group(vit, rates.lr, rates.min_lr, rates.weight_decay, joint.span),
+        Group(router, routing.lr, routing.min_lr),
+    ]
+    fit(routed, _route_terms(routed, references, routing, joint, fading=1.0), both, joint)
+
+
+def route_frozen(
+    vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, run: Fit, *, fading: float = 1.0
+) -> None:
+    """The router alone, in place, on a backbone that stays as it is to the bit; ``fading`` of the imitation goes."""
+    if not run.total:
+        return
+    routed = Routed(vit, router, routing.masking)
+    vit.requires_grad_(False)
+    if routing.silent:
+        terms = _silent_terms(routed, references, routing)
+    else:
+        terms = _route_terms(routed, references, routing, run, fading)
+    fit(routed, terms, [Group(router, routing.lr, routing.min_lr)], run)
+    vit.requires_grad_(True)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the router emits, as a table: members by ascending MACs. ``choose`` never exceeds a budget.
+
+    Projection: between one emission and the next cheaper one lie the dearer's own narrowings, a smallest step each, so
+    that a budget which the router overshoots by a little gets a near relative of what it wanted, not the next emission.
+    """
+
+    space: Space
+    ladder: tuple[Submodel, ...]  # one for each value of MACs
+    emitted: int  # how many of them the router emitted itself
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, router: Router, targets: int = 256) -> Policy:
+        """Ask the router for every target of a grid over (0, 1]."""
+        return cls.from_members(router.space, (router(i / targets).harden() for i in range(1, targets + 1)))
+
+    @classmethod
+    def from_members(cls, space: Space, members: Iterable[Submodel], *, narrowed: bool = True) -> Policy:
+        """A table of members and their narrowings, or of members alone; of equal MACs the smallest spelling stays."""
+        own = {cost.macs(space.backbone, s): s for s in sorted(map(space.require, members), key=str, reverse=True)}
+        table = dict(own)
+        steps = sorted(own) if narrowed else []
+        for floor, top in zip([0, *steps], steps, strict=False):
+            for member in _narrowings(space, own[top], floor):
+                table.setdefault(cost.macs(space.backbone, member), member)
+        return cls(space, tuple(table[macs] for macs in sorted(table)), len(own))
+
+    def choose(self, budget: float) -> Submodel | None:
+        """The dearest member of the table at or under the budget (a share of full MACs); ``None``: unreachable."""
+        b = self.space.backbone
+        limit = budget * cost.macs(b, b.full)
+        return max((s for s in self.ladder if cost.macs(b, s) <= limit), key=partial(cost.macs, b), default=None)
+
+
+def _narrower(space: Space, submodel: Submodel) -> Iterator[Submodel]:
+    """Members one step below: a narrower embedding, or one layer's branch a step narrower or off."""
+
+    def below(options: Sequence[int], width: int, *, may_skip: bool) -> int | None:
+        place = options.index(width)
+        return options[place - 1] if place else 0 if may_skip else None
+
+    embed = below(space.embeds, submodel.embed, may_skip=False)
+    if embed:
+        yield Submodel(embed, submodel.heads, submodel.mlp)
+    sides = ((submodel.heads, space.heads, space.min_attn), (submodel.mlp, space.mlps, space.min_mlp))
+    for side, (widths, options, least) in enumerate(sides):
+        may_skip = sum(map(bool, widths)) > least
+        for layer in (i for i, width in enumerate(widths) if width):
+            width = below(options, widths[layer], may_skip=may_skip)
+            if width is not None:
+                changed = (*widths[:layer], width, *widths[layer + 1 :])
+                yield Submodel(submodel.embed, *((changed, submodel.mlp) if side == 0 else (submodel.heads, changed)))
+
+
+def _narrowings(space: Space, submodel: Submodel, floor: int) -> Iterator[Submodel]:
+    """Ever cheaper members nested in each other, the smallest single step again and again, down to ``floor`` MACs."""
+    macs = partial(cost.macs, space.backbone)
+    current = submodel
+    while steps := list(_narrower(space, current)):
+        current = max(steps, key=lambda s: (macs(s), str(s)))
+        if macs(current) <= floor:
+            return
+        yield current

@@ -1,0 +1,340 @@
+"""Selectors: from fixed trained weights, seen through callables alone, to a policy (budget -> submodel).
+
+The law for all: choices are members of the space, never above the budget, None where the selector's own floor is above
+it, equal for equal seeds; the evaluations (distinct submodels on either fold) are reported and at most the declared
+limit, so that a bake-off can give all the same. ``SELECTORS`` is the table; :func:`nested` makes a chain of any.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from eavit.model import cost
+from eavit.model.importance import Scores
+from eavit.model.submodel import Submodel
+from eavit.selection import search
+from eavit.selection.chains import best_chain, dearest_step, shrunk_chain
+from eavit.selection.evolution import AUTOFORMER, OFA, Rules, draw_under, evolve, newcomers
+from eavit.selection.predictor import Predictor, rank_agreement
+from eavit.selection.search import Fitness, Front, Point
+from eavit.selection.shapes import greedy_path, importance_per_mac, mixes, uniforms
+from eavit.space.product import Space
+
+Policy = Callable[[float], Submodel | None]
+EVALUATIONS = 600  # the common limit, unless a suite says otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a selector may see: a space, top-1 on the two folds of the select split, and the budgets to serve."""
+
+    space: Space
+    fitness: Fitness  # fold A
+    recheck: Fitness  # fold B
+    budgets: tuple[float, ...]
+    seed: int
+    scores: Scores | None = None  # of the units in the order of the trained weights
+    progress: Callable[[str, int, int], None] = lambda phase, done, total: None
+
+    @property
+    def reachable(self) -> tuple[float, ...]:
+        """Budgets at or above the space's floor, ascending."""
+        floor = cost.share(self.space.backbone, self.space.smallest)
+        return tuple(b for b in sorted(set(self.budgets)) if b >= floor)
+
+    @property
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, 4])
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    policy: Policy
+    evaluations: int
+    findings: Mapping[str, Any] = field(default_factory=dict)
+    measured: tuple[Point, ...] = ()  # by fold A
+
+
+Selector = Callable[[Problem], Selection]
+
+
+class Meter:
+    """A fitness that asks once for each submodel, keeps what it heard, and refuses to pass its limit."""
+
+    def __init__(self, space: Space, fitness: Fitness, limit: float, known: Iterable[Point] = ()) -> None:
+        self.space, self.fitness, self.limit = space, fitness, limit
+        self.points = {p.submodel: p for p in known}
+        self.spent = 0
+
+    @property
+    def left(self) -> int:
+        return int(self.limit - self.spent)
+
+    def __call__(self, submodel: Submodel) -> float:
+        if submodel not in self.points:
+            if self.spent >= self.limit:
+                raise RuntimeError(f"selector: more than its {self.limit} evaluations asked for, at {submodel}")
+            self.spent += 1
+            macs, share = cost.macs(self.space.backbone, submodel), cost.share(self.space.backbone, submodel)
+            value = float(self.fitness(self.space.require(submodel)))
+            self.points[submodel] = Point(submodel, macs, share, value)
+        return self.points[submodel].fitness
+
+    @property
+    def measured(self) -> tuple[Point, ...]:
+        return tuple(self.points.values())
+
+
+def _limit(evaluations: int, least: int) -> int:
+    if evaluations < least:
+        raise ValueError(f"option evaluations={evaluations}: must be at least {least}")
+    return evaluations
+
+
+def _fittest(space: Space, points: Iterable[Point]) -> Policy:
+    """The fittest that fits, the cheapest of equals; where nothing that fits was measured, the cheapest member."""
+    every = tuple(points)
+    front = Front.of(every, len(every)) if every else None
+
+    def choose(budget: float) -> Submodel | None:
+        best = front.best(budget) if front else None
+        if best is not None:
+            return best.submodel
+        return space.smallest if cost.share(space.backbone, space.smallest) <= budget else None
+
+    return choose
+
+
+def _ladder(space: Space, members: Iterable[Submodel]) -> Policy:
+    """The dearest of fixed members that fits, without a measurement; of equal MACs the first."""
+    table: dict[float, Submodel] = {}
+    for member in members:
+        table.setdefault(cost.share(space.backbone, space.require(member)), member)
+    shares = sorted(table)
+
+    def choose(budget: float) -> Submodel | None:
+        place = bisect_right(shares, budget)
+        return table[shares[place - 1]] if place else None
+
+    return choose
+
+
+def nsga2(
+    evaluations: int = EVALUATIONS,
+    population: int = 40,
+    generations: int = 300,
+    quotas: search.Quotas = None,
+    recheck: float = 0.1,
+) -> Selector:
+    """The search of EA-ViT on fold A; finalists are estimated again on fold B and the best of them by that is chosen.
+
+    ``recheck`` is the part of the evaluations kept for fold B. If it is too small for the front and the fittest of each
+    bin, the best at each budget go first, then the others by fitness.
+    """
+    _limit(evaluations, 4)
+
+    def select(problem: Problem) -> Selection:
+        kept = max(2, round(recheck * evaluations))
+        meter = Meter(problem.space, problem.fitness, evaluations - kept)
+        front = search.nsga2(
+            problem.space,
+            meter,
+            population=min(population, meter.left),
+            generations=generations,
+            quotas=quotas,
+            seed=problem.seed,
+            evaluations=meter.left,
+            progress=partial(problem.progress, "search"),
+        )
+        wanted = [front.best(budget) for budget in problem.reachable]
+        others = sorted((*front.points, *front.cover), key=lambda p: -p.fitness)
+        finalists = list(dict.fromkeys(p for p in (*wanted, *others) if p is not None))
+        last = Front.of(finalists[: evaluations - meter.spent], front.evaluations)
+        final, optimism = replace(last, progress=front.progress).reestimate(problem.recheck)
+        findings = final.report(optimism)
+        return Selection(_fittest(problem.space, final.points), final.evaluations, findings, meter.measured)
+
+    return select
+
+
+def evolution(evaluations: int = EVALUATIONS, rules: Rules = AUTOFORMER) -> Selector:
+    """AutoFormer's search, once for each budget, the evaluations shared out evenly (the source has 1050 for each);
+    numbers and source in :mod:`.evolution`. Ours: a budget may also take what another budget's search measured,
+    and fewer evaluations shrink population and rounds alike.
+    """
+    _limit(evaluations, 1)
+
+    def select(problem: Problem) -> Selection:
+        meter, rng, budgets = Meter(problem.space, problem.fitness, evaluations), problem.rng, problem.reachable
+        for done, budget in enumerate(budgets):
+            share = meter.left // (len(budgets) - done)
+            evolve(problem.space, lambda brood: [meter(s) for s in brood], budget, rules.within(share), rng, share)
+            problem.progress("search", done + 1, len(budgets))
+        return Selection(_fittest(problem.space, meter.measured), meter.spent, {}, meter.measured)
+
+    return select
+
+
+def predictor(
+    evaluations: int = EVALUATIONS, measured: float = 0.6, epochs: int = 200, rules: Rules = OFA, held_out: float = 0.2
+) -> Selector:
+    """OFA's search: a fraction ``measured`` of the evaluations trains an accuracy predictor, evolution runs on it for
+    each budget, and what it likes best is measured with the rest. ``held_out`` of the measured ones test the
+    predictor (findings), which is then trained on all of them.
+    """
+    _limit(evaluations, 4)
+
+    def select(problem: Problem) -> Selection:
+        space, rng, budgets = problem.space, problem.rng, problem.reachable
+        meter = Meter(space, problem.fitness, evaluations)
+        if budgets:
+            low, high = budgets[0], min(1.0, budgets[-1])
+            _measure_drawn(problem, meter, max(2, round(measured * evaluations)), high, 0.8 * low / high, rng)
+        pairs = [(p.submodel, p.fitness) for p in meter.measured]
+        kept = max(1, round(len(pairs) * (1 - held_out)))
+        trial = Predictor.fit(space, pairs[:kept], problem.seed, epochs) if pairs else None
+        agreement = rank_agreement(space, trial, pairs[kept:]) if trial else {}
+        predict = Predictor.fit(space, pairs, problem.seed, epochs) if pairs else None
+        for done, budget in enumerate(budgets if predict else ()):
+            share = meter.left // (len(budgets) - done)
+            guesses = evolve(space, predict, budget, rules, rng) if predict and share else {}
+            fresh = sorted((s for s in guesses if s not in meter.points), key=lambda s: (-guesses[s], str(s)))
+            for submodel in fresh[:share]:
+                meter(submodel)
+            problem.progress("search", done + 1, len(budgets))
+        return Selection(_fittest(space, meter.measured), meter.spent, {"predictor": agreement}, meter.measured)
+
+    return select
+
+
+def _measure_drawn(
+    problem: Problem, meter: Meter, count: int, budget: float, window: float, rng: np.random.Generator
+) -> None:
+    """Measure up to ``count`` new random members, uniform in log MACs over ``window * budget .. budget``."""
+    known = set(meter.points)
+    for submodel in newcomers(lambda: draw_under(problem.space, budget, window, rng), known, count):
+        meter(submodel)
+
+
+def random(evaluations: int = EVALUATIONS, window: float = 0.9) -> Selector:
+    """As many random members for each budget as the evaluations allow, aimed at ``window`` of it and above, none over
+    it; the best on fold A. What every search must beat.
+    """
+    _limit(evaluations, 1)
+
+    def select(problem: Problem) -> Selection:
+        meter, rng, budgets = Meter(problem.space, problem.fitness, evaluations), problem.rng, problem.reachable
+        for done, budget in enumerate(budgets):
+            share = meter.left // (len(budgets) - done)
+            _measure_drawn(problem, meter, share, budget, window, rng)
+            problem.progress("search", done + 1, len(budgets))
+        return Selection(_fittest(problem.space, meter.measured), meter.spent, {}, meter.measured)
+
+    return select
+
+
+def mix_n_match(candidates: Callable[[Space], Iterable[Submodel]] = mixes) -> Selector:
+    """MatFormer's Mix'n'Match: of the candidates the one nearest to the budget and at most it, of equal MACs the first
+    (the most uniform). No evaluation. Any family that is a list (HydraViT's k, a grid, a chain) selects by it too.
+    """
+    return lambda problem: Selection(_ladder(problem.space, candidates(problem.space)), 0)
+
+
+def uniform() -> Selector:
+    """The most proportional uniform shape of at most the budget (:func:`uniforms`). No evaluation."""
+    return mix_n_match(uniforms)
+
+
+def greedy() -> Selector:
+    """Down the path of least importance lost for each MAC saved; a budget gets the first member on it that fits. No
+    evaluation, nested by construction.
+    """
+
+    def select(problem: Problem) -> Selection:
+        if problem.scores is None:
+            raise ValueError("selector greedy needs the importance scores of the units; the problem has none")
+        return Selection(_ladder(problem.space, greedy_path(problem.space, problem.scores)), 0)
+
+    return select
+
+
+def given(policy: Policy, findings: Mapping[str, Any] | None = None) -> Selector:
+    """A policy from outside, such as the router's, held to the law: a choice that is over its budget or no member of
+    the space is refused by name.
+    """
+
+    def select(problem: Problem) -> Selection:
+        def checked(budget: float) -> Submodel | None:
+            choice = policy(budget)
+            if choice is not None:
+                share = cost.share(problem.space.backbone, problem.space.require(choice))
+                if share > budget:
+                    raise ValueError(f"given policy: {choice} uses {share:.6f}, over the budget {budget}")
+            return choice
+
+        return Selection(checked, 0, dict(findings or {}))
+
+    return select
+
+
+SELECTORS: dict[str, Callable[..., Selector]] = {
+    "nsga2": nsga2,
+    "evolution": evolution,
+    "predictor": predictor,
+    "mix_n_match": mix_n_match,
+    "uniform": uniform,
+    "greedy": greedy,
+    "random": random,
+}
+
+
+def nested(selection: Selection, problem: Problem) -> Selection:
+    """Choices that lie inside each other: choice(b) <= choice(c) for declared budgets b < c. Between two of them the
+    lower one's choice holds, below the first it holds too where it fits.
+
+    The better by fold A of two chains (:mod:`.chains`): the best one among all that was measured, and the
+    selector's own choices shrunk into each other. What had not been measured is, and is counted. ``findings["nested"]``
+    tells for each budget the accuracy on fold A that the free choice had and what nesting costs of it.
+    """
+    space = problem.space
+    free = {b: choice for b in sorted(set(problem.budgets)) if (choice := selection.policy(b)) is not None}
+    meter = Meter(space, problem.fitness, float("inf"), selection.measured)
+    before = [meter(choice) for choice in free.values()]
+    worth = importance_per_mac(space, problem.scores) if problem.scores is not None else dearest_step(space)
+    shrunk = shrunk_chain(space, list(free.values()), list(free), worth)
+    ways = {"shrunk": shrunk, "measured": _chain_of(meter.measured, list(free))}
+    sums = {name: sum(map(meter, chain)) for name, chain in ways.items() if chain}
+    name = max(sums, key=lambda way: sums[way], default="shrunk")
+    chosen = dict(zip(free, ways[name], strict=True))
+    price = {
+        str(b): {"free": round(value, 6), "price": round(value - meter(chosen[b]), 6)}
+        for b, value in zip(free, before, strict=True)
+    }
+    return replace(
+        selection,
+        policy=_stairs(space, chosen),
+        evaluations=selection.evaluations + meter.spent,
+        findings={**selection.findings, "nested": {"by": name, "budgets": price}},
+        measured=meter.measured,
+    )
+
+
+def _chain_of(points: tuple[Point, ...], budgets: list[float]) -> tuple[Submodel, ...]:
+    return tuple(p.submodel for p in best_chain(points, budgets) or ())
+
+
+def _stairs(space: Space, chosen: Mapping[float, Submodel]) -> Policy:
+    budgets = sorted(chosen)
+
+    def choose(budget: float) -> Submodel | None:
+        place = bisect_right(budgets, budget)
+        lowest = [chosen[b] for b in budgets[:1] if cost.share(space.backbone, chosen[b]) <= budget]
+        return chosen[budgets[place - 1]] if place else next(iter(lowest), None)
+
+    return choose

@@ -1,0 +1,76 @@
+"""Families of members that need no measurement: MatFormer's mixes, uniform shapes, the path of least importance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations_with_replacement, product
+
+import numpy as np
+
+from eavit.model import cost
+from eavit.model.importance import Scores
+from eavit.model.submodel import Submodel
+from eavit.selection.chains import Worth
+from eavit.space.product import Space
+
+
+def mixes(space: Space) -> Iterator[Submodel]:
+    """MatFormer's candidates in any space: full depth, one granularity a layer, never smaller than the one before, for
+    every embedding; most uniform first. Granularities are the hidden widths or the head counts, whichever are more; the
+    other follows in proportion.
+    """
+    levels = max(len(space.heads), len(space.mlps))
+
+    def width(options: tuple[int, ...], level: int) -> int:
+        return options[level * (len(options) - 1) // max(1, levels - 1)]
+
+    def slope(rungs: tuple[int, ...]) -> tuple[int, float]:
+        return rungs[-1] - rungs[0], float(np.var(rungs))
+
+    for rungs in sorted(combinations_with_replacement(range(levels), space.depth), key=slope):
+        heads, mlp = (tuple(width(options, level) for level in rungs) for options in (space.heads, space.mlps))
+        for embed in reversed(space.embeds):
+            yield Submodel(embed, heads, mlp)
+
+
+def uniforms(space: Space) -> tuple[Submodel, ...]:
+    """One head count, one hidden width and one embedding for all layers, at full depth, dearest first; only the shapes
+    whose narrowest dimension, relative to the backbone's, is as wide as the MACs allow.
+    """
+    b, n = space.backbone, space.depth
+
+    def order(shape: Submodel) -> tuple[float, float]:
+        narrowest = min(shape.embed / b.embed, shape.heads[0] / b.heads, shape.mlp[0] / b.mlp)
+        return narrowest, cost.share(b, shape)
+
+    shapes = [Submodel(e, (h,) * n, (m,) * n) for e, h, m in product(space.embeds, space.heads, space.mlps)]
+    kept: list[Submodel] = []
+    for shape in sorted(shapes, key=lambda s: (cost.share(b, s), s.embed)):
+        if not kept or order(shape) > order(kept[-1]):
+            kept.append(shape)
+    return tuple(reversed(kept))
+
+
+def importance_per_mac(space: Space, scores: Scores) -> Worth:
+    """Importance of the units between two nested members, for each MAC that they cost."""
+    channels = np.concatenate([[0.0], np.cumsum(scores.channels.double().cpu().numpy())])
+    rows = [np.cumsum(np.pad(s.double().cpu().numpy(), ((0, 0), (1, 0))), 1) for s in (scores.heads, scores.neurons)]
+    b, layers = space.backbone, np.arange(space.depth)
+
+    def worth(small: Submodel, large: Submodel) -> float:
+        units = channels[large.embed] - channels[small.embed]
+        for table, less, more in ((rows[0], small.heads, large.heads), (rows[1], small.mlp, large.mlp)):
+            units += (table[layers, list(more)] - table[layers, list(less)]).sum()
+        return float(units / (cost.macs(b, large) - cost.macs(b, small)))
+
+    return worth
+
+
+def greedy_path(space: Space, scores: Scores) -> tuple[Submodel, ...]:
+    """From the largest member down, always the step (a head, hidden or embedding step, at last the branch) that loses
+    the least importance for each MAC it saves.
+    """
+    worth, path = importance_per_mac(space, scores), [space.largest]
+    while steps := list(space.narrower(path[-1])):
+        path.append(min(steps, key=lambda s: (worth(s, path[-1]), str(s))))
+    return tuple(path)

@@ -1,0 +1,1 @@
+"""Search spaces: which submodels are allowed, and how to draw, count, encode and bound them."""

@@ -1,0 +1,1 @@
+"""Training: tasks, samplers, losses, step plans, the training loop, checkpoints and compute allocation."""

@@ -1,0 +1,47 @@
+"""Pretraining of the pico backbone that the package ships: plain supervised training from random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from eavit.model.vit import NestedViT, extract
+from eavit.space.product import Space
+from eavit.training.samplers import Always
+from eavit.training.task import Split
+from eavit.training.train import Fit, Saving, Schedule, accuracy, fit_submodels
+from eavit.weights import pico, save_half
+
+SCHEDULE = Schedule(batch=128, lr=2e-3, min_lr=1e-5, warmup=0.05, weight_decay=0.05, smoothing=0.1, drop_path=0.2)
+
+
+def pretrain_pico(
+    fit: Split,
+    held_out: Split,
+    classes: int,
+    path: Path,
+    *,
+    epochs: float,
+    seed: int = 0,
+    note: dict[str, str] | None = None,
+    progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
+) -> float:
+    """Train the pico ViT on ``fit``, write half-precision weights to ``path``, return top-1 on ``held_out``.
+
+    A killed run goes on from the checkpoint beside ``path``; equal arguments give equal weights on one kind of CPU.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vit = NestedViT.from_timm(pico(classes))
+    full = vit.backbone.full
+    schedule = replace(SCHEDULE, epochs=epochs)
+    saving = Saving(path.with_suffix(".checkpoint"))
+    run = Fit(fit, schedule, seed, saving=saving, progress=progress, phase="pretrain")
+    fit_submodels(vit, Always(Space.eavit(vit.backbone), (full,)), run)
+    top1 = accuracy(vit, full, held_out)
+    save_half(extract(vit, full), path, (note or {}) | {"held_out_top1": f"{top1:.4f}"})
+    path.with_suffix(".checkpoint").unlink(missing_ok=True)
+    return top1

@@ -1,0 +1,142 @@
+"""What the verbs of the command line share: their options, and how a suite, its store and its cells are found."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness import fingerprints, plan, suite
+from harness.nearest import choices
+from harness.plan import Cell
+from harness.reports.report import Built
+from harness.results.store import Store
+from harness.suite import Suite
+
+SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A suite's file, or its bare name in suites/.")]
+Results = Annotated[Path, typer.Option(help="Where records and reports are kept, one folder a suite.")]
+Runs = Annotated[Path, typer.Option(help="Where logs, checkpoints and caches lie while cells run.")]
+DataRoot = Annotated[Path | None, typer.Option("--data", help="Data root. Default: EAVIT_DATA, else ./data.")]
+RESULTS, RUNS = Path("results"), Path("runs")
+
+DONE, FAILED, REFUSED, OUT_OF_TIME = 0, 1, 2, 3  # exit codes of the verbs
+INTERRUPTED = 130  # as shells count a program ended by Ctrl-C
+
+
+@dataclass(frozen=True)
+class Where:
+    """Options of the verbs that know cells: where all that belongs to them lies."""
+
+    results: Results = RESULTS
+    runs: Runs = RUNS
+    data: DataRoot = None
+
+
+@dataclass(frozen=True)
+class Which:
+    """Options of the verbs that plan and run: of which cells, and what of them is to be done."""
+
+    workers: Annotated[int | None, typer.Option(min=1, help="Cells at once. Default: cores / threads.")] = None
+    method: Annotated[list[str] | None, typer.Option(help="Only this method; may be given again.")] = None
+    dataset: Annotated[list[str] | None, typer.Option(help="Only this data set; may be given again.")] = None
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may be given again.")] = None
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cells again that failed.")] = False
+    force: Annotated[bool, typer.Option("--force", help="Run cells again that are there.")] = False
+    only_missing: Annotated[
+        bool,
+        typer.Option("--only-missing", help="Run only cells without a record: not those killed or skipped before."),
+    ] = False
+
+
+def spread(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb as typer takes it: each parameter that is a dataclass becomes one option for each of its fields."""
+    parameters = _parameters(verb)
+    groups: dict[str, Any] = {each.name: each.annotation for each in parameters if is_dataclass(each.annotation)}
+
+    @wraps(verb)
+    def flat(**words: object) -> None:
+        made = {
+            name: group(**{own.name: words.pop(own.name) for own in fields(group)}) for name, group in groups.items()
+        }
+        verb(**words, **made)
+
+    options = [
+        own for each in parameters for own in (_parameters(groups[each.name]) if each.name in groups else [each])
+    ]
+    flat.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    flat.__annotations__ = {each.name: each.annotation for each in options}
+    return flat
+
+
+def _parameters(function: Callable[..., object]) -> list[inspect.Parameter]:
+    return list(inspect.signature(function, eval_str=True).parameters.values())
+
+
+class AskError(ValueError):
+    """Something on the command line that cannot be done as it stands."""
+
+
+def complain(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def warn(text: str) -> None:
+    complain(f"warning: {text}")
+
+
+def suite_path(name: str) -> Path:
+    """``quick`` means suites/quick.toml; whatever looks like a path, or is one, is a path."""
+    path = Path(name)
+    return path if path.suffix == ".toml" or len(path.parts) > 1 or path.is_file() else Path("suites") / f"{name}.toml"
+
+
+def load(name: str, data: Path | None = None) -> Suite:
+    """The suite; ``data`` becomes the data root of this process and of all that it starts."""
+    if data is not None:
+        os.environ["EAVIT_DATA"] = str(data.resolve())
+    return suite.load(suite_path(name))
+
+
+def store_of(given: Suite, results: Path) -> Store:
+    return Store(results / given.name, warn=warn)
+
+
+def show(built: Built) -> None:
+    """A report's table, then where its files lie."""
+    typer.echo(built.text)
+    for path in built.files:
+        typer.echo(path)
+
+
+def planned(given: Suite, runs: Path) -> tuple[Cell, ...]:
+    """All cells of a suite, with what their ids depend on read from this machine; missing data is told."""
+    found = fingerprints.prints_of(given, runs / ".cache" / "prints", tell=complain)
+    for name, why in found.missing.items():
+        warn(f"data missing, its cells will be skipped: {name}: {why}")
+    return plan.cells(given, found)
+
+
+def chosen(given: Suite, cells: Sequence[Cell], which: Which) -> tuple[Cell, ...]:
+    """The cells asked for and, with them, those they need."""
+    methods, datasets, seeds = which.method, which.dataset, which.seed
+    _known("--method", methods, [method.name for method in given.methods])
+    _known("--dataset", datasets, [dataset.name for dataset in given.datasets])
+    _known("--seed", [str(seed) for seed in seeds or ()], [str(seed) for seed in given.seeds])
+    asked: set[str] = set()
+    for cell in reversed(cells):  # users before what they need
+        named = (not methods or cell.method in methods) and (not datasets or cell.dataset in datasets)
+        if (named and (not seeds or cell.seed in seeds)) or cell.id in asked:
+            asked |= {cell.id, *cell.needs}
+    return tuple(cell for cell in cells if cell.id in asked)
+
+
+def _known(option: str, words: Iterable[str] | None, allowed: Sequence[str]) -> None:
+    strange = [word for word in words or () if word not in allowed]
+    if strange:
+        raise AskError("\n".join(f"{option} {word}: not in this suite; {choices(word, allowed)}" for word in strange))

@@ -1,0 +1,231 @@
+"""The verbs that look at a suite's cells and run them: plan, run, status."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from harness.commands import check as deep
+from harness.commands import options
+from harness.commands.options import SuiteName, Where, Which, complain, warn
+from harness.commands.progress import watching
+from harness.execution import engine
+from harness.execution.engine import Settings, Summary
+from harness.plan import Cell
+from harness.reports import report as reports
+from harness.results import points, record
+from harness.results.atomic import write_whole
+from harness.results.record import USABLE, Record
+from harness.results.store import Store
+from harness.suite import Suite
+
+if TYPE_CHECKING:
+    from harness.execution.engine import Place
+
+verbs = typer.Typer()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Options of a run: how much of the machine it may take."""
+
+    max_hours: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop after this time; the same command goes on. Exit code 3.")
+    ] = None
+    memory_gib: Annotated[
+        float | None, typer.Option(min=0.1, help="Most memory of one cell. Default: the suite's, else the machine's.")
+    ] = None
+    disk_gib: Annotated[
+        float | None, typer.Option(min=0.01, help="Most disk of one cell while it runs. Default: the suite's.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Options of a run: on which machines."""
+
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where cells run: this machine, or a Ray cluster.")
+    ] = "local"
+    address: Annotated[str | None, typer.Option(help="The Ray cluster: HOST:PORT, auto or local.")] = None
+    insecure_cluster: Annotated[
+        bool, typer.Option("--insecure-cluster", help="Take a cluster that asks for no token.")
+    ] = False
+
+
+@verbs.command("plan")
+@options.spread
+def show_plan(
+    name: SuiteName,
+    where: Where,
+    which: Which,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Run a few steps of what has no record yet, to know its price.")
+    ] = False,
+    cells_too: Annotated[bool, typer.Option("--cells/--no-cells", help="List every cell.")] = True,
+) -> None:
+    """List all cells of a suite, which are there (hit) and which would run (miss), and what running them will take."""
+    from harness.forecast import forecast, probing
+
+    given = options.load(name, where.data)
+    cells = options.chosen(given, options.planned(given, where.runs), which)
+    store = options.store_of(given, where.results)
+    kept = store.summaries(cell.id for cell in cells)
+    settings = _settings(given, where, which, Limits())
+    miss = {cell.id for cell in engine.missing(cells, kept, settings)}
+    lines = [
+        f"{'miss' if cell.id in miss else 'hit ':<5}{cell.id}  "
+        f"{kept[cell.id].status if cell.id in kept else 'missing':<11}  {cell.title}"
+        for cell in cells
+    ]
+    typer.echo("\n".join([*lines, ""] if cells_too else lines[:0]), nl=False)
+    asked = [cell for cell in cells if cell.id in miss]
+    tell = complain if probe else None
+    priced = probing.price_of(given, cells, miss, store, where.runs, settings.workers, tell)
+    typer.echo("\n".join(forecast.lines(priced)))
+    typer.echo(f"{given.name}: {len(cells)} cells, {len(cells) - len(asked)} hit, {len(asked)} to run")
+
+
+@verbs.command()
+@options.spread
+def run(name: SuiteName, where: Where, which: Which, limits: Limits, machines: Machines) -> None:
+    """Run what is missing of a suite, then write points, table and plots."""
+    given = options.load(name, where.data)
+    store = options.store_of(given, where.results)
+    store.prepare()
+    every = options.planned(given, where.runs)
+    cells = options.chosen(given, every, which)
+    settings = _settings(given, where, which, limits)
+    if engine.missing(cells, store.summaries(cell.id for cell in cells), settings):
+        _refuse(given, name)
+        cards = json.dumps(deep.cards(given), indent=1, ensure_ascii=False, sort_keys=True, default=str)
+        write_whole(store.root / "cards.json", f"{cards}\n".encode())
+    place = _cluster(given, settings, machines) if machines.engine == "ray" else None
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with watching(place.slots if place else settings.workers, typer.echo) as watcher:
+            summary = engine.run(given, cells, store, settings, watcher, place)
+    finally:
+        if place is not None:
+            place.close()
+    _finish(given, every, cells, store, summary, settings, name)
+
+
+@verbs.command()
+@options.spread
+def status(name: SuiteName, where: Where) -> None:
+    """Count the cells of a suite by status, and say why some failed."""
+    given = options.load(name, where.data)
+    cells = options.planned(given, where.runs)
+    kept = options.store_of(given, where.results).records(cell.id for cell in cells)
+    counts = Counter(kept[cell.id].status if cell.id in kept else "missing" for cell in cells)
+    typer.echo(f"{given.name}: {len(cells)} cells: " + ", ".join(f"{n} {state}" for state, n in counts.most_common()))
+    for line in _complaints(cells, kept, {}, where.runs / given.name):
+        typer.echo(line)
+
+
+def _settings(given: Suite, where: Where, which: Which, limits: Limits) -> Settings:
+    if which.only_missing and (which.retry_failed or which.force):
+        raise options.AskError("--only-missing cannot go with --retry-failed or --force")
+    return Settings(
+        runs=where.runs / given.name,
+        workers=which.workers or engine.default_workers(given.threads * given.processes),
+        retry_failed=which.retry_failed,
+        force=which.force,
+        only_missing=which.only_missing,
+        max_hours=limits.max_hours,
+        memory_gib=limits.memory_gib if limits.memory_gib is not None else given.memory_gib,
+        disk_gib=limits.disk_gib if limits.disk_gib is not None else given.disk_gib,
+        commit=record.commit(Path(__file__).resolve().parent),
+        warn=warn,
+    )
+
+
+def _cluster(given: Suite, settings: Settings, machines: Machines) -> Place:
+    from harness.execution.cluster import Cluster
+
+    if machines.address is None:
+        raise options.AskError("--engine ray needs --address: HOST:PORT of a cluster, auto, or local")
+    return Cluster(machines.address, given, settings, insecure=machines.insecure_cluster, tell=complain)
+
+
+def _refuse(given: Suite, name: str) -> None:
+    """Stop before any work if the suite cannot be right; warn where only some cells are lost."""
+    found = deep.faults(given, str(options.suite_path(name)))
+    for fault in found:
+        complain(fault.text if fault.fatal else f"warning: {fault.text}")
+    if any(fault.fatal for fault in found):
+        complain("nothing was run")
+        raise typer.Exit(options.REFUSED)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _finish(
+    given: Suite,
+    every: Sequence[Cell],
+    cells: Sequence[Cell],
+    store: Store,
+    summary: Summary,
+    settings: Settings,
+    name: str,
+) -> None:
+    others = {cell.id for cell in every} - {cell.id for cell in cells}
+    known = {**store.records(others), **summary.records}
+    full = False
+    try:
+        points.write(store.root / "points.csv", points.rows(every, known))
+        points.write_records(store.root / "records.jsonl", every, known)
+        idle = not summary.ran and not summary.elsewhere
+        built = reports.standing(store.root, given) if idle else None
+        options.show(built or reports.build(store.root, given, len(every), suite_file=options.suite_path(name)))
+    except OSError as error:
+        full = error.errno in engine.FULL
+        if not full:
+            raise
+        complain(f"{store.root}: no room for points and report: the disk is full; the cells told as run are kept")
+    for line in _complaints(cells, summary.records, summary.lost, settings.runs):
+        complain(line)
+    elsewhere = f", {len(summary.elsewhere)} run elsewhere" if summary.elsewhere else ""
+    hits = len(cells) - len(set(summary.ran)) - len(summary.elsewhere)
+    typer.echo(f"{given.name}: {len(summary.ran)} cells run{elsewhere}, {hits} kept, {store.root / 'points.csv'}")
+    if summary.interrupted:
+        complain(f"interrupted; go on with: eavit-bench run {name}")
+        raise typer.Exit(options.INTERRUPTED)
+    if summary.out_of_time:
+        complain(f"stopped by --max-hours; go on with: eavit-bench run {name}")
+        raise typer.Exit(options.OUT_OF_TIME)
+    states = [summary.records[cell.id].status if cell.id in summary.records else "missing" for cell in cells]
+    if full or any(state not in USABLE for state in states):
+        complain(_advice(states, name))
+        raise typer.Exit(options.FAILED)
+
+
+def _advice(states: Iterable[str], name: str) -> str:
+    """Killed and skipped cells are tried again by the next run as it is; others only if told to."""
+    stubborn = any(state not in USABLE and state not in (*record.AGAIN, "missing") for state in states)
+    return f"some cells failed; run them again with: eavit-bench run {name}" + " --retry-failed" * stubborn
+
+
+def _complaints(cells: Iterable[Cell], kept: Mapping[str, Record], lost: Mapping[str, str], runs: Path) -> list[str]:
+    """A line for each cell that is not simply good, with where to look."""
+    lines = []
+    for cell in cells:
+        found = kept.get(cell.id)
+        if cell.id in lost:
+            lines.append(f"failed: {cell.title}: {lost[cell.id]}")
+        elif found is not None and found.status not in ("ok", "unreachable"):
+            log = runs / cell.id / "log.txt"
+            look = f"; look: {log}" if log.exists() else ""
+            lines.append(f"{found.status}: {cell.title}: {found.reason} ({cell.id}){look}")
+    return lines

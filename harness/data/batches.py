@@ -1,0 +1,123 @@
+"""A split in memory and its batches: normalisation and augmentation, vectorised, from explicit generators."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from harness.data.images import DataError, Images
+from harness.nearest import choices
+
+CROP_AREA = (0.35, 1.0)  # share of the image's area that a random crop keeps
+CROP_RATIO = (3 / 4, 4 / 3)
+
+Augment = Callable[[Tensor, Generator], Tensor]  # pixels 0..255, uint8 or float (b, c, h, w), to the same shape
+
+
+class MemorySplit:
+    """A :class:`harness.protocol.Split` over pixels held as uint8 (n, c, h, w)."""
+
+    def __init__(self, images: Images, mean: Sequence[float], std: Sequence[float], augment: str = "none") -> None:
+        if augment not in AUGMENTS:
+            raise DataError(f'unknown augment "{augment}"; {choices(augment, AUGMENTS)}.')
+        self._pixels = images.pixels
+        self._labels = images.labels
+        self.classes = images.classes
+        self._augment = AUGMENTS[augment]
+        self._scale, self._shift = _affine(mean, std, images.pixels.shape[1])
+
+    @property
+    def labels(self) -> Tensor:
+        return self._labels
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def batches(self, size: int, *, seed: int | None = None, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        if size < 1:
+            raise ValueError(f"batch size must be at least 1, not {size}")
+        return self._ordered(size) if seed is None else self._shuffled(size, seed, epoch)
+
+    def _ordered(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            yield self._normalised(self._pixels[rows]), self._labels[rows]
+
+    def _shuffled(self, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = named_generator("batches", seed, epoch)
+        order = torch.randperm(len(self), generator=generator)
+        last = max(1, len(self) - size + 1)  # a short last batch is dropped unless it is the only one
+        for start in range(0, last, size):
+            rows = order[start : start + size]
+            yield self._normalised(self._augment(self._pixels[rows], generator)), self._labels[rows]
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        return torch.addcmul(self._shift, pixels.to(torch.float32), self._scale)
+
+
+def named_generator(*name: object) -> Generator:
+    """A generator whose seed is the hash of its named ingredients, so streams never overlap by accident."""
+    digest = hashlib.sha256(repr(name).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _affine(mean: Sequence[float], std: Sequence[float], channels: int) -> tuple[Tensor, Tensor]:
+    """(x / 255 - mean) / std as one multiply and one add, each (1, c, 1, 1)."""
+    for key, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, channels):
+            raise DataError(f"[input] {key} has {len(values)} values; {channels} channel(s) need 1 or {channels}.")
+    if min(std) <= 0:
+        raise DataError(f"[input] std = {list(std)}: every value must be above 0.")
+    means = torch.tensor(list(mean), dtype=torch.float64).expand(channels)
+    deviations = torch.tensor(list(std), dtype=torch.float64).expand(channels)
+    scale = (1 / (255 * deviations)).float().view(1, channels, 1, 1)
+    return scale, (-means / deviations).float().view(1, channels, 1, 1)
+
+
+def unchanged(pixels: Tensor, generator: Generator) -> Tensor:
+    return pixels
+
+
+def shift(pixels: Tensor, generator: Generator) -> Tensor:
+    """Each image moved by whole pixels, up to size / 14 (2 of 28) either way, zeros moving in."""
+    count, channels, height, width = pixels.shape
+    reach = max(1, height // 14)
+    padded = F.pad(pixels, (reach, reach, reach, reach))
+    move = torch.randint(0, 2 * reach + 1, (2, count, 1), generator=generator)
+    rows = (move[0] + torch.arange(height)).view(count, 1, height, 1)
+    columns = (move[1] + torch.arange(width)).view(count, 1, 1, width)
+    images = torch.arange(count).view(count, 1, 1, 1)
+    return padded[images, torch.arange(channels).view(1, channels, 1, 1), rows, columns]
+
+
+def crop(pixels: Tensor, generator: Generator) -> Tensor:
+    """Random resized crop: area and aspect drawn as in Inception, the window kept inside the image."""
+    return _window(pixels, generator, torch.ones(len(pixels)))
+
+
+def crop_flip(pixels: Tensor, generator: Generator) -> Tensor:
+    sides = torch.randint(0, 2, (len(pixels),), generator=generator) * 2.0 - 1.0
+    return _window(pixels, generator, sides)
+
+
+def _window(pixels: Tensor, generator: Generator, mirror: Tensor) -> Tensor:
+    draw = torch.rand(4, len(pixels), generator=generator)
+    area = CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * draw[0]
+    ratio = CROP_RATIO[0] * (CROP_RATIO[1] / CROP_RATIO[0]) ** draw[1]
+    wide, high = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    theta = torch.zeros(len(pixels), 2, 3)
+    theta[:, 0, 0], theta[:, 0, 2] = wide * mirror, (1 - wide) * (2 * draw[2] - 1)
+    theta[:, 1, 1], theta[:, 1, 2] = high, (1 - high) * (2 * draw[3] - 1)
+    grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+AUGMENTS: dict[str, Augment] = {"none": unchanged, "shift": shift, "crop": crop, "crop_flip": crop_flip}

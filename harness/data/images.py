@@ -1,0 +1,111 @@
+"""Labelled images in memory and the errors of the data room: the value that sources give and splits divide."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.data.locations import DataError
+
+__all__ = ["DataError", "Images", "LeakError", "Parts", "content_hash", "fitted", "from_arrays", "recipe_hash"]
+
+MEMORY_LIMIT = 2 * 1024**3  # bytes of pixels of one data set; above it an epoch would swap instead of train
+SALT = b"eavit-bench content 1\0"  # part of every split ever made: changing it moves images between splits
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as PIL converts to grey
+CHUNK = 4096
+
+
+class LeakError(RuntimeError):
+    """Somebody reached for the test split before the choices were frozen."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Images:
+    """Pixels uint8 (n, channels, height, width), labels int64 (n,) into ``classes``, and one hash an image.
+
+    The hash decides the split of an image. It is taken before any resizing, so a split does not depend on the input
+    size; rendered images carry the hash of their recipe, since float arithmetic may differ in a bit across machines.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    hashes: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: NDArray[np.int64]) -> Images:
+        rows = torch.from_numpy(index)
+        hashes = tuple(self.hashes[i] for i in index.tolist())
+        return Images(self.pixels[rows], self.labels[rows], self.classes, hashes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """What a source has: ``train``, and the official ``select`` and ``test`` splits where they exist."""
+
+    train: Images
+    select: Images | None = None
+    test: Images | None = None
+
+
+def content_hash(pixels: NDArray[np.uint8]) -> bytes:
+    """Salted SHA-256 of one image, shape included (a 2 x 8 image is not the 4 x 4 one of the same bytes)."""
+    shape = ",".join(map(str, pixels.shape)).encode()
+    return hashlib.sha256(SALT + shape + b"\0" + pixels.tobytes()).digest()
+
+
+def recipe_hash(*recipe: object) -> bytes:
+    return hashlib.sha256(SALT + repr(recipe).encode()).digest()
+
+
+def from_arrays(pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: Iterable[str]) -> Images:
+    """``pixels`` (n, h, w) or (n, c, h, w)."""
+    array = np.ascontiguousarray(pixels if pixels.ndim == 4 else pixels[:, None])
+    hashes = tuple(content_hash(image) for image in array)
+    return Images(torch.from_numpy(array), torch.from_numpy(labels.astype(np.int64)), tuple(classes), hashes)
+
+
+def to_channels(pixels: Tensor, channels: int) -> Tensor:
+    """Grey to RGB by repeating, RGB to grey by luma. uint8 in, uint8 out."""
+    if pixels.shape[1] == channels:
+        return pixels
+    if channels == 3:
+        return pixels.expand(-1, 3, -1, -1).contiguous()
+    weights = torch.tensor(LUMA).view(1, 3, 1, 1)
+    return torch.cat([(part.float() * weights).sum(1, keepdim=True).round().byte() for part in pixels.split(CHUNK)])
+
+
+def to_size(pixels: Tensor, size: int) -> Tensor:
+    """Bicubic, antialiased when shrinking. uint8 in, uint8 out."""
+    if pixels.shape[-2:] == (size, size):
+        return pixels
+    resized = [
+        F.interpolate(part.float(), size=(size, size), mode="bicubic", antialias=True, align_corners=False)
+        for part in pixels.split(CHUNK)
+    ]
+    return torch.cat([part.round_().clamp_(0, 255).byte() for part in resized])
+
+
+def fitted(images: Images, size: int, channels: int) -> Images:
+    """The same images at the input size and channels of a suite; hashes stay those of the originals."""
+    check_memory(len(images), size, channels)
+    pixels = to_size(to_channels(images.pixels, channels), size)
+    return Images(pixels, images.labels, images.classes, images.hashes)
+
+
+def check_memory(count: int, size: int, channels: int) -> None:
+    need = count * channels * size * size
+    if need > MEMORY_LIMIT:
+        raise DataError(
+            f"{count} images of {channels} x {size} x {size} need {need / 1024**3:.1f} GiB of memory, more than the "
+            f"{MEMORY_LIMIT / 1024**3:.0f} GiB that a data set may take. Use a smaller [input] size or fewer images."
+        )

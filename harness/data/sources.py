@@ -1,0 +1,132 @@
+"""Where raw images come from, by name: packages, idx files, drawn sets and folders."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data import locations, render
+from harness.data.folder import read_folder
+from harness.data.images import DataError, Images, Parts, from_arrays
+from harness.nearest import choices
+
+DIGITS = tuple("0123456789")
+FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer
+
+
+def read(source: str, path: str | None, size: int, channels: int) -> Parts:
+    """``path``: the folder of `folder`, an optional data root for the others. Drawn sets are drawn at ``size``."""
+    if source not in SOURCES:
+        raise DataError(f'unknown source "{source}"; {choices(source, SOURCES)}.')
+    return SOURCES[source](path, size, channels)
+
+
+def _table(file: Path, columns: int) -> NDArray[np.int64]:
+    """A gzipped table of whole numbers; ten times faster than numpy.genfromtxt."""
+    with gzip.open(file) as stream:
+        text = stream.read().decode().replace("\n", ",")
+    return np.fromstring(text, sep=",", dtype=np.int64).reshape(-1, columns)
+
+
+def digits(path: str | None, size: int, channels: int) -> Parts:
+    table = _table(locations.packaged(*locations.PACKAGED["digits"]), 65)
+    pixels = (table[:, :-1] * 255 / 16).round().astype(np.uint8).reshape(-1, 8, 8)
+    return Parts(from_arrays(pixels, table[:, -1], DIGITS))
+
+
+def mnist5k(path: str | None, size: int, channels: int) -> Parts:
+    table = _table(locations.packaged(*locations.PACKAGED["mnist5k"]), 785)
+    return Parts(from_arrays(table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1], DIGITS))
+
+
+def fashion_mnist(path: str | None, size: int, channels: int) -> Parts:
+    root = locations.data_root(path)
+    folder = locations.fashion_folder(root) or _fetched(root)
+    train, test = (_idx_pair(folder, name) for name in ("train", "t10k"))
+    return Parts(train=train, test=test)
+
+
+def _fetched(root: Path) -> Path:
+    try:
+        with _timeout(DOWNLOAD_TIMEOUT):
+            from torchvision.datasets import FashionMNIST
+
+            FashionMNIST(str(root), download=True)
+    except Exception as error:  # torchvision raises whatever its mirrors, the network or the disk raise
+        raise DataError(
+            f"Fashion-MNIST is not on this machine and the download failed ({error}). Either place the files "
+            f"{', '.join(f'{name}.gz' for name in locations.FASHION_FILES)} into {root}/FashionMNIST/raw (`path` names "
+            f"another root), or on Debian and Ubuntu install the package dataset-fashion-mnist, which puts them into "
+            f"{locations.DEBIAN_FASHION}."
+        ) from error
+    return root / "FashionMNIST" / "raw"
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    """A time limit for sockets: torchvision sets none, and a silent network must not hang a cell."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _idx_pair(folder: Path, split: str) -> Images:
+    pixels, labels = (
+        _idx(folder, f"{split}-{what}-ubyte", axes) for what, axes in (("images-idx3", 3), ("labels-idx1", 1))
+    )
+    if len(pixels) != len(labels) or labels.max(initial=0) >= len(FASHION):
+        raise DataError(f"{folder}: {split} has {len(pixels)} images but {len(labels)} labels, or labels above 9.")
+    return from_arrays(pixels, labels.astype(np.int64), FASHION)
+
+
+def _idx(folder: Path, name: str, axes: int) -> NDArray[np.uint8]:
+    """One idx file: two zero bytes, type 8 (uint8), number of axes, their lengths (big-endian), then the bytes."""
+    file = locations.idx_file(folder, name)
+    if file is None:
+        raise DataError(f"{folder / name} is missing.")
+    try:
+        raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        shape = tuple(np.frombuffer(raw, dtype=">u4", count=axes, offset=4).tolist())
+        if raw[:4] != bytes((0, 0, 8, axes)):
+            raise ValueError("not an idx file of unsigned bytes")
+        return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * axes).reshape(shape).copy()
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{file} is damaged ({error}): fetch it again.") from error
+
+
+def letters(path: str | None, size: int, channels: int) -> Parts:
+    return Parts(render.letters(size))
+
+
+def glyphs(path: str | None, size: int, channels: int) -> Parts:
+    return Parts(render.glyphs(size))
+
+
+def shapes(path: str | None, size: int, channels: int) -> Parts:
+    return Parts(render.shapes(size)[0])
+
+
+def textures(path: str | None, size: int, channels: int) -> Parts:
+    return Parts(render.textures(size))
+
+
+SOURCES: dict[str, Callable[[str | None, int, int], Parts]] = {
+    "digits": digits,
+    "mnist5k": mnist5k,
+    "fashion_mnist": fashion_mnist,
+    "glyphs": glyphs,
+    "letters": letters,
+    "shapes": shapes,
+    "textures": textures,
+    "folder": read_folder,
+}

@@ -1,0 +1,364 @@
+"""``python -m harness.evaluation.execute JOBFOLDER OUTFOLDER``: run one cell in this process and leave its outcome.
+
+The only place that seeds global generators and sets torch's threads. Every way to fail becomes a status, except the
+end of the process itself, which the engine sees.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import resource
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness import code_digest, plugins
+from harness.data import loading
+from harness.evaluation import check_names, evaluate, measure, sanity_checks
+from harness.evaluation.evaluate import Progress
+from harness.evaluation.ledger import Ledger
+from harness.execution import job
+from harness.execution.job import Folders, Job
+from harness.plan import Cell
+from harness.processes import bounds
+from harness.processes.lifeline import die_with_parent
+from harness.processes.logs import scrubbed
+from harness.protocol import Adapted, Task
+from harness.results import record, store
+from harness.results.record import USABLE, Record, Spent, Status
+from harness.results.store import Outcome
+from harness.suite import Input, Suite
+
+LEDGER = "ledger.json"  # beside the checkpoints
+INTERVAL = 0.2  # seconds between two lines of progress
+Run = Callable[[Job, Path, Progress], Outcome]  # the path: a cell's work folder
+
+
+class BackboneError(ValueError):
+    """A backbone that does not fit the suite's [input] or the data set's classes."""
+
+
+class ChangedError(ValueError):
+    """Code or data that is not what the cell was planned with."""
+
+
+class ProcessesError(ValueError):
+    """A cell in another number of processes than its suite says."""
+
+
+class ProgressFile:
+    """One JSON line for each step that is told, at most five a second."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w", encoding="utf-8")
+        self._last = 0.0
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if time.monotonic() - self._last >= INTERVAL:
+            self._last = time.monotonic()
+            self._file.write(json.dumps({"phase": phase, "done": int(done), "total": int(total)}) + "\n")
+            self._file.flush()
+
+
+def run_cell(task: Job, work: Path, progress: Progress) -> Outcome:
+    """The outcome of a cell, whatever happens in it short of the end of the process."""
+    began = record.now()
+    try:
+        return _run(task, work, progress, began)
+    except Exception as error:  # a method may fail in any way it likes
+        return blamed(task, error, began)
+
+
+def blamed(task: Job, error: Exception, began: datetime) -> Outcome:
+    """The outcome of a cell that raised this. To be called where it is handled."""
+    traceback.print_exc()
+    return Outcome(record.failure(task.cell, *blame(error), began=began, environment=_about(task)))
+
+
+def main(arguments: list[str], run: Run = run_cell) -> int:
+    """Of this module, and of those that ``run`` a cell in another way."""
+    if len(arguments) != 2:
+        sys.stderr.write("usage: JOBFOLDER OUTFOLDER\n")
+        return 2
+    die_with_parent()
+    folders, out = Folders(Path(arguments[0])), Path(arguments[1])
+    task = job.read(folders.job)
+    if task.memory_mib is not None:
+        bounds.limit_data(task.memory_mib)
+    if _rank():
+        return _aside(task, folders, out, run)
+    _leave(run(task, folders.work, ProgressFile(out / job.PROGRESS)), out, folders)
+    return 0
+
+
+def _aside(task: Job, folders: Folders, out: Path, run: Run) -> int:
+    """One of several processes that train a cell together, not the one that tells of it: silent unless it fails."""
+    own = f"rank{_rank()}"
+    (folders.scratch / own).mkdir(exist_ok=True)
+    os.chdir(folders.scratch / own)
+    outcome = run(task, folders.work, lambda phase, done, total: None)
+    if outcome.record.status in USABLE:
+        return 0
+    _leave(outcome, out / own, folders)
+    return 1
+
+
+def _rank() -> int:
+    """Which of the processes of this cell this is; as ``torchrun`` tells it."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _leave(outcome: Outcome, out: Path, folders: Folders) -> None:
+    """Write the outcome as a whole; on a full disk once more, in place of what the cell wrote for itself."""
+    beside = out / f"{job.OUTCOME}.tmp"
+    try:
+        store.save(outcome, beside)
+    except OSError as error:
+        if not _no_space(error):
+            raise
+        for folder in (folders.scratch, folders.work):
+            for left in folder.iterdir():
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        store.save(outcome, beside)
+    beside.rename(out / job.OUTCOME)
+
+
+def blame(error: BaseException) -> tuple[Status, str]:
+    """Status and reason for what a cell raised."""
+    text = scrubbed(" ".join(str(error).split())[:1000])
+    named = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, FloatingPointError):
+        return "nan", text or "a value was not finite"
+    if _no_space(error):
+        return "failed", f"disk: {text}"
+    if _no_memory(error):
+        return "oom", f"{named} (peak {_peak_mib():.0f} MiB in this process{_on_gpu()})"
+    if isinstance(error, ChangedError):
+        return "failed", text
+    if isinstance(error, loading.LeakError):
+        return "failed", f"leak: {text}"
+    if isinstance(error, loading.DataError):
+        return "skipped", f"data: {text}"
+    if getattr(error, "skips", False):
+        return "skipped", named
+    return "failed", named
+
+
+def _no_space(error: BaseException) -> bool:
+    """safetensors and torch pass on what the system said as text alone."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or "No space left on device" in str(error)
+
+
+def _no_memory(error: BaseException) -> bool:
+    told = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    said = any(words in str(error) for words in ("DefaultCPUAllocator: can't allocate", "Cannot allocate memory"))
+    return told or said or isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+
+
+def _on_gpu() -> str:
+    if not torch.cuda.is_initialized():
+        return ""
+    return f", {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB on its GPU"
+
+
+def _run(task: Job, work: Path, progress: Progress, began: datetime) -> Outcome:
+    suite, cell = task.suite, task.cell
+    _settle(cell.seed, suite.threads)
+    _same_processes(suite.processes)
+    _same_code(task)
+    progress("load", 0, 1)
+    images = loading.load(suite.dataset(cell.dataset), suite.input)
+    _same_data(cell, images.fingerprint)
+    method = plugins.build(suite.method(cell.method).use, suite.method(cell.method).options)
+    backbone = _backbone(task, images.num_classes)
+    shape = (suite.input.channels, suite.input.size, suite.input.size)
+    full_macs = measure.macs(fitting(backbone(), suite.input, images.num_classes), shape)
+    ledger = Ledger(kept=work / LEDGER if not _rank() else None)
+
+    def told(phase: str, done: int, total: int) -> None:
+        ledger.tick()
+        progress(phase, done, total)
+
+    adapted = method.adapt(_task(task, images, backbone, full_macs, work, ledger, told))
+    progress("select", 0, 1)
+    frozen = evaluate.freeze(adapted, suite.budgets, full_macs, shape)
+    tested = evaluate.Tested(frozen.points, {})
+    report = _report(adapted)
+    if frozen.choices and not _rank():  # one process is enough to test, and to be timed alone
+        sizes = {point.key: point.macs or 0 for point in frozen.points}
+        smallest_first = dict(sorted(frozen.choices.items(), key=lambda choice: sizes[choice[0]]))
+        climbed = sanity_checks.climb(adapted, smallest_first, images.fit)
+        report |= {check_names.KEPT: climbed}
+        unseen = images.test(frozen.hash)
+        tested = evaluate.test(frozen, adapted, images.select_b, unseen, shape, suite.test_batch, progress)
+        tested = evaluate.doubted(tested, climbed)
+    kept = _record(task, began, tested, frozen, full_macs, images, ledger, report)
+    return Outcome(kept, tested.bitmaps)
+
+
+def _same_processes(asked: int) -> None:
+    found = int(os.environ.get("WORLD_SIZE", "1"))
+    if found != asked:
+        raise ProcessesError(f"the suite says processes = {asked}, and this cell runs in {found} (WORLD_SIZE)")
+
+
+def _same_code(task: Job) -> None:
+    """What the cell's id stands for is what runs here; another machine may have other files."""
+    planned = task.cell.content.get("code")
+    if not isinstance(planned, Mapping):
+        return
+    uses = {"backbone": task.suite.backbone.use, "method": task.suite.method(task.cell.method).use}
+    for part, use in uses.items():
+        if part in planned and code_digest.digest(use) != planned[part]:
+            raise ChangedError(f"code: {use} is not what this cell was planned with: plan again, or run that code")
+
+
+def _same_data(cell: Cell, found: str) -> None:
+    planned = cell.content.get("data")
+    if isinstance(planned, str) and planned != found:
+        raise ChangedError(
+            f"data: {cell.dataset!r} changed after planning: it was {planned[:12]} and is {found[:12]}: plan again"
+        )
+
+
+def _settle(seed: int, threads: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # for libraries that draw from it
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _backbone(task: Job, num_classes: int) -> Callable[[], nn.Module]:
+    spec, seed = task.suite.backbone, task.cell.seed
+    make = plugins.check_options(spec.use, spec.options, supplied=("num_classes",))
+
+    def fresh() -> nn.Module:
+        # The new head is random: the same for every method of this seed, whatever was drawn before.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made = make(num_classes=num_classes, **spec.options)
+        if not isinstance(made, nn.Module):
+            raise BackboneError(f"backbone.use = {spec.use!r}: gave {type(made).__name__}, not a torch module")
+        return made
+
+    return fresh
+
+
+def fitting(backbone: nn.Module, images: Input, num_classes: int) -> nn.Module:
+    """The backbone, after it was seen to give logits (2, num_classes) for two images of the suite's [input]."""
+    shape = (images.channels, images.size, images.size)
+    try:
+        with torch.no_grad():
+            logits = backbone.eval()(torch.zeros(2, *shape))
+    except Exception as error:  # whatever the module raises, the mismatch is what a person must hear of
+        text = f"{type(error).__name__}: {error}"
+        raise BackboneError(f"the backbone does not take images {shape} of [input]: {text}") from error
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
+        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise BackboneError(f"the backbone gives {got} for 2 images of {num_classes} classes, not (2, {num_classes})")
+    return backbone
+
+
+def _task(
+    task: Job,
+    images: loading.Data,
+    backbone: Callable[[], nn.Module],
+    full_macs: int,
+    work: Path,
+    ledger: Ledger,
+    progress: Progress,
+) -> Task:
+    return Task(
+        fit=images.fit,
+        select_a=images.select_a,
+        select_b=images.select_b,
+        backbone=backbone,
+        full_macs=full_macs,
+        budgets=task.suite.budgets,
+        schedule=task.suite.schedule.model_dump(),
+        seed=task.cell.seed,
+        given={name: {float(b): key for b, key in keys.items()} for name, keys in task.given.items()},
+        workdir=work,
+        ledger=ledger,
+        progress=progress,
+        train_macs=allowance(task.suite, len(images.fit), full_macs) if task.suite.regime == "equal_macs" else None,
+    )
+
+
+def allowance(suite: Suite, images: int, full_macs: int) -> float:
+    """MACs that every method may spend in all (regime equal_macs): ``macs_factor`` times what the schedule costs when
+    every step trains the full backbone, a backward pass counted as two forward ones.
+    """
+    schedule = suite.schedule
+    return suite.macs_factor * 3.0 * full_macs * schedule.steps(images) * min(schedule.batch, images)
+
+
+def _report(adapted: Adapted) -> dict[str, Any]:
+    """What the method tells about itself, as JSON; a report that cannot be kept must not cost the cell."""
+    told = getattr(adapted, "report", None)
+    if told is None:
+        return {}
+    try:
+        text = json.dumps(dict(told()), default=_as_plain)
+    except (TypeError, ValueError) as error:
+        return {"unreadable": f"{type(error).__name__}: {error}"}
+    return dict(json.loads(text, parse_constant=str))  # NaN and infinities have no JSON: kept as words
+
+
+def _as_plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _record(
+    task: Job,
+    began: datetime,
+    tested: evaluate.Tested,
+    frozen: evaluate.Frozen,
+    full_macs: int,
+    images: loading.Data,
+    ledger: Ledger,
+    diagnostics: dict[str, Any],
+) -> Record:
+    return record.ended(
+        task.cell,
+        *evaluate.verdict(tested.points),
+        tested.points,
+        began=began,
+        environment=_about(task),
+        full_macs=full_macs,
+        choice_hash=frozen.hash,
+        data={"fingerprint": images.fingerprint, "sizes": dict(images.sizes), "classes": list(images.classes)},
+        given={name: dict(keys) for name, keys in task.given.items()},
+        ledger={name: Spent.model_validate(spent) for name, spent in ledger.as_dict().items()},
+        diagnostics=diagnostics,
+        attempts=task.attempt,
+        peak_mib=round(_peak_mib(), 1),
+    )
+
+
+def _about(task: Job) -> dict[str, Any]:
+    suite = task.suite
+    return record.environment(suite.threads, task.commit, workers=task.workers, processes=suite.processes)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,176 @@
+"""Accuracy against MACs as one figure for the report, PNG and SVG: the same points give the same bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from harness.reports.figures import style
+from harness.reports.figures.axes import accuracy_axis, budget_axis, label_room
+from harness.reports.figures.figure_data import absent
+from harness.reports.figures.style import FAINT
+from harness.results.atomic import write_whole
+from harness.statistics import frames
+
+STYLE: dict[Any, Any] = {
+    **style.BASE,
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "axes.titlesize": 10,
+    "axes.linewidth": 0.8,
+}
+PANEL = (3.7, 3.2)  # inches
+COLUMNS = 3
+
+
+def pareto(points: pd.DataFrame, out_dir: Path | str, title: str = "") -> list[Path]:
+    """Write ``pareto.png`` and ``pareto.svg``: a panel a data set, and their mean where there are several.
+
+    Without a title the figure is named after the suites of its points.
+    """
+    title = title or ", ".join(sorted(points["suite"].unique()))
+    with style.style(STYLE):
+        figure = _figure(points.sort_values([*frames.CELL, "budget"], ignore_index=True), title)
+        return [_written(figure, Path(out_dir) / f"pareto.{kind}", kind) for kind in ("png", "svg")]
+
+
+def _written(figure: Figure, path: Path, kind: str) -> Path:
+    write_whole(path, style.encoded(figure, kind))
+    return path
+
+
+def _figure(points: pd.DataFrame, title: str) -> Figure:
+    methods, datasets = sorted(points["method"].unique()), sorted(points["dataset"].unique())
+    looks = {method: _look(i) for i, method in enumerate(methods)}
+    panels = max(1, len(datasets) + (len(datasets) > 1))
+    columns = min(COLUMNS, panels)
+    rows = math.ceil(panels / columns)
+    notes = _footnotes(points)
+    below = 0.22 * math.ceil(len(methods) / _legend_columns(columns)) + 0.16 * len(notes) + 0.75  # inches
+    size = (max(PANEL[0] * columns, 5.4) + 0.2, PANEL[1] * rows + below + 0.2)
+    figure = Figure(figsize=size, facecolor="white")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    axes = list(grid.flat)
+    for axis, name in zip(axes, datasets, strict=False):
+        _panel(axis, points[points["dataset"] == name], name, looks)
+    if len(datasets) > 1:
+        _panel(axes[len(datasets)], _mean_points(points, len(datasets)), f"mean of {len(datasets)} data sets", looks)
+    if not datasets:
+        _panel(axes[0], points, "no points", looks)
+    for axis in axes[panels:]:
+        axis.set_visible(False)
+    for row in grid:
+        row[0].set_ylabel("test accuracy (%), error on a log scale")
+    _frame(figure, title, looks, notes, below, columns)
+    return figure
+
+
+def _legend_columns(columns: int) -> int:
+    return {1: 3, 2: 4}.get(columns, 6)
+
+
+def _frame(
+    figure: Figure, title: str, looks: dict[str, dict[str, Any]], notes: Sequence[str], below: float, columns: int
+) -> None:
+    """Title above, legend and footnotes below, all placed in inches so that they never run into the panels."""
+    width, height = figure.get_size_inches()
+    left = 0.62 / width
+    figure.subplots_adjust(left, below / height, 1 - 0.18 / width, 1 - 0.72 / height, wspace=0.22, hspace=0.42)
+    figure.text(left, 1 - 0.3 / height, style.shown(title, 90), fontsize=12, fontweight="bold", va="center")
+    handles = [Line2D([], [], label=style.shown(method), **look) for method, look in looks.items()]
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(left, (0.16 * len(notes) + 0.16) / height),
+        ncols=min(len(handles), _legend_columns(columns)) or 1,
+        frameon=False,
+        handlelength=2.8,
+        columnspacing=1.6,
+        borderaxespad=0,
+        borderpad=0,
+    )
+    for line, note in enumerate(reversed(notes)):
+        figure.text(left, (0.1 + 0.16 * line) / height, note, fontsize=7, color="#555555", va="bottom")
+
+
+def _look(index: int) -> dict[str, Any]:
+    return {**style.look(index), "linewidth": 1.5, "markersize": 4.5, "markeredgewidth": 1.0}
+
+
+# --- one panel --------------------------------------------------------------------------------------------------
+
+
+def _panel(axis: Axes, points: pd.DataFrame, name: str, looks: dict[str, dict[str, Any]]) -> None:
+    axis.set_title(style.shown(name, 40), loc="left", fontsize=10)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_axisbelow(True)
+    axis.grid(axis="y", color=FAINT, linewidth=0.6)
+    values = frames.accuracies(points)
+    if values.empty:
+        axis.text(0.5, 0.5, "nothing measured", transform=axis.transAxes, ha="center", color="#555555")
+        axis.set_xticks([])
+        axis.set_yticks([])
+        return
+    full, budgets = float(points["full_macs"].dropna().iloc[0]), points["budget"].unique().tolist()
+    least = float(values["macs"].min())
+    right = budget_axis(axis, budgets, full, label_room(budgets, 2.4, least / full), least)
+    axis.set_xlabel("budget and its MACs", fontsize=8)
+    axis.tick_params(axis="both", length=3, labelsize=8)
+    for method, look in looks.items():
+        _curve(axis, values[values["method"] == method], look, right)
+    accuracy_axis(axis, values["accuracy"])
+
+
+def _curve(axis: Axes, values: pd.DataFrame, look: dict[str, Any], right: float) -> None:
+    """Means over seeds as a step front, single seeds as faint points; hollow where any seed is suspicious."""
+    if values.empty:
+        return
+    axis.plot(
+        values["macs"], 100 * values["accuracy"], look["marker"], color=look["color"], markersize=3, alpha=0.45, mew=0
+    )
+    groups = values.groupby("budget")
+    macs, accuracy = groups["macs"].mean().to_numpy(), 100 * groups["accuracy"].mean().to_numpy()
+    odd = groups["status"].agg(lambda status: bool((status == "suspicious").any())).to_numpy(dtype=bool)
+    kept = frames.front(macs, accuracy)
+    steps = sorted(zip(macs[kept], accuracy[kept], strict=True))
+    line = {key: look[key] for key in ("color", "linestyle", "linewidth")}
+    x, y = [at for at, _ in steps] + [right], [level for _, level in steps] + [steps[-1][1]]
+    axis.plot(x, y, drawstyle="steps-post", alpha=0.85, **line)
+    dot = {"linestyle": "none", "marker": look["marker"], "markersize": 4.5, "mew": 1.0, "mec": look["color"]}
+    axis.plot(macs[~odd], accuracy[~odd], mfc=look["color"], **dot)
+    axis.plot(macs[odd], accuracy[odd], mfc="white", **dot)
+
+
+def _mean_points(points: pd.DataFrame, sets: int) -> pd.DataFrame:
+    """Points of the mean over data sets, seed by seed; only where every set was measured."""
+    rows = []
+    values = frames.accuracies(points)
+    for (method, seed, budget), group in values.groupby(["method", "seed", "budget"]):
+        if len(group) == sets:
+            status = "suspicious" if (group["status"] == "suspicious").any() else "ok"
+            means = {key: float(group[key].mean()) for key in ("macs", "accuracy", "full_macs")}
+            rows.append({"method": method, "seed": seed, "budget": budget, "status": status, **means})
+    columns = ["method", "seed", "budget", "status", "macs", "accuracy", "full_macs"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _footnotes(points: pd.DataFrame) -> list[str]:
+    """What the curves do not show: unreachable, failed and missing points, one line a method and status."""
+    if points.empty:
+        return []
+    seeds = points["seed"].nunique()
+    several = f"Lines: fronts of the means over {seeds} seeds; faint points: single seeds."
+    lines = [several if seeds > 1 else "Lines: fronts of one seed; its spread is unknown."]
+    lines += absent(points)
+    if (points["status"] == "suspicious").any():
+        lines.append("Hollow: a check of the sanity ladder failed there; the table says which.")
+    return lines

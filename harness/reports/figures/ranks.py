@@ -1,0 +1,167 @@
+"""Whole curves in one number a method: areas, ranks over sets, and who cannot be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from harness.reports.figures.figure_data import Groups, Material, areas
+from harness.reports.figures.style import FAINT, GREY, INK, TWO, Drawn, Skipped, blank, name_rows, sheet, shown, spread
+from harness.statistics import intervals, pairs, ranks
+
+SEED = 0  # of the shuffles in tests over sets
+
+
+def everywhere(material: Material, groups: Groups) -> tuple[dict[str, list[float]], list[str], list[str]]:
+    """Means by set of the methods that have all sets, those methods' rivals that have not, and the sets."""
+    names = material.datasets
+    whole = {
+        method: [float(np.mean(sets[name])) for name in names]
+        for method, sets in groups.items()
+        if all(name in sets for name in names)
+    }
+    return whole, sorted({*material.methods} - {*whole}), names
+
+
+def summary(material: Material) -> Iterator[Drawn | Skipped]:
+    groups = areas(material)
+    if not groups:
+        yield Skipped("summary", "no cell has a whole curve between two budgets, so there is no area")
+        return
+    whole, missing, names = everywhere(material, groups)
+    places = ranks.mean_ranks(whole) if len(whole) > 1 else {}
+    order = sorted(groups, key=lambda name: (places.get(name, np.inf), -_level(groups[name]), name))
+    notes = _notes(material, missing, len(names))
+    page = sheet(TWO, 0.55 + 0.2 * len(order), 1, 2, notes=notes, width_ratios=[1.25, 1])
+    left, right = page.flat
+    _areas(left, material, groups, order)
+    _ranks(right, material, whole, order, places)
+    yield Drawn("summary", " ".join(["Area under the step front, and ranks by it.", *notes]), page.figure)
+
+
+def _level(sets: Mapping[str, Sequence[float]]) -> float:
+    return float(np.mean([np.mean(values) for values in sets.values()]))
+
+
+def _notes(material: Material, missing: Sequence[str], sets: int) -> list[str]:
+    few = "" if material.seeds > 1 else " (1 seed: none)"
+    lines = [
+        "Area: mean accuracy over log2 MACs between the smallest and the largest budget, unreachable as guessing. "
+        f"Filled: mean over sets, with the 95 % interval over seeds within these sets{few}; faint: single sets.",
+        f"Rank 1 is the largest area; {'1 set' if sets == 1 else f'{sets} sets'}.",
+    ]
+    if missing:
+        lines.append(f"Without a rank, for a set has no whole curve: {', '.join(map(shown, missing))}.")
+    return lines
+
+
+def _areas(axis: Axes, material: Material, groups: Groups, order: Sequence[str]) -> None:
+    name_rows(axis, order)
+    for at, method in enumerate(order):
+        look, sets = material.looks[method], list(groups[method].values())
+        found = intervals.these_sets(sets)
+        if found.low is not None and found.high is not None:
+            axis.plot([100 * found.low, 100 * found.high], [at, at], color=look["color"], linewidth=1.3)
+        means = [100 * float(np.mean(values)) for values in sets]
+        axis.plot(means, [at] * len(means), "|", color=look["color"], markersize=6, alpha=0.5)
+        axis.plot([100 * _level(groups[method])], [at], look["marker"], color=look["color"], markersize=4.5)
+    low, high = axis.get_xlim()
+    axis.set_xlim(max(low, -2), min(high, 102))
+    axis.set_xlabel("area (%)")
+
+
+def _ranks(
+    axis: Axes,
+    material: Material,
+    whole: Mapping[str, Sequence[float]],
+    order: Sequence[str],
+    places: Mapping[str, float],
+) -> None:
+    if not places:
+        blank(axis, "fewer than two methods have a curve on every set")
+        return
+    name_rows(axis, order)
+    axis.set_yticklabels([])
+    single = [ranks.mean_ranks({name: [values[at]] for name, values in whole.items()}) for at in range(_sets(whole))]
+    for at, method in enumerate(order):
+        look = material.looks[method]
+        if method not in places:
+            axis.text(1, at, "no rank", va="center", color=GREY, fontsize=6)
+            continue
+        across = [found[method] for found in single]
+        axis.plot(across, [at + up for up in spread(len(across), 0.2)], "|", color=look["color"], alpha=0.5)
+        axis.plot([places[method]], [at], look["marker"], color=look["color"], markersize=4.5)
+    axis.set_xlim(0.7, len(places) + 0.3)
+    axis.set_xticks(range(1, len(places) + 1))
+    axis.set_xlabel("rank by area (mean over sets; bars: single sets)")
+
+
+def _sets(whole: Mapping[str, Sequence[float]]) -> int:
+    return len(next(iter(whole.values())))
+
+
+# --- critical differences -----------------------------------------------------------------------------------------
+
+
+def critical(material: Material) -> Iterator[Drawn | Skipped]:
+    """Mean ranks over sets, joined where pairwise Wilcoxon tests with Holm's correction find nothing."""
+    whole, missing, names = everywhere(material, areas(material))
+    few = _too_few(len(whole), len(names))
+    if few:
+        yield Skipped("critical-difference", few)
+        return
+    rng = np.random.default_rng(SEED)
+    places, test = ranks.mean_ranks(whole), ranks.friedman(whole, rng)
+    joined = ranks.cliques(places, ranks.not_told_apart(pairs.all_pairs(whole, rng)))
+    said = f"p = {test.p:.2g}" if test.p is not None else f"n/a ({test.why})"
+    notes = [
+        f"Mean ranks by area over {len(names)} sets, 1 is best; Friedman {said}. Bars join methods that Wilcoxon tests "
+        "with Holm's correction do not tell apart at 5 %; CD: Nemenyi's critical difference at 5 %."
+    ]
+    if missing:
+        notes.append(f"Left out, for a set has no whole curve: {', '.join(map(shown, missing))}.")
+    sides = -(-len(places) // 2)
+    page = sheet(TWO, 0.75 + 0.15 * (sides + len(joined)), notes=notes)
+    diagram(page.flat[0], places, joined, ranks.critical_difference(len(places), len(names)))
+    yield Drawn("critical-difference", " ".join(notes), page.figure)
+
+
+def _too_few(methods: int, sets: int) -> str:
+    if methods < 3:
+        return f"{methods} methods have a whole curve on every set: needs 3"
+    if sets < pairs.FEWEST:
+        return (
+            f"{'1 set' if sets == 1 else f'{sets} sets'}: with fewer than {pairs.FEWEST} no Wilcoxon test reaches 0.05"
+        )
+    return ""
+
+
+def diagram(axis: Axes, places: Mapping[str, float], joined: Sequence[Sequence[str]], difference: float) -> None:
+    """Best rank on the left; names left and right below the scale, bars between."""
+    count, order = len(places), list(places)
+    half, below = -(-count // 2), 0.55 * (len(joined) + 1)
+    axis.set_axis_off()
+    axis.set_xlim(1 - 0.42 * (count - 1), count + 0.42 * (count - 1))
+    axis.set_ylim(-below - half, 2.1)
+    axis.plot([1, count], [0, 0], color=INK, linewidth=0.8)
+    for rank in range(1, count + 1):
+        axis.plot([rank, rank], [0, 0.25], color=INK, linewidth=0.8)
+        axis.text(rank, 0.4, str(rank), ha="center", va="bottom", fontsize=6.5)
+    end = min(1 + difference, count)
+    axis.plot([1, end], [1.6, 1.6], color=INK, linewidth=1.0, marker="|", markersize=4)
+    more = "" if 1 + difference <= count else ", wider than the scale"
+    axis.text(end + 0.04 * (count - 1), 1.6, f"CD = {difference:.2f}{more}", va="center", fontsize=6.5)
+    for at, name in enumerate(order):
+        left = at < half
+        level = -below - (at if left else count - 1 - at) - 0.4
+        edge = 1 - 0.04 * (count - 1) if left else count + 0.04 * (count - 1)
+        axis.plot([places[name], places[name], edge], [0, level, level], color=GREY, linewidth=0.6)
+        side = "right" if left else "left"
+        text = f"{shown(name, 24)}  {places[name]:.2f}" if left else f"{places[name]:.2f}  {shown(name, 24)}"
+        axis.text(edge, level, f" {text} ", ha=side, va="center", fontsize=7)
+    for row, names in enumerate(joined):
+        ends = [places[names[0]] - 0.02 * count, places[names[-1]] + 0.02 * count]
+        axis.plot(ends, [-0.55 * (row + 1)] * 2, color=INK, linewidth=2.6, solid_capstyle="butt")
+    axis.axhline(0, color=FAINT, linewidth=0)

@@ -1,0 +1,235 @@
+"""What methods report of their own making: the front a search found, its progress, the sizes that training met.
+
+Read from the ``diagnostics`` of records. What is not there, or not of the form below, is left out and counted:
+
+- ``front``: list of [key, share of the full MACs, accuracy on the second fold of ``select``];
+- ``hypervolume_by_generation``: list of numbers, one a generation;
+- ``coverage``: for each part of training, counts of submodels in equal bins of the share of the full MACs, 0 to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from harness.reports.figures.axes import accuracy_axis, budget_axis, label_room
+from harness.reports.figures.figure_data import Material
+from harness.reports.figures.style import (
+    BLUES,
+    FAINT,
+    TWO,
+    Drawn,
+    Sheet,
+    Skipped,
+    blank,
+    grid_size,
+    handles,
+    horizontal_grid,
+    lowest,
+    sheet,
+    shown,
+)  # fmt: skip
+from harness.statistics import curves
+
+COLUMNS = 3
+Told = TypeVar("Told")
+Counts = NDArray[np.float64]  # parts of training x bins of MACs
+Found = Mapping[str, Mapping[str, Sequence[Told]]]  # method to set to one value a seed
+
+
+def _gather(material: Material, key: str, read: Callable[[Any], Told | None]) -> tuple[Found[Told], int]:
+    """And how many reports could not be read."""
+    found: dict[str, dict[str, list[Told]]] = {}
+    unread = 0
+    for record, told in material.told(key):
+        value = read(told)
+        if value is None:
+            unread += 1
+        else:
+            found.setdefault(record.method, {}).setdefault(record.dataset, []).append(value)
+    return found, unread
+
+
+def _why_none(material: Material, key: str, unread: int) -> str:
+    if not material.records:
+        return "there are no records beside the points"
+    return f"{unread} reports under `{key}` cannot be read" if unread else f"no method reports `{key}`"
+
+
+def _unread(key: str, unread: int) -> list[str]:
+    return [f"{unread} reports under {key} cannot be read."] if unread else []
+
+
+def _numbers(told: Any) -> list[float] | None:
+    if not isinstance(told, list) or any(isinstance(x, bool) or not isinstance(x, (int, float)) for x in told):
+        return None
+    return [float(x) for x in told] if all(math.isfinite(x) for x in told) else None
+
+
+def _by_set(found: Found[Told], material: Material, notes: Sequence[str]) -> tuple[Sheet, list[tuple[Axes, str]]]:
+    """A panel a data set that some method told of, and a legend of those methods."""
+    names = sorted({name for sets in found.values() for name in sets})
+    rows, columns = grid_size(len(names), COLUMNS)
+    looks = {method: look for method, look in material.looks.items() if method in found}
+    page = sheet(TWO, 1.85 * rows, rows, columns, legend=handles(looks), notes=notes)
+    for axis, name in zip(page.flat, names, strict=False):
+        axis.set_title(shown(name))
+        horizontal_grid(axis)
+    return page, list(zip(page.flat, names, strict=False))
+
+
+# --- search -------------------------------------------------------------------------------------------------------
+
+
+def search(material: Material) -> Iterator[Drawn | Skipped]:
+    found, unread = _gather(material, "front", _front)
+    if not found or material.full_macs() is None:
+        yield Skipped("search-fronts", _why_none(material, "front", unread))
+        return
+    notes = [
+        "What the search found before the last training: accuracy on the second fold of the selection split, which the "
+        "search did not see; a line a seed.",
+        *_unread("front", unread),
+    ]
+    page, panels = _by_set(found, material, notes)
+    for axis, name in panels:
+        _fronts(axis, material, {method: sets.get(name, []) for method, sets in found.items()}, name)
+    for row in page.axes:
+        row[0].set_ylabel("selection accuracy (%)")
+    for axis in lowest(page, len(panels)):
+        axis.set_xlabel("budget and its MACs")
+    yield Drawn("search-fronts", " ".join(notes), page.figure)
+
+
+def _front(told: Any) -> list[tuple[float, float]] | None:
+    """(share of MACs, accuracy) of each point."""
+    if not isinstance(told, list) or not told:
+        return None
+    points = [_numbers(entry[1:]) for entry in told if isinstance(entry, list) and len(entry) == 3]
+    pairs = [(p[0], p[1]) for p in points if p is not None and p[0] > 0 and 0 <= p[1] <= 1]
+    return pairs if len(pairs) == len(told) else None
+
+
+def _fronts(axis: Axes, material: Material, by_method: Mapping[str, Sequence[Any]], dataset: str) -> None:
+    full = material.full_macs(dataset) or material.full_macs() or 1.0
+    everything = [point for several in by_method.values() for points in several for point in points]
+    least = min(share for share, _ in everything)
+    inches = TWO / COLUMNS - 0.4
+    right = budget_axis(axis, material.budgets, full, label_room(material.budgets, inches, least), least * full)
+    for method, several in by_method.items():
+        look = material.looks[method]
+        line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 0.8, "alpha": 0.8}
+        for points in several:
+            found = curves.steps([full * share for share, _ in points], [value for _, value in points])
+            x, y = [*found.macs, right], [100 * value for value in (*found.accuracy, found.accuracy[-1])]
+            axis.plot(x, y, drawstyle="steps-post", **line)
+            axis.plot(x[:-1], y[:-1], linestyle="none", marker=look["marker"], color=look["color"], markersize=2, mew=0)
+    accuracy_axis(axis, [value for _, value in everything])
+
+
+def progress(material: Material) -> Iterator[Drawn | Skipped]:
+    key = "hypervolume_by_generation"
+    found, unread = _gather(material, key, _generations)
+    if not found:
+        yield Skipped("search-progress", _why_none(material, key, unread))
+        return
+    notes = ["Hypervolume of the front after each generation of the search; a line a seed.", *_unread(key, unread)]
+    page, panels = _by_set(found, material, notes)
+    for axis, name in panels:
+        for method, sets in found.items():
+            for values in sets.get(name, []):
+                axis.plot(
+                    range(1, len(values) + 1), values, linewidth=0.9, markersize=2.4, mew=0, **material.looks[method]
+                )
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for row in page.axes:
+        row[0].set_ylabel("hypervolume")
+    for axis in lowest(page, len(panels)):
+        axis.set_xlabel("generation")
+    yield Drawn("search-progress", " ".join(notes), page.figure)
+
+
+def _generations(told: Any) -> list[float] | None:
+    values = _numbers(told)
+    return values if values and min(values) >= 0 else None
+
+
+# --- coverage -----------------------------------------------------------------------------------------------------
+
+
+def coverage(material: Material) -> Iterator[Drawn | Skipped]:
+    found, unread = _gather(material, "coverage", _coverage)
+    sums = {method: _summed([one for several in sets.values() for one in several]) for method, sets in found.items()}
+    known = {method: total for method, total in sums.items() if total is not None}
+    unread += sum(len(several) for method in sums if method not in known for several in found[method].values())
+    if not known:
+        yield Skipped("coverage", _why_none(material, "coverage", unread))
+        return
+    notes = [
+        "Submodels that training drew, by their MACs and by part of the training, the first one on top: in % of each "
+        "part, all sets and seeds together.",
+        *_unread("coverage", unread),
+    ]
+    rows, columns = grid_size(len(known), COLUMNS)
+    high = rows * (0.45 + 0.17 * max(len(total) for total in known.values()))
+    page = sheet(TWO, high, rows, columns, notes=notes)
+    for axis, (method, total) in zip(page.flat, sorted(known.items()), strict=False):
+        axis.set_title(shown(method))
+        _histogram(axis, total)
+    for axis in lowest(page, len(known)):
+        axis.set_xlabel("share of the full MACs (%)")
+    for row in page.axes:
+        row[0].set_ylabel("part")
+    yield Drawn("coverage", " ".join(notes), page.figure)
+
+
+def _coverage(told: Any) -> Counts | None:
+    if not isinstance(told, list):
+        return None
+    rows = [_numbers(row) for row in told]
+    kept = [row for row in rows if row and min(row) >= 0]
+    return np.array(kept) if len(kept) == len(rows) and len({len(row) for row in kept}) == 1 else None
+
+
+def _summed(several: Sequence[Counts]) -> Counts | None:
+    """None where bins or parts differ."""
+    if any(one.shape != several[0].shape for one in several):
+        return None
+    total: Counts = np.sum(several, axis=0)
+    return total
+
+
+def _histogram(axis: Axes, total: Counts) -> None:
+    whole = total.sum(axis=1, keepdims=True)
+    shares = np.divide(100 * total, whole, out=np.zeros_like(total), where=whole > 0)
+    if not whole.any():
+        blank(axis, "nothing was drawn")
+        return
+    parts, edges = len(shares), np.linspace(0, 100, len(shares[0]) + 1).tolist()
+    axis.pcolormesh(
+        edges, np.arange(parts + 1) + 0.5, shares, cmap=BLUES, vmin=0, vmax=max(100 / len(shares[0]), shares.max())
+    )
+    axis.set_ylim(parts + 0.5, 0.5)
+    axis.set_yticks(range(1, parts + 1))
+    axis.tick_params(axis="y", length=0)
+    for part in range(parts):
+        axis.axhline(part + 0.5, color=FAINT, linewidth=0.4)
+    if len(shares[0]) <= 12:
+        middles = [(a + b) / 2 for a, b in pairwise(edges)]
+        _shares(axis, middles, shares)
+
+
+def _shares(axis: Axes, middles: Sequence[float], shares: NDArray[np.float64]) -> None:
+    top = max(100 / len(shares[0]), float(shares.max()))
+    for (part, column), value in np.ndenumerate(shares):
+        if value >= 0.5:
+            color = "white" if value / top > 0.55 else "#222222"
+            place: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False, "fontsize": 4.8}
+            axis.text(middles[column], part + 1, f"{value:.0f}", color=color, **place)

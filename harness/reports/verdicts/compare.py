@@ -1,0 +1,254 @@
+"""Two folders of results, point by point: what changed, by how much, and what may not be compared at all.
+
+Points are paired on (method, data set, seed, budget). Another code, data, counter or budget is "not comparable", which
+is a verdict of its own and no difference.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.plan import digest
+from harness.results import bitmaps, points
+from harness.results.bitmaps import Bitmaps
+from harness.results.record import Record
+from harness.results.store import StoreError
+from harness.statistics import frames, intervals, shares
+from harness.statistics.intervals import Interval
+
+Key = tuple[str, str, int, float]  # method, data set, seed, budget
+
+
+class CompareError(ValueError):
+    """A folder that holds no results."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What ``run`` and ``report`` leave in the folder of a suite."""
+
+    name: str
+    points: pd.DataFrame
+    records: Mapping[str, Record]
+    bits: Bitmaps
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One point in both; ``reason``: why the two are not comparable, "" if they are. ``bits``: of A and of B."""
+
+    key: Key
+    a: Mapping[str, Any]
+    b: Mapping[str, Any]
+    reason: str
+    bits: tuple[Any, Any] | None = None
+
+    @property
+    def measured(self) -> bool:
+        return self.a["status"] in frames.MEASURED and self.b["status"] in frames.MEASURED
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of B minus accuracy of A."""
+        return float(self.b["accuracy"]) - float(self.a["accuracy"])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """B minus A over all comparable seeds and sets. ``images``: where there is one point alone, over its images."""
+
+    method: str
+    budget: float
+    points: int
+    sets: int
+    interval: Interval
+    images: shares.Gap | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    a: str
+    b: str
+    differences: tuple[Difference, ...]
+    pairs: tuple[Pair, ...]
+    only_a: tuple[Key, ...]
+    only_b: tuple[Key, ...]
+
+
+def read(folder: Path) -> Results:
+    """CompareError where there is no ``points.csv``, or what lies beside it is damaged."""
+    path = folder / "points.csv"
+    try:
+        rows = frames.read_points(path)
+        kept = folder / "records.jsonl"
+        records = points.read_records(kept) if kept.is_file() else {}
+        return Results(str(folder), rows, records, bitmaps.gather(folder, rows))
+    except (OSError, ValueError, StoreError) as error:
+        text = str(error) if str(path.parent) in str(error) else f"{path}: {error}"
+        raise CompareError(text) from None
+
+
+def compare(a: Results, b: Results, *, across_code: bool = False) -> Comparison:
+    """``across_code``: another code is no reason against a comparison: it is what is compared."""
+    rows_a, rows_b = _rows(a), _rows(b)
+    pairs = tuple(_pair(key, a, b, rows_a[key], rows_b[key], across_code) for key in sorted(rows_a.keys() & rows_b))
+    return Comparison(
+        a=a.name,
+        b=b.name,
+        differences=_differences(pairs),
+        pairs=pairs,
+        only_a=tuple(sorted(rows_a.keys() - rows_b.keys())),
+        only_b=tuple(sorted(rows_b.keys() - rows_a.keys())),
+    )
+
+
+def _rows(of: Results) -> dict[Key, Mapping[str, Any]]:
+    found: dict[Key, Mapping[str, Any]] = {}
+    for row in of.points.to_dict("records"):
+        key = (str(row["method"]), str(row["dataset"]), int(row["seed"]), float(row["budget"]))
+        if key in found:
+            raise CompareError(f"{of.name}: {spelled(key)} is there twice")
+        found[key] = {str(name): value for name, value in row.items()}
+    return found
+
+
+def _pair(
+    key: Key, a: Results, b: Results, row_a: Mapping[str, Any], row_b: Mapping[str, Any], across_code: bool
+) -> Pair:
+    about_a, about_b = about(row_a, a.records), about(row_b, b.records)
+    reason = why_not(about_a, about_b, across_code)
+    found = a.bits.get((row_a["cell"], key[3])), b.bits.get((row_b["cell"], key[3]))
+    both = found if all(bits is not None for bits in found) else None
+    return Pair(key, row_a, row_b, reason, both)
+
+
+# --- may they be compared ---------------------------------------------------------------------------------------
+
+About = Mapping[str, Any]
+SAME = {  # what has to be equal, and what it is called
+    "counter": "counter version",
+    "data": "data fingerprint",
+    "full": "budget, as a share of the full model's MACs",
+    "n": "number of test images",
+    "regime": "regime",
+    "code": "code",
+}
+
+
+def about(row: Mapping[str, Any], records: Mapping[str, Record]) -> About:
+    """Of a point: what its record says, else what its row says; None is not known."""
+    record = records.get(str(row["cell"]))
+    identity: Mapping[str, Any] = record.identity if record is not None else {}
+    data = record.data.get("fingerprint") if record is not None else None
+    told = {key: identity.get(key, _there(row.get(key))) for key in ("counter", "regime")}
+    code = digest(identity["code"])[:16] if "code" in identity else _there(row.get("code"))
+    return {
+        **told,
+        "counter": None if told["counter"] is None else int(told["counter"]),
+        "data": data or identity.get("data") or _there(row.get("data")),
+        "full": _there(row.get("full_macs")),
+        "n": _there(row.get("n")),
+        "code": code,
+    }
+
+
+def _there(value: Any) -> Any:
+    return None if value is None or value != value else value
+
+
+def why_not(a: About, b: About, across_code: bool) -> str:
+    """The first of ``SAME`` that differs. What neither side tells cannot tell them apart; one side alone can."""
+    for key, name in SAME.items():
+        if key == "code" and across_code:
+            continue
+        if key in ("n", "full") and None in (a[key], b[key]):  # nothing was measured there
+            continue
+        if a[key] != b[key]:
+            return f"other {name} ({_short(a[key])} and {_short(b[key])})"
+    return ""
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}"
+    return "unknown" if value is None else str(value)[:12]
+
+
+# --- differences ------------------------------------------------------------------------------------------------
+
+
+def usable(pairs: Iterable[Pair]) -> list[Pair]:
+    return [pair for pair in pairs if not pair.reason and pair.measured]
+
+
+def _differences(pairs: Sequence[Pair]) -> tuple[Difference, ...]:
+    groups: dict[tuple[str, float], list[Pair]] = {}
+    for pair in usable(pairs):
+        groups.setdefault((pair.key[0], pair.key[3]), []).append(pair)
+    return tuple(_difference(*where, group) for where, group in sorted(groups.items()))
+
+
+def _difference(method: str, budget: float, group: Sequence[Pair]) -> Difference:
+    sets: dict[str, list[float]] = {}
+    for pair in group:
+        sets.setdefault(pair.key[1], []).append(pair.difference)
+    images = on_images(group[0]) if len(group) == 1 else None
+    return Difference(method, budget, len(group), len(sets), intervals.these_sets(list(sets.values())), images)
+
+
+def on_images(pair: Pair, level: float = intervals.LEVEL) -> shares.Gap:
+    """B minus A on the images of one point: paired where both bitmaps are known, else by their counts."""
+    if pair.bits is not None and len(pair.bits[0]) == len(pair.bits[1]):
+        return shares.paired(pair.bits[1], pair.bits[0], level)
+    return shares.counts(int(pair.b["correct"]), int(pair.a["correct"]), int(pair.b["n"]), int(pair.a["n"]), level)
+
+
+# --- lines ------------------------------------------------------------------------------------------------------
+
+
+def lines(found: Comparison) -> list[str]:
+    """For the command line: differences first, then all that could not be compared, by reason."""
+    told = [f"{found.b} minus {found.a}, accuracy in points, paired by method, data set, seed and budget"]
+    told += [_told(one) for one in found.differences]
+    told += [] if found.differences else ["nothing could be compared"]
+    for reason, keys in reasons(found).items():
+        told.append(f"not comparable: {reason}: {len(keys)} points, such as {spelled(keys[0])}")
+    return told
+
+
+def _told(one: Difference) -> str:
+    word = f"{one.points} point{'s' if one.points > 1 else ''}, {one.sets} set{'s' if one.sets > 1 else ''}"
+    head = f"  {one.method} at {100 * one.budget:g} %: {100 * (one.interval.estimate or 0.0):+.2f}"
+    if one.interval.low is not None and one.interval.high is not None:
+        span = f"{100 * one.interval.low:+.2f} to {100 * one.interval.high:+.2f}, {one.interval.kind}"
+        return f"{head} ({span}; {word})"
+    images = ""
+    if one.images is not None:
+        images = f"; over images {100 * one.images.low:+.2f} to {100 * one.images.high:+.2f}, {one.images.how}"
+    return f"{head} (interval n/a: {one.interval.why}{images}; {word})"
+
+
+def reasons(found: Comparison) -> dict[str, list[Key]]:
+    """Why points were not compared; the most frequent first."""
+    held: dict[str, list[Key]] = {}
+    for pair in found.pairs:
+        if pair.reason:
+            held.setdefault(pair.reason, []).append(pair.key)
+        elif not pair.measured:
+            held.setdefault(f"{pair.a['status']} in A, {pair.b['status']} in B", []).append(pair.key)
+    for side, keys in (("A", found.only_a), ("B", found.only_b)):
+        if keys:
+            held[f"only in {side}"] = list(keys)
+    order = Counter({reason: len(keys) for reason, keys in held.items()})
+    return {reason: held[reason] for reason in sorted(held, key=lambda reason: (-order[reason], reason))}
+
+
+def spelled(key: Key) -> str:
+    method, dataset, seed, budget = key
+    return f"{method} · {dataset} · seed {seed} at {100 * budget:g} %"

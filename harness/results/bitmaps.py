@@ -1,0 +1,88 @@
+"""Which test images each choice got right, of a whole folder of results in one small file that can be kept.
+
+``correct.npz`` holds the bits of all cells one after the other, each of its bytes the same whenever it is written from
+the same cells, so that what needs single images can be computed again from a committed folder without ``cells/``.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.results import cell_files
+from harness.results.cell_files import StoreError
+from harness.results.leases import is_cell
+from harness.statistics.frames import MEASURED
+
+NAME = "correct.npz"
+Bits = NDArray[np.bool_]
+Bitmaps = Mapping[tuple[str, float], Bits]  # cell and budget -> which test images were right, shape (n,)
+
+
+def gather(folder: Path, points: pd.DataFrame) -> dict[tuple[str, float], Bits]:
+    """Of all measured points that have one, in ``cells/`` or else in ``correct.npz``.
+
+    One that does not count as many right images as its point says belongs to another run, and is left out.
+    """
+    kept = read(folder / NAME)
+    found = {}
+    measured = points[points["status"].isin(MEASURED)].sort_values(["cell", "budget"])
+    for cell, rows in measured.groupby("cell"):
+        own = _of_cell(folder / "cells", str(cell))
+        for budget, correct, n in zip(rows["budget"], rows["correct"], rows["n"], strict=True):
+            key = (str(cell), float(budget))
+            bits = own.get(float(budget), kept.get(key))
+            if bits is not None and _fits(bits, correct, n):
+                found[key] = bits
+    return found
+
+
+def _of_cell(cells: Path, cell: str) -> dict[float, Bits]:
+    if not is_cell(cell) or not (cells / cell).is_dir():
+        return {}
+    try:
+        outcome = cell_files.load(cells / cell)
+        return {budget: outcome.correct(budget) for budget in outcome.bitmaps}
+    except (StoreError, ValueError, StopIteration, TypeError):
+        return {}  # `verify` tells of damage; here the images of the cell are just not known
+
+
+def _fits(bits: Bits, correct: float, n: float) -> bool:
+    return len(bits) == n and int(bits.sum()) == correct
+
+
+def encode(bitmaps: Bitmaps) -> bytes:
+    keys = sorted(bitmaps)
+    packed = [np.packbits(bitmaps[key]) for key in keys]
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        cells=np.array([cell for cell, _ in keys], dtype="U64"),
+        budgets=np.array([budget for _, budget in keys], dtype=np.float64),
+        sizes=np.array([len(bitmaps[key]) for key in keys], dtype=np.int64),
+        bits=np.concatenate([*packed, np.zeros(0, dtype=np.uint8)]),
+    )
+    return buffer.getvalue()
+
+
+def read(path: Path) -> dict[tuple[str, float], Bits]:
+    """What :func:`encode` gave; nothing where there is no such file. StoreError where it is not whole."""
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            cells, budgets, sizes, bits = (held[name] for name in ("cells", "budgets", "sizes", "bits"))
+        ends = np.cumsum((sizes + 7) // 8)
+        parts = np.split(bits, ends[:-1]) if len(ends) else []
+        return {
+            (str(cell), float(budget)): np.unpackbits(part, count=int(size)).astype(np.bool_)
+            for cell, budget, size, part in zip(cells, budgets, sizes, parts, strict=True)
+        }
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise StoreError(f"{path}: holds no bitmaps: {error}; delete it, `eavit-bench report` writes it") from None

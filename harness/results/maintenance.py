@@ -1,0 +1,295 @@
+"""Upkeep of stores: ``verify`` says what is wrong, ``merge`` brings stores together, ``rubbish`` names what may go.
+
+None of them runs a cell, and none touches a cell that a runner is at work on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.nearest import choices
+from harness.results.cell_files import Damaged, Outcome, StoreError, card, decode, fits, load, whole_files
+from harness.results.leases import Leases, is_cell
+from harness.results.record import AGAIN, Point, Record
+from harness.results.store import Store
+
+Conflicts = Literal["refuse", "ours", "theirs"]
+CONFLICTS: tuple[Conflicts, ...] = ("refuse", "ours", "theirs")
+
+# What differs between two runs of one cell though the numbers are the same: time, place, and how a person calls things.
+_OF_A_RUN = {
+    *("started", "finished", "seconds", "environment", "attempts", "peak_mib", "disk_mib"),
+    *("suite", "method", "dataset", "schema_version"),
+}
+_GOES_ON = AGAIN | {"timeout"}  # run again, these go on from their checkpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``where``: the cell's folder or the file; ``what`` is wrong with it."""
+
+    where: Path
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+Kind = Literal["new", "better", "same", "conflict", "damaged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """One cell of one source, beside what the target or an earlier source says of it.
+
+    ``better``: the cell there was only killed or skipped. ``what``: in which fields they differ, or what is damaged.
+    """
+
+    kind: Kind
+    cell: str
+    title: str
+    ours: Path
+    theirs: Path
+    what: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "damaged":
+            return f"{self.theirs}: {self.what}"
+        return f"{self.cell} {self.title}: {self.ours} and {self.theirs} differ in {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a merge found and the ids of cells that it wrote, none if it had to ask about conflicts first."""
+
+    met: tuple[Met, ...]
+    written: tuple[str, ...]
+
+    def of(self, kind: Kind) -> list[Met]:
+        return [met for met in self.met if met.kind == kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Rubbish:
+    """Something that may go. ``cell``: the one that it belongs to."""
+
+    path: Path
+    reason: str
+    cell: str
+
+
+def verify(store: Store) -> list[Fault]:
+    """All that is wrong with a store, every byte of it read; nothing is moved or mended."""
+    if not store.cells.is_dir():
+        return [Fault(store.root, "no store: there is no folder cells/")]
+    found = [fault for cell in store.ids() for fault in _cell_faults(store.cells / cell)]
+    found += [
+        Fault(entry, "not a cell: a cell's folder is named by 1 to 64 hexadecimal digits")
+        for entry in sorted(store.cells.iterdir())
+        if entry.name[0] != "." and not (is_cell(entry.name) and entry.is_dir())
+    ]
+    if store.quarantine.is_dir():
+        found += [
+            Fault(entry, f"in quarantine: {'; '.join(fault.what for fault in _cell_faults(entry)) or 'whole'}")
+            for entry in sorted(store.quarantine.iterdir())
+        ]
+    return found
+
+
+def _cell_faults(folder: Path) -> list[Fault]:
+    try:
+        files = whole_files(folder)
+        outcome = decode(files, folder.name)
+    except StoreError as error:
+        return [Fault(folder, str(error))]
+    record = outcome.record
+    whats = [*_identity_faults(record, folder.name.partition(".")[0]), *_bitmap_faults(outcome)]
+    if files["cell.json"] != card(record):
+        whats.append("cell.json and record.json are of different cells")
+    return [Fault(folder, what) for what in whats]
+
+
+def _identity_faults(record: Record, cell: str) -> Iterator[str]:
+    if record.cell != cell:
+        yield f"the record is of cell {record.cell}"
+    if not fits(record):
+        yield f"the record's identity does not hash to {record.cell}: it was changed"
+
+
+def _bitmap_faults(outcome: Outcome) -> Iterator[str]:
+    measured = {point.budget: point for point in outcome.record.points if point.correct is not None}
+    for budget, point in measured.items():
+        if budget not in outcome.bitmaps:
+            yield f"no bitmap of budget {budget}"
+        elif wrong := _bitmap_fault(point, outcome.bitmaps[budget]):
+            yield f"bitmap of budget {budget}: {wrong}"
+    for budget in sorted(outcome.bitmaps.keys() - measured.keys()):
+        yield f"a bitmap of budget {budget}, for which the record has no accuracy"
+
+
+def _bitmap_fault(point: Point, bits: bytes) -> str:
+    if point.n is None or len(bits) != (point.n + 7) // 8:
+        return f"{len(bits)} bytes for {point.n} images"
+    number = int.from_bytes(bits, "big")
+    if number & ((1 << (-point.n % 8)) - 1):
+        return f"bits after the last of {point.n} images"
+    if number.bit_count() != point.correct:
+        return f"{number.bit_count()} images right, the record says {point.correct}"
+    return ""
+
+
+def merge(target: Store, sources: Sequence[Store], on_conflict: Conflicts = "refuse") -> Merged:
+    """Bring the cells of ``sources`` into ``target``, cell by cell, each whole; sources are only read.
+
+    Two cells are the same if all but times, places and names is equal, and then ``target`` keeps its own. A cell that
+    was killed or skipped says nothing and yields to any other. StoreError: a source is none, a record is of a newer
+    schema, or another runner is at work on a cell that is to be written; in all these nothing was written.
+    """
+    if on_conflict not in CONFLICTS:
+        raise StoreError(f"on_conflict = {on_conflict!r}: {choices(str(on_conflict), CONFLICTS)}")
+    met: list[Met] = []
+    chosen: dict[str, Met] = {}
+    for source in sources:
+        if not source.cells.is_dir():
+            raise StoreError(f"{source.root}: no store: there is no folder cells/; nothing was merged")
+        for cell in source.ids():
+            ours = chosen[cell].theirs if cell in chosen else target.cells / cell
+            met.append(_meet(cell, ours, source.cells / cell))
+            if met[-1].kind in ("new", "better") or (met[-1].kind == "conflict" and on_conflict == "theirs"):
+                chosen[cell] = met[-1]
+    if on_conflict == "refuse" and any(one.kind == "conflict" for one in met):
+        return Merged(tuple(met), ())
+    return Merged(tuple(met), _write(target, chosen))
+
+
+def _meet(cell: str, ours: Path, theirs: Path) -> Met:
+    try:
+        come = load(theirs)
+    except Damaged as error:
+        return Met("damaged", cell, cell, ours, theirs, str(error))
+    title = come.record.title
+    try:
+        there = load(ours)
+    except Damaged:  # or not there
+        return Met("new", cell, title, ours, theirs)
+    differs = differences(there, come)
+    if not differs or come.record.status in AGAIN:
+        return Met("same", cell, title, ours, theirs)
+    if there.record.status in AGAIN:
+        return Met("better", cell, title, ours, theirs)
+    return Met("conflict", cell, title, ours, theirs, ", ".join(differs))
+
+
+def _write(target: Store, chosen: Mapping[str, Met]) -> tuple[str, ...]:
+    if not chosen:
+        return ()
+    target.prepare()
+    with target.leases() as leases:
+        busy = [cell for cell, stale in leases.others().items() if cell in chosen and not stale]
+        if busy:
+            raise StoreError(f"{target.root}: runners are at work on {', '.join(busy)}; nothing was merged")
+        for cell, met in chosen.items():
+            _bring(target, cell, met, leases)
+    return tuple(chosen)
+
+
+def _bring(target: Store, cell: str, met: Met, leases: Leases) -> None:
+    """Under a lease: a runner that took the cell up meanwhile, or has done it, goes first."""
+    lease = leases.take(cell)
+    if lease is None or (met.kind == "new" and target.record(cell) is not None):
+        raise StoreError(
+            f"{target.root}: a runner took up cell {cell} while cells were merged; merge again for the rest"
+        )
+    try:
+        target.write(load(met.theirs), lease)
+    finally:
+        lease.release()
+
+
+def differences(one: Outcome, other: Outcome) -> list[str]:
+    """The fields in which two outcomes of a cell say different things; times and places are none."""
+    first, second = _said(one.record), _said(other.record)
+    found = [name for name in first if first[name] != second[name]]
+    return found + (["bitmaps"] if dict(one.bitmaps) != dict(other.bitmaps) else [])
+
+
+def _said(record: Record) -> dict[str, Any]:
+    raw = record.model_dump(mode="json", exclude=_OF_A_RUN)
+    for point in raw["points"]:
+        del point["latency_ms"]
+    for spent in raw["ledger"].values():
+        del spent["seconds"]
+    return raw
+
+
+def rubbish(store: Store, planned: Collection[str], runs: Path, leases: Leases) -> list[Rubbish]:
+    """What may go from a store and its ``runs`` folder; ``planned``: ids of all cells that any suite still wants there.
+
+    ``leases`` is of this store: what its ``others`` says alive is left alone, and so is all that belongs to it.
+    """
+    others = leases.others()
+    found = [
+        *(Rubbish(store.cells / cell, "no plan names it", cell) for cell in store.ids() if cell not in planned),
+        *(Rubbish(path, "in quarantine", path.name.partition(".")[0]) for path in sorted(store.quarantine.glob("*"))),
+        *_unfinished(store, leases),
+        *(Rubbish(leases.path(cell), "a lease whose owner is gone", cell) for cell, stale in others.items() if stale),
+        *_worked(store, planned, runs),
+    ]
+    return [left for left in found if others.get(left.cell, True)]
+
+
+def _unfinished(store: Store, leases: Leases) -> Iterator[Rubbish]:
+    """What writers left. Whoever writes a cell holds its lease or is a process of this machine that can be seen."""
+    for path, writer in store.leftovers():
+        if writer is None or not writer.alive():
+            yield Rubbish(path, "left by a writer that is gone", path.name.split("-")[1])
+    for path in sorted(leases.folder.glob("*.tmp")):
+        yield Rubbish(path, "left by a writer that is gone", path.stem)
+    for path in sorted(store.root.glob(".*.tmp")):  # of points or index, which any run writes again
+        pid = path.stem.rpartition(".")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            yield Rubbish(path, "left by a writer that is gone", "")
+
+
+def _worked(store: Store, planned: Collection[str], runs: Path) -> Iterator[Rubbish]:
+    folders = [entry for entry in sorted(runs.glob("*")) if entry.is_dir() and is_cell(entry.name)]
+    kept = store.summaries(entry.name for entry in folders)
+    for entry in folders:
+        if entry.name not in planned:
+            yield Rubbish(entry, "work of a cell that no plan names", entry.name)
+        elif entry.name in kept and kept[entry.name].status not in _GOES_ON:
+            yield Rubbish(entry, f"work of a cell that is done: {kept[entry.name].status}", entry.name)
+
+
+def remove(store: Store, found: Iterable[Rubbish], leases: Leases) -> list[Rubbish]:
+    """What of ``found`` was removed, each under its cell's lease: what a runner took up meanwhile stays."""
+    return [left for left in found if _remove(store, left, leases)]
+
+
+def _remove(store: Store, left: Rubbish, leases: Leases) -> bool:
+    if not is_cell(left.cell):  # nobody works under such a name
+        return _clear(left.path)
+    lease = leases.take(left.cell)
+    if lease is None:
+        return False
+    try:
+        if left.path != store.cells / left.cell:
+            return _clear(left.path)
+        store.remove(left.cell, lease)
+        return True
+    finally:
+        lease.release()
+
+
+def _clear(path: Path) -> bool:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    return not path.exists()

@@ -1,0 +1,108 @@
+"""Points: one row a (method, data set, seed, budget), from records; the only thing tables and plots read."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from harness.plan import Cell, digest
+from harness.results.atomic import write_whole
+from harness.results.cell_files import StoreError, fits, parse_record
+from harness.results.record import Point, Record
+
+COLUMNS = (
+    "suite,method,dataset,seed,budget,status,key,macs,params,correct,n,accuracy,train_macs,train_seconds,cell,"
+    "full_macs,latency_ms,choice_hash,reason,classes,search_macs,regime,data,code,counter"
+).split(",")
+
+Row = dict[str, str | int | float | None]
+
+
+def rows(cells: Iterable[Cell], records: Mapping[str, Record]) -> list[Row]:
+    """In the order of the plan, named as the plan names them; a cell without a record has no row."""
+    return [
+        _row(cell, records[cell.id], point) for cell in cells if cell.id in records for point in records[cell.id].points
+    ]
+
+
+def _row(cell: Cell, record: Record, point: Point) -> Row:
+    measured = point.correct is not None and point.n
+    spent, classes = bool(record.ledger), record.data.get("classes")
+    return {
+        "suite": cell.suite,
+        "method": cell.method,
+        "dataset": cell.dataset,
+        "seed": cell.seed,
+        "budget": point.budget,
+        "status": point.status,
+        "key": point.key,
+        "macs": point.macs,
+        "params": point.params,
+        "correct": point.correct,
+        "n": point.n,
+        "accuracy": point.correct / point.n if measured and point.correct is not None and point.n else None,
+        "train_macs": int(record.train_macs) if spent else None,
+        "train_seconds": round(record.train_seconds, 3) if spent else None,
+        "cell": record.cell,
+        "full_macs": record.full_macs,
+        "latency_ms": point.latency_ms,
+        "choice_hash": record.choice_hash,
+        "reason": point.reason,
+        "classes": len(classes) if isinstance(classes, list) else None,
+        "search_macs": int(_macs_of(record, "search")) if spent else None,
+        "regime": _said(record, "regime"),
+        "data": _said(record, "data"),
+        "code": digest(record.identity["code"])[:16] if "code" in record.identity else None,
+        "counter": _said(record, "counter"),
+    }
+
+
+def _macs_of(record: Record, phase: str) -> float:
+    spent = record.ledger.get(phase)
+    return spent.forward_macs + spent.backward_macs if spent is not None else 0.0
+
+
+def _said(record: Record, key: str) -> str | int | None:
+    """A plain part of the cell's identity: two points are comparable only if these are equal."""
+    value = record.identity.get(key)
+    return value if isinstance(value, str | int) else None
+
+
+def write_records(path: Path, cells: Iterable[Cell], records: Mapping[str, Record]) -> None:
+    """All records in one file, a line each in the plan's order: provenance that can be kept without the cells."""
+    lines = (records[cell.id].model_dump_json() for cell in cells if cell.id in records)
+    write_whole(path, "".join(f"{line}\n" for line in lines).encode("utf-8"))
+
+
+def read_records(path: Path) -> dict[str, Record]:
+    """What :func:`write_records` wrote, by cell, older schemas migrated.
+
+    StoreError names the line that is cut, changed in what its cell's id stands for, or there twice.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+    found: dict[str, Record] = {}
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        where = f"{path}: line {number}"
+        if not line.endswith(b"\n"):
+            raise StoreError(f"{where}: cut short")
+        record = parse_record(line, where)
+        if not fits(record):
+            raise StoreError(f"{where}: what it says of its cell is not what {record.cell} stands for: it was changed")
+        if record.cell in found:
+            raise StoreError(f"{where}: cell {record.cell} is there twice")
+        found[record.cell] = record
+    return found
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """Replace ``path`` as a whole: whoever reads it sees the old file or the new one."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode("utf-8"))
