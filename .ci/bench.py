@@ -17,7 +17,7 @@ from filelock import FileLock
 from uv import find_uv_bin
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "cluster,dev,pruning"  # what the tests need beside the package itself
+EXTRAS = "cluster,dev,pruning"  # what the suites and the tests need beside the library itself
 PINS = ("pyproject.toml", "constraints.txt", "build-constraints.txt")
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 
