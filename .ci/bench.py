@@ -1,8 +1,8 @@
-"""Run a command in the environment that all heavy tox environments share, making or mending that environment first.
+"""Run a command in the environment that all tox environments share; create or update that environment first.
 
-tox keeps one folder for each environment name. Torch with its libraries is 5.5 GB, so the names share one folder here:
-`.tox/bench`. A lock lets several tox runs start at once; a stamp of all that the content depends on lets a run that
-finds nothing to do touch nothing, so that it can't disturb one that is under way.
+Torch with its libraries takes 5.5 GB, so all tox environments share one folder, `.tox/bench`. A lock allows several tox
+runs at once. A stamp file holds a hash of everything that the environment depends on: when it matches, nothing is touched
+and a command that is already running there is not disturbed.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from filelock import FileLock
 from uv import find_uv_bin
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "cluster,dev,pruning"  # what the suites and the tests need beside the library itself
+EXTRAS = "cluster,dev,pruning"  # everything that suites and tests need
 PINS = ("pyproject.toml", "constraints.txt", "build-constraints.txt")
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 
 
 def stamps() -> tuple[str, str]:
-    """What the interpreter of the environment depends on, and what its packages depend on."""
+    """Identity of the interpreter, and a hash of the files that decide which packages are installed."""
     python = f"{sys.version} {sys.base_prefix} {ROOT}"
     pins = b"".join((ROOT / name).read_bytes() for name in PINS)
     return python, hashlib.sha256(pins).hexdigest()
 
 
 def ensure(home: Path) -> None:
-    """Bring the environment up to date; the stamp is written last, so that a broken install is tried again."""
+    """Bring the environment up to date; the stamp is written last, so that a failed installation is tried again."""
     stamp = home / "stamp.txt"
     python, pins = stamps()
     with FileLock(f"{home}.lock"):
@@ -47,7 +47,7 @@ def ensure(home: Path) -> None:
 
 
 def run(home: Path, command: list[str]) -> int:
-    """The command with the environment first on its path."""
+    """Run the command with the environment first on PATH; its exit code."""
     os.environ["PATH"] = os.pathsep.join([str(home / SCRIPTS), os.environ.get("PATH", os.defpath)])
     os.environ["VIRTUAL_ENV"] = str(home)
     if os.name != "nt":
@@ -60,7 +60,10 @@ def main() -> int:
     try:
         ensure(home)
     except subprocess.CalledProcessError as error:
-        print(f"the shared environment {home} could not be made: uv answered {error.returncode}", file=sys.stderr)
+        print(
+            f"the shared environment {home} could not be created: uv exited with code {error.returncode}",
+            file=sys.stderr,
+        )
         return 1
     return run(home, command)
 

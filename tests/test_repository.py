@@ -1,7 +1,6 @@
 """Laws of the repository itself, cheap enough for every run."""
 
 import ast
-import importlib.util
 import os
 import re
 import subprocess
@@ -171,31 +170,3 @@ def test_one_thread():
 
     assert torch.get_num_threads() == 1
     assert os.environ["OMP_NUM_THREADS"] == "1"
-
-
-def kept(name):
-    """A file as it is staged or committed; the file itself where there is no git."""
-    shown = subprocess.run(["git", "-C", ROOT, "show", f":{name}"], capture_output=True)
-    return (ROOT / name).read_text(encoding="utf-8") if shown.returncode else shown.stdout.decode("utf-8")
-
-
-def quoting():
-    spec = importlib.util.spec_from_file_location("quote", ROOT / ".ci" / "quote.py")
-    quote = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(quote)
-    return quote
-
-
-@pytest.mark.parametrize("name", quoting().pages())
-def test_numbers_in_prose_are_those_of_the_results(name):
-    """`python .ci/quote.py` writes them; this fails when the results have moved on.
-
-    The results as git has them: whoever runs a suite again has other files in the working tree, and that is no fault.
-    """
-    text = (ROOT / name).read_text(encoding="utf-8")
-    assert quoting().filled(text, kept) == text
-
-
-@pytest.mark.parametrize("name", ["README.md", "docs/log.md"])
-def test_pages_that_speak_of_results_quote_them(name):
-    assert quoting().QUOTE.search((ROOT / name).read_text(encoding="utf-8"))
