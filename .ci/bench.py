@@ -1,8 +1,8 @@
 """Run a command in the environment that all tox environments share; create or update that environment first.
 
 Torch with its libraries takes 5.5 GB, so all tox environments share one folder, `.tox/bench`. A lock allows several tox
-runs at once. A stamp file holds a hash of everything that the environment depends on: when it matches, nothing is touched
-and a command that is already running there is not disturbed.
+runs at once. A stamp file holds a hash of everything that the environment depends on: when it matches, nothing is
+touched, and a command that is already running there is not disturbed.
 """
 
 from __future__ import annotations
