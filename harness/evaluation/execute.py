@@ -31,10 +31,10 @@ from harness.evaluation.evaluate import Progress
 from harness.evaluation.ledger import Ledger
 from harness.execution import job
 from harness.execution.job import Folders, Job
+from harness.jobs.logs import scrubbed
 from harness.plan import Cell
 from harness.processes import bounds
 from harness.processes.lifeline import die_with_parent
-from harness.processes.logs import scrubbed
 from harness.protocol import Adapted, Task
 from harness.results import record, store
 from harness.results.record import USABLE, Record, Spent, Status

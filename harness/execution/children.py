@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.execution.job import OUTCOME, Folders
+from harness.jobs.logs import CappedLog, scrubbed
 from harness.plan import Cell
 from harness.processes.bounds import Watch
 from harness.processes.forked import Forked, Nursery
-from harness.processes.logs import CappedLog, scrubbed
 from harness.results.record import Status
 from harness.results.store import Damaged, Outcome, StoreError, load
 

@@ -23,8 +23,8 @@ from harness.execution.job import Job
 from harness.execution.joining import ClusterError, connected
 from harness.execution.local import ENTRY
 from harness.execution.node import Order
+from harness.jobs.logs import scrubbed
 from harness.plan import Cell
-from harness.processes.logs import scrubbed
 from harness.results.cell_files import Outcome, StoreError, decode
 from harness.results.record import Status
 from harness.suite import Suite

@@ -12,7 +12,7 @@ import pytest
 
 from harness.execution import children
 from harness.execution.children import Unusable, blame, checked, left
-from harness.processes.logs import CAP, CappedLog
+from harness.jobs.logs import CAP, CappedLog
 from harness.results import store
 from harness.results.record import failure, now
 from harness.results.store import Outcome

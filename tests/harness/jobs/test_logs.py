@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.processes.logs import CAP, scrubbed
+from harness.jobs.logs import CAP, scrubbed
 from tests.harness.engined import ROOT
 
 
@@ -19,7 +19,7 @@ def test_logs_name_no_place_on_this_machine() -> None:
 
 
 def test_a_log_is_cut_to_its_end(tmp_path: Path) -> None:
-    from harness.processes.logs import CappedLog
+    from harness.jobs.logs import CappedLog
 
     printing = "import sys\nfor i in range(3000): sys.stdout.write('x' * 999 + '\\n')\nprint('the end')"
     process = subprocess.Popen([sys.executable, "-c", printing], stdout=subprocess.PIPE)

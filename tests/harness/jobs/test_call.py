@@ -1,0 +1,91 @@
+"""Calls of strangers' functions: whatever these do, the caller gets a value or one error in time."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.jobs import call as calls
+from harness.jobs.call import CallError, call
+from harness.jobs.processes import alive
+
+VICTIMS = "tests.harness.jobs.victims"
+
+
+def test_a_value_comes_back_from_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    assert call(f"{VICTIMS}:double", ["å", 1.5, None], 30) == ["å", 1.5, None] * 2
+    seen = call(f"{VICTIMS}:where", None, 30)
+    assert seen["group"] == seen["pid"] != os.getpid()
+    assert "AWS_SECRET_ACCESS_KEY" not in seen["environment"]
+    assert not Path(seen["cwd"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("raise", "ZeroDivisionError: division by zero"),
+        ("unspeakable", "SpokenError: its text cannot be read: ValueError"),
+        ("base", "KeyboardInterrupt: stop"),
+        ("exit", "SystemExit: 0"),
+        ("os exit", "exit code 0 without a result"),
+        ("segfault", "crashed with SIGSEGV"),
+        ("kill", "crashed with SIGKILL"),
+        ("infinite", "ValueError: Out of range float"),
+        ("object", "TypeError: Object of type object is not JSON serializable"),
+    ],
+)
+def test_every_other_end_is_one_error(way: str, reason: str) -> None:
+    with pytest.raises(CallError, match=f"^{re.escape(reason)}"):
+        call(f"{VICTIMS}:end", way, 30)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import time; time.sleep(60)", "no result after 1.5 s"),
+        ("import os; os._exit(0)", "exit code 0 without a result"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("raise BaseException('bad')", "BaseException: bad"),
+        ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("", "AttributeError: module 'ill_module' has no attribute 'f'"),
+    ],
+)
+def test_a_module_that_ends_hangs_or_raises_at_import(
+    tmp_path: Path, source: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "ill_module.py").write_text(source)
+    with pytest.raises(CallError) as caught:
+        call("ill_module:f", None, 1.5)
+    assert str(caught.value) == reason
+
+
+def test_an_error_brings_the_log() -> None:
+    with pytest.raises(CallError) as caught:
+        call(f"{VICTIMS}:end", "raise", 30)
+    assert caught.value.log.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_threads_that_are_left_are_not_waited_for() -> None:
+    began = time.monotonic()
+    assert call(f"{VICTIMS}:leave_thread", None, 40) == "done"
+    assert time.monotonic() - began < 30
+
+
+def test_no_process_survives_a_call() -> None:
+    """Sixty children, a double fork, one that ignores SIGTERM."""
+    pids = call(f"{VICTIMS}:leave_processes", None, 60)
+    assert len(pids) == 62
+    assert not [pid for pid in pids if alive(pid)]
+
+
+def test_a_stopped_supervisor_is_ended_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "GRACE", 0.5)
+    with pytest.raises(CallError, match="no result after 2 s"):
+        call(f"{VICTIMS}:stop_supervisor", str(tmp_path / "pids"), 2)
+    assert not [pid for pid in (tmp_path / "pids").read_text().split() if alive(int(pid))]
