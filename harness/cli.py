@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands import listing, options, running, stores, verdicts
+from harness.commands import listing, options, plan, run, stores, verdicts
 from harness.commands.lookup import BehindError
 from harness.commands.options import AskError
 from harness.execution.joining import ClusterError
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Elastic Vision Transformers, compared.",
 )
-for room in (running, listing, verdicts, stores):
+for room in (plan, run, listing, verdicts, stores):
     app.add_typer(room.verbs)
 
 

@@ -15,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from harness import code_digest
 from harness.data import locations
@@ -29,8 +30,24 @@ from harness.suite import DataSet, Input, Suite
 CACHE = Path("runs/.cache/prints")
 LIBRARIES = ("numpy", "pillow", "matplotlib", "torch", "torchvision")  # that read, draw or resize images
 READER = "harness.data.contents"
-ROOMS = ("archive", "batches", "contents", "folder", "images", "locations", "render", "sources", "splits")  # that read
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was read of a data set: the fingerprint of its splits, and the images of the fit split."""
+
+    fingerprint: str
+    fit: int
+
+    @classmethod
+    def of(cls, answer: Any) -> Known | None:
+        """None where this is no answer of the reader."""
+        try:
+            right = FINGERPRINT.fullmatch(answer["fingerprint"]) and isinstance(answer["fit"], int)
+            return cls(answer["fingerprint"], answer["fit"]) if right else None
+        except (KeyError, TypeError):
+            return None
 
 
 def prints_of(suite: Suite, cache: Path | None = None, tell: Callable[[str], None] = lambda text: None) -> Prints:
@@ -38,13 +55,14 @@ def prints_of(suite: Suite, cache: Path | None = None, tell: Callable[[str], Non
     found, missing = _data(suite, cache or CACHE, tell)
     return Prints(
         code=code_digest.digests([suite.backbone.use, *(method.use for method in suite.methods)]),
-        data={entry.name: found.get(entry.name) for entry in suite.datasets},
+        data={entry.name: found[entry.name].fingerprint if entry.name in found else None for entry in suite.datasets},
         missing=missing,
+        fit={name: each.fit for name, each in found.items()},
     )
 
 
-def _data(suite: Suite, cache: Path, tell: Callable[[str], None]) -> tuple[dict[str, str], dict[str, str]]:
-    found: dict[str, str] = {}
+def _data(suite: Suite, cache: Path, tell: Callable[[str], None]) -> tuple[dict[str, Known], dict[str, str]]:
+    found: dict[str, Known] = {}
     missing: dict[str, str] = {}
     keys: dict[str, str] = {}
     for entry in suite.datasets:
@@ -76,7 +94,7 @@ def _key(entry: DataSet, input: Input) -> str:
             "path": entry.path,
             "files": states,
             "counter": COUNTER_VERSION,
-            "code": [code_digest.file_digest(Path(__file__).with_name("data") / f"{room}.py") for room in ROOMS],
+            "code": code_digest.digest(READER),
             "libraries": {name: _version(name) for name in LIBRARIES},
         }
     )
@@ -89,22 +107,21 @@ def _version(name: str) -> str:
         return "none"
 
 
-def _kept(file: Path, key: str) -> str | None:
+def _kept(file: Path, key: str) -> Known | None:
     try:
         kept = json.loads(file.read_bytes())
-        right = kept["key"] == key and FINGERPRINT.fullmatch(kept["fingerprint"])
-        return str(kept["fingerprint"]) if right else None
+        return Known.of(kept) if kept["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _keep(file: Path, key: str, fingerprint: str) -> None:
+def _keep(file: Path, key: str, known: Known) -> None:
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time alone
-        write_whole(file, json.dumps({"key": key, "fingerprint": fingerprint}).encode() + b"\n")
+        write_whole(file, json.dumps({"key": key, **asdict(known)}).encode() + b"\n")
 
 
-def _read(entries: Sequence[DataSet], suite: Suite) -> tuple[dict[str, str], dict[str, str]]:
-    """Fingerprints, and why others have none, from one process for all ``entries``."""
+def _read(entries: Sequence[DataSet], suite: Suite) -> tuple[dict[str, Known], dict[str, str]]:
+    """What is known, and why it is not of others, from one process for all ``entries``."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:
         request, answers = Path(folder, "request.json"), Path(folder, "answers.jsonl")
         asked = {
@@ -118,7 +135,7 @@ def _read(entries: Sequence[DataSet], suite: Suite) -> tuple[dict[str, str], dic
         last = (log.read().decode("utf-8", "replace").split("\n") or [""])[-2:]
     said = {answer["name"]: answer for answer in map(json.loads, lines)}
     lost = f"reading it ended with code {ended}: {' '.join(last).strip()[:500]}"
-    found = {name: str(answer["fingerprint"]) for name, answer in said.items() if "fingerprint" in answer}
+    found = {name: known for name, answer in said.items() if (known := Known.of(answer)) is not None}
     faults = {e.name: str(said.get(e.name, {}).get("missing", lost)) for e in entries if e.name not in found}
     return found, faults
 

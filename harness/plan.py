@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Prints:
     code: Mapping[str, str]  # import string -> digest of its module and all that this imports from its project
     data: Mapping[str, str | None]  # name of a data set -> fingerprint of its splits; None: it cannot be read
     missing: Mapping[str, str]  # name of a data set that cannot be read -> why
+    fit: Mapping[str, int] = field(default_factory=dict)  # name of a data set -> images of its fit split
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,15 @@ def cells(suite: Suite, prints: Prints) -> tuple[Cell, ...]:
                 planned.append(Cell(ids[method.name], suite.name, method.name, dataset.name, seed, needs, content))
     _told_apart(planned)
     return tuple(planned)
+
+
+def with_needs(cells: tuple[Cell, ...], wanted: Collection[str]) -> tuple[Cell, ...]:
+    """Those of ``cells`` whose id is in ``wanted``, and all that they need, in the order of ``cells``."""
+    chosen = set(wanted)
+    for cell in reversed(cells):  # users before what they need
+        if cell.id in chosen:
+            chosen.update(cell.needs)
+    return tuple(cell for cell in cells if cell.id in chosen)
 
 
 def _told_apart(planned: list[Cell]) -> None:

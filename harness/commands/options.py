@@ -13,9 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from harness import fingerprints, plan, suite
+from harness.execution import engine
+from harness.execution.engine import Settings
 from harness.nearest import choices
-from harness.plan import Cell
+from harness.plan import Cell, Prints
 from harness.reports.report import Built
+from harness.results import record
 from harness.results.store import Store
 from harness.suite import Suite
 
@@ -52,6 +55,21 @@ class Which:
         bool,
         typer.Option("--only-missing", help="Run only cells without a record: not those killed or skipped before."),
     ] = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Options of run: how much of the machine it may take."""
+
+    max_hours: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop after this time; the same command goes on. Exit code 3.")
+    ] = None
+    memory_gib: Annotated[
+        float | None, typer.Option(min=0.1, help="Most memory of one cell. Default: the suite's, else the machine's.")
+    ] = None
+    disk_gib: Annotated[
+        float | None, typer.Option(min=0.01, help="Most disk of one cell while it runs. Default: the suite's.")
+    ] = None
 
 
 def spread(verb: Callable[..., None]) -> Callable[..., None]:
@@ -114,29 +132,55 @@ def show(built: Built) -> None:
         typer.echo(path)
 
 
-def planned(given: Suite, runs: Path) -> tuple[Cell, ...]:
-    """All cells of a suite, with what their ids depend on read from this machine; missing data is told."""
+def prints_of(given: Suite, runs: Path) -> Prints:
+    """What the ids of a suite's cells depend on, read from this machine; missing data is a warning."""
     found = fingerprints.prints_of(given, runs / ".cache" / "prints", tell=complain)
     for name, why in found.missing.items():
         warn(f"data missing, its cells will be skipped: {name}: {why}")
-    return plan.cells(given, found)
+    return found
 
 
-def chosen(given: Suite, cells: Sequence[Cell], which: Which) -> tuple[Cell, ...]:
+def planned(given: Suite, runs: Path) -> tuple[Cell, ...]:
+    """All cells of a suite."""
+    return plan.cells(given, prints_of(given, runs))
+
+
+def chosen(given: Suite, cells: tuple[Cell, ...], which: Which) -> tuple[Cell, ...]:
     """The cells asked for and, with them, those they need."""
     methods, datasets, seeds = which.method, which.dataset, which.seed
     _known("--method", methods, [method.name for method in given.methods])
     _known("--dataset", datasets, [dataset.name for dataset in given.datasets])
     _known("--seed", [str(seed) for seed in seeds or ()], [str(seed) for seed in given.seeds])
-    asked: set[str] = set()
-    for cell in reversed(cells):  # users before what they need
-        named = (not methods or cell.method in methods) and (not datasets or cell.dataset in datasets)
-        if (named and (not seeds or cell.seed in seeds)) or cell.id in asked:
-            asked |= {cell.id, *cell.needs}
-    return tuple(cell for cell in cells if cell.id in asked)
+    wanted = {
+        cell.id
+        for cell in cells
+        if (not methods or cell.method in methods)
+        and (not datasets or cell.dataset in datasets)
+        and (not seeds or cell.seed in seeds)
+    }
+    return plan.with_needs(cells, wanted)
 
 
 def _known(option: str, words: Iterable[str] | None, allowed: Sequence[str]) -> None:
     strange = [word for word in words or () if word not in allowed]
     if strange:
         raise AskError("\n".join(f"{option} {word}: not in this suite; {choices(word, allowed)}" for word in strange))
+
+
+def settings_of(given: Suite, where: Where, which: Which, limits: Limits | None = None) -> Settings:
+    """How a run of the suite does its cells, by the options given."""
+    limits = limits or Limits()
+    if which.only_missing and (which.retry_failed or which.force):
+        raise AskError("--only-missing cannot go with --retry-failed or --force")
+    return Settings(
+        runs=where.runs / given.name,
+        workers=which.workers or engine.default_workers(given.threads * given.processes),
+        retry_failed=which.retry_failed,
+        force=which.force,
+        only_missing=which.only_missing,
+        max_hours=limits.max_hours,
+        memory_gib=limits.memory_gib if limits.memory_gib is not None else given.memory_gib,
+        disk_gib=limits.disk_gib if limits.disk_gib is not None else given.disk_gib,
+        commit=record.commit(Path(__file__).resolve().parent),
+        warn=warn,
+    )

@@ -62,9 +62,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _answer(spec: DataSet, input: Input) -> dict[str, str]:
+def _answer(spec: DataSet, input: Input) -> dict[str, str | int]:
     try:
-        return {"fingerprint": fingerprint(contents(spec, input).parts)}
+        parts = contents(spec, input).parts
+        return {"fingerprint": fingerprint(parts), "fit": len(parts["fit"])}
     except DataError as error:
         return {"missing": str(error)}
     except Exception as error:  # planning must go on whatever a file holds; the cell will fail by name

@@ -1,310 +1,201 @@
-"""What a plan will cost: minutes, training MACs and disk of each method on each data set, and the wall time of it all.
+"""Forecast of a plan: minutes, training MACs and disk of each method on each data set, and the wall time of it all.
 
-Pure: cells and past records in, a :class:`Price` out. An expectation is never made up: what neither the records of this
-machine nor a probe (:mod:`harness.forecast.probing`) can tell is unknown, and says so.
+Pure: cells and past costs in, a :class:`Forecast` out. What no record and no probe of this machine tells is unknown.
 """
 
 from __future__ import annotations
 
+import heapq
+import math
 import statistics
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from harness.execution.due import waiting
-from harness.forecast.history import Past
-from harness.forecast.makespan import makespan
+from harness.forecast.history import PastCost
 from harness.plan import Cell, canonical
+from harness.suite import Schedule
 
-Source = Literal["records", "probe", "older records", "scaled", "unknown"]
-Pair = tuple[str, str]  # method and data set, by name
-
-EACH = ("seed", "needs")  # of a cell's content: what tells replicates apart
-CODE = ("code", "counter", "protocol")  # what an edit of the code changes, and seldom the cost
-SIZE = ("dataset", "data", "schedule")  # how much is trained on
-FEW = 5  # values from which on smallest and largest are trusted almost as they are
-OTHERS = (0.7, 1.4)  # widens seconds that were measured with more or fewer cells at once
-EDITED = (0.8, 1.25)  # widens what other code took
-ELSEWHERE = (0.6, 1.7)  # widens what was scaled from another data set or schedule
-MIB, TERA = 2.0**20, 1e12
+START, BETWEEN = 6.0, 0.2  # seconds: once a run, for the imports that all cells share; and between two cells
+ONE_RECORD = 0.25  # relative half-width of the range of seconds that one record gives; more records narrow it
+UNEQUAL = 0.2  # added where something was not the same: the code, the schedule, the number of cells at once
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """An expectation, with bounds that it should hold between."""
+    """An expected value between its bounds."""
 
     low: float
     mid: float
     high: float
 
-    def times(self, factor: float) -> Range:
-        return Range(self.low * factor, self.mid * factor, self.high * factor)
-
-    def plus(self, other: Range) -> Range:
-        return Range(self.low + other.low, self.mid + other.mid, self.high + other.high)
-
-    def widened(self, down: float, up: float) -> Range:
-        return Range(self.low * down, self.mid, self.high * up)
-
-
-START = Range(3.0, 6.0, 12.0)  # seconds, once a run: the imports that all cells share
-BETWEEN = Range(0.1, 0.2, 0.4)  # seconds, each cell: fork, record, the engine's look at it
-
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Of one cell. ``mib``: largest size of its work folder. ``note``: what to know about the numbers, or why none."""
+    """Cost of one cell. ``mib``: largest size of its work folder. ``source``: of the seconds, or why there are none."""
 
     seconds: Range | None
     macs: Range | None
     mib: Range | None
-    source: Source
-    note: str = ""
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One method on one data set. ``minutes``, ``macs``: of all its misses, one after another; ``mib``: of one cell."""
+class PairForecast:
+    """One method on one data set: number of cells, those to run, and the cost of one of these; None: nothing to run."""
 
     method: str
     dataset: str
     cells: int
-    hits: int
     misses: int
-    minutes: Range | None
-    macs: Range | None
-    mib: Range | None
-    source: Source | None  # None: nothing to run
-    note: str = ""
+    each: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """``minutes``: of wall time, of what is known; ``unknown`` cells are not in it. ``mib``: of all at work at once."""
+class Forecast:
+    """``seconds``: wall time of the cells whose cost is known; ``unknown``: number of the others."""
 
     workers: int
-    lines: tuple[Line, ...]
-    minutes: Range | None
-    macs: Range | None
-    mib: Range | None
+    pairs: tuple[PairForecast, ...]
+    seconds: Range | None
     unknown: int
 
     @property
-    def unsure(self) -> frozenset[Pair]:
-        """What a probe would tell better."""
-        sure = {None, "records", "probe"}
-        return frozenset((line.method, line.dataset) for line in self.lines if line.source not in sure)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+    def unsure(self) -> frozenset[tuple[str, str]]:
+        """Methods and data sets, by name, whose cost a probe tells better."""
+        sure = SOURCES[0].name
+        return frozenset((p.method, p.dataset) for p in self.pairs if p.each and not p.each.source.startswith(sure))
 
 
-def estimate(
+def forecast(
     cells: Sequence[Cell],
     todo: Collection[str],
-    past: Iterable[Past],
+    past: Sequence[PastCost],
     machine: str | None,
     workers: int,
-    probed: Mapping[Pair, Estimate] | None = None,
-) -> Price:
-    """The price of running ``todo``, ids of ``cells``, ``workers`` at once on ``machine``.
+    fit: Mapping[str, int],
+) -> Forecast:
+    """Forecast of running ``todo``, ids of ``cells``, ``workers`` at once on ``machine``.
 
-    Replicates of one plan share all but their seed, so one of them is priced for all.
+    ``fit``: images of the fit split by name of the data set. The seeds of a pair cost the same: one stands for all.
     """
-    missing = set(todo)
-    groups: dict[Pair, list[Cell]] = {}
+    missing, history = set(todo), _History(past, machine, workers)
+    groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.method, cell.dataset), []).append(cell)
-    book, lines, each = _Book(past, machine, workers), [], dict[str, Estimate]()
-    for pair, group in groups.items():
-        open_ones = [cell for cell in group if cell.id in missing]
-        found = book.price(open_ones[0], (probed or {}).get(pair)) if open_ones else None
-        lines.append(_line(pair, len(group), len(open_ones), found))
-        if found is not None:
-            each |= {cell.id: found for cell in open_ones}
-    return _total(tuple(lines), [cell for cell in cells if cell.id in missing], each, workers)
+    pairs, seconds = [], dict[str, Range]()
+    for (method, dataset), group in groups.items():
+        misses = [cell for cell in group if cell.id in missing]
+        each = history.estimate(misses[0].content, fit.get(dataset)) if misses else None
+        pairs.append(PairForecast(method, dataset, len(group), len(misses), each))
+        if each is not None and each.seconds is not None:
+            seconds |= dict.fromkeys((cell.id for cell in misses), each.seconds)
+    known = [cell for cell in cells if cell.id in seconds]
+    wall = wall_seconds(known, seconds, workers) if known else None
+    return Forecast(workers, tuple(pairs), wall, len(missing) - len(known))
 
 
-def _line(pair: Pair, cells: int, misses: int, found: Estimate | None) -> Line:
-    counts = (*pair, cells, cells - misses, misses)
-    if found is None:
-        return Line(*counts, None, None, None, None)
-    minutes = found.seconds and found.seconds.times(misses / 60)
-    return Line(*counts, minutes, found.macs and found.macs.times(misses), found.mib, found.source, found.note)
+def wall_seconds(cells: Sequence[Cell], seconds: Mapping[str, Range], workers: int) -> Range:
+    """Wall time of a run: each cell on the first free worker after the cells that it needs."""
+
+    def makespan(side: str) -> float:
+        free, ends = [START] * workers, dict[str, float]()
+        for cell in sorted(cells, key=lambda cell: len(cell.needs) > 0):
+            begin = max([heapq.heappop(free), *(ends.get(need, 0.0) for need in cell.needs)])
+            ends[cell.id] = begin + BETWEEN + getattr(seconds[cell.id], side)
+            heapq.heappush(free, ends[cell.id])
+        return max(free)
+
+    return Range(makespan("low"), makespan("mid"), makespan("high"))
 
 
-def _total(lines: tuple[Line, ...], todo: Sequence[Cell], each: Mapping[str, Estimate], workers: int) -> Price:
-    seconds = {cell: found.seconds for cell, found in each.items() if found.seconds is not None}
-    unknown = len(todo) - len(seconds)
-    sizes = sorted((e.mib for e in each.values() if e.mib is not None), key=lambda size: -size.mid)
-    minutes = wall([cell for cell in todo if cell.id in seconds], seconds, workers).times(1 / 60) if seconds else None
-    return Price(workers, lines, minutes, _sum([line.macs for line in lines]), _sum(sizes[:workers]), unknown)
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Past cells that differ from the expected one in ``aside`` alone; ``scaled`` to the images that it is shown."""
+
+    name: str
+    aside: frozenset[str]
+    slack: float
+    scaled: bool = False
+
+    def key(self, content: Mapping[str, Any]) -> str:
+        flat = {**content, **content["schedule"]}
+        return canonical({name: value for name, value in flat.items() if name not in self.aside})
 
 
-def _sum(ranges: Iterable[Range | None]) -> Range | None:
-    known = [each for each in ranges if each is not None]
-    if not known:
-        return None
-    return Range(*(sum(getattr(each, side) for each in known) for side in ("low", "mid", "high")))
+_SEED = frozenset({"seed", "needs", "schedule"})  # the schedule's own keys stand beside the others
+_CODE = _SEED | {"code", "counter", "protocol"}
+_SIZE = _CODE | {"dataset", "data", *Schedule.model_fields} - {"batch", "precision"}  # seconds an image depend on these
+SOURCES = (
+    _Source("records", _SEED, 0.0),
+    _Source("shorter or longer runs", _SEED | {"epochs"}, UNEQUAL, scaled=True),
+    _Source("records of other code", _CODE, UNEQUAL),
+    _Source("other data or schedule", _SIZE, 2 * UNEQUAL, scaled=True),
+)
 
 
-class _Book:
-    """Past cells, found again by what their cost depends on."""
+class _History:
+    """Past costs on one machine, grouped by what the cost of a cell depends on."""
 
-    def __init__(self, past: Iterable[Past], machine: str | None, workers: int) -> None:
-        self.past, self.machine, self.workers = list(past), machine, workers
-        self._indices: dict[Callable[[Mapping[str, Any]], str], dict[str, list[Past]]] = {}
+    def __init__(self, past: Sequence[PastCost], machine: str | None, workers: int) -> None:
+        self.machine, self.workers = machine, workers
+        self._groups = {source: _grouped(source, past) for source in SOURCES}
 
-    def price(self, cell: Cell, probed: Estimate | None) -> Estimate:
-        """The best there is, for each number on its own: MACs and disk are the same on every machine."""
-        offers = [self._offer(self._replicates.get(_replicate(cell.content), []), "records", (1.0, 1.0))]
-        if probed is not None:
-            offers.append(probed)
-        if all(offer.seconds is None for offer in offers):  # what follows costs time, and is worth less
-            offers.append(self._offer(self._alike(cell, _recipe), "older records", EDITED))
-            offers.append(self._offer(self._scaled(cell), "scaled", ELSEWHERE))
+    def estimate(self, content: Mapping[str, Any], fit: int | None) -> Estimate:
+        """The first source of each number: MACs and disk are the same on every machine."""
+        images = content["schedule"]["epochs"] * fit if fit else None
+        offers = [self._offer(source, content, images) for source in SOURCES]
         timed = next((offer for offer in offers if offer.seconds is not None), None)
         macs = next((offer.macs for offer in offers if offer.macs is not None), None)
         mib = next((offer.mib for offer in offers if offer.mib is not None), None)
-        if timed is not None:
-            return Estimate(timed.seconds, macs, mib, timed.source, timed.note)
-        why = probed.note if probed is not None else "no record of this machine"
-        return Estimate(None, macs, mib, "unknown", why)
+        source = timed.source if timed else "unknown: no record of this machine"
+        return Estimate(timed.seconds if timed else None, macs, mib, source)
 
-    def _alike(self, cell: Cell, key: Callable[[Mapping[str, Any]], str]) -> list[Past]:
-        if key not in self._indices:
-            index = self._indices[key] = dict[str, list[Past]]()
-            for group in self._replicates.values():
-                index.setdefault(key(group[0].identity), []).extend(group)
-        return self._indices[key].get(key(cell.content), [])
-
-    @cached_property
-    def _replicates(self) -> dict[str, list[Past]]:
-        groups: dict[str, list[Past]] = {}
-        for each in self.past:
-            groups.setdefault(_replicate(each.identity), []).append(each)
-        return groups
-
-    def _offer(self, alike: Sequence[Past], source: Source, widen: tuple[float, float]) -> Estimate:
+    def _offer(self, source: _Source, content: Mapping[str, Any], images: float | None) -> Estimate:
+        alike = self._groups[source].get(source.key(content), [])
         here = [each for each in alike if self.machine is not None and each.machine == self.machine]
+        if source.scaled:
+            alike = here = scaled(here, images)
         equal = [each for each in here if each.workers == self.workers]
-        seconds, macs = around([each.seconds for each in equal or here], 0.25), around([e.macs for e in alike], 0.05)
-        mib = around([each.mib for each in alike if each.mib is not None], 0.1)
-        note = ""
-        if seconds is not None and not equal:
-            others = sorted({each.workers or 0 for each in here})
-            seconds, note = seconds.widened(*OTHERS), f"with {' or '.join(str(n or '?') for n in others)} at once"
-        wide = [each and each.widened(*widen) for each in (seconds, macs, mib)]
-        return Estimate(wide[0], wide[1], wide[2], source, note)
-
-    def _scaled(self, cell: Cell) -> list[Past]:
-        """Cells of the same method on another data set or schedule, the part that counts steps scaled by images."""
-        images = self._images(cell.content, None)
-        found = []
-        for each in self._alike(cell, _size_aside):
-            before = self._images(each.identity, each.fit)
-            if images and before and each.stepping is not None:
-                more = images / before - 1
-                seconds, macs = each.seconds + each.stepping * more, each.macs + each.step_macs * more
-                found.append(Past(each.identity, seconds, macs, each.mib, each.machine, each.workers))
-        return found
-
-    def _images(self, content: Mapping[str, Any], fit: int | None) -> float | None:
-        """Images that one training sees; None where no one knows how many the data set has."""
-        known = fit or content["dataset"]["fit"] or self._fits.get(canonical(content["dataset"]))
-        return content["schedule"]["epochs"] * known if known else None
-
-    @cached_property
-    def _fits(self) -> dict[str, int]:
-        """How many images data sets have, by what past cells saw of them."""
-        return {canonical(each.identity["dataset"]): each.fit for each in self.past if each.fit}
+        macs = _around([each.macs for each in alike], source.slack)
+        mib = _around([each.mib for each in alike if each.mib is not None], source.slack)
+        name, slack = source.name, source.slack
+        if here and not equal:
+            name += f", {' or '.join(sorted({str(each.workers or '?') for each in here}))} at once"
+            slack += UNEQUAL
+        timed = [each.seconds for each in equal or here]
+        return Estimate(_around(timed, slack + ONE_RECORD / math.sqrt(len(timed) or 1)), macs, mib, name)
 
 
-def _without(content: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in content.items() if name not in names}
+def scaled(past: Iterable[PastCost], images: float | None) -> list[PastCost]:
+    """Costs brought to ``images``: what is spent in steps grows along a line, all else stays."""
+    known = [(each, each.images) for each in past if each.images]
+    if images is None or not known:
+        return []
+    seconds = _slope([n for _, n in known], [each.step_seconds for each, _ in known])
+    macs = _slope([n for _, n in known], [each.step_macs for each, _ in known])
+    return [
+        replace(each, seconds=each.seconds + seconds * (images - n), macs=each.macs + macs * (images - n))
+        for each, n in known
+    ]
 
 
-def _replicate(content: Mapping[str, Any]) -> str:
-    return canonical(_without(content, EACH))
+def _slope(lengths: Sequence[float], values: Sequence[float]) -> float:
+    """Growth with the length of a run: through the origin where all runs are of about the same length."""
+    if max(lengths) < 2 * min(lengths):
+        return sum(values) / sum(lengths)
+    return max(0.0, statistics.linear_regression(lengths, values).slope)
 
 
-def _recipe(content: Mapping[str, Any]) -> str:
-    return canonical(_without(content, (*EACH, *CODE)))
-
-
-def _size_aside(content: Mapping[str, Any]) -> str:
-    """The batch and the precision stay: seconds an image depend on them."""
-    schedule = content.get("schedule", {})
-    kept = _without(content, (*EACH, *CODE, *SIZE))
-    return canonical({**kept, "batch": schedule.get("batch"), "precision": schedule.get("precision")})
-
-
-def around(values: Sequence[float], slack: float) -> Range | None:
-    """Median, smallest and largest, the latter two further out by ``slack`` for one value and by less for more."""
+def _around(values: Sequence[float], slack: float) -> Range | None:
+    """Median; bounds lie ``slack`` outside of the smallest and the largest value."""
     if not values:
         return None
-    out = slack if len(values) == 1 else slack / 2 if len(values) < FEW else slack / 5
-    return Range(min(values) * (1 - out), statistics.median(values), max(values) * (1 + out))
+    return Range(min(values) * (1 - slack), statistics.median(values), max(values) * (1 + slack))
 
 
-def wall(todo: Sequence[Cell], seconds: Mapping[str, Range], workers: int) -> Range:
-    """Seconds of wall time, imports included."""
-    sides, urgency = [], waiting(todo)
-    for side in ("low", "mid", "high"):
-        between = getattr(BETWEEN, side)
-        took = {cell.id: getattr(seconds[cell.id], side) + between for cell in todo}
-        sides.append(getattr(START, side) + makespan(todo, took, urgency, workers))
-    low, mid, high = sides
-    return Range(min(low, mid), mid, max(mid, high))  # shorter cells may be scheduled worse
-
-
-def lines(price: Price) -> list[str]:
-    """An aligned table, a line for the whole, and one for what is not known."""
-    head = ("method", "data set", "cells", "hits", "misses", "min", "TMACs", "MiB", "from")
-    rows = [head, *(_row(line) for line in price.lines)]
-    counts = [sum(getattr(line, name) for line in price.lines) for name in ("cells", "hits", "misses")]
-    rows.append(("all", "", *map(str, counts), "", _text(price.macs, TERA), _text(price.mib, 1), ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    numbers = range(2, len(head) - 1)
-    told = [
-        "  ".join(
-            text.rjust(w) if i in numbers else text.ljust(w)
-            for i, (text, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    return [line.rstrip() for line in told] + _ending(price, counts[2])
-
-
-def _row(line: Line) -> tuple[str, ...]:
-    counts = (str(line.cells), str(line.hits), str(line.misses))
-    where = f"{line.source}: {line.note}" if line.note else line.source or "-"
-    spent = (_text(line.minutes, 1), _text(line.macs, TERA), _text(line.mib, 1)) if line.misses else ("-", "-", "-")
-    return (line.method, line.dataset, *counts, *spent, where)
-
-
-def _text(value: Range | None, unit: float) -> str:
-    if value is None:
-        return "?"
-    low, mid, high = (_short(each / unit) for each in (value.low, value.mid, value.high))
-    return mid if low == mid == high else f"{mid} ({low}–{high})"
-
-
-def _short(number: float) -> str:
-    return f"{number:.0f}" if number >= 100 or number == 0 else f"{number:.2g}" if number < 10 else f"{number:.3g}"
-
-
-def _ending(price: Price, misses: int) -> list[str]:
-    if not misses:
-        return ["nothing to run"]
-    told = []
-    if price.minutes is not None:
-        what = f"{misses - price.unknown} cells, {price.workers} at once"
-        told.append(f"{what}: {_text(price.minutes, 1)} minutes of wall time")
-    if price.unknown:
-        told.append(
-            f"{price.unknown} cells unknown and not in these minutes: plan --probe measures a few steps of each"
-        )
-    return told
+def _grouped(source: _Source, past: Sequence[PastCost]) -> dict[str, list[PastCost]]:
+    groups: dict[str, list[PastCost]] = {}
+    for each in past:
+        groups.setdefault(source.key(each.content), []).append(each)
+    return groups

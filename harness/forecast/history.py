@@ -1,56 +1,76 @@
-"""What cells of the past took, as far as the price of others depends on it."""
+"""Costs of finished cells, read from the stores of this machine: what a forecast is derived from. Needs no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from harness.results.index import Summary
+from harness.results import index
 from harness.results.record import USABLE, Record
+from harness.results.store import Store, StoreError
+
+NEWEST = 4  # records that are read of each method and data set in a store
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """What a cell of the past tells. ``stepping``, ``step_macs``: the part spent in ledger phases that count steps;
-    None: not known.
+class PastCost:
+    """Cost of one finished cell. ``machine`` is None where the seconds are those of its last start alone.
+
+    ``step_seconds``, ``step_macs``: the part spent in ledger phases that count steps. ``images``: those that the whole
+    schedule shows to the method; None: not known.
     """
 
-    identity: Mapping[str, Any]
+    content: Mapping[str, Any]
     seconds: float
     macs: float
     mib: float | None
     machine: str | None
     workers: int | None
-    stepping: float | None = None
+    images: float | None = None
+    step_seconds: float = 0.0
     step_macs: float = 0.0
-    fit: int | None = None  # images
 
 
-def pasts(records: Iterable[Record]) -> list[Past]:
-    """Of all records that ran to the end; others took as long as their fault let them."""
-    return [_past(record) for record in records if record.status in USABLE]
+def read(folder: Path, methods: Collection[str]) -> list[PastCost]:
+    """Costs of the newest cells of ``methods``, by name, that the indexes of all stores in ``folder`` list."""
+    found = []
+    for path in sorted(folder.glob("*/index.json")):
+        groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        for id_, entry in index.read(path).items():
+            kept = entry.summary
+            if kept.method in methods and kept.status in USABLE:
+                groups.setdefault((kept.method, kept.dataset), []).append((kept.finished, id_))
+        newest = [id_ for group in groups.values() for _, id_ in sorted(group)[-NEWEST:]]
+        found += [of_record(record) for record in _records(path.parent, newest)]
+    return found
 
 
-def past_of(kept: Summary, identity: Mapping[str, Any]) -> Past:
-    """Of a cell whose content is known: faster than of its record, without what a price for another schedule needs."""
-    machine = kept.machine if kept.attempts == 1 else None
-    return Past(identity, kept.seconds, kept.train_macs, kept.disk_mib, machine, kept.workers)
-
-
-def _past(record: Record) -> Past:
+def of_record(record: Record) -> PastCost:
     stepping = [spent for spent in record.ledger.values() if spent.steps]
-    sizes, about = record.data.get("sizes"), record.environment
-    fit = sizes.get("fit") if isinstance(sizes, dict) else None
-    machine, workers = about.get("machine"), about.get("workers")
-    return Past(
-        identity=record.identity,
+    content: Mapping[str, Any] = record.identity
+    about: Mapping[str, Any] = record.environment
+    sizes: Any = record.data.get("sizes") or {}
+    return PastCost(
+        content=content,
         seconds=record.seconds,
         macs=record.train_macs,
         mib=record.disk_mib,
-        machine=machine if isinstance(machine, str) and record.attempts == 1 else None,  # else of its last part alone
-        workers=workers if isinstance(workers, int) else None,
-        stepping=sum(spent.seconds for spent in stepping),
+        machine=about.get("machine") if record.attempts == 1 else None,
+        workers=about.get("workers"),
+        images=content["schedule"]["epochs"] * sizes["fit"] if "fit" in sizes else None,
+        step_seconds=sum(spent.seconds for spent in stepping),
         step_macs=sum(spent.forward_macs + spent.backward_macs for spent in stepping),
-        fit=fit if isinstance(fit, int) else None,
     )
+
+
+def _records(root: Path, ids: Collection[str]) -> Iterator[Record]:
+    store = Store(root, lambda text: None)
+    for id_ in ids:
+        try:
+            record = store.record(id_)
+        except StoreError:  # written by a newer version
+            continue
+        if record is not None:
+            yield record

@@ -1,85 +1,68 @@
-"""``python -m harness.forecast.probe JOBFOLDER OUTFOLDER``: run one cell with few steps and write down its course.
+"""``plan --probe``: cells of unknown cost, run twice with few steps, so that a forecast has two points of a line.
 
-The same cell as :mod:`harness.evaluation.execute` runs, in all but the length of its schedule: prepared, searched and
-tested in full. Its record's ``diagnostics`` hold, under ``probe``, what :mod:`harness.forecast.probing` extrapolates.
+The short cells are ordinary cells in an ordinary store below ``runs/.cache/probe``: what ran once is not run again.
 """
 
 from __future__ import annotations
 
-import sys
-import time
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from harness.data import loading
-from harness.evaluation import execute
-from harness.evaluation.evaluate import Progress
-from harness.execution.job import Job
-from harness.results import record
-from harness.results.store import Outcome
+from harness import plan
+from harness.execution import engine
+from harness.execution.engine import Settings, Watcher
+from harness.plan import Cell, Prints
+from harness.results.record import USABLE
+from harness.results.store import Store
+from harness.suite import Suite
 
-MIB = 2.0**20
-
-
-class Course:
-    """Every call of a cell's ``progress``, with its time, and the largest size of the work folder; passed on."""
-
-    def __init__(self, work: Path, progress: Progress) -> None:
-        self.work, self.progress, self.began, self.mib = work, progress, time.monotonic(), 0.0
-        self.calls: list[tuple[float, str, int, int]] = []
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        self.calls.append((time.monotonic() - self.began, phase, int(done), int(total)))
-        self.mib = max(self.mib, folder_mib(self.work))
-        self.progress(phase, done, total)
+STEPS = (8, 40)  # of the two schedules; with fewer, some stages of a method have none
+LIMIT = 10.0  # minutes that one short cell may take
 
 
-def main(arguments: list[str]) -> int:
-    return execute.main(arguments, sound)
+def folder(runs: Path) -> Path:
+    """Where the stores of short cells lie, one for each suite. ``runs``: that of all suites."""
+    return runs / ".cache" / "probe"
 
 
-def sound(task: Job, work: Path, progress: Progress) -> Outcome:
-    """The outcome of the shortened cell. ``content["probe"]["steps"]`` of the cell says how short."""
-    began = record.now()
-    try:
-        images = _fit_images(task)
-    except Exception as error:  # as in a real cell: whatever reading raises is the cell's status
-        return execute.blamed(task, error, began)
-    wanted = int(task.cell.content["probe"]["steps"])
-    course = Course(work, progress)
-    outcome = execute.run_cell(_shortened(task, images, wanted), work, course)
-    seconds = time.monotonic() - course.began
-    full = task.suite.schedule.steps(images)
-    told: dict[str, Any] = {
-        "steps": min(wanted, full), "full": full, "seconds": seconds, "mib": course.mib, "calls": course.calls
-    }  # fmt: skip
-    kept = outcome.record.model_copy(update={"diagnostics": {"probe": told}})
-    return Outcome(kept, outcome.bitmaps, outcome.log)
+def probe(
+    suite: Suite, prints: Prints, pairs: Collection[tuple[str, str]], runs: Path, settings: Settings, watcher: Watcher
+) -> dict[tuple[str, str], str]:
+    """Run the short cells of ``pairs`` of method and data set. Those that failed, with the reason."""
+    store = Store(folder(runs) / suite.name, settings.warn)
+    store.prepare()
+    settings = replace(
+        settings, runs=store.root / "runs", retry_failed=True, force=False, only_missing=False, max_hours=None
+    )
+    failed: dict[tuple[str, str], str] = {}
+    for short, cells in short_runs(suite, prints, pairs):
+        summary = engine.run(short, cells, store, settings, watcher)
+        if summary.interrupted:
+            raise KeyboardInterrupt
+        kept = store.summaries(cell.id for cell in cells)  # and so into the index, by which forecasts find cells
+        failed |= {(s.method, s.dataset): f"{s.status}: {s.reason}" for s in kept.values() if s.status not in USABLE}
+    return failed
 
 
-def _fit_images(task: Job) -> int:
-    """A suite that names the number is believed: reading twice would warm what a real cell finds cold."""
-    entry = task.suite.dataset(task.cell.dataset)
-    return entry.fit if entry.fit is not None else len(loading.load(entry, task.suite.input).fit)
+def short_runs(
+    suite: Suite, prints: Prints, pairs: Collection[tuple[str, str]]
+) -> Iterator[tuple[Suite, tuple[Cell, ...]]]:
+    """For each data set and number of steps, the suite with that schedule, and its cells of ``pairs`` and their needs.
 
-
-def _shortened(task: Job, images: int, steps: int) -> Job:
-    schedule = task.suite.schedule
-    fewer = min(schedule.epochs, steps / schedule.per_epoch(images))
-    suite = task.suite.model_copy(update={"schedule": schedule.model_copy(update={"epochs": fewer})})
-    return Job(**{**vars(task), "suite": suite})
-
-
-def folder_mib(folder: Path) -> float:
-    """Size of all files in it; one that goes while it is looked at counts nothing."""
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue
-    return total / MIB
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    Of the first seed; nothing where the data cannot be read.
+    """
+    for dataset in suite.datasets:
+        images = prints.fit.get(dataset.name)
+        for steps in STEPS if images else ():
+            epochs = min(suite.schedule.epochs, steps / suite.schedule.per_epoch(images or 1))
+            changes = {
+                "datasets": (dataset,),
+                "seeds": suite.seeds[:1],
+                "schedule": suite.schedule.model_copy(update={"epochs": epochs}),
+                "timeout_minutes": min(suite.timeout_minutes, LIMIT),
+            }
+            short = suite.model_copy(update=changes)
+            cells = plan.cells(short, prints)
+            wanted = {method for method, name in pairs if name == dataset.name}
+            yield short, plan.with_needs(cells, {cell.id for cell in cells if cell.method in wanted})

@@ -1,4 +1,4 @@
-"""The verbs that look at a suite's cells and run them: plan, run, status."""
+"""The verbs that run the cells of a suite and count them: run, status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 
 from harness.commands import check as deep
 from harness.commands import options
-from harness.commands.options import SuiteName, Where, Which, complain, warn
+from harness.commands.options import SuiteName, Where, Which, complain
 from harness.commands.progress import watching
 from harness.execution import engine
 from harness.execution.engine import Settings, Summary
@@ -34,21 +34,6 @@ verbs = typer.Typer()
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Options of a run: how much of the machine it may take."""
-
-    max_hours: Annotated[
-        float | None, typer.Option(min=0.0, help="Stop after this time; the same command goes on. Exit code 3.")
-    ] = None
-    memory_gib: Annotated[
-        float | None, typer.Option(min=0.1, help="Most memory of one cell. Default: the suite's, else the machine's.")
-    ] = None
-    disk_gib: Annotated[
-        float | None, typer.Option(min=0.01, help="Most disk of one cell while it runs. Default: the suite's.")
-    ] = None
-
-
-@dataclass(frozen=True)
 class Machines:
     """Options of a run: on which machines."""
 
@@ -61,49 +46,16 @@ class Machines:
     ] = False
 
 
-@verbs.command("plan")
-@options.spread
-def show_plan(
-    name: SuiteName,
-    where: Where,
-    which: Which,
-    probe: Annotated[
-        bool, typer.Option("--probe", help="Run a few steps of what has no record yet, to know its price.")
-    ] = False,
-    cells_too: Annotated[bool, typer.Option("--cells/--no-cells", help="List every cell.")] = True,
-) -> None:
-    """List all cells of a suite, which are there (hit) and which would run (miss), and what running them will take."""
-    from harness.forecast import forecast, probing
-
-    given = options.load(name, where.data)
-    cells = options.chosen(given, options.planned(given, where.runs), which)
-    store = options.store_of(given, where.results)
-    kept = store.summaries(cell.id for cell in cells)
-    settings = _settings(given, where, which, Limits())
-    miss = {cell.id for cell in engine.missing(cells, kept, settings)}
-    lines = [
-        f"{'miss' if cell.id in miss else 'hit ':<5}{cell.id}  "
-        f"{kept[cell.id].status if cell.id in kept else 'missing':<11}  {cell.title}"
-        for cell in cells
-    ]
-    typer.echo("\n".join([*lines, ""] if cells_too else lines[:0]), nl=False)
-    asked = [cell for cell in cells if cell.id in miss]
-    tell = complain if probe else None
-    priced = probing.price_of(given, cells, miss, store, where.runs, settings.workers, tell)
-    typer.echo("\n".join(forecast.lines(priced)))
-    typer.echo(f"{given.name}: {len(cells)} cells, {len(cells) - len(asked)} hit, {len(asked)} to run")
-
-
 @verbs.command()
 @options.spread
-def run(name: SuiteName, where: Where, which: Which, limits: Limits, machines: Machines) -> None:
+def run(name: SuiteName, where: Where, which: Which, limits: options.Limits, machines: Machines) -> None:
     """Run what is missing of a suite, then write points, table and plots."""
     given = options.load(name, where.data)
     store = options.store_of(given, where.results)
     store.prepare()
     every = options.planned(given, where.runs)
     cells = options.chosen(given, every, which)
-    settings = _settings(given, where, which, limits)
+    settings = options.settings_of(given, where, which, limits)
     if engine.missing(cells, store.summaries(cell.id for cell in cells), settings):
         _refuse(given, name)
         cards = json.dumps(deep.cards(given), indent=1, ensure_ascii=False, sort_keys=True, default=str)
@@ -130,23 +82,6 @@ def status(name: SuiteName, where: Where) -> None:
     typer.echo(f"{given.name}: {len(cells)} cells: " + ", ".join(f"{n} {state}" for state, n in counts.most_common()))
     for line in _complaints(cells, kept, {}, where.runs / given.name):
         typer.echo(line)
-
-
-def _settings(given: Suite, where: Where, which: Which, limits: Limits) -> Settings:
-    if which.only_missing and (which.retry_failed or which.force):
-        raise options.AskError("--only-missing cannot go with --retry-failed or --force")
-    return Settings(
-        runs=where.runs / given.name,
-        workers=which.workers or engine.default_workers(given.threads * given.processes),
-        retry_failed=which.retry_failed,
-        force=which.force,
-        only_missing=which.only_missing,
-        max_hours=limits.max_hours,
-        memory_gib=limits.memory_gib if limits.memory_gib is not None else given.memory_gib,
-        disk_gib=limits.disk_gib if limits.disk_gib is not None else given.disk_gib,
-        commit=record.commit(Path(__file__).resolve().parent),
-        warn=warn,
-    )
 
 
 def _cluster(given: Suite, settings: Settings, machines: Machines) -> Place:

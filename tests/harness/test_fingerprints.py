@@ -21,6 +21,7 @@ from PIL import Image
 
 from harness import code_digest, fingerprints, plan, suite
 from harness.data import contents, loading, locations
+from harness.fingerprints import Known
 from harness.plan import Prints
 from harness.suite import DataSet, Suite
 from tests.harness import small
@@ -85,11 +86,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.syspath_prepend(tmp_path)
     made = World(tmp_path)
 
-    def here(entries: list[DataSet], given: Suite) -> tuple[dict[str, str], dict[str, str]]:
+    def here(entries: list[DataSet], given: Suite) -> tuple[dict[str, Known], dict[str, str]]:
         """In this process, which has torch already: the other process is tested by itself below."""
         made.read += len(entries)
         answers = {entry.name: contents._answer(entry, given.input) for entry in entries}
-        found = {name: answer["fingerprint"] for name, answer in answers.items() if "fingerprint" in answer}
+        found = {name: known for name, answer in answers.items() if (known := Known.of(answer))}
         return found, {name: answers[name]["missing"] for name in answers if name not in found}
 
     monkeypatch.setattr(fingerprints, "_read", here)
@@ -201,7 +202,7 @@ def test_data_is_read_once(world: World) -> None:
     assert world.read == 4
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b'{"key": "x", "fingerprint": "y"}', b"\xff"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b'{"key": "x", "fingerprint": "y", "fit": 1}', b"\xff"])
 def test_a_damaged_cache_is_made_again(world: World, damage: bytes) -> None:
     before = world.ids()
     for file in (world.root / "cache").iterdir():
@@ -246,24 +247,23 @@ def test_another_counter_reads_again(world: World, version: str, monkeypatch: py
     assert world.read == 4
 
 
-def test_the_rooms_that_read_are_in_the_key() -> None:
-    bench = {name.partition(".")[2] for name in code_digest.Project("harness").closure("harness.data.contents")} - {""}
-    nothing_to_do_with_pixels = {"crosscheck", "nearest", "processes.lifeline", "suite"}
-    assert bench == {f"datasets.{room}" for room in fingerprints.ROOMS} | nothing_to_do_with_pixels
+def test_the_key_covers_all_code_that_reads_images() -> None:
+    read = set(code_digest.Project("harness").closure(fingerprints.READER))
+    assert {f"harness.data.{name}" for name in ("archive", "contents", "folder", "images", "sources", "splits")} <= read
 
 
 def test_no_byte_of_a_warm_plan_comes_from_torch_and_it_is_fast(tmp_path: Path) -> None:
     given = small.suite(datasets=[{"name": "digits"}, {"name": "mnist5k"}])
     for entry in given.datasets:
         key = fingerprints._key(entry, given.input)
-        fingerprints._keep(tmp_path / f"{key}.json", key, "ab" * 32)
+        fingerprints._keep(tmp_path / f"{key}.json", key, Known("ab" * 32, 200))
     script = f"""
         import sys, time
         from pathlib import Path
-        from harness import plan, prints, suite
+        from harness import fingerprints, plan, suite
         given = suite.Suite.model_validate_json({given.model_dump_json()!r})
         began = time.process_time()
-        found = prints.prints_of(given, Path({str(tmp_path)!r}), print)
+        found = fingerprints.prints_of(given, Path({str(tmp_path)!r}), print)
         spent = time.process_time() - began
         print(found.data["mnist5k"][:2], "torch" in sys.modules, "numpy" in sys.modules, spent < 0.6, spent)
     """
@@ -319,7 +319,7 @@ def test_a_reader_that_dies_is_told_for_what_it_did_not_answer(tmp_path: Path, m
     (tmp_path / "dying_reader.py").write_text(
         "import json, os, sys\n"
         "name = json.load(open(sys.argv[1]))['datasets'][0]['name']\n"
-        "open(sys.argv[2], 'w').write(json.dumps({'name': name, 'fingerprint': 'cd' * 32}) + '\\n')\n"
+        "open(sys.argv[2], 'w').write(json.dumps({'name': name, 'fingerprint': 'cd' * 32, 'fit': 9}) + '\\n')\n"
         "print('no more memory', flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
@@ -328,6 +328,7 @@ def test_a_reader_that_dies_is_told_for_what_it_did_not_answer(tmp_path: Path, m
     given = small.suite(datasets=[{"name": "digits"}, {"name": "mnist5k"}])
     found = fingerprints.prints_of(given, tmp_path / "cache")
     assert found.data == {"digits": "cd" * 32, "mnist5k": None}
+    assert found.fit == {"digits": 9}
     assert "reading it ended with code -9: no more memory" in found.missing["mnist5k"]
 
 

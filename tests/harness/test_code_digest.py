@@ -344,9 +344,9 @@ def test_nothing_is_executed(house: Path) -> None:
 def test_the_methods_of_eavit_are_read_fast_and_without_torch() -> None:
     script = """
         import sys, time
-        from harness import code
+        from harness import code_digest
         began = time.process_time()
-        code.digests(["eavit.weights:pico_letters", *(f"eavit.methods:{m}" for m in "abcde")])
+        code_digest.digests(["eavit.weights:pico_letters", *(f"eavit.methods:{m}" for m in "abcde")])
         print(time.process_time() - began, "torch" in sys.modules or "eavit" in sys.modules)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
