@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from harness.code_digest import CodeError
 from harness.commands import listing, options, plan, run, stores, verdicts
 from harness.commands.lookup import BehindError
 from harness.commands.options import AskError
@@ -33,7 +34,7 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # a suite may name a module that lies beside it
     try:
         app()
-    except (SuiteError, StoreError, PluginError, AskError, BehindError, ClusterError, ReportError) as error:
+    except (SuiteError, CodeError, StoreError, PluginError, AskError, BehindError, ClusterError, ReportError) as error:
         options.complain(str(error))
         raise SystemExit(options.REFUSED) from None
     except KeyboardInterrupt:
