@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -79,14 +79,16 @@ def _choices(most: int) -> st.SearchStrategy[tuple[int, ...]]:
 
 
 @st.composite
-def spaces(draw: st.DrawFn, max_depth: int = 3) -> Space:
+def spaces(draw: st.DrawFn, max_depth: int = 3) -> ProductSpace:
     """Any product space over a tiny backbone, holes in the widths included."""
     b = draw(backbones(max_depth))
     least = st.integers(0, b.depth)
-    return Space(b, draw(_choices(b.embed)), draw(_choices(b.heads)), draw(_choices(b.mlp)), draw(least), draw(least))
+    return ProductSpace(
+        b, draw(_choices(b.embed)), draw(_choices(b.heads)), draw(_choices(b.mlp)), draw(least), draw(least)
+    )
 
 
-def members(space: Space) -> list[Submodel]:
+def members(space: ProductSpace) -> list[Submodel]:
     """Every submodel of a tiny space, found by asking each one that could be: independent of the space's own codes."""
     rows_of_heads = product((0, *space.heads), repeat=space.depth)
     rows_of_mlp = list(product((0, *space.mlps), repeat=space.depth))

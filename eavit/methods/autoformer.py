@@ -14,7 +14,7 @@ from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
 from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS, evolution
-from eavit.space.stacks import Stacks, headwise
+from eavit.space.stacks import StackSpace, headwise
 from eavit.training.prepare import prepare
 from eavit.training.samplers import Always, Random, per_layer
 from eavit.training.steps import plain, taught
@@ -71,10 +71,10 @@ def autoformer(
     return Recipe("autoformer", _AutoFormer(distill, importance, choose).run, CARD)
 
 
-def space_of(backbone: Backbone) -> Stacks:
+def space_of(backbone: Backbone) -> StackSpace:
     """The first N layers, N from two thirds to all, at any of the widths of :func:`headwise`."""
     depth = backbone.depth
-    return Stacks.of(backbone, headwise(backbone), (depth,), (ceil(2 * depth / 3),))
+    return StackSpace(backbone, *headwise(backbone), (depth,), (ceil(2 * depth / 3),))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from eavit.model.importance import Scores
 from eavit.model.vit import NestedViT
 from eavit.options import allowed
 from eavit.selection.selectors import SELECTORS, Selection, Selector, uniform
-from eavit.space.product import Space
+from eavit.space.space import Space
 from eavit.training.prepare import scored, scoring_cost
 from eavit.training.spending import budget_left
 from eavit.training.task import Task

@@ -10,11 +10,12 @@ from eavit.methods.card import Card
 from eavit.methods.choosing import Choosing, answer_on
 from eavit.methods.phases import Phase, findings_of, portions_of, resorted, train_phase
 from eavit.methods.recipe import Elastic, Recipe
-from eavit.methods.sizes import Sizes, choosing_size
+from eavit.methods.sizes import choosing_size
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
 from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS
+from eavit.space.sizes import ListSpace
 from eavit.training.prepare import prepare
 from eavit.training.samplers import Always
 from eavit.training.steps import TEACHER, Pass, Plan, plain
@@ -113,7 +114,7 @@ def kept_layers(depth: int, fraction: float) -> tuple[int, ...]:
     return tuple(floor(i / fraction) for i in range(max(1, round(fraction * depth))))
 
 
-def grid(backbone: Backbone, depths: tuple[float, ...] = DEPTHS) -> Sizes:
+def grid(backbone: Backbone, depths: tuple[float, ...] = DEPTHS) -> ListSpace:
     """All widths at all depths, 12 where no two of them round to the same."""
     b, rows = backbone, dict[int, tuple[int, ...]]()
     for fraction in sorted(depths, reverse=True):
@@ -125,10 +126,10 @@ def grid(backbone: Backbone, depths: tuple[float, ...] = DEPTHS) -> Sizes:
         on = [int(layer in layers) for layer in range(b.depth)]
         return Submodel(b.embed, tuple(heads * i for i in on), tuple(hidden * i for i in on))
 
-    return Sizes.of(b, [size(width, layers) for layers in rows.values() for width in WIDTHS])
+    return ListSpace.of(b, [size(width, layers) for layers in rows.values() for width in WIDTHS])
 
 
-def _distilled(space: Sizes, hidden: float) -> Plan:
+def _distilled(space: ListSpace, hidden: float) -> Plan:
     """Every size at every step, the dearest first; hidden states summed over the kept layers and the embedding."""
 
     def taught(size: Submodel) -> Pass:

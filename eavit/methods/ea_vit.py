@@ -33,7 +33,7 @@ from eavit.selection.router import Policy, Router, Routing, cost_of_route, imita
 from eavit.selection.search import Front, Point
 from eavit.selection.selectors import EVALUATIONS, given, uniform
 from eavit.selection.selectors import Policy as Chosen
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.coverage import coverage
 from eavit.training.prepare import prepare
 from eavit.training.samplers import Sampler
@@ -214,7 +214,7 @@ class _EaVit:
         told |= {"emitted": policy.emitted, "on_fold_b": _compare(task, vit, policy, found)}
         return self._answer(own, vit, space, policy.choose, findings | told)
 
-    def _searched(self, task: Task, vit: NestedViT, space: Space) -> tuple[Front, dict[str, Any]]:
+    def _searched(self, task: Task, vit: NestedViT, space: ProductSpace) -> tuple[Front, dict[str, Any]]:
         front, optimism = search_on(task, vit, space, self.search, seen=self.defects.seen(task))
         return front, front.report(optimism)
 
@@ -236,7 +236,7 @@ class _EaVit:
         return cost_of_route(backbone, batch_of(task), 0 if silent else warm, steps - warm)
 
     def _route(
-        self, task: Task, vit: NestedViT, space: Space, front: Front | None, part: Portion, span: Span | None
+        self, task: Task, vit: NestedViT, space: ProductSpace, front: Front | None, part: Portion, span: Span | None
     ) -> Policy:
         """Stage 2. ``span``: its steps within all, where they are known; else its portion of the MACs tells them."""
         if span is None:
@@ -255,20 +255,22 @@ class _EaVit:
             route(vit, router, wanted(start, min(task.budgets)), routing, warm, joint)
         return Policy.of(router)
 
-    def _start(self, space: Space, front: Front | None) -> tuple[Point, ...]:
+    def _start(self, space: ProductSpace, front: Front | None) -> tuple[Point, ...]:
         """What the router is started from, and what it is held to from the smallest budget on."""
         if front is not None:
             return front.cover
         return uniform_points(space) if self.second.start == "uniform" else ()
 
-    def _routing(self, task: Task, space: Space) -> Routing:
+    def _routing(self, task: Task, space: ProductSpace) -> Routing:
         targets = self.defects.span
         if targets is None and self.second.start == "none":
             targets = max(min(task.budgets), cost.share(space.backbone, space.smallest)), 1.0
         silent = self.defects.warmup == "silent"
         return replace(self.second.routing, targets=targets, silent=silent, masking=self.defects.masking)
 
-    def _answer(self, task: Task, vit: NestedViT, space: Space, own: Chosen, findings: dict[str, Any]) -> Elastic:
+    def _answer(
+        self, task: Task, vit: NestedViT, space: ProductSpace, own: Chosen, findings: dict[str, Any]
+    ) -> Elastic:
         """The method's own policy, or what the options ask for in its place, with what that adds to the findings."""
         found = findings | {"weights": digest_of(vit)}
         if self.asked.own:

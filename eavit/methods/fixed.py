@@ -16,7 +16,7 @@ from eavit.model.importance import METRICS
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT, extract
 from eavit.options import allowed
-from eavit.space.product import Space, uniform_shape
+from eavit.space.product import ProductSpace, uniform_shape
 from eavit.training.prepare import prepare
 from eavit.training.samplers import Always
 from eavit.training.task import Task
@@ -61,7 +61,7 @@ def train_alone(task: Task, models: Mapping[Key, NestedViT]) -> dict[Key, nn.Mod
     """Each model trained at its full widths (:func:`train_one_of`). Plain timm modules, in eval mode."""
     modules: dict[Key, nn.Module] = {}
     for number, (key, vit) in enumerate(models.items(), 1):
-        sampler = Always(Space.of_widths(vit.backbone, [vit.backbone.mlp]), (vit.backbone.full,))
+        sampler = Always(ProductSpace.of_widths(vit.backbone, [vit.backbone.mlp]), (vit.backbone.full,))
         train_one_of(task, vit, sampler, number, len(models))
         modules[key] = extract(vit, vit.backbone.full).eval()
     return modules

@@ -32,7 +32,7 @@ from eavit.selection.layer_router import (
 )
 from eavit.selection.router import Policy
 from eavit.selection.selectors import EVALUATIONS, given
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.prepare import prepare
 from eavit.training.samplers import TYINGS, Draw, Random, Submodels, stratified
 from eavit.training.spending import batch_of
@@ -94,14 +94,14 @@ def flextron(
     return Recipe("flextron", _Flextron(TYINGS[tying], budget_weight, importance, asked).run, CARD)
 
 
-def space_of(backbone: Backbone) -> Space:
+def space_of(backbone: Backbone) -> ProductSpace:
     """Heads and hidden widths in quarters, rounded up, in each layer; all else full."""
     b = backbone
     heads, mlps = (sorted({-(-full * q // 4) for q in (1, 2, 3, 4)}) for full in (b.heads, b.mlp))
-    return Space(b, (b.embed,), tuple(heads), tuple(mlps), b.depth, b.depth)
+    return ProductSpace(b, (b.embed,), tuple(heads), tuple(mlps), b.depth, b.depth)
 
 
-def full_and_random(space: Space, draw: Draw) -> Plan:
+def full_and_random(space: ProductSpace, draw: Draw) -> Plan:
     """The first phase: both by their own cross-entropy."""
 
     def plan(progress: float, rng: np.random.Generator) -> Passes:
@@ -114,7 +114,7 @@ def full_and_random(space: Space, draw: Draw) -> Plan:
 class Routed:
     """A budget drawn uniformly, and what the policy answers: what is trained is what will be deployed."""
 
-    space: Space
+    space: ProductSpace
     ladder: Submodels  # of the policy
     shares: tuple[float, ...]
     low: float
@@ -174,12 +174,12 @@ class _Flextron:
         return policy, {"emitted": policy.emitted, "penalty": round(penalty, 6)}
 
 
-def _lowest(task: Task, space: Space) -> float:
+def _lowest(task: Task, space: ProductSpace) -> float:
     """The smallest share that anyone asks for and the space has."""
     return max(min(task.budgets), cost.share(space.backbone, space.smallest))
 
 
-def _uniform(space: Space) -> Callable[[float], Submodel | None]:
+def _uniform(space: ProductSpace) -> Callable[[float], Submodel | None]:
     """Stands for a policy that is not there yet, to know what a selection will cost: uniform shapes."""
     sizes = list(product(space.heads, space.mlps))
     n = space.depth

@@ -13,14 +13,14 @@ from eavit.model.submodel import Backbone
 from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS, mix_n_match
 from eavit.selection.shapes import mixes
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.prepare import prepare
 from eavit.training.samplers import Always, OneOf, Sampler, Submodels, chain
 from eavit.training.steps import plain
 from eavit.training.task import Task
 
 PARTS = (1, 2, 4, 8)
-SAMPLERS: dict[str, Callable[[Space, Submodels], Sampler]] = {"all": Always, "one": OneOf}
+SAMPLERS: dict[str, Callable[[ProductSpace, Submodels], Sampler]] = {"all": Always, "one": OneOf}
 
 CARD = Card(
     title="MatFormer",
@@ -73,7 +73,7 @@ def matformer(
     def run(task: Task) -> Elastic:
         vit = prepare(task, importance)
         widths = granularities_of(vit.backbone)
-        space = Space.of_widths(vit.backbone, widths)
+        space = ProductSpace.of_widths(vit.backbone, widths)
         return one_fit(task, vit, space, plain(sampler(space, chain(space, widths))), choose)
 
     return Recipe("matformer", run, CARD)

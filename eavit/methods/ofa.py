@@ -15,7 +15,7 @@ from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
 from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS, predictor
-from eavit.space.stacks import Stacks, headwise
+from eavit.space.stacks import StackSpace, headwise
 from eavit.training.prepare import prepare
 from eavit.training.samplers import Always, Random, per_layer
 from eavit.training.steps import Plan, plain, taught
@@ -77,7 +77,7 @@ class Stage(NamedTuple):
     """What a stage trains: ``number`` submodels a step from ``space``; ``sorts``: units that are sorted before it."""
 
     name: str
-    space: Stacks
+    space: StackSpace
     number: int
     sorts: tuple[str, ...] = ()
 
@@ -90,14 +90,14 @@ def stages_of(backbone: Backbone) -> tuple[Stage, ...]:
     sizes = tuple(b.depth * (i + 1) // groups - b.depth * i // groups for i in range(groups))
     halves = tuple(ceil(size / 2) for size in sizes)
 
-    def space(open_: int) -> Stacks:
+    def space(open_: int) -> StackSpace:
         """The first ``open_`` of depth, hidden widths, heads and embedding are elastic."""
         widths = (
             embeds if open_ > 3 else (b.embed,),
             heads if open_ > 2 else (b.heads,),
             mlps if open_ > 1 else (b.mlp,),
         )
-        return Stacks.of(b, widths, sizes, halves if open_ else sizes)
+        return StackSpace(b, *widths, sizes, halves if open_ else sizes)
 
     return (
         Stage("full", space(0), 1),

@@ -12,7 +12,7 @@ from eavit.methods.recipe import digest_of, fit_on
 from eavit.model.importance import UNITS, sorted_by
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT
-from eavit.space.product import Space
+from eavit.space.space import Space
 from eavit.training.coverage import coverage
 from eavit.training.prepare import scored
 from eavit.training.spending import Portion, batch_of, budget_left, steps_for

@@ -23,7 +23,8 @@ from eavit.model import cost
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT, extract
 from eavit.selection.search import Fitness, Front, Point, Quotas, nsga2
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
+from eavit.space.space import Space
 from eavit.training.checkpoint import Journal, Saving, write_whole
 from eavit.training.distributed import from_main, is_main
 from eavit.training.samplers import Always, Feedback, Sampler
@@ -285,7 +286,7 @@ def retrain_on(
     for number, shape in enumerate(distinct, 1):
         alone = deepcopy(vit)
         space = replace(
-            Space.eavit(vit.backbone),
+            ProductSpace.eavit(vit.backbone),
             embeds=(shape.embed,),
             heads=tuple(sorted({h for h in shape.heads if h})) or (vit.backbone.heads,),
             mlps=tuple(sorted({m for m in shape.mlp if m})) or (vit.backbone.mlp,),

@@ -12,7 +12,7 @@ from eavit.model.importance import METRICS
 from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS
 from eavit.selection.selectors import evolution as evolved
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.prepare import prepare
 from eavit.training.samplers import Sandwich, stratified
 from eavit.training.steps import in_place
@@ -76,7 +76,7 @@ def sandwich(
 
     def run(task: Task) -> Elastic:
         vit = prepare(task, importance)
-        space = Space.eavit(vit.backbone, min_depth)
+        space = ProductSpace.eavit(vit.backbone, min_depth)
         draw = partial(stratified, floor=min(task.budgets))
         return one_fit(task, vit, space, in_place(Sandwich(space, middle, draw), temperature=temperature), choose)
 

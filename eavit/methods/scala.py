@@ -13,12 +13,13 @@ from eavit.methods.card import Card
 from eavit.methods.choosing import Choosing, choose_on
 from eavit.methods.recipe import Elastic, Recipe
 from eavit.methods.single_fit import one_fit, train_once
-from eavit.methods.sizes import Sizes, choosing_size, tied
+from eavit.methods.sizes import choosing_size, tied
 from eavit.model.importance import METRICS, permute, reversed_units
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT, extract
 from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS, Selection
+from eavit.space.sizes import ListSpace
 from eavit.training.prepare import prepare
 from eavit.training.samplers import Submodels
 from eavit.training.steps import Plan, next_larger
@@ -69,7 +70,7 @@ class FourSizes:
     ends, above (or at) and below the middle of the range; a range that has none gives none.
     """
 
-    space: Sizes
+    space: ListSpace
     warm: float = 0.0
 
     def __call__(self, progress: float, rng: np.random.Generator) -> Submodels:
@@ -171,7 +172,7 @@ def _check_numbers(warm: float, soft: float, hard: float) -> None:
         raise ValueError(f"option hard={hard}: the weight of the labels must be at least 0")
 
 
-def _isolated(task: Task, vit: NestedViT, space: Sizes, plan: Plan, choose: Choosing) -> Isolated:
+def _isolated(task: Task, vit: NestedViT, space: ListSpace, plan: Plan, choose: Choosing) -> Isolated:
     findings = train_once(task, vit, space, plan, choose)
     whole = TwoEnded(vit, (space.smallest, space.largest))
     selection = choose_on(task, cast(NestedViT, whole), space, choose)

@@ -27,7 +27,8 @@ from eavit.selection import selectors
 from eavit.selection.router import Policy, Router, Routing, cost_of_route, imitate, route_frozen
 from eavit.selection.search import Front
 from eavit.selection.selectors import EVALUATIONS, SELECTORS, Selection, given
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
+from eavit.space.space import Space
 from eavit.training.coverage import coverage
 from eavit.training.prepare import prepare
 from eavit.training.samplers import Sampler
@@ -134,7 +135,7 @@ class _Selected:
         other = self.routed * cost_of_route(backbone, batch_of(task), PROBED, 0)
         return Portion(own / (own + other), 0.0, reserve)
 
-    def _route(self, task: Task, vit: NestedViT, space: Space, found: Selection) -> Selection:
+    def _route(self, task: Task, vit: NestedViT, space: ProductSpace, found: Selection) -> Selection:
         """A router that starts from what a search found and learns on frozen weights."""
         floor = max(min(task.budgets), cost.share(vit.backbone, space.smallest))
         start = Front.of(found.measured, found.evaluations).cover
@@ -150,7 +151,7 @@ class _Selected:
         findings = {**found.findings, **chosen.findings, "router_steps": steps}
         return replace(chosen, findings=findings, evaluations=found.evaluations + chosen.evaluations)
 
-    def _router_steps(self, task: Task, space: Space, backbone: Backbone) -> int:
+    def _router_steps(self, task: Task, space: ProductSpace, backbone: Backbone) -> int:
         if budget_left(task) is None:
             return max(1, round(self.routed * steps_of(task)))
         last = Portion(reserve=self._nesting_cost(task, space))

@@ -14,7 +14,7 @@ from eavit.model.vit import NestedViT
 from eavit.selection import selectors
 from eavit.selection.search import Fitness
 from eavit.selection.selectors import Problem, Selection, Selector
-from eavit.space.product import Space
+from eavit.space.space import Space
 from eavit.training.checkpoint import Journal
 from eavit.training.spending import Tally
 from eavit.training.task import NoLedger, Split, Task

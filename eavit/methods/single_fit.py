@@ -7,7 +7,7 @@ from typing import Any
 from eavit.methods.choosing import Choosing, answer_on, reserve_of
 from eavit.methods.recipe import Elastic, digest_of, train_on
 from eavit.model.vit import NestedViT
-from eavit.space.product import Space
+from eavit.space.space import Space
 from eavit.training.coverage import coverage
 from eavit.training.spending import Portion
 from eavit.training.steps import Plan

@@ -8,11 +8,12 @@ from eavit.methods.card import Card
 from eavit.methods.matformer import granularities_of
 from eavit.methods.recipe import Elastic, Recipe
 from eavit.methods.single_fit import one_fit
-from eavit.methods.sizes import Sizes, choosing_size, tied
+from eavit.methods.sizes import choosing_size, tied
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
 from eavit.options import allowed, nearest
 from eavit.selection.selectors import EVALUATIONS
+from eavit.space.sizes import ListSpace
 from eavit.training.prepare import prepare
 from eavit.training.samplers import OneOf
 from eavit.training.steps import micro_batches as in_pieces
@@ -49,23 +50,23 @@ CARD = Card(
 )
 
 
-def _hidden(backbone: Backbone) -> Sizes:
+def _hidden(backbone: Backbone) -> ListSpace:
     full = backbone.full
     sizes = granularities_of(backbone)
-    return Sizes.ladder(backbone, [Submodel(full.embed, full.heads, (m,) * backbone.depth) for m in sizes])
+    return ListSpace.chain(backbone, [Submodel(full.embed, full.heads, (m,) * backbone.depth) for m in sizes])
 
 
-def _depth(backbone: Backbone) -> Sizes:
+def _depth(backbone: Backbone) -> ListSpace:
     b = backbone
 
     def first(layers: int, width: int) -> tuple[int, ...]:
         return (width,) * layers + (0,) * (b.depth - layers)
 
     kept = range(-(-b.depth // 4), b.depth + 1)
-    return Sizes.ladder(b, [Submodel(b.embed, first(n, b.heads), first(n, b.mlp)) for n in kept])
+    return ListSpace.chain(b, [Submodel(b.embed, first(n, b.heads), first(n, b.mlp)) for n in kept])
 
 
-CHAINS: dict[str, Callable[[Backbone], Sizes]] = {"tied": tied, "hidden": _hidden, "depth": _depth}
+CHAINS: dict[str, Callable[[Backbone], ListSpace]] = {"tied": tied, "hidden": _hidden, "depth": _depth}
 
 
 def sortednet(
@@ -94,7 +95,7 @@ def sortednet(
     return Recipe("sortednet", run, CARD)
 
 
-def _chain(chain: str | Sequence[str]) -> Callable[[Backbone], Sizes]:
+def _chain(chain: str | Sequence[str]) -> Callable[[Backbone], ListSpace]:
     if isinstance(chain, str):
         if chain not in CHAINS:
             raise ValueError(
@@ -105,4 +106,4 @@ def _chain(chain: str | Sequence[str]) -> Callable[[Backbone], Sizes]:
     if not chain:
         raise ValueError("option chain=[]: a list of submodel keys needs at least one")
     sizes = tuple(map(Submodel.parse, chain))
-    return lambda backbone: Sizes.ladder(backbone, sizes)
+    return lambda backbone: ListSpace.chain(backbone, sizes)

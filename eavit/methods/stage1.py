@@ -12,7 +12,7 @@ from eavit.model.submodel import Backbone
 from eavit.options import allowed
 from eavit.selection.search import Point
 from eavit.selection.shapes import uniforms
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.samplers import ORDERS, TYINGS, Curriculum, Random, Sampler, Triggered, stratified
 
 PAPER = "EA-ViT: Efficient Adaptation for Elastic Vision Transformer, ICCV 2025, arXiv 2507.19360"
@@ -42,9 +42,9 @@ class Adapting:
             raise ValueError(f"option elastic={list(self.elastic)}: needs at least one dimension, and each once")
 
 
-def space_of(backbone: Backbone, min_depth: float, elastic: Collection[str] = DIMENSIONS) -> Space:
+def space_of(backbone: Backbone, min_depth: float, elastic: Collection[str] = DIMENSIONS) -> ProductSpace:
     """The paper's space with only these dimensions elastic; the others stay full."""
-    whole, b = Space.eavit(backbone, min_depth), backbone
+    whole, b = ProductSpace.eavit(backbone, min_depth), backbone
     return replace(
         whole,
         embeds=whole.embeds if "embed" in elastic else (b.embed,),
@@ -55,7 +55,7 @@ def space_of(backbone: Backbone, min_depth: float, elastic: Collection[str] = DI
     )
 
 
-def sampler_of(space: Space, tying: str, curriculum: str, floor: float, steps: int) -> Sampler:
+def sampler_of(space: ProductSpace, tying: str, curriculum: str, floor: float, steps: int) -> Sampler:
     """What stage 1 draws in so many steps; nothing cheaper than ``floor``, a share of the full MACs, is wanted."""
     draw = partial(stratified, floor=floor) if TYINGS[tying] is stratified else TYINGS[tying]
     if curriculum == "none":
@@ -65,7 +65,7 @@ def sampler_of(space: Space, tying: str, curriculum: str, floor: float, steps: i
     return Curriculum(space, draw, order=ORDERS[ORDER_OF[curriculum]])
 
 
-def uniform_points(space: Space) -> tuple[Point, ...]:
+def uniform_points(space: ProductSpace) -> tuple[Point, ...]:
     """The uniform shapes of a space, ascending; nobody looked at them."""
     b = space.backbone
     shapes = sorted(uniforms(space), key=partial(cost.macs, b))

@@ -10,7 +10,7 @@ from eavit.methods.recipe import Elastic, Recipe, Search, digest_of, front_polic
 from eavit.model.importance import METRICS
 from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS, given, uniform
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.prepare import prepare
 from eavit.training.task import Task
 
@@ -53,7 +53,7 @@ def slice_untrained(
 
     def run(task: Task) -> Elastic:
         vit = prepare(task, importance)
-        space, own = Space.eavit(vit.backbone, min_depth), None
+        space, own = ProductSpace.eavit(vit.backbone, min_depth), None
         found: dict[str, Any] = {"weights": digest_of(vit), "evaluations": 0}
         if select == "native":
             front, optimism = search_on(task, vit, space, Search(population, generations))

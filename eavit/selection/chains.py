@@ -13,7 +13,7 @@ import numpy as np
 from eavit.model import cost
 from eavit.model.submodel import Submodel
 from eavit.selection.search import Point
-from eavit.space.product import Space
+from eavit.space.space import Space
 
 Worth = Callable[[Submodel, Submodel], float]  # (smaller, larger): what the step between them is worth
 

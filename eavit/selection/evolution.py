@@ -19,7 +19,8 @@ import numpy as np
 
 from eavit.model import cost
 from eavit.model.submodel import Submodel
-from eavit.space.product import Genes, Space
+from eavit.space.members import Genes
+from eavit.space.space import Space
 
 TRIES = 10  # for each child
 FRUITLESS = 50  # tries in a row that gave nobody new: the space has run out
@@ -74,7 +75,7 @@ def draw_under(space: Space, budget: float, window: float, rng: np.random.Genera
     low, high = max(floor, window * budget), min(1.0, budget)
     for _ in range(TRIES):
         target = exp(rng.uniform(log(min(low, high)), log(high)))
-        submodel = space.near(target * full, space.noise(rng))
+        submodel = space.near(target * full, rng)
         if share_of(space, submodel) <= budget:
             return submodel
     return None

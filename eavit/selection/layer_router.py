@@ -18,7 +18,7 @@ from eavit.model import cost
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT
 from eavit.selection.predictor import one_hot
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.losses import cross_entropy
 from eavit.training.samplers import Draw
 from eavit.training.steps import draws_of
@@ -31,7 +31,7 @@ UPDATES, TARGETS = 200, 8  # of the routers: how many, and on how many targets e
 class LayerRouters(nn.Module):
     """A two-layer MLP for each layer of a space with full depth and one embedding, all in one set of tensors."""
 
-    def __init__(self, space: Space, generator: torch.Generator, hidden: int = 16) -> None:
+    def __init__(self, space: ProductSpace, generator: torch.Generator, hidden: int = 16) -> None:
         super().__init__()
         if len(space.embeds) > 1 or min(space.min_attn, space.min_mlp) < space.depth:
             raise ValueError("layer routers choose heads and hidden widths alone: one embedding and full depth, please")
@@ -70,7 +70,7 @@ def _straight(logits: Tensor, tau: float, generator: torch.Generator) -> Tensor:
     return soft + (hard - soft).detach()
 
 
-def shares_of(space: Space, heads: Tensor, mlp: Tensor) -> Tensor:
+def shares_of(space: ProductSpace, heads: Tensor, mlp: Tensor) -> Tensor:
     """Share of the full MACs of one-hot choices (n, depth, options), differentiable: (n,)."""
     b, layers = space.backbone, space.depth
     nothing = cost.macs(b, Submodel(space.embeds[0], (0,) * layers, (0,) * layers))
@@ -87,7 +87,7 @@ def shares_of(space: Space, heads: Tensor, mlp: Tensor) -> Tensor:
 class Surrogate(nn.Module):
     """Two layers from a member's one-hot choices (:func:`eavit.selection.predictor.one_hot`) to its cross-entropy."""
 
-    def __init__(self, space: Space, generator: torch.Generator, hidden: int = 32) -> None:
+    def __init__(self, space: ProductSpace, generator: torch.Generator, hidden: int = 32) -> None:
         super().__init__()
         self.space = space
         options = len(space.embeds) + space.depth * (len(space.heads) + len(space.mlps))
@@ -110,7 +110,7 @@ class Surrogate(nn.Module):
 class Asking:
     """Which submodels the surrogate learns from: one draw a step."""
 
-    space: Space
+    space: ProductSpace
     draw: Draw
 
     def at(self, seed: int, index: int) -> Submodel:
@@ -170,7 +170,7 @@ def train_routers(
     return float(miss.detach())
 
 
-def cost_of_routers(space: Space, hidden: int = 16, surrogate: int = 32) -> float:
+def cost_of_routers(space: ProductSpace, hidden: int = 16, surrogate: int = 32) -> float:
     """Forward MACs of :func:`train_routers`, images none; its backward costs twice that."""
     options = space.depth * (len(space.heads) + len(space.mlps))
     return float(UPDATES * TARGETS * (options * (hidden + 1) + (options + 1) * surrogate + surrogate))

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from eavit.model import cost
 from eavit.model.submodel import Submodel
-from eavit.space.product import Space
+from eavit.space.space import Space
 
 HIDDEN, LAYERS = 400, 3
 

@@ -21,7 +21,7 @@ from eavit.model.gates import EXACT, Gates, Masking
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.selection.search import Point
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.losses import budget_penalty, cross_entropy, imitation
 from eavit.training.train import Fit, Group, Step, Term, Terms, fit
 
@@ -35,7 +35,7 @@ class Router(nn.Module):
     """Two-layer MLP from a target share of full MACs to the step logits of all dimensions."""
 
     def __init__(
-        self, space: Space, hidden: int = 16, tau: float = 1.0, generator: torch.Generator | None = None
+        self, space: ProductSpace, hidden: int = 16, tau: float = 1.0, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
         self.space, self.tau = space, tau
@@ -112,7 +112,7 @@ def _hard(logits: Tensor) -> Tensor:
     return (logits > 0).to(logits)
 
 
-def _targets_of(space: Space, submodel: Submodel) -> tuple[Tensor, Tensor]:
+def _targets_of(space: ProductSpace, submodel: Submodel) -> tuple[Tensor, Tensor]:
     """Step bits of a member and which of them matter (steps after a closed one, or of a skipped branch, do not)."""
 
     def steps(widths: Sequence[int], width: int, *, gated: bool) -> tuple[list[int], list[int]]:
@@ -273,7 +273,7 @@ class Policy:
     that a budget which the router overshoots by a little gets a near relative of what it wanted, not the next emission.
     """
 
-    space: Space
+    space: ProductSpace
     ladder: tuple[Submodel, ...]  # one for each value of MACs
     emitted: int  # how many of them the router emitted itself
 
@@ -284,7 +284,7 @@ class Policy:
         return cls.from_members(router.space, (router(i / targets).harden() for i in range(1, targets + 1)))
 
     @classmethod
-    def from_members(cls, space: Space, members: Iterable[Submodel], *, narrowed: bool = True) -> Policy:
+    def from_members(cls, space: ProductSpace, members: Iterable[Submodel], *, narrowed: bool = True) -> Policy:
         """A table of members and their narrowings, or of members alone; of equal MACs the smallest spelling stays."""
         own = {cost.macs(space.backbone, s): s for s in sorted(map(space.require, members), key=str, reverse=True)}
         table = dict(own)
@@ -301,31 +301,11 @@ class Policy:
         return max((s for s in self.ladder if cost.macs(b, s) <= limit), key=partial(cost.macs, b), default=None)
 
 
-def _narrower(space: Space, submodel: Submodel) -> Iterator[Submodel]:
-    """Members one step below: a narrower embedding, or one layer's branch a step narrower or off."""
-
-    def below(options: Sequence[int], width: int, *, may_skip: bool) -> int | None:
-        place = options.index(width)
-        return options[place - 1] if place else 0 if may_skip else None
-
-    embed = below(space.embeds, submodel.embed, may_skip=False)
-    if embed:
-        yield Submodel(embed, submodel.heads, submodel.mlp)
-    sides = ((submodel.heads, space.heads, space.min_attn), (submodel.mlp, space.mlps, space.min_mlp))
-    for side, (widths, options, least) in enumerate(sides):
-        may_skip = sum(map(bool, widths)) > least
-        for layer in (i for i, width in enumerate(widths) if width):
-            width = below(options, widths[layer], may_skip=may_skip)
-            if width is not None:
-                changed = (*widths[:layer], width, *widths[layer + 1 :])
-                yield Submodel(submodel.embed, *((changed, submodel.mlp) if side == 0 else (submodel.heads, changed)))
-
-
-def _narrowings(space: Space, submodel: Submodel, floor: int) -> Iterator[Submodel]:
+def _narrowings(space: ProductSpace, submodel: Submodel, floor: int) -> Iterator[Submodel]:
     """Ever cheaper members nested in each other, the smallest single step again and again, down to ``floor`` MACs."""
     macs = partial(cost.macs, space.backbone)
     current = submodel
-    while steps := list(_narrower(space, current)):
+    while steps := list(space.narrower(current)):
         current = max(steps, key=lambda s: (macs(s), str(s)))
         if macs(current) <= floor:
             return

@@ -43,7 +43,7 @@ from eavit.selection.quotas import (
     paper_quotas,
     scale_quotas,
 )
-from eavit.space.product import Space
+from eavit.space.space import Space
 
 __all__ = ["QUOTAS", "SPACING", "BinQuotas", "Fitness", "Front", "Point", "bin_of", "non_dominated", "nsga2"]
 __all__ += ["paper_quotas", "scale_quotas", "volume"]
@@ -257,7 +257,7 @@ class _Search:
         """The code of a member near a random share in bin b."""
         space = self.problem.space
         target = self.problem.full * (b + self.rng.random()) / len(self.survival.quotas)
-        return space.genes(space.near(target, space.noise(self.rng)))
+        return space.genes(space.near(target, self.rng))
 
 
 Quotas = Sequence[int] | Literal["paper"] | None

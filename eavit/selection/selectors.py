@@ -24,7 +24,7 @@ from eavit.selection.evolution import AUTOFORMER, OFA, Rules, draw_under, evolve
 from eavit.selection.predictor import Predictor, rank_agreement
 from eavit.selection.search import Fitness, Front, Point
 from eavit.selection.shapes import greedy_path, importance_per_mac, mixes, uniforms
-from eavit.space.product import Space
+from eavit.space.space import Space
 
 Policy = Callable[[float], Submodel | None]
 EVALUATIONS = 600  # the common limit, unless a suite says otherwise

@@ -11,7 +11,7 @@ from eavit.model import cost
 from eavit.model.importance import Scores
 from eavit.model.submodel import Submodel
 from eavit.selection.chains import Worth
-from eavit.space.product import Space
+from eavit.space.space import Space
 
 
 def mixes(space: Space) -> Iterator[Submodel]:
@@ -27,7 +27,7 @@ def mixes(space: Space) -> Iterator[Submodel]:
     def slope(rungs: tuple[int, ...]) -> tuple[int, float]:
         return rungs[-1] - rungs[0], float(np.var(rungs))
 
-    for rungs in sorted(combinations_with_replacement(range(levels), space.depth), key=slope):
+    for rungs in sorted(combinations_with_replacement(range(levels), space.backbone.depth), key=slope):
         heads, mlp = (tuple(width(options, level) for level in rungs) for options in (space.heads, space.mlps))
         for embed in reversed(space.embeds):
             yield Submodel(embed, heads, mlp)
@@ -37,7 +37,7 @@ def uniforms(space: Space) -> tuple[Submodel, ...]:
     """One head count, one hidden width and one embedding for all layers, at full depth, dearest first; only the shapes
     whose narrowest dimension, relative to the backbone's, is as wide as the MACs allow.
     """
-    b, n = space.backbone, space.depth
+    b, n = space.backbone, space.backbone.depth
 
     def order(shape: Submodel) -> tuple[float, float]:
         narrowest = min(shape.embed / b.embed, shape.heads[0] / b.heads, shape.mlp[0] / b.mlp)
@@ -55,7 +55,7 @@ def importance_per_mac(space: Space, scores: Scores) -> Worth:
     """Importance of the units between two nested members, for each MAC that they cost."""
     channels = np.concatenate([[0.0], np.cumsum(scores.channels.double().cpu().numpy())])
     rows = [np.cumsum(np.pad(s.double().cpu().numpy(), ((0, 0), (1, 0))), 1) for s in (scores.heads, scores.neurons)]
-    b, layers = space.backbone, np.arange(space.depth)
+    b, layers = space.backbone, np.arange(space.backbone.depth)
 
     def worth(small: Submodel, large: Submodel) -> float:
         units = channels[large.embed] - channels[small.embed]

@@ -4,71 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, comb
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
-
-Genes = NDArray[np.int64]
-Noise = NDArray[np.float64]
+from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest, neighbours
 
 
-def check_stage(stage: int, stages: int) -> None:
-    """Of a curriculum."""
+def _check_stage(stage: int, stages: int) -> None:
+    """Raise ValueError unless 0 <= stage <= stages and there is a stage."""
     if stages < 1 or not 0 <= stage <= stages:
         raise ValueError(f"stage {stage} of {stages} is not one of 0..stages with at least 1 stage")
 
 
-def _spread(kept: int, depth: int) -> tuple[int, ...]:
+def _spread(kept: int, depth: int) -> Widths:
     """0/1 for each layer, ``kept`` ones spread evenly."""
     layers = {i * depth // kept for i in range(kept)} if kept else set()
     return tuple(int(layer in layers) for layer in range(depth))
 
 
-def _top(widths: tuple[int, ...], stage: int, stages: int) -> tuple[int, ...]:
+def _top(widths: Widths, stage: int, stages: int) -> Widths:
     return widths[len(widths) - 1 - stage * (len(widths) - 1) // stages :]
 
 
-def _row_neighbours(
-    widths: tuple[int, ...], options: tuple[int, ...], least: int, step: int
-) -> Iterator[tuple[int, ...]]:
-    """Each layer's width moved ``step`` places among the options (0 first), as far as ``least`` branches stay on."""
-    lowest = 0 if sum(map(bool, widths)) > least else 1
-    for layer, width in enumerate(widths):
-        place = options.index(width) + step
-        if lowest <= place < len(options):
-            yield (*widths[:layer], options[place], *widths[layer + 1 :])
-
-
 @dataclass(frozen=True, slots=True)
-class Space:
+class ProductSpace:
     """A product space: one embedding width, and for each layer a head count, a hidden width and two depth gates.
 
     Widths are ascending; ``min_attn`` and ``min_mlp`` bound how many layers keep their branch, whichever they are.
     """
 
     backbone: Backbone
-    embeds: tuple[int, ...]
-    heads: tuple[int, ...]
-    mlps: tuple[int, ...]
+    embeds: Widths
+    heads: Widths
+    mlps: Widths
     min_attn: int
     min_mlp: int
 
     def __post_init__(self) -> None:
         b = self.backbone
-        limits = {"embeds": b.embed, "heads": b.heads, "mlps": b.mlp}
-        for name, limit in limits.items():
-            widths: tuple[int, ...] = getattr(self, name)
-            if not widths or list(widths) != sorted(set(widths)) or widths[0] < 1 or widths[-1] > limit:
-                raise ValueError(f"space: {name}={widths} must be ascending, unique and within 1..{limit}")
+        check_widths(b, self.embeds, self.heads, self.mlps)
         if not (0 <= self.min_attn <= b.depth and 0 <= self.min_mlp <= b.depth):
             raise ValueError(f"space: min_attn={self.min_attn}, min_mlp={self.min_mlp} must lie in 0..{b.depth}")
 
     @classmethod
-    def eavit(cls, backbone: Backbone, min_depth: float = 0.0) -> Space:
+    def eavit(cls, backbone: Backbone, min_depth: float = 0.0) -> ProductSpace:
         """The paper's space, scaled to any backbone: E and H from a half to the whole in steps of one head, hidden
         widths of 1/8, 1/4, 1/2, 3/4 and all, and a depth gate on each branch of each layer.
 
@@ -83,7 +66,7 @@ class Space:
         return cls(backbone, tuple(embeds), tuple(steps), tuple(mlps), kept, kept)
 
     @classmethod
-    def of_widths(cls, backbone: Backbone, mlps: Sequence[int]) -> Space:
+    def of_widths(cls, backbone: Backbone, mlps: Sequence[int]) -> ProductSpace:
         """Full embedding, heads and depth; only hidden widths are free (MatFormer's kind of space)."""
         return cls(backbone, (backbone.embed,), (backbone.heads,), tuple(mlps), backbone.depth, backbone.depth)
 
@@ -140,9 +123,9 @@ class Space:
             )
         return submodel
 
-    def restrict(self, stage: int, stages: int = 6) -> Space:
+    def restrict(self, stage: int, stages: int = 6) -> ProductSpace:
         """The subspace of curriculum stage 0 (full model only) to ``stages`` (everything); it grows with the stage."""
-        check_stage(stage, stages)
+        _check_stage(stage, stages)
         return replace(
             self,
             embeds=_top(self.embeds, stage, stages),
@@ -152,13 +135,13 @@ class Space:
             min_mlp=self.depth - stage * (self.depth - self.min_mlp) // stages,
         )
 
-    def begin(self, stage: int, stages: int = 6) -> Space:
+    def begin(self, stage: int, stages: int = 6) -> ProductSpace:
         """:meth:`restrict` from the other end: stage 0 has the smallest widths only, ``stages`` everything. The depth
         is free at every stage, since a space bounds it from below alone.
         """
-        check_stage(stage, stages)
+        _check_stage(stage, stages)
 
-        def bottom(widths: tuple[int, ...]) -> tuple[int, ...]:
+        def bottom(widths: Widths) -> Widths:
             return widths[: 1 + stage * (len(widths) - 1) // stages]
 
         return replace(self, embeds=bottom(self.embeds), heads=bottom(self.heads), mlps=bottom(self.mlps))
@@ -175,13 +158,11 @@ class Space:
         return self._neighbours(submodel, 1)
 
     def _neighbours(self, submodel: Submodel, step: int) -> Iterator[Submodel]:
-        place = self.embeds.index(submodel.embed) + step
-        if 0 <= place < len(self.embeds):
-            yield replace(submodel, embed=self.embeds[place])
-        for heads in _row_neighbours(submodel.heads, (0, *self.heads), self.min_attn, step):
-            yield replace(submodel, heads=heads)
-        for mlp in _row_neighbours(submodel.mlp, (0, *self.mlps), self.min_mlp, step):
-            yield replace(submodel, mlp=mlp)
+        lowest = (
+            int(sum(map(bool, submodel.heads)) <= self.min_attn),
+            int(sum(map(bool, submodel.mlp)) <= self.min_mlp),
+        )
+        return neighbours(submodel, step, self.embeds, (0, *self.heads), (0, *self.mlps), lowest)
 
     def sample(self, rng: np.random.Generator) -> Submodel:
         """Uniform over configurations, every layer on its own."""
@@ -213,11 +194,7 @@ class Space:
 
     def from_genes(self, genes: Sequence[int] | Genes) -> Submodel:
         """The member with this code; where too many branches are off, the first ones are switched on again."""
-        code = [int(g) for g in genes]
-        sizes = self.gene_sizes
-        if len(code) != len(sizes) or any(not 0 <= g < n for g, n in zip(code, sizes, strict=True)):
-            raise ValueError(f"genes {code} do not fit this space: {len(sizes)} genes below {sizes.tolist()}")
-        n = self.depth
+        code, n = check_genes(genes, self.gene_sizes), self.depth
         heads, mlp, attn_on, mlp_on = (code[1 + n * i : 1 + n * (i + 1)] for i in range(4))
         attn_on, mlp_on = self._repair(attn_on, self.min_attn), self._repair(mlp_on, self.min_mlp)
         return Submodel(
@@ -232,19 +209,16 @@ class Space:
         revived = set(off[: max(0, least - sum(gates))])
         return [int(on or layer in revived) for layer, on in enumerate(gates)]
 
-    def noise(self, rng: np.random.Generator) -> Noise:
-        """Offsets for :meth:`at`: uniform in [0, 1), one for each gene and one for each kept-branch count."""
-        return rng.random(len(self.gene_sizes) + 2)
-
     def at(self, level: float, noise: Noise) -> Submodel:
         """A member between the smallest (level 0) and the largest (level 1), with offsets that let layers differ.
 
-        Nested in level: for one noise, ``level <= other`` implies ``at(level) <= at(other)``.
+        ``noise`` is uniform in [0, 1), one value for each gene and for each of the two counts of branches. Nested in
+        level: for one noise, ``level <= other`` implies ``at(level) <= at(other)``.
         """
         n = self.depth
         lift = np.clip(2 * level - noise, 0, 1 - 1e-9)
 
-        def widths(options: tuple[int, ...], part: Noise) -> list[int]:
+        def widths(options: Widths, part: Noise) -> list[int]:
             return [options[int(x)] for x in part * len(options)]
 
         def kept(least: int, order: Noise, height: float) -> set[int]:
@@ -258,16 +232,10 @@ class Space:
             tuple(m if i in mlp else 0 for i, m in enumerate(widths(self.mlps, lift[1 + n : 1 + 2 * n]))),
         )
 
-    def near(self, target: float, noise: Noise, steps: int = 12) -> Submodel:
-        """The member on the path ``at(·, noise)`` whose MACs come closest to ``target`` MACs, by bisection."""
-        low, high = 0.0, 1.0
-        tried: dict[Submodel, int] = {}
-        for _ in range(steps):
-            level = (low + high) / 2
-            submodel = self.at(level, noise)
-            spent = tried[submodel] = cost.macs(self.backbone, submodel)
-            low, high = (level, high) if spent < target else (low, level)
-        return min(tried, key=lambda s: (abs(tried[s] - target), s.embed, s.heads, s.mlp))
+    def near(self, target: float, rng: np.random.Generator) -> Submodel:
+        """The member whose MACs come closest to ``target`` MACs on a random path (:meth:`at`)."""
+        noise = rng.random(len(self.gene_sizes) + 2)
+        return nearest(partial(self.at, noise=noise), self.backbone, target)
 
 
 def uniform_shape(backbone: Backbone, budget: float) -> Submodel | None:

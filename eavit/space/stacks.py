@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from math import ceil, prod
 
 import numpy as np
 
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.product import Genes, Noise, Space
+from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest, neighbours
 
 
 @dataclass(frozen=True, slots=True)
-class Stacks(Space):
+class StackSpace:
     """Layers come in stacks of ``sizes``; a member keeps the first of each, at least ``least``, with both branches.
 
     Genes: the embedding's, heads of each layer, hidden width of each layer, then one count for each stack.
     """
 
+    backbone: Backbone
+    embeds: Widths
+    heads: Widths
+    mlps: Widths
     sizes: tuple[int, ...]
     least: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        Space.__post_init__(self)
+        check_widths(self.backbone, self.embeds, self.heads, self.mlps)
         low = [f"{n} of {size}" for n, size in zip(self.least, self.sizes, strict=True) if not 1 <= n <= size]
         if low or sum(self.sizes) != self.depth:
             raise ValueError(
@@ -32,18 +37,17 @@ class Stacks(Space):
                 f"most all of its layers; least={self.least}"
             )
 
-    @classmethod
-    def of(
-        cls,
-        backbone: Backbone,
-        widths: tuple[Sequence[int], Sequence[int], Sequence[int]],
-        sizes: Sequence[int],
-        least: Sequence[int],
-    ) -> Stacks:
-        """``widths``: embeddings, head counts, hidden widths."""
-        kept = sum(least)
-        embeds, heads, mlps = (tuple(options) for options in widths)
-        return cls(backbone, embeds, heads, mlps, kept, kept, tuple(sizes), tuple(least))
+    @property
+    def depth(self) -> int:
+        return self.backbone.depth
+
+    @property
+    def min_attn(self) -> int:
+        return sum(self.least)
+
+    @property
+    def min_mlp(self) -> int:
+        return sum(self.least)
 
     def _shape(self, embed: int, heads: Sequence[int], mlp: Sequence[int], counts: Sequence[int]) -> Submodel:
         on = [i < kept for kept, size in zip(counts, self.sizes, strict=True) for i in range(size)]
@@ -54,6 +58,10 @@ class Stacks(Space):
         """Layers that each stack keeps."""
         ends = accumulate(self.sizes)
         return tuple(sum(map(bool, submodel.heads[e - n : e])) for e, n in zip(ends, self.sizes, strict=True))
+
+    @property
+    def largest(self) -> Submodel:
+        return self._shape(self.embeds[-1], self.heads[-1:] * self.depth, self.mlps[-1:] * self.depth, self.sizes)
 
     @property
     def smallest(self) -> Submodel:
@@ -71,12 +79,14 @@ class Stacks(Space):
         return len(self.embeds) * stacks
 
     def contains(self, submodel: Submodel) -> bool:
-        if submodel.depth != self.depth or not Space.contains(self, submodel):
+        if submodel.depth != self.depth or submodel.embed not in self.embeds:
             return False
-        counts = self.counts(submodel)
-        whole = self._shape(submodel.embed, submodel.heads, submodel.mlp, counts) == submodel
-        together = list(map(bool, submodel.heads)) == list(map(bool, submodel.mlp))
-        return whole and together and all(n >= low for n, low in zip(counts, self.least, strict=True))
+        counts, layers = self.counts(submodel), zip(submodel.heads, submodel.mlp, strict=True)
+        return (
+            self._shape(submodel.embed, submodel.heads, submodel.mlp, counts) == submodel
+            and all((h, m) == (0, 0) or (h in self.heads and m in self.mlps) for h, m in layers)
+            and all(n >= low for n, low in zip(counts, self.least, strict=True))
+        )
 
     def require(self, submodel: Submodel) -> Submodel:
         if not self.contains(submodel):
@@ -86,29 +96,14 @@ class Stacks(Space):
             )
         return submodel
 
-    def _with(self, widths: Space, least: Sequence[int]) -> Stacks:
-        return Stacks.of(self.backbone, (widths.embeds, widths.heads, widths.mlps), self.sizes, least)
+    def narrower(self, submodel: Submodel) -> Iterator[Submodel]:
+        return self._neighbours(submodel, -1)
 
-    def _plain(self) -> Space:
-        return Space(self.backbone, self.embeds, self.heads, self.mlps, self.min_attn, self.min_mlp)
-
-    def restrict(self, stage: int, stages: int = 6) -> Stacks:
-        widths = self._plain().restrict(stage, stages)
-        return self._with(
-            widths, [n - stage * (n - low) // stages for n, low in zip(self.sizes, self.least, strict=True)]
-        )
-
-    def begin(self, stage: int, stages: int = 6) -> Stacks:
-        return self._with(self._plain().begin(stage, stages), self.least)
+    def wider(self, submodel: Submodel) -> Iterator[Submodel]:
+        return self._neighbours(submodel, 1)
 
     def _neighbours(self, submodel: Submodel, step: int) -> Iterator[Submodel]:
-        place = self.embeds.index(submodel.embed) + step
-        if 0 <= place < len(self.embeds):
-            yield replace(submodel, embed=self.embeds[place])
-        for heads in _moved(submodel.heads, self.heads, step):
-            yield replace(submodel, heads=heads)
-        for mlp in _moved(submodel.mlp, self.mlps, step):
-            yield replace(submodel, mlp=mlp)
+        yield from neighbours(submodel, step, self.embeds, self.heads, self.mlps)
         yield from self._stack_moves(submodel, step)
 
     def _stack_moves(self, submodel: Submodel, step: int) -> Iterator[Submodel]:
@@ -141,10 +136,7 @@ class Stacks(Space):
         return np.array([self.embeds.index(submodel.embed), *heads, *mlp, *depths], dtype=np.int64)
 
     def from_genes(self, genes: Sequence[int] | Genes) -> Submodel:
-        code, sizes = [int(g) for g in genes], self.gene_sizes
-        if len(code) != len(sizes) or any(not 0 <= g < n for g, n in zip(code, sizes, strict=True)):
-            raise ValueError(f"genes {code} do not fit these stacks: {len(sizes)} genes below {sizes.tolist()}")
-        return self._decoded(code)
+        return self._decoded(check_genes(genes, self.gene_sizes))
 
     def _decoded(self, code: Sequence[int]) -> Submodel:
         n = self.depth
@@ -153,19 +145,17 @@ class Stacks(Space):
         return self._shape(self.embeds[code[0]], heads, mlp, counts)
 
     def at(self, level: float, noise: Noise) -> Submodel:
+        """As in a product space (:meth:`eavit.space.product.ProductSpace.at`)."""
         sizes = self.gene_sizes
         lift = np.clip(2 * level - noise[: len(sizes)], 0, 1 - 1e-9)
         return self._decoded((lift * sizes).astype(np.int64).tolist())
 
-
-def _moved(widths: tuple[int, ...], options: tuple[int, ...], step: int) -> Iterator[tuple[int, ...]]:
-    """Each kept layer's width moved one place among the options."""
-    for layer, width in enumerate(widths):
-        if width and 0 <= options.index(width) + step < len(options):
-            yield (*widths[:layer], options[options.index(width) + step], *widths[layer + 1 :])
+    def near(self, target: float, rng: np.random.Generator) -> Submodel:
+        noise = rng.random(len(self.gene_sizes) + 2)
+        return nearest(partial(self.at, noise=noise), self.backbone, target)
 
 
-def headwise(backbone: Backbone) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+def headwise(backbone: Backbone) -> tuple[Widths, Widths, Widths]:
     """Embeddings and head counts from a half, rounded up, to all in steps of one head (64 x 6..12 and 6..12 of ViT-B),
     and hidden widths in quarters.
     """

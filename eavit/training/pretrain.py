@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from eavit.model.vit import NestedViT, extract
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.samplers import Always
 from eavit.training.task import Split
 from eavit.training.train import Fit, Saving, Schedule, accuracy, fit_submodels
@@ -40,7 +40,7 @@ def pretrain_pico(
     schedule = replace(SCHEDULE, epochs=epochs)
     saving = Saving(path.with_suffix(".checkpoint"))
     run = Fit(fit, schedule, seed, saving=saving, progress=progress, phase="pretrain")
-    fit_submodels(vit, Always(Space.eavit(vit.backbone), (full,)), run)
+    fit_submodels(vit, Always(ProductSpace.eavit(vit.backbone), (full,)), run)
     top1 = accuracy(vit, full, held_out)
     save_half(extract(vit, full), path, (note or {}) | {"held_out_top1": f"{top1:.4f}"})
     path.with_suffix(".checkpoint").unlink(missing_ok=True)

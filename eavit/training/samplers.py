@@ -11,7 +11,8 @@ import numpy as np
 
 from eavit.model import cost
 from eavit.model.submodel import Submodel
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
+from eavit.space.space import Space
 
 Submodels = tuple[Submodel, ...]
 
@@ -40,7 +41,7 @@ def shared(space: Space, rng: np.random.Generator) -> Submodel:
     """One head count and one hidden width for all layers; with probability 1/depth each kind loses a random branch, as
     far as the space allows (the published code's tying).
     """
-    layers = space.depth
+    layers = space.backbone.depth
     heads = [space.heads[rng.integers(len(space.heads))]] * layers
     mlp = [space.mlps[rng.integers(len(space.mlps))]] * layers
     embed = space.embeds[rng.integers(len(space.embeds))]
@@ -61,7 +62,7 @@ def stratified(space: Space, rng: np.random.Generator, floor: float = 0.0) -> Su
     low = min(high, max(low, int(floor * cost.macs(b, b.full))))
     if low == high:
         return space.largest
-    return space.near(exp(rng.uniform(log(low), log(high))), space.noise(rng))
+    return space.near(exp(rng.uniform(log(low), log(high))), rng)
 
 
 TYINGS: dict[str, Draw] = {"shared": shared, "per_layer": per_layer, "stratified": stratified}
@@ -82,15 +83,17 @@ class Random:
 class Order(Protocol):
     """One submodel of stage ``stage`` (0 to ``stages``, the last one everything): what a curriculum means."""
 
-    def __call__(self, space: Space, stage: int, stages: int, draw: Draw, rng: np.random.Generator) -> Submodel: ...
+    def __call__(
+        self, space: ProductSpace, stage: int, stages: int, draw: Draw, rng: np.random.Generator
+    ) -> Submodel: ...
 
 
-def largest_first(space: Space, stage: int, stages: int, draw: Draw, rng: np.random.Generator) -> Submodel:
-    """The full model alone, then spaces that grow downwards (the paper's order, by :meth:`Space.restrict`)."""
+def largest_first(space: ProductSpace, stage: int, stages: int, draw: Draw, rng: np.random.Generator) -> Submodel:
+    """The full model alone, then spaces that grow downwards (the paper's order, by :meth:`ProductSpace.restrict`)."""
     return space.largest if stage == 0 else draw(space.restrict(stage, stages), rng)
 
 
-def smallest_first(space: Space, stage: int, stages: int, draw: Draw, rng: np.random.Generator) -> Submodel:
+def smallest_first(space: ProductSpace, stage: int, stages: int, draw: Draw, rng: np.random.Generator) -> Submodel:
     """The reverse: the smallest member alone, then larger widths and more branches (random ones leave beyond them)."""
     if stage == 0:
         return space.smallest
@@ -100,7 +103,7 @@ def smallest_first(space: Space, stage: int, stages: int, draw: Draw, rng: np.ra
 
 
 def _thinned(
-    row: tuple[int, ...], least: int, space: Space, stage: int, stages: int, rng: np.random.Generator
+    row: tuple[int, ...], least: int, space: ProductSpace, stage: int, stages: int, rng: np.random.Generator
 ) -> tuple[int, ...]:
     """Random branches off until the stage's number of them is left."""
     most = least + stage * (space.depth - least) // stages
@@ -109,7 +112,7 @@ def _thinned(
     return tuple(0 if layer in off else width for layer, width in enumerate(row))
 
 
-def newest_only(space: Space, stage: int, stages: int, draw: Draw, rng: np.random.Generator) -> Submodel:
+def newest_only(space: ProductSpace, stage: int, stages: int, draw: Draw, rng: np.random.Generator) -> Submodel:
     """Each stage trains only what it adds to the stage before; one that adds nothing goes on with the last one's."""
     current = space.restrict(stage, stages)
     older = (space.restrict(s, stages) for s in range(stage - 1, -1, -1))
@@ -122,11 +125,11 @@ def newest_only(space: Space, stage: int, stages: int, draw: Draw, rng: np.rando
     return drawn
 
 
-def published(space: Space, stage: int, stages: int, draw: Draw, rng: np.random.Generator) -> Submodel:
+def published(space: ProductSpace, stage: int, stages: int, draw: Draw, rng: np.random.Generator) -> Submodel:
     """The stages of the published code (train_stage1.py of zcxcf/EA-ViT), shared by all layers; ``draw`` is not used.
 
     Three independent indices in 0..stage, of hidden ratios 4 4 3 3 2 1 .5, heads 12..6 and widths 64 x 12..6. It
-    differs from :meth:`Space.restrict` in this: the ratios 4 and 3 are twice as likely as the others and 2 comes a
+    differs from ``ProductSpace.restrict`` in this: the ratios 4 and 3 are twice as likely as the others and 2 comes a
     stage later; one random block, both branches, is dropped with probability 1/12 from the very first step on, so that
     stage 0 is not the full model alone; no other depth is ever trained. (There hidden = ratio x drawn width; ours is
     absolute.)
@@ -143,7 +146,7 @@ def published(space: Space, stage: int, stages: int, draw: Draw, rng: np.random.
     return Submodel(embed, *rows)
 
 
-def _spare_block(space: Space) -> bool:
+def _spare_block(space: ProductSpace) -> bool:
     return max(space.min_attn, space.min_mlp) < space.depth
 
 
@@ -161,7 +164,7 @@ ORDERS: dict[str, Order] = {
 class Curriculum:
     """Stages that begin at fractions of training; ``order`` tells what a stage draws (default: largest first)."""
 
-    space: Space
+    space: ProductSpace
     draw: Draw = stratified
     starts: tuple[float, ...] = STARTS
     order: Order = largest_first
@@ -196,7 +199,7 @@ class Triggered:
     loss does: a family whose small members were never trained is none.
     """
 
-    space: Space
+    space: ProductSpace
     draw: Draw = stratified
     order: Order = largest_first
     stages: int = 6

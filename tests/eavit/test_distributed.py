@@ -10,7 +10,7 @@ import torch
 from eavit.methods.recipe import Search, search_on
 from eavit.model.submodel import Submodel
 from eavit.selection.router import Router, Routing, route
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training import distributed
 from eavit.training.checkpoint import Saving, load_tensors, save_tensors
 from eavit.training.distributed import OutOfStepError, Share, from_main, rank, same_start, world
@@ -62,7 +62,7 @@ def trained(plan, folder, name, steps=4, split=None, model=None):
 
 def routed(folder):
     vit = tiny().double()
-    space = Space.eavit(vit.backbone, 0.5)
+    space = ProductSpace.eavit(vit.backbone, 0.5)
     router, points = Router(space).double(), spread_front(space)
     warm, joint = (
         Fit(Doubled(), TABLE, 3, n, Saving(folder / f"{p}.safetensors"), phase=p)
@@ -86,7 +86,7 @@ def everything(own: Path) -> None:
     """What each process does; all of them share the folder above ``own`` for checkpoints."""
     shared = own.parent / f"of{world()}"
     shared.mkdir(exist_ok=True)
-    space = Space.eavit(tiny().backbone, 0.5)
+    space = ProductSpace.eavit(tiny().backbone, 0.5)
     model = tiny(seed=rank()).double()  # not the same start, unless somebody sees to it
     same_start(model)
     state, said = trained(plain(Curriculum(space, starts=(0.2, 0.4, 0.6))), shared, "stage1", model=model)

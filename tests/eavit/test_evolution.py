@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from eavit.model import cost
 from eavit.model.submodel import Backbone
 from eavit.selection.evolution import AUTOFORMER, OFA, Rules, draw_under, evolve
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from tests.strategies import seeds, spaces
 
-SMALL = Space.eavit(Backbone(48, 6, 8, 64, 3, 17, 4, patch_pixels=16))
+SMALL = ProductSpace.eavit(Backbone(48, 6, 8, 64, 3, 17, 4, patch_pixels=16))
 FEW = Rules(8, 3, 3, 3, 3, rate=0.2, embed_rate=0.4, window=0.5)
 
 

@@ -27,7 +27,7 @@ from eavit.selection.layer_router import (
 )
 from eavit.selection.predictor import one_hot
 from eavit.selection.router import Policy
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.samplers import per_layer, stratified
 from eavit.training.steps import draws_of
 from eavit.training.train import Fit, schedule_of
@@ -145,7 +145,7 @@ def test_the_surrogate_learns_the_loss_from_forward_passes_alone(monkeypatch):
 
 def test_layer_routers_refuse_what_they_cannot_choose():
     with pytest.raises(ValueError, match="one embedding and full depth"):
-        LayerRouters(Space.eavit(BACKBONE), generator())
+        LayerRouters(ProductSpace.eavit(BACKBONE), generator())
 
 
 def test_what_is_deployed_was_trained_and_fits_its_budget(tmp_path, monkeypatch):

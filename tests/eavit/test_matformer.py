@@ -12,7 +12,7 @@ from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.selection.selectors import SELECTORS, Problem, mix_n_match
 from eavit.selection.shapes import mixes
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.samplers import chain
 from eavit.training.steps import cost_of_steps, plain
 from eavit.weights import pico
@@ -23,7 +23,7 @@ PICO = NestedViT.from_timm(pico(10)).backbone
 
 
 def space_of(backbone):
-    return Space.of_widths(backbone, granularities_of(backbone))
+    return ProductSpace.of_widths(backbone, granularities_of(backbone))
 
 
 def plan_of(backbone, granularities):

@@ -13,7 +13,7 @@ from eavit.methods.stage1 import CURRICULA, sampler_of, space_of
 from eavit.model import cost
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT, extract
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.prepare import prepare
 from eavit.training.samplers import Triggered, shared, stratified
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, plain
@@ -233,7 +233,7 @@ def test_of_equal_macs_the_stages_keep_their_proportion_of_steps(tmp_path):
 
 
 def test_each_dimension_alone_is_a_space_of_its_own():
-    whole = Space.eavit(BACKBONE, 0.5)
+    whole = ProductSpace.eavit(BACKBONE, 0.5)
     assert space_of(BACKBONE, 0.5) == whole
     one = space_of(BACKBONE, 0.5, ["mlp"])
     assert one.mlps == whole.mlps and one.smallest == Submodel(12, (4,) * 3, (3,) * 3)
@@ -251,7 +251,7 @@ def test_what_is_not_elastic_stays_full(tmp_path):
 
 
 def test_each_curriculum_is_another_sampler_and_the_default_is_the_papers():
-    space = Space.eavit(BACKBONE, 0.5)
+    space = ProductSpace.eavit(BACKBONE, 0.5)
     first = {name: sampler_of(space, "stratified", name, 0.05, 100)(0.0, _rng()) for name in CURRICULA}
     assert first["growing"] == first["triggered"] == first["stages"] == (space.largest,)
     assert first["reversed"] == (space.smallest,)
@@ -333,7 +333,7 @@ def test_a_loss_triggered_curriculum_is_refused_with_equal_macs(tmp_path):
 
 def test_the_loss_moves_the_stages():
     """A loss that falls keeps the stage, one that stalls raises it."""
-    sampler = sampler_of(Space.eavit(BACKBONE, 0.5), "stratified", "triggered", 0.05, 100)
+    sampler = sampler_of(ProductSpace.eavit(BACKBONE, 0.5), "stratified", "triggered", 0.05, 100)
     for step in range(20):
         sampler.observe(2.0 * 0.9**step)
     assert sampler.memory["stage"] == 0

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from eavit.model.submodel import Backbone
 from eavit.selection.predictor import Predictor, one_hot, rank_agreement
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from tests.strategies import members, seeds, spaces
 
-SMALL = Space.eavit(Backbone(48, 6, 8, 64, 3, 17, 4, patch_pixels=16))
+SMALL = ProductSpace.eavit(Backbone(48, 6, 8, 64, 3, 17, 4, patch_pixels=16))
 
 
 def truth(submodel):

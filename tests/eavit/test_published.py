@@ -16,7 +16,7 @@ from eavit.model.submodel import Submodel
 from eavit.model.vit import extract
 from eavit.selection.router import Router, Routing, route
 from eavit.selection.search import Point, nsga2
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.prepare import prepare
 from eavit.training.train import Fit, schedule_of
 from tests.eavit.small import SCHEDULE, Account, Blobs, TinyTask, plain, tiny
@@ -136,7 +136,7 @@ def test_fitness_by_a_train_batch_sees_no_held_out_image(tmp_path):
 
     task = TinyTask(tmp_path, select_a=Closed(), select_b=Closed())
     vit = tiny()
-    space = Space.eavit(vit.backbone, 0.5)
+    space = ProductSpace.eavit(vit.backbone, 0.5)
     seen = Defects(fitness="train_batch").seen(task)
     front, optimism = search_on(task, vit, space, Search(6, 1), seen=seen)
     assert optimism == 0 and {round(p.fitness * 16, 6) % 1 for p in front.points} == {0}  # 16 images, no second look
@@ -153,7 +153,7 @@ def test_fitness_by_a_train_batch_sees_no_held_out_image(tmp_path):
 def test_five_places_for_quotas_of_a_hundred_leave_the_router_small_references_only():
     """And what is handed on is the last generation, not the best of all."""
     backbone = tiny(depth=6, embed_dim=24, num_heads=6).backbone
-    space = Space.eavit(backbone)
+    space = ProductSpace.eavit(backbone)
 
     def fitness(submodel):
         return cost.share(backbone, submodel) ** 0.5
@@ -166,7 +166,7 @@ def test_five_places_for_quotas_of_a_hundred_leave_the_router_small_references_o
 
 
 def shapes(space, count=5):
-    noise = space.noise(np.random.default_rng(0))
+    noise = np.random.default_rng(0).random(len(space.gene_sizes) + 2)
     chosen = [space.at(i / (count - 1), noise) for i in range(count)]
     return [Point(s, cost.macs(space.backbone, s), cost.share(space.backbone, s), 0.0) for s in chosen]
 
@@ -174,7 +174,7 @@ def shapes(space, count=5):
 def routed(routing, warm, joint):
     """Targets, how often the backbone ran, what was spent, and the router before and after."""
     vit, ledger, targets, runs = tiny(), Account(), [], []
-    space = Space.eavit(vit.backbone, 0.5)
+    space = ProductSpace.eavit(vit.backbone, 0.5)
     router = Router(space)
     before = router.last.bias.detach().clone()
     asked = {"forward": router.forward, "silent": router.silent}
@@ -191,7 +191,7 @@ def test_published_targets_are_beyond_what_can_be_reached():
     published = routed(Routing(targets=(0.2, 1.1)), 30, 10)[0]
     own = routed(Routing(), 30, 10)[0]
     assert min(published) >= 0.2 and max(published) > 1.0
-    assert min(own) >= min(p.share for p in shapes(Space.eavit(tiny().backbone, 0.5))) - 1e-9 and max(own) <= 1.0
+    assert min(own) >= min(p.share for p in shapes(ProductSpace.eavit(tiny().backbone, 0.5))) - 1e-9 and max(own) <= 1.0
     with pytest.raises(ValueError, match="neither targets nor references"):
         Routing().range([])
 
@@ -202,7 +202,7 @@ def test_a_silent_warm_up_asks_no_image_and_draws_no_noise():
     assert not torch.equal(before, after)  # budget and references still pull
     _, runs, ledger, _ = routed(Routing(), 8, 0)
     assert runs == 8 and ledger.forward_macs > 0
-    router = Router(Space.eavit(tiny().backbone, 0.5))
+    router = Router(ProductSpace.eavit(tiny().backbone, 0.5))
     quiet, again = router.silent(0.5), router.silent(0.5)
     assert torch.equal(quiet.heads, again.heads) and torch.equal(quiet.mlp, router(0.5).mlp)
     quiet.heads.sum().backward()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eavit.methods.recipe import Recipe, Search, retrain_on, search_cost, search_on, train_on
 from eavit.model import cost
 from eavit.selection.router import cost_of_route
-from eavit.space.product import Space, uniform_shape
+from eavit.space.product import ProductSpace, uniform_shape
 from eavit.training.prepare import prepare
 from eavit.training.samplers import Curriculum, Random, Sandwich
 from eavit.training.spending import Portion, Tally, budget_left, steps_for, steps_of
@@ -60,7 +60,7 @@ def test_equal_steps_ignore_macs(tmp_path):
     assert budget_left(task) is None
     assert steps_for(task, Portion(0.25), lambda n: pytest.fail("asked for a price")) == 12
     vit = tiny()
-    train_on(task, vit, Random(Space.eavit(vit.backbone)), portion=Portion(0.25))
+    train_on(task, vit, Random(ProductSpace.eavit(vit.backbone)), portion=Portion(0.25))
     assert task.ledger.steps == 12
 
 
@@ -83,7 +83,7 @@ def test_one_fit_spends_what_it_may(tmp_path, plan):
 
     def run(own):
         vit = prepare(own)
-        train_on(own, vit, plan(Space.eavit(vit.backbone, 0.5)), teacher=tiny(seed=1))
+        train_on(own, vit, plan(ProductSpace.eavit(vit.backbone, 0.5)), teacher=tiny(seed=1))
         assert budget_left(own) == task.train_macs - spent(task)
 
     Recipe("x", run).adapt(task)
@@ -96,7 +96,7 @@ def test_a_search_is_reserved_and_the_last_fit_trues_up(tmp_path):
 
     def run(own):
         vit = prepare(own)
-        space = Space.eavit(vit.backbone, 0.5)
+        space = ProductSpace.eavit(vit.backbone, 0.5)
         reserve = search_cost(own, space, SEARCH)
         first = own.ledger.macs
         train_on(own, vit, Curriculum(space), "stage1", portion=Portion(0.6, reserve=reserve))
@@ -128,5 +128,5 @@ def test_models_trained_alone_share_the_macs_or_each_get_all_steps(tmp_path):
 def test_too_little_to_train_at_all_trains_nothing(tmp_path):
     task, vit = Paid(tmp_path, train_macs=FULL / 2), tiny()
     before = vit.head.weight.clone()
-    Recipe("x", lambda own: train_on(own, vit, Random(Space.eavit(vit.backbone)))).adapt(task)
+    Recipe("x", lambda own: train_on(own, vit, Random(ProductSpace.eavit(vit.backbone)))).adapt(task)
     assert spent(task) == 0 and torch.equal(vit.head.weight, before)

@@ -10,7 +10,7 @@ from eavit.model.gates import Gates
 from eavit.model.submodel import Submodel
 from eavit.selection.router import Policy, Router, Routing, imitate, route
 from eavit.selection.search import Point
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.train import Fit, accuracy, schedule_of
 from tests.eavit.small import SCHEDULE, Account, Blobs, tiny
 from tests.strategies import members, seeds, spaces
@@ -38,7 +38,7 @@ def test_gates_are_hard_prefixes_and_a_member_of_the_space(space, seed, target, 
 
 
 def test_noise_gives_a_gradient_to_every_logit():
-    space = Space.eavit(tiny().backbone, 0.5)
+    space = ProductSpace.eavit(tiny().backbone, 0.5)
     router = Router(space)
     gates = router(0.5, torch.Generator().manual_seed(0))
     (cost.macs(space.backbone, gates) / cost.macs(space.backbone, space.backbone.full)).backward()
@@ -51,14 +51,14 @@ def test_vit_b_router_is_light():
     """A few thousand parameters, as the paper's (2,326 for ViT-B)."""
     from eavit.model.submodel import Backbone
 
-    router = Router(Space.eavit(Backbone(768, 12, 64, 3072, 12, 197, 100)))
+    router = Router(ProductSpace.eavit(Backbone(768, 12, 64, 3072, 12, 197, 100)))
     assert sum(p.numel() for p in router.parameters()) < 4000
 
 
 def spread_front(space, count=9):
     """A front that visits the whole range of MACs."""
     generator = __import__("numpy").random.default_rng(0)
-    noise = space.noise(generator)
+    noise = generator.random(len(space.gene_sizes) + 2)
     full = cost.macs(space.backbone, space.backbone.full)
     chosen = {space.at(i / (count - 1), noise) for i in range(count)}
     points = [Point(s, cost.macs(space.backbone, s), cost.macs(space.backbone, s) / full, 0.0) for s in chosen]
@@ -67,7 +67,7 @@ def spread_front(space, count=9):
 
 
 def test_imitation_makes_the_router_emit_the_front():
-    space = Space.eavit(tiny().backbone, 0.5)
+    space = ProductSpace.eavit(tiny().backbone, 0.5)
     points = spread_front(space)
     router = Router(space)
     loss = imitate(router, points, steps=1500)
@@ -109,7 +109,7 @@ def test_the_table_holds_the_emissions_and_their_narrowings_only(data):
 
 def test_an_overshot_budget_gets_a_near_relative():
     """One step too dear is one step narrowed, not the next emission far below."""
-    space = Space.eavit(tiny().backbone, 0.5)
+    space = ProductSpace.eavit(tiny().backbone, 0.5)
     policy = Policy.from_members(space, [space.smallest, space.largest])
     choice = policy.choose(0.97)
     assert choice <= space.largest
@@ -118,7 +118,7 @@ def test_an_overshot_budget_gets_a_near_relative():
 
 def routed(tmp_path, **changes):
     vit = tiny()
-    space = Space.eavit(vit.backbone, 0.5)
+    space = ProductSpace.eavit(vit.backbone, 0.5)
     router, ledger = Router(space), Account()
     points = spread_front(space)
     imitate(router, points)
@@ -145,7 +145,7 @@ def test_joint_training_teaches_every_routed_size(tmp_path):
 
 def test_warm_up_leaves_the_backbone_alone():
     vit = tiny()
-    space = Space.eavit(vit.backbone, 0.5)
+    space = ProductSpace.eavit(vit.backbone, 0.5)
     before = {key: value.clone() for key, value in vit.state_dict().items()}
     router = Router(space)
     logits = router.last.bias.detach().clone()
@@ -159,7 +159,7 @@ def test_warm_up_leaves_the_backbone_alone():
 def test_the_budget_term_pulls_the_router_to_its_targets():
     """Without imitation and from an open start, the emitted share follows the target."""
     vit = tiny()
-    space = Space.eavit(vit.backbone, 0.5)
+    space = ProductSpace.eavit(vit.backbone, 0.5)
     router = Router(space)
     table = schedule_of(SCHEDULE)
     plan = Routing(imitation_weight=0.0, budget_weight=200.0, lr=3e-2)
@@ -170,7 +170,7 @@ def test_the_budget_term_pulls_the_router_to_its_targets():
 
 
 def test_policy_refuses_foreign_members():
-    space = Space.eavit(tiny().backbone, 0.5)
+    space = ProductSpace.eavit(tiny().backbone, 0.5)
     with pytest.raises(ValueError, match="not in the space"):
         Policy.from_members(space, [Submodel(12, (4, 4, 4), (1, 1, 1))])
 
@@ -179,7 +179,7 @@ def test_a_frozen_backbone_stays_as_it_is_and_the_imitation_fades():
     from eavit.selection.router import _shaping, route_frozen
 
     vit, ledger = tiny(), Account()
-    space = Space.eavit(vit.backbone, 0.5)
+    space = ProductSpace.eavit(vit.backbone, 0.5)
     router, points = Router(space), spread_front(space)
     before = {key: value.clone() for key, value in vit.state_dict().items()}
     logits = router.last.bias.detach().clone()

@@ -11,7 +11,7 @@ from scipy.stats import binomtest, chisquare, kstest
 
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.samplers import (
     ORDERS,
     STARTS,
@@ -37,7 +37,7 @@ from tests.strategies import seeds, spaces
 VIT_B = Backbone(768, 12, 64, 3072, 12, 197, 100)
 
 
-def all_samplers(space: Space):
+def all_samplers(space: ProductSpace):
     draws = TYINGS.values()
     fixed = (space.smallest, space.largest)
     return [
@@ -66,7 +66,7 @@ def test_equal_generators_give_equal_draws(space, seed):
 
 
 def test_sandwich_holds_both_ends_largest_first():
-    space = Space.eavit(VIT_B, 0.5)
+    space = ProductSpace.eavit(VIT_B, 0.5)
     drawn = Sandwich(space)(0.0, np.random.default_rng(0))
     assert (drawn[0], drawn[-1], len(drawn)) == (space.largest, space.smallest, 4)
 
@@ -83,7 +83,7 @@ def test_curriculum_starts_full_and_grows(space, seed):
 
 def test_stratified_is_uniform_in_log_macs_and_per_layer_is_not():
     """Chi-square over ten bins of the log MACs axis; independent layers leave both ends empty (method.md)."""
-    space = Space.eavit(VIT_B, 0.5)
+    space = ProductSpace.eavit(VIT_B, 0.5)
     low, high = (log(cost.macs(VIT_B, s)) for s in (space.smallest, space.largest))
     counts = {}
     for draw in (stratified, per_layer):
@@ -95,7 +95,7 @@ def test_stratified_is_uniform_in_log_macs_and_per_layer_is_not():
 
 
 def test_stratified_layers_differ():
-    space = Space.eavit(VIT_B, 0.5)
+    space = ProductSpace.eavit(VIT_B, 0.5)
     rng = np.random.default_rng(0)
     drawn = [stratified(space, rng) for _ in range(50)]
     assert sum(len(set(s.mlp)) > 2 for s in drawn) > 25
@@ -107,7 +107,7 @@ def uniform(values, options):
 
 
 def test_shared_is_uniform_in_each_width_and_drops_each_branch_once_in_depth():
-    space = Space.eavit(VIT_B, 0.5)
+    space = ProductSpace.eavit(VIT_B, 0.5)
     rng = np.random.default_rng(0)
     drawn = [shared(space, rng) for _ in range(3000)]
     assert uniform([s.embed for s in drawn], space.embeds)
@@ -127,7 +127,7 @@ def test_shared_is_uniform_in_each_width_and_drops_each_branch_once_in_depth():
 
 
 def test_per_layer_is_uniform_over_configurations():
-    space = Space.eavit(VIT_B)
+    space = ProductSpace.eavit(VIT_B)
     rng = np.random.default_rng(0)
     drawn = [per_layer(space, rng) for _ in range(2000)]
     assert uniform([s.embed for s in drawn], space.embeds)
@@ -136,12 +136,12 @@ def test_per_layer_is_uniform_over_configurations():
         assert uniform([s.mlp[layer] for s in drawn if s.mlp[layer]], space.mlps)
     kept = [sum(map(bool, s.heads)) for s in drawn]
     assert binomtest(sum(kept), 12 * len(kept), 0.5).pvalue > 0.001
-    limited = [per_layer(Space.eavit(VIT_B, 0.5), rng) for _ in range(200)]
+    limited = [per_layer(ProductSpace.eavit(VIT_B, 0.5), rng) for _ in range(200)]
     assert min(sum(map(bool, s.mlp)) for s in limited) >= 6
 
 
 def test_random_draws_count_independent_submodels_and_never_waits():
-    space = Space.eavit(VIT_B, 0.5)
+    space = ProductSpace.eavit(VIT_B, 0.5)
     rng = np.random.default_rng(0)
     drawn = [Random(space, shared, 2)(0.0, rng) for _ in range(1500)]
     assert all(len(pair) == 2 for pair in drawn)
@@ -153,7 +153,7 @@ def test_stratified_passes_kolmogorov_smirnov_where_per_layer_covers_the_middle_
     """Uniform in log MACs between the smallest and the largest;
     independent layers only where the law of large numbers puts them."""
     rng = np.random.default_rng(2)
-    space = Space.eavit(VIT_B, 0.5)
+    space = ProductSpace.eavit(VIT_B, 0.5)
     low, high = (log(cost.macs(VIT_B, s)) for s in (space.smallest, space.largest))
     found = {d: [log(cost.macs(VIT_B, d(space, rng))) for _ in range(400)] for d in (stratified, per_layer)}
     assert kstest(found[stratified], "uniform", (low, high - low)).pvalue > 0.001
@@ -163,14 +163,14 @@ def test_stratified_passes_kolmogorov_smirnov_where_per_layer_covers_the_middle_
 
 
 def test_a_floor_ends_the_strata_there():
-    space = Space.eavit(VIT_B, 0.5)
+    space = ProductSpace.eavit(VIT_B, 0.5)
     rng = np.random.default_rng(0)
     shares = [cost.share(VIT_B, stratified(space, rng, 0.3)) for _ in range(150)]
     assert 0.28 < min(shares) < 0.4
 
 
 def test_one_of_is_uniform_and_always_is_constant():
-    space = Space.of_widths(VIT_B, (384, 768, 1536, 3072))
+    space = ProductSpace.of_widths(VIT_B, (384, 768, 1536, 3072))
     four = chain(space, space.mlps)
     assert [s.mlp[0] for s in four] == [384, 768, 1536, 3072]
     rng = np.random.default_rng(0)
@@ -180,7 +180,7 @@ def test_one_of_is_uniform_and_always_is_constant():
 
 
 def test_stages_change_at_their_starts_and_refuse_others():
-    space = Space.of_widths(VIT_B, (384, 3072))
+    space = ProductSpace.of_widths(VIT_B, (384, 3072))
     small, full = chain(space, space.mlps)
     stages = Stages((Always(space, (full,)), Always(space, (small,))), (0.0, 0.4))
     rng = np.random.default_rng(0)
@@ -191,8 +191,8 @@ def test_stages_change_at_their_starts_and_refuse_others():
 
 def test_chain_refuses_foreign_widths():
     with pytest.raises(ValueError, match="not in the space"):
-        chain(Space.of_widths(VIT_B, (384, 3072)), (100,))
-    assert Submodel(768, (12,) * 12, (384,) * 12) in chain(Space.of_widths(VIT_B, (384, 3072)), (384,))
+        chain(ProductSpace.of_widths(VIT_B, (384, 3072)), (100,))
+    assert Submodel(768, (12,) * 12, (384,) * 12) in chain(ProductSpace.of_widths(VIT_B, (384, 3072)), (384,))
 
 
 BEGINS = (0.0, *STARTS)
@@ -209,7 +209,7 @@ def test_every_order_of_a_curriculum_stays_in_the_space_and_without_starts_draws
 
 
 def test_the_default_order_draws_what_it_always_drew():
-    space, rng = Space.eavit(VIT_B, 0.5), np.random.default_rng
+    space, rng = ProductSpace.eavit(VIT_B, 0.5), np.random.default_rng
     assert Curriculum(space)(0.05, rng(3)) == (space.largest,)
     assert Curriculum(space)(0.22, rng(3)) == (stratified(space.restrict(3), rng(3)),)
 
@@ -231,7 +231,7 @@ def test_smallest_first_is_the_reverse_it_grows_upwards(space, seed):
 
 
 def test_smallest_first_reaches_the_largest_at_its_end():
-    space = Space.of_widths(VIT_B, (384, 3072))
+    space = ProductSpace.of_widths(VIT_B, (384, 3072))
     rng = np.random.default_rng(0)
     drawn = {Curriculum(space, shared, order=smallest_first)(0.9, rng)[0] for _ in range(40)}
     assert {space.smallest, space.largest} <= drawn
@@ -251,7 +251,7 @@ def test_stage_wise_trains_what_the_stage_adds(space, seed):
 
 
 def test_published_stages_are_those_of_the_code_and_differ_from_restrict_where_told():
-    space = Space.eavit(VIT_B)
+    space = ProductSpace.eavit(VIT_B)
     ratios = {3072: "4", 2304: "3", 1536: "2", 768: "1", 384: ".5"}
     rng = np.random.default_rng(0)
     seen, losses = [], []
@@ -272,7 +272,7 @@ def test_published_stages_are_those_of_the_code_and_differ_from_restrict_where_t
 
 
 def test_published_keeps_its_blocks_where_the_space_demands_all():
-    space = Space.of_widths(VIT_B, (384, 3072))
+    space = ProductSpace.of_widths(VIT_B, (384, 3072))
     rng = np.random.default_rng(0)
     assert all(space.contains(Curriculum(space, order=published)(0.9, rng)[0]) for _ in range(100))
 
@@ -286,7 +286,7 @@ def stages_of(sampler, losses):
     return found
 
 
-SPACE = Space.eavit(VIT_B, 0.5)
+SPACE = ProductSpace.eavit(VIT_B, 0.5)
 
 
 def test_a_stage_rises_when_the_loss_stalls_and_not_before():

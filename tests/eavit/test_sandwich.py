@@ -11,7 +11,7 @@ from eavit.model import cost
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT
 from eavit.selection.selectors import EVALUATIONS
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.distributed import Share
 from eavit.training.losses import cross_entropy, distillation
 from eavit.training.samplers import Sandwich, stratified
@@ -26,7 +26,7 @@ STEP = Step(3, 10, 7, Share(0, 12, 12))
 
 
 def plan_of(backbone, floor=0.2):
-    space = Space.eavit(backbone, 1.0)
+    space = ProductSpace.eavit(backbone, 1.0)
     return in_place(Sandwich(space, 2, partial(stratified, floor=floor)))
 
 
@@ -41,7 +41,7 @@ def terms(vit, smoothing=0.1):
 def test_the_law(options, tmp_path):
     adapted = obeys(sandwich(evaluations=20, **options), tmp_path)
     assert 0 < adapted.report()["evaluations"] <= 20
-    space = Space.eavit(BACKBONE, options.get("min_depth", 1.0))
+    space = ProductSpace.eavit(BACKBONE, options.get("min_depth", 1.0))
     assert all(space.contains(adapted.select(b)) for b in (0.4, 0.7, 1.0))
 
 
@@ -56,12 +56,12 @@ def test_equal_macs_with_the_search_included(nesting, tmp_path):
 @pytest.mark.parametrize("select", ["nsga2", "random", "greedy", "uniform"])
 def test_a_common_selector_on_its_own_space(select, tmp_path):
     adapted = sandwich(select=select, evaluations=12).adapt(task_in(tmp_path))
-    assert all(Space.eavit(BACKBONE, 1.0).contains(adapted.select(b)) for b in (0.4, 0.7, 1.0))
+    assert all(ProductSpace.eavit(BACKBONE, 1.0).contains(adapted.select(b)) for b in (0.4, 0.7, 1.0))
     assert adapted.report()["evaluations"] <= 12
 
 
 def test_largest_first_smallest_there_and_random_ones_within_the_budgets():
-    space = Space.eavit(BACKBONE, 1.0)
+    space = ProductSpace.eavit(BACKBONE, 1.0)
     for step in range(50):
         first, *others = plan_of(BACKBONE, floor=0.4)(0.5, np.random.default_rng([1, step]))
         assert first.submodel == space.largest and others[-1].submodel == space.smallest and len(others) == 3
@@ -77,8 +77,8 @@ def test_random_ones_start_at_the_smallest_budget_of_the_task(tmp_path):
 
 
 def test_smallest_and_cost_on_vit_b_and_pico():
-    assert str(Space.eavit(VIT_B, 1.0).smallest) == "e384-h6x12-m384x12"
-    assert str(Space.eavit(PICO, 1.0).smallest) == "e48-h3x6-m48x6"
+    assert str(ProductSpace.eavit(VIT_B, 1.0).smallest) == "e384-h6x12-m384x12"
+    assert str(ProductSpace.eavit(PICO, 1.0).smallest) == "e48-h3x6-m48x6"
     full = 3 * cost.macs(VIT_B, VIT_B.full)
     spent = cost_of_steps(plan_of(VIT_B, floor=0.0), VIT_B, 1, 0, 150) / full / 150
     assert spent == pytest.approx(1.95, abs=0.08)

@@ -8,11 +8,12 @@ import torch
 from scipy.stats import chisquare
 
 from eavit.methods.scala import CARD, FourSizes, TwoEnded, scala
-from eavit.methods.sizes import Sizes, tied
+from eavit.methods.sizes import tied
 from eavit.model import cost
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT, extract
 from eavit.selection.selectors import SELECTORS
+from eavit.space.sizes import ListSpace
 from eavit.training.distributed import Share
 from eavit.training.losses import cross_entropy, distillation
 from eavit.training.steps import Step, cost_of_steps, next_larger, terms_of
@@ -70,7 +71,7 @@ def test_small_backbones_train_what_there_is():
     assert widths(passes_of(BACKBONE)) == [4, 3, 2, 1]
     for heads, wanted in ((1, [1]), (2, [2, 1]), (3, [3, 2, 1])):
         assert widths(passes_of(Backbone(12 * heads, heads, 12, 24, 2, 5, 3))) == wanted
-    one = FourSizes(Sizes.ladder(BACKBONE, [BACKBONE.full]))
+    one = FourSizes(ListSpace.chain(BACKBONE, [BACKBONE.full]))
     assert next_larger(one)(0.5, np.random.default_rng(0))[0].submodel == BACKBONE.full
 
 

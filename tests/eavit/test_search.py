@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from eavit.model import cost
 from eavit.selection.search import QUOTAS, Front, bin_of, nsga2
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from tests.eavit.searched import (
     SMALL,
     TINY,
@@ -35,7 +35,7 @@ depths = st.fractions(0, 1, max_denominator=3).map(float)
 
 @given(runs, depths, st.integers(0, 3))
 def test_it_never_loses_a_point_nor_leaves_the_space_nor_asks_twice(options, min_depth, stage):
-    space = Space.eavit(backbone(), min_depth).restrict(stage, 3)
+    space = ProductSpace.eavit(backbone(), min_depth).restrict(stage, 3)
     fitness = Recorder(shape_fitness(space, digits=1))
     front = nsga2(space, fitness, **options)
     assert front.points == brute_force([point(space, s, fitness.fitness(s)) for s in fitness.seen])
@@ -79,7 +79,7 @@ def test_a_population_of_five_covers_the_range_of_macs(quotas, seed):
 def test_the_published_quotas_unscaled_keep_a_population_of_five_at_the_cheapest(seed):
     """Against quotas of 100 the five places go to the bins from 0 up: what is bred from then on is cheap. The scaled
     quotas of the same run do not have the defect."""
-    space = Space.eavit(backbone(depth=6, heads=6))  # without depth limits, as published: down to a few percent
+    space = ProductSpace.eavit(backbone(depth=6, heads=6))  # without depth limits, as published: down to a few percent
     assert cost.share(space.backbone, space.smallest) < 0.05
 
     def late(quotas):
@@ -135,11 +135,11 @@ def test_the_whole_axis_is_evaluated_from_the_start():
 
 
 def test_a_space_of_one_submodel_and_a_space_that_runs_out():
-    only = Space.of_widths(backbone(), (64,))
+    only = ProductSpace.of_widths(backbone(), (64,))
     front = nsga2(only, lambda _: 0.5, population=4, generations=2, seed=0)
     assert [p.submodel for p in front.points] == [only.largest]
     assert (front.evaluations, front.points[0].share) == (1, 1.0)
-    few = Space.of_widths(backbone(), (16, 32, 64))
+    few = ProductSpace.of_widths(backbone(), (16, 32, 64))
     front = nsga2(few, lambda s: float(sum(s.mlp)), population=30, generations=5, seed=0)
     assert front.evaluations == few.distinct == 9
     assert [sum(p.submodel.mlp) for p in front.points] == [32, 48, 64, 80, 96, 128]

@@ -18,11 +18,11 @@ from eavit.selection.evolution import Rules
 from eavit.selection.selectors import SELECTORS, Problem, mix_n_match, nested
 from eavit.selection.selectors import given as handed
 from eavit.selection.shapes import greedy_path, importance_per_mac, mixes, uniforms
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from tests.strategies import members, seeds, spaces
 
 B = Backbone(48, 6, 8, 64, 3, 17, 4, patch_pixels=16)
-SMALL = Space.eavit(B, 0.5)
+SMALL = ProductSpace.eavit(B, 0.5)
 BUDGETS = (0.05, 0.3, 0.5, 0.7, 1.0)
 QUICK = Rules(10, 4, 4, 5, 5, rate=0.1, embed_rate=0.1, window=0.0)
 MEASURING = ("nsga2", "evolution", "predictor", "random")
@@ -173,7 +173,7 @@ def test_draws_of_random_lie_just_under_their_budgets():
 
 
 def test_mix_n_match_is_the_nearest_non_decreasing_mix_and_the_most_uniform_of_equals():
-    space = Space.of_widths(B, (8, 16, 32, 64))
+    space = ProductSpace.of_widths(B, (8, 16, 32, 64))
     policy = mix_n_match()(problem_of(space)).policy
     every = [Submodel(48, (6, 6, 6), mlp) for mlp in product(space.mlps, repeat=3) if list(mlp) == sorted(mlp)]
     assert set(mixes(space)) == set(every)
@@ -189,7 +189,7 @@ def test_mix_n_match_is_the_nearest_non_decreasing_mix_and_the_most_uniform_of_e
 
 
 def test_any_list_selects_by_mix_n_match():
-    space = Space.eavit(B)
+    space = ProductSpace.eavit(B)
     line = [Submodel(8 * k, (k,) * 3, (64 * k // 6 if k == 6 else 32,) * 3) for k in (3, 4, 6)]
     policy = mix_n_match(lambda _: line)(problem_of(space)).policy
     shares = [share(space, s) for s in line]
@@ -290,7 +290,7 @@ def test_nesting_what_is_nested_costs_nothing():
 
 
 def test_nested_takes_the_measured_chain_where_shrinking_would_lose():
-    space = replace(Space.of_widths(B, (8, 64)), min_mlp=3)
+    space = replace(ProductSpace.of_widths(B, (8, 64)), min_mlp=3)
     thin, first, last = (Submodel(48, (6,) * 3, mlp) for mlp in ((8, 8, 8), (64, 8, 8), (8, 64, 64)))
     values = {thin: 0.5, first: 0.81, last: 0.82}
     problem = Problem(space, lambda s: values.get(s, 0.1), lambda s: 0.0, (share(space, first), share(space, last)), 0)
@@ -301,7 +301,7 @@ def test_nested_takes_the_measured_chain_where_shrinking_would_lose():
 
 
 def test_unreachable_floors_stay_unreachable_and_all_unreachable_is_no_chain():
-    space = Space.of_widths(B, (32, 64))
+    space = ProductSpace.of_widths(B, (32, 64))
     problem = problem_of(space, budgets=(0.1, 0.2))
     for name in SELECTORS:
         chained = nested(made(name)(problem), problem)
@@ -310,7 +310,7 @@ def test_unreachable_floors_stay_unreachable_and_all_unreachable_is_no_chain():
 
 
 def test_the_exhaustive_best_is_found_where_everything_can_be_measured():
-    space = Space.of_widths(Backbone(16, 2, 8, 32, 2, 5, 3, patch_pixels=4), (8, 16, 32))
+    space = ProductSpace.of_widths(Backbone(16, 2, 8, 32, 2, 5, 3, patch_pixels=4), (8, 16, 32))
     problem = problem_of(space, budgets=(0.7, 0.85, 1.0))
     problem = replace(problem, recheck=problem.fitness)
     fitness = problem.fitness.fitness

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from eavit.model import cost
 from eavit.model.submodel import Submodel
 from eavit.model.vit import extract
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.distributed import Share
 from eavit.training.losses import cross_entropy, distillation
 from eavit.training.samplers import Always, Curriculum, Random, Sandwich
@@ -40,7 +40,7 @@ from tests.strategies import submodels
 B = tiny().backbone
 FULL, MIDDLE, SMALL = B.full, Submodel(9, (3, 0, 3), (12, 12, 12)), Submodel(6, (2, 2, 0), (6, 0, 6))
 NARROW = Submodel(12, (2, 0, 2), (6, 0, 24))  # full embedding, one layer resting
-SPACE = Space.eavit(B, 0.5)
+SPACE = ProductSpace.eavit(B, 0.5)
 STEP = Step(3, 10, 7, Share(0, 12, 12))
 
 

@@ -5,7 +5,7 @@ import torch
 
 from eavit.model import cost
 from eavit.model.submodel import Submodel
-from eavit.space.product import Space
+from eavit.space.product import ProductSpace
 from eavit.training.samplers import Always, Curriculum, Random
 from eavit.training.train import (
     Fit,
@@ -24,7 +24,7 @@ from tests.eavit.small import SCHEDULE, Account, Blobs, tiny
 
 def trained(tmp_path, sampler_of=Curriculum, **changes):
     vit = tiny()
-    space = Space.eavit(vit.backbone, 0.5)
+    space = ProductSpace.eavit(vit.backbone, 0.5)
     run = {"split": Blobs(), "schedule": schedule_of(SCHEDULE), "seed": 3} | changes
     fit_submodels(vit, sampler_of(space), Fit(**run))
     return vit
@@ -35,7 +35,7 @@ def same_weights(a, b):
 
 
 def test_training_learns_and_every_size_profits(tmp_path):
-    vit, space = trained(tmp_path, Random), Space.eavit(tiny().backbone, 0.5)
+    vit, space = trained(tmp_path, Random), ProductSpace.eavit(tiny().backbone, 0.5)
     assert not vit.training
     assert accuracy(vit, space.largest, Blobs(60, 9)) > 0.9
     assert accuracy(tiny(), space.largest, Blobs(60, 9)) < 0.7
@@ -88,7 +88,7 @@ def test_equal_seeds_equal_weights_and_global_state_is_left_alone(tmp_path):
 def test_the_ledger_counts_forward_and_backward(tmp_path):
     ledger, vit = Account(), tiny()
     small = Submodel(6, (2, 2, 0), (6, 0, 6))
-    space = Space(vit.backbone, (6, 12), (2, 4), (6, 24), 0, 0)
+    space = ProductSpace(vit.backbone, (6, 12), (2, 4), (6, 24), 0, 0)
     run = Fit(Blobs(), schedule_of(SCHEDULE | {"epochs": 1}), 0, ledger=ledger)
     fit_submodels(vit, Always(space, (small, space.largest)), run)
     one = cost.macs(vit.backbone, small) + cost.macs(vit.backbone, space.largest)

@@ -1,0 +1,76 @@
+"""Operations that all kinds of spaces share: checks of widths and codes, neighbours, the member nearest to a cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eavit.model import cost
+from eavit.model.submodel import Backbone, Submodel
+
+Genes = NDArray[np.int64]
+Noise = NDArray[np.float64]
+Widths = tuple[int, ...]  # widths to choose from, ascending
+
+BISECTIONS = 12
+
+
+def check_widths(backbone: Backbone, embeds: Widths, heads: Widths, mlps: Widths) -> None:
+    """Raise ValueError unless each row of widths is ascending, unique and within the backbone's."""
+    b = backbone
+    rows = {"embeds": (embeds, b.embed), "heads": (heads, b.heads), "mlps": (mlps, b.mlp)}
+    for name, (widths, limit) in rows.items():
+        if not widths or list(widths) != sorted(set(widths)) or widths[0] < 1 or widths[-1] > limit:
+            raise ValueError(f"space: {name}={widths} must be ascending, unique and within 1..{limit}")
+
+
+def check_genes(genes: Sequence[int] | Genes, sizes: Genes) -> list[int]:
+    """The code as a list; ValueError unless it has a value below each of ``sizes``."""
+    code = [int(g) for g in genes]
+    if len(code) != len(sizes) or any(not 0 <= g < n for g, n in zip(code, sizes, strict=True)):
+        raise ValueError(f"genes {code} do not fit this space: {len(sizes)} genes below {sizes.tolist()}")
+    return code
+
+
+def _moved(row: Widths, options: Widths, step: int, lowest: int) -> Iterator[Widths]:
+    """``row`` with one layer's width moved ``step`` places among ``options``, to place ``lowest`` or above."""
+    for layer, width in enumerate(row):
+        if width in options and lowest <= (place := options.index(width) + step) < len(options):
+            yield (*row[:layer], options[place], *row[layer + 1 :])
+
+
+def neighbours(
+    submodel: Submodel,
+    step: int,
+    embeds: Widths,
+    heads: Widths,
+    mlps: Widths,
+    lowest: tuple[int, int] = (0, 0),
+) -> Iterator[Submodel]:
+    """Submodels with one width moved ``step`` places among its options: the embedding's, or one layer's.
+
+    ``lowest`` is the first allowed place of heads and of hidden widths; a width that is no option does not move.
+    """
+    for (embed,) in _moved((submodel.embed,), embeds, step, 0):
+        yield replace(submodel, embed=embed)
+    for row in _moved(submodel.heads, heads, step, lowest[0]):
+        yield replace(submodel, heads=row)
+    for row in _moved(submodel.mlp, mlps, step, lowest[1]):
+        yield replace(submodel, mlp=row)
+
+
+def nearest(path: Callable[[float], Submodel], backbone: Backbone, target: float) -> Submodel:
+    """The submodel on ``path`` (a level in 0..1 to a submodel, ascending in MACs) whose MACs come closest to
+    ``target``, by bisection.
+    """
+    low, high = 0.0, 1.0
+    tried: dict[Submodel, int] = {}
+    for _ in range(BISECTIONS):
+        level = (low + high) / 2
+        submodel = path(level)
+        spent = tried[submodel] = cost.macs(backbone, submodel)
+        low, high = (level, high) if spent < target else (low, level)
+    return min(tried, key=lambda s: (abs(tried[s] - target), s.embed, s.heads, s.mlp))
