@@ -29,7 +29,7 @@ from harness.suite import DataSet, Input, Suite
 
 CACHE = Path("runs/.cache/prints")
 LIBRARIES = ("numpy", "pillow", "matplotlib", "torch", "torchvision")  # that read, draw or resize images
-READER = "harness.data.contents"
+READER = "harness.data.loading"
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -69,7 +69,7 @@ def _data(suite: Suite, cache: Path, tell: Callable[[str], None]) -> tuple[dict[
         try:
             keys[entry.name] = _key(entry, suite.input)
         except DataError as error:
-            missing[entry.name] = str(locations.concerning(entry.name, entry.source, error))
+            missing[entry.name] = str(locations.with_dataset_name(entry.name, entry.source, error))
         else:
             kept = _kept(cache / f"{keys[entry.name]}.json", keys[entry.name])
             found |= {entry.name: kept} if kept else {}
@@ -87,7 +87,7 @@ def _data(suite: Suite, cache: Path, tell: Callable[[str], None]) -> tuple[dict[
 
 def _key(entry: DataSet, input: Input) -> str:
     """Of all that could change the fingerprint; DataError where there is nothing to read."""
-    states = [(str(file), *code_digest.stamp(file)) for file in locations.files(entry.source, entry.path)]
+    states = [(str(file), *code_digest.stamp(file)) for file in locations.source_files(entry.source, entry.path)]
     return digest(
         {
             "asked": [entry.source, entry.fit, entry.select, entry.test, input.size, input.channels],

@@ -1,6 +1,6 @@
-"""``python -m harness.pretrain``: make again the pretrained pico backbone that the package ships.
+"""``python -m harness.pretrain``: train the pico backbone that the package ships.
 
-Rendered letters, which no downstream set shares, and plain supervised training; about ten minutes on one quiet core.
+Supervised training on synthetic letters, which no downstream set shares; about ten minutes on one idle core.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import torch
 import typer
 from rich.progress import Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from harness.data import render
+from harness.data import synthetic
 from harness.data.batches import MemorySplit
 from harness.plugins import resolve
 
 SHIPPED = Path(__file__).parent.parent / "eavit" / "pretrained" / "pico_letters.safetensors"
-HELD_OUT_SEED = 1  # rendered with other draws than the training images
+HELD_OUT_SEED = 1  # of other images than the training images
 SIZE = 24
 
 
 class _Bar:
-    """A pretraining's progress as one rich bar."""
+    """Progress of the pretraining as one rich bar."""
 
     def __init__(self, bar: Progress) -> None:
         self.bar = bar
@@ -35,14 +35,14 @@ class _Bar:
 
 def main(
     out: Annotated[Path, typer.Option(help="file to write")] = SHIPPED,
-    images: Annotated[int, typer.Option(help="rendered letters to train on", min=37)] = 37 * 1500,
+    images: Annotated[int, typer.Option(help="synthetic letters to train on", min=37)] = 37 * 1500,
     epochs: Annotated[float, typer.Option(min=0.01)] = 8.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="the weights depend on it: CPU sums do")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="the weights depend on it, as CPU sums do")] = 1,
 ) -> None:
-    """Pretrain the pico ViT on rendered letters and write it, with its provenance inside, in half precision."""
+    """Pretrain the pico ViT on synthetic letters and write it in half precision, with its provenance."""
     torch.set_num_threads(threads)
-    train, held_out = (render.letters(SIZE, count, s) for count, s in ((images, seed), (3700, HELD_OUT_SEED)))
+    train, held_out = (synthetic.letter_images(SIZE, count, s) for count, s in ((images, seed), (3700, HELD_OUT_SEED)))
     recipe = {
         "data": "letters",
         "images": images,

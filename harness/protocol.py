@@ -1,4 +1,4 @@
-"""The whole contract between the bench and a method: what a method is given, what it must answer.
+"""Contract between the bench and a method: inputs, ledger, and the answers that a method must give.
 
 A method is named in a suite by an import string (``use = "eavit.methods:ea_vit"``) to a callable that takes the
 suite's ``options`` as keywords and returns a :class:`Method`. The bench never imports a method's package by itself.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class Split(Protocol):
-    """Images and labels that a method may see, in a fixed order."""
+    """Images and labels in a fixed order."""
 
     @property
     def labels(self) -> Tensor:
@@ -37,22 +37,22 @@ class Split(Protocol):
 
 
 class Ledger(Protocol):
-    """Where a method writes down what it spends. All counts are totals, not per image."""
+    """Account of what a method spends. All counts are totals, not per image."""
 
     def phase(self, name: str) -> AbstractContextManager[None]:
-        """Name what happens inside (``"prepare"``, ``"train"``, ``"search"``, ``"route"``) and add its wall seconds."""
+        """Assign the block to a phase (``"prepare"``, ``"train"``, ``"search"``, ``"route"``) and add its seconds."""
 
     def add(self, *, forward_macs: float = 0, backward_macs: float = 0, images: int = 0, steps: int = 0) -> None:
-        """Add to the phase now open."""
+        """Add to the open phase."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """All that one cell gives to a method. There is no way from here to the test split."""
+    """Inputs of an adaptation: data splits, backbone, schedule, budgets, seed. The test split is not reachable."""
 
     fit: Split
     select_a: Split  # search and fitness
-    select_b: Split  # re-estimation of what was selected on fold A
+    select_b: Split  # re-estimation of choices made on fold A
     backbone: Callable[[], nn.Module]  # a fresh pretrained timm VisionTransformer with num_classes of the data set
     full_macs: int  # counted MACs of that backbone: budgets are fractions of it
     budgets: tuple[float, ...]
@@ -66,21 +66,21 @@ class Task:
 
 
 class Adapted(Protocol):
-    """A method after adaptation. ``str(choice)`` is the key that records and tables show."""
+    """An adapted method. ``str(choice)`` is the key that records and tables show."""
 
     def select(self, budget: float) -> Any | None:
         """The choice for a budget (fraction of ``task.full_macs``), never above it; ``None``: unreachable."""
 
     def module(self, choice: Any) -> nn.Module:
-        """What one would deploy: images (b, c, h, w) -> logits (b, classes), in eval mode."""
+        """Module that one would deploy: images (b, c, h, w) -> logits (b, classes), in eval mode."""
 
 
 class Method(Protocol):
-    """A recipe. An :class:`Adapted` may also have ``report() -> Mapping[str, JSON]``, kept with the record.
+    """Recipe of an adaptation. Optional: ``report() -> Mapping[str, JSON]`` of :class:`Adapted`, kept with the record.
 
     A method may also have ``api = 1`` (the version of this contract) and ``card``, plain values that tables print:
     title, paper, code, elastic, step, distillation, selection, parameters, ours, deviations. An exception with an
-    attribute ``skips = True`` says that a person has to supply something, such as weights: the cell is then skipped,
+    attribute ``skips = True`` means that the user has to supply something, such as weights: the cell is then skipped,
     not failed.
     """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import plugins
-from harness.data.locations import DataError, concerning, files
+from harness.data.locations import DataError, source_files, with_dataset_name
 from harness.plugins import PluginError, PluginImportError, PluginVersionError
 from harness.suite import Suite
 
@@ -45,8 +45,8 @@ def data_faults(suite: Suite, where: str, told: Callable[[str], None]) -> list[F
     found = []
     for index, entry in enumerate(suite.datasets):
         try:
-            loaded = loading.load(entry, suite.input)
-        except loading.DataError as error:
+            loaded = loading.load_dataset(entry, suite.input)
+        except DataError as error:
             found.append(Fault(f"{where}: datasets[{index}]: {error}", fatal=False))
         else:
             sizes = ", ".join(f"{name} {size}" for name, size in loaded.sizes.items())
@@ -75,6 +75,8 @@ def _methods(suite: Suite, where: str) -> Iterator[Fault]:
 def _folders(suite: Suite, where: str) -> Iterator[Fault]:
     for index, entry in enumerate(suite.datasets):
         try:
-            files(entry.source, entry.path)
+            source_files(entry.source, entry.path)
         except DataError as error:
-            yield Fault(f"{where}: datasets[{index}]: {concerning(entry.name, entry.source, error)}", fatal=False)
+            yield Fault(
+                f"{where}: datasets[{index}]: {with_dataset_name(entry.name, entry.source, error)}", fatal=False
+            )

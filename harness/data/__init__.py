@@ -1,1 +1,1 @@
-"""From a name in a suite to splits of images."""
+"""Data sets: sources, decoding, division into splits, batches."""

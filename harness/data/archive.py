@@ -1,4 +1,4 @@
-"""Archives from strangers: looked through before anything is written, unpacked beside, renamed when whole."""
+"""Safe unpacking of zip and tar files: every member is checked first, then all are unpacked, or none."""
 
 from __future__ import annotations
 
@@ -21,118 +21,124 @@ from typing import IO
 from harness.data.locations import DataError
 
 GIB = 1024**3
-LIMIT = 50 * GIB  # bytes of all members together
-MEMBERS = 5_000_000  # an empty file costs nothing in an archive and an inode on the disk
-SWELL, FREE = 200, GIB  # an archive above FREE bytes may grow by this factor: images hardly shrink, bombs do
+MAX_BYTES = 50 * GIB  # of all members together
+MAX_MEMBERS = 5_000_000  # an empty file costs nothing in an archive and an inode on the disk
+MAX_RATIO, ALWAYS_ALLOWED = 200, GIB  # unpacked to packed bytes, above ALWAYS_ALLOWED: images hardly compress, bombs do
 NAME_BYTES = 255  # of one part of a path, on all common file systems
 DRIVE = re.compile(r"[A-Za-z]:")
-BROKEN = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, NotImplementedError, ValueError)
-
-Bring = Callable[[], IO[bytes] | None]
+DECODING_ERRORS = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """``name`` as written in the archive; ``fault``: why such a thing is not unpacked."""
+    """``name`` as written in the archive; ``fault``: why a member of this kind is not unpacked."""
 
     name: str
     size: int
-    folder: bool
+    is_folder: bool
     fault: str
-    bring: Bring
+    open: Callable[[], IO[bytes] | None]
 
 
-def unpack(archive: Path, folder: Path, limit: int = LIMIT) -> Path:
-    """The members of a zip or tar file as ``folder``, which must not be there yet: whole or not at all.
+def unpack(archive: Path, folder: Path, limit: int = MAX_BYTES) -> Path:
+    """Unpack a zip or tar file as ``folder``, completely or not at all; a ``folder`` that exists is kept.
 
-    DataError, with archive and member, for whatever could write elsewhere or fill the disk.
+    DataError, with archive and member, for every member that could write elsewhere or fill the disk.
     """
     with _members(archive) as members:
-        _look_through(archive, members(), limit)
+        _check(archive, members(), limit)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", suffix=".tmp", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", suffix=".tmp", dir=folder.parent))
         try:
-            _write(archive, members(), beside)
-            _rename(beside, folder)
+            _write(archive, members(), temporary)
+            _rename(temporary, folder)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
-def _rename(beside: Path, folder: Path) -> None:
-    beside.chmod(0o755)  # mkdtemp lets nobody else in
+def _rename(temporary: Path, folder: Path) -> None:
+    temporary.chmod(0o755)  # mkdtemp allows the owner alone
     try:
-        beside.rename(folder)
+        temporary.rename(folder)
     except OSError:
-        if not folder.is_dir():  # else somebody else unpacked the same in the meantime
+        if not folder.is_dir():  # another process unpacked the same archive
             raise
 
 
 @contextmanager
 def _members(archive: Path) -> Iterator[Callable[[], Iterator[Member]]]:
-    """A function that goes through the members from the start, each time it is called."""
+    """A function that iterates over the members from the start each time it is called."""
     try:
         if tarfile.is_tarfile(archive):  # first: a tar file that ends with a zip file looks like one
-            yield lambda: _of_tar(archive)
+            yield lambda: _tar_members(archive)
         elif zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
-                yield lambda: _of_zip(opened)
+                yield lambda: _zip_members(opened)
         else:
-            raise DataError(f"{archive} is no archive that is known: zip, tar, tar.gz, tar.xz or tar.bz2.")
+            raise DataError(f"{archive} is no supported archive; allowed: zip, tar, tar.gz, tar.xz, tar.bz2.")
     except DataError:
         raise
-    except BROKEN as error:
-        raise DataError(f"{archive} is damaged ({type(error).__name__}: {error}): fetch it again.") from error
+    except DECODING_ERRORS as error:
+        raise DataError(f"{archive} is damaged ({type(error).__name__}: {error}): download it again.") from error
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the disk, not of the archive: gzip and bz2 give no number
+            raise  # an error of the disk: errors of gzip and bz2 have no number
         raise DataError(f"{archive} cannot be unpacked ({error}).") from error
 
 
-def _of_zip(opened: zipfile.ZipFile) -> Iterator[Member]:
+def _zip_members(opened: zipfile.ZipFile) -> Iterator[Member]:
     for info in opened.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         fault = "" if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "is a link or a device"
         fault = fault or ("is encrypted" if info.flag_bits & 1 else "")
-        # zipfile cuts a name at a zero byte; what was written there is in orig_filename
+        # zipfile cuts a name at a zero byte; orig_filename is complete
         name = info.orig_filename if "\0" in info.orig_filename else info.filename
         yield Member(name, info.file_size, info.is_dir(), fault, partial(opened.open, info))
 
 
-def _of_tar(archive: Path) -> Iterator[Member]:
+def _tar_members(archive: Path) -> Iterator[Member]:
     with tarfile.open(archive) as opened:
         for info in opened:
             plain = info.isdir() or (info.isreg() and not info.issparse() and info.size >= 0)
             fault = "" if plain else "is a link, a device or sparse"
             yield Member(info.name, info.size, info.isdir(), fault, partial(opened.extractfile, info))
-            opened.members = []  # type: ignore[attr-defined]  # a list of millions is not needed, and would grow
+            opened.members = []  # type: ignore[attr-defined]  # else it grows with every member
         if opened.fileobj is not None:
             for _ in iter(partial(opened.fileobj.read, 1 << 20), b""):
-                pass  # the checksum of gzip, bzip2 and xz comes after the last member, and is looked at by reading it
+                pass  # reading to the end verifies the checksum of gzip, bzip2 and xz
 
 
-def _look_through(archive: Path, members: Iterator[Member], limit: int) -> None:
-    allowed = min(limit, max(FREE, SWELL * archive.stat().st_size))
+def _check(archive: Path, members: Iterator[Member], limit: int) -> None:
+    allowed = min(limit, max(ALWAYS_ALLOWED, MAX_RATIO * archive.stat().st_size))
     total, seen = 0, set[str]()
     for number, member in enumerate(members):
         fault = member.fault or _name_fault(member.name)
         if fault:
             raise DataError(f"{archive}: member {member.name!r} {fault}; nothing was unpacked.")
-        place = "/".join(_parts(member.name))
-        if place in seen and not member.folder:
-            raise DataError(f"{archive}: member {member.name!r} is there twice; nothing was unpacked.")
-        seen.add(place)
+        path = "/".join(_parts(member.name))
+        if path in seen and not member.is_folder:
+            raise DataError(f"{archive}: member {member.name!r} occurs twice; nothing was unpacked.")
+        seen.add(path)
         total += member.size
-        if total > allowed or number >= MEMBERS:
+        if total > allowed or number >= MAX_MEMBERS:
             raise DataError(
-                f"{archive}: with member {member.name!r} it would take {total:,} bytes in {number + 1:,} files, more "
-                f"than the {allowed:,} bytes or {MEMBERS:,} files that an archive of its size may take; nothing was "
-                "unpacked."
+                f"{archive}: up to member {member.name!r} it takes {total:,} bytes in {number + 1:,} files, more "
+                f"than the {allowed:,} bytes or {MAX_MEMBERS:,} files that an archive of its size may take; nothing "
+                "was unpacked."
             )
 
 
 def _name_fault(name: str) -> str:
-    """Why a name could lead out of the folder on some system, or cannot be a file on any."""
+    """Reason to refuse a name that leads out of the folder, or is no file name, on some system."""
     pieces = re.split(r"[/\\]", name)
     if "\0" in name:
         return "has a zero byte in its name"
@@ -141,7 +147,7 @@ def _name_fault(name: str) -> str:
     if ".." in pieces:
         return "has a name that leads out of the folder (..)"
     if any(len(os.fsencode(part)) > NAME_BYTES for part in _parts(name)):
-        return f"has a name of more than {NAME_BYTES} bytes, which file systems do not take"
+        return f"has a name of more than {NAME_BYTES} bytes, the limit of file systems"
     return ""
 
 
@@ -150,10 +156,10 @@ def _parts(name: str) -> list[str]:
 
 
 def _write(archive: Path, members: Iterator[Member], folder: Path) -> None:
-    """Both readers stop at the size that a member was looked through with, and find out when there is less."""
+    """Write all members; both readers stop at the declared size and raise if there is less."""
     for member in members:
         target = folder.joinpath(*_parts(member.name))
-        if member.folder or target == folder:
+        if member.is_folder or target == folder:
             target.mkdir(parents=True, exist_ok=True)
             continue
         try:
@@ -165,8 +171,8 @@ def _write(archive: Path, members: Iterator[Member], folder: Path) -> None:
 
 
 def _copy(archive: Path, member: Member, out: IO[bytes]) -> None:
-    source = member.bring()
+    source = member.open()
     if source is None:
-        raise DataError(f"{archive}: member {member.name!r} holds nothing that can be read.")
+        raise DataError(f"{archive}: member {member.name!r} cannot be read.")
     with source:
         shutil.copyfileobj(source, out, 1 << 20)

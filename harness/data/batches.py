@@ -1,4 +1,4 @@
-"""A split in memory and its batches: normalisation and augmentation, vectorised, from explicit generators."""
+"""Batches of images in memory: normalisation and augmentation, vectorised, from explicit generators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from harness.data.images import DataError, Images
+from harness.data.images import Images
+from harness.data.locations import DataError
 from harness.nearest import choices
 
 CROP_AREA = (0.35, 1.0)  # share of the image's area that a random crop keeps
@@ -19,7 +20,7 @@ Augment = Callable[[Tensor, Generator], Tensor]  # pixels 0..255, uint8 or float
 
 
 class MemorySplit:
-    """A :class:`harness.protocol.Split` over pixels held as uint8 (n, c, h, w)."""
+    """A :class:`harness.protocol.Split` of pixels kept as uint8 (n, c, h, w)."""
 
     def __init__(self, images: Images, mean: Sequence[float], std: Sequence[float], augment: str = "none") -> None:
         if augment not in AUGMENTS:
@@ -64,7 +65,7 @@ class MemorySplit:
 
 
 def named_generator(*name: object) -> Generator:
-    """A generator whose seed is the hash of its named ingredients, so streams never overlap by accident."""
+    """Generator whose seed is the hash of ``name``, so that two streams never overlap by accident."""
     digest = hashlib.sha256(repr(name).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
@@ -82,42 +83,48 @@ def _affine(mean: Sequence[float], std: Sequence[float], channels: int) -> tuple
     return scale, (-means / deviations).float().view(1, channels, 1, 1)
 
 
-def unchanged(pixels: Tensor, generator: Generator) -> Tensor:
+def no_augmentation(pixels: Tensor, generator: Generator) -> Tensor:
     return pixels
 
 
-def shift(pixels: Tensor, generator: Generator) -> Tensor:
-    """Each image moved by whole pixels, up to size / 14 (2 of 28) either way, zeros moving in."""
+def random_shift(pixels: Tensor, generator: Generator) -> Tensor:
+    """Shift each image by whole pixels, up to size / 14 (2 of 28) either way, zeros moving in."""
     count, channels, height, width = pixels.shape
     reach = max(1, height // 14)
     padded = F.pad(pixels, (reach, reach, reach, reach))
-    move = torch.randint(0, 2 * reach + 1, (2, count, 1), generator=generator)
-    rows = (move[0] + torch.arange(height)).view(count, 1, height, 1)
-    columns = (move[1] + torch.arange(width)).view(count, 1, 1, width)
+    offset = torch.randint(0, 2 * reach + 1, (2, count, 1), generator=generator)
+    rows = (offset[0] + torch.arange(height)).view(count, 1, height, 1)
+    columns = (offset[1] + torch.arange(width)).view(count, 1, 1, width)
     images = torch.arange(count).view(count, 1, 1, 1)
     return padded[images, torch.arange(channels).view(1, channels, 1, 1), rows, columns]
 
 
-def crop(pixels: Tensor, generator: Generator) -> Tensor:
-    """Random resized crop: area and aspect drawn as in Inception, the window kept inside the image."""
-    return _window(pixels, generator, torch.ones(len(pixels)))
+def random_crop(pixels: Tensor, generator: Generator) -> Tensor:
+    """Random resized crop: area and aspect ratio drawn as in Inception, the window inside the image."""
+    return _resized_crop(pixels, generator, torch.ones(len(pixels)))
 
 
-def crop_flip(pixels: Tensor, generator: Generator) -> Tensor:
-    sides = torch.randint(0, 2, (len(pixels),), generator=generator) * 2.0 - 1.0
-    return _window(pixels, generator, sides)
+def random_crop_flip(pixels: Tensor, generator: Generator) -> Tensor:
+    """Random resized crop, and a horizontal flip of half of the images."""
+    signs = torch.randint(0, 2, (len(pixels),), generator=generator) * 2.0 - 1.0
+    return _resized_crop(pixels, generator, signs)
 
 
-def _window(pixels: Tensor, generator: Generator, mirror: Tensor) -> Tensor:
+def _resized_crop(pixels: Tensor, generator: Generator, signs: Tensor) -> Tensor:
     draw = torch.rand(4, len(pixels), generator=generator)
     area = CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * draw[0]
     ratio = CROP_RATIO[0] * (CROP_RATIO[1] / CROP_RATIO[0]) ** draw[1]
     wide, high = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
     theta = torch.zeros(len(pixels), 2, 3)
-    theta[:, 0, 0], theta[:, 0, 2] = wide * mirror, (1 - wide) * (2 * draw[2] - 1)
+    theta[:, 0, 0], theta[:, 0, 2] = wide * signs, (1 - wide) * (2 * draw[2] - 1)
     theta[:, 1, 1], theta[:, 1, 2] = high, (1 - high) * (2 * draw[3] - 1)
     grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-AUGMENTS: dict[str, Augment] = {"none": unchanged, "shift": shift, "crop": crop, "crop_flip": crop_flip}
+AUGMENTS: dict[str, Augment] = {
+    "none": no_augmentation,
+    "shift": random_shift,
+    "crop": random_crop,
+    "crop_flip": random_crop_flip,
+}

@@ -1,4 +1,4 @@
-"""Labelled images in memory and the errors of the data room: the value that sources give and splits divide."""
+"""Labelled images in memory: content hashes, channels, size, and the memory that a data set may take."""
 
 from __future__ import annotations
 
@@ -14,16 +14,10 @@ from torch import Tensor
 
 from harness.data.locations import DataError
 
-__all__ = ["DataError", "Images", "LeakError", "Parts", "content_hash", "fitted", "from_arrays", "recipe_hash"]
-
 MEMORY_LIMIT = 2 * 1024**3  # bytes of pixels of one data set; above it an epoch would swap instead of train
 SALT = b"eavit-bench content 1\0"  # part of every split ever made: changing it moves images between splits
-LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as PIL converts to grey
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow converts to grey
 CHUNK = 4096
-
-
-class LeakError(RuntimeError):
-    """Somebody reached for the test split before the choices were frozen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +25,7 @@ class Images:
     """Pixels uint8 (n, channels, height, width), labels int64 (n,) into ``classes``, and one hash an image.
 
     The hash decides the split of an image. It is taken before any resizing, so a split does not depend on the input
-    size; rendered images carry the hash of their recipe, since float arithmetic may differ in a bit across machines.
+    size; synthetic images have the hash of their recipe, since float arithmetic may differ in a bit across machines.
     """
 
     pixels: Tensor
@@ -48,15 +42,6 @@ class Images:
         return Images(self.pixels[rows], self.labels[rows], self.classes, hashes)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Parts:
-    """What a source has: ``train``, and the official ``select`` and ``test`` splits where they exist."""
-
-    train: Images
-    select: Images | None = None
-    test: Images | None = None
-
-
 def content_hash(pixels: NDArray[np.uint8]) -> bytes:
     """Salted SHA-256 of one image, shape included (a 2 x 8 image is not the 4 x 4 one of the same bytes)."""
     shape = ",".join(map(str, pixels.shape)).encode()
@@ -67,14 +52,14 @@ def recipe_hash(*recipe: object) -> bytes:
     return hashlib.sha256(SALT + repr(recipe).encode()).digest()
 
 
-def from_arrays(pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: Iterable[str]) -> Images:
+def images_from_arrays(pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: Iterable[str]) -> Images:
     """``pixels`` (n, h, w) or (n, c, h, w)."""
     array = np.ascontiguousarray(pixels if pixels.ndim == 4 else pixels[:, None])
     hashes = tuple(content_hash(image) for image in array)
     return Images(torch.from_numpy(array), torch.from_numpy(labels.astype(np.int64)), tuple(classes), hashes)
 
 
-def to_channels(pixels: Tensor, channels: int) -> Tensor:
+def convert_channels(pixels: Tensor, channels: int) -> Tensor:
     """Grey to RGB by repeating, RGB to grey by luma. uint8 in, uint8 out."""
     if pixels.shape[1] == channels:
         return pixels
@@ -84,7 +69,7 @@ def to_channels(pixels: Tensor, channels: int) -> Tensor:
     return torch.cat([(part.float() * weights).sum(1, keepdim=True).round().byte() for part in pixels.split(CHUNK)])
 
 
-def to_size(pixels: Tensor, size: int) -> Tensor:
+def resize(pixels: Tensor, size: int) -> Tensor:
     """Bicubic, antialiased when shrinking. uint8 in, uint8 out."""
     if pixels.shape[-2:] == (size, size):
         return pixels
@@ -95,14 +80,15 @@ def to_size(pixels: Tensor, size: int) -> Tensor:
     return torch.cat([part.round_().clamp_(0, 255).byte() for part in resized])
 
 
-def fitted(images: Images, size: int, channels: int) -> Images:
+def to_input(images: Images, size: int, channels: int) -> Images:
     """The same images at the input size and channels of a suite; hashes stay those of the originals."""
     check_memory(len(images), size, channels)
-    pixels = to_size(to_channels(images.pixels, channels), size)
+    pixels = resize(convert_channels(images.pixels, channels), size)
     return Images(pixels, images.labels, images.classes, images.hashes)
 
 
 def check_memory(count: int, size: int, channels: int) -> None:
+    """Raise DataError if ``count`` images of the input size need more than ``MEMORY_LIMIT``."""
     need = count * channels * size * size
     if need > MEMORY_LIMIT:
         raise DataError(

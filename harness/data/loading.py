@@ -1,27 +1,39 @@
-"""From a data set's entry in a suite to its splits: fit, select (folds A and B) and a sealed test split."""
+"""Loading of a data set named in a suite: fit, select (folds A and B), a sealed test split, and their fingerprint.
+
+``python -m harness.data.loading REQUEST ANSWERS`` computes fingerprints in a process of its own, for a planner that
+must not import torch.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 from harness.data.batches import MemorySplit
-from harness.data.contents import Contents, contents, fingerprint
-from harness.data.images import DataError, LeakError
-from harness.data.locations import concerning
+from harness.data.images import Images, to_input
+from harness.data.locations import DataError, with_dataset_name
+from harness.data.sources import read_source
+from harness.data.splits import DividedImages, divide
+from harness.processes.lifeline import die_with_parent
 from harness.protocol import Split
 from harness.suite import DataSet, Input
 
-__all__ = ["Data", "DataError", "LeakError", "load"]
+CHOICE_HASH = re.compile(r"[0-9a-f]{16,64}")
 
-FROZEN = re.compile(r"[0-9a-f]{16,64}")
+
+class LeakError(RuntimeError):
+    """Raised on access to the test split before the choices were frozen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Data:
-    """The splits of one data set. Law: the test split is given only for the hash of frozen choices."""
+class LoadedDataset:
+    """Splits of one data set. Law: the test split is given only for the hash of frozen choices."""
 
     fit: Split
     select_a: Split
@@ -36,51 +48,97 @@ class Data:
     def num_classes(self) -> int:
         return len(self.classes)
 
-    def test(self, frozen: str) -> Split:
+    def test(self, choice_hash: str) -> Split:
         """Open the test split for one frozen set of choices (hex hash); other hashes are refused from then on."""
-        return self._open(frozen)
+        return self._open(choice_hash)
 
     def __reduce__(self) -> NoReturn:
         raise LeakError("data cannot be pickled or copied: a copy would carry the sealed test split with it.")
 
 
-def load(spec: DataSet, input: Input) -> Data:
-    """Read, divide and seal. Raises :class:`DataError` for whatever a person can mend."""
-    found = contents(spec, input)
+def load_dataset(spec: DataSet, input: Input) -> LoadedDataset:
+    """Read, divide and seal; DataError for every fault that the owner of the data can fix."""
     try:
-        return _sealed(found, spec, input)
+        return _sealed(_divided(spec, input), spec, input)
     except DataError as error:
-        raise concerning(spec.name, spec.source, error) from error
+        raise with_dataset_name(spec.name, spec.source, error) from error
 
 
-def _sealed(found: Contents, spec: DataSet, input: Input) -> Data:
-    ready = found.parts
-    return Data(
-        fit=MemorySplit(ready["fit"], input.mean, input.std, spec.augment),
-        select_a=MemorySplit(ready["select_a"], input.mean, input.std),
-        select_b=MemorySplit(ready["select_b"], input.mean, input.std),
-        classes=ready["fit"].classes,
-        sizes={name: len(part) for name, part in ready.items()},
-        dropped=found.dropped,
-        fingerprint=fingerprint(ready),
-        _open=_seal(MemorySplit(ready["test"], input.mean, input.std)),
+def _divided(spec: DataSet, input: Input) -> DividedImages:
+    """All splits at the input size."""
+    source = read_source(spec.source, spec.path, input.size, input.channels)
+    divided = divide(source, {"fit": spec.fit, "select": spec.select, "test": spec.test})
+    parts = {name: to_input(part, input.size, input.channels) for name, part in divided.parts.items()}
+    return DividedImages(parts, divided.dropped)
+
+
+def _sealed(divided: DividedImages, spec: DataSet, input: Input) -> LoadedDataset:
+    parts = divided.parts
+    return LoadedDataset(
+        fit=MemorySplit(parts["fit"], input.mean, input.std, spec.augment),
+        select_a=MemorySplit(parts["select_a"], input.mean, input.std),
+        select_b=MemorySplit(parts["select_b"], input.mean, input.std),
+        classes=parts["fit"].classes,
+        sizes={name: len(part) for name, part in parts.items()},
+        dropped=divided.dropped,
+        fingerprint=fingerprint(parts),
+        _open=_seal(MemorySplit(parts["test"], input.mean, input.std)),
     )
 
 
 def _seal(test: Split) -> Callable[[str], Split]:
     opened: list[str] = []
 
-    def unseal(frozen: str) -> Split:
-        if not isinstance(frozen, str) or not FROZEN.fullmatch(frozen):
+    def unseal(choice_hash: str) -> Split:
+        if not isinstance(choice_hash, str) or not CHOICE_HASH.fullmatch(choice_hash):
             raise LeakError(
-                f"the test split opens only for the hash of frozen choices (16 to 64 hex digits), not for {frozen!r}."
+                "the test split opens only for the hash of frozen choices (16 to 64 hex digits), not for "
+                f"{choice_hash!r}."
             )
-        if opened and opened[0] != frozen:
+        if opened and opened[0] != choice_hash:
             raise LeakError(
-                f"the test split was opened for choices {opened[0][:16]} and is asked again for {frozen[:16]}: "
-                "choices must not change once the test split was seen."
+                f"the test split was opened for choices {opened[0][:16]} and is requested again for "
+                f"{choice_hash[:16]}: choices must not change after the test split was opened."
             )
-        opened[:] = [frozen]
+        opened[:] = [choice_hash]
         return test
 
     return unseal
+
+
+def fingerprint(parts: Mapping[str, Images]) -> str:
+    """Equal exactly when every split holds the same images, labels and pixels: else runs are not comparable."""
+    digest = hashlib.sha256()
+    for name, part in sorted(parts.items()):
+        digest.update(repr((name, tuple(part.pixels.shape), part.classes)).encode("utf-8", "surrogatepass"))
+        digest.update(b"".join(part.hashes))
+        digest.update(part.labels.numpy().tobytes())
+        digest.update(memoryview(part.pixels.contiguous().numpy()))  # type: ignore[arg-type]  # no copy
+    return digest.hexdigest()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write one JSON line to ANSWERS for each data set in REQUEST: its fingerprint, or why it cannot be read."""
+    die_with_parent()
+    request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    input = Input.model_validate_json(json.dumps(request["input"]))
+    with Path(arguments[1]).open("w", encoding="utf-8") as answers:
+        for entry in request["datasets"]:
+            answer = _answer(DataSet.model_validate_json(json.dumps(entry)), input)
+            answers.write(json.dumps({"name": entry["name"], **answer}) + "\n")
+            answers.flush()  # answers stay if the next set ends this process
+    return 0
+
+
+def _answer(spec: DataSet, input: Input) -> dict[str, str | int]:
+    try:
+        parts = _divided(spec, input).parts
+        return {"fingerprint": fingerprint(parts), "fit": len(parts["fit"])}
+    except DataError as error:
+        return {"missing": str(with_dataset_name(spec.name, spec.source, error))}
+    except Exception as error:  # planning must go on whatever a file holds; the cell will fail by name
+        return {"missing": f'data set "{spec.name}" (source "{spec.source}"): {type(error).__name__}: {error}'}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

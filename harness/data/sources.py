@@ -1,4 +1,4 @@
-"""Where raw images come from, by name: packages, idx files, drawn sets and folders."""
+"""Sources of images by name: installed packages, idx files, synthetic sets and folders."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import locations, render
-from harness.data.folder import read_folder
-from harness.data.images import DataError, Images, Parts, from_arrays
+from harness.data import locations, synthetic
+from harness.data.image_folder import read_folder
+from harness.data.images import Images, images_from_arrays
+from harness.data.locations import DataError
+from harness.data.splits import SourceSplits
 from harness.nearest import choices
 
 DIGITS = tuple("0123456789")
@@ -21,8 +23,8 @@ FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt",
 DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer
 
 
-def read(source: str, path: str | None, size: int, channels: int) -> Parts:
-    """``path``: the folder of `folder`, an optional data root for the others. Drawn sets are drawn at ``size``."""
+def read_source(source: str, path: str | None, size: int, channels: int) -> SourceSplits:
+    """``path``: folder of `folder`, optional data root of the others. Synthetic sets are drawn at ``size``."""
     if source not in SOURCES:
         raise DataError(f'unknown source "{source}"; {choices(source, SOURCES)}.')
     return SOURCES[source](path, size, channels)
@@ -35,27 +37,27 @@ def _table(file: Path, columns: int) -> NDArray[np.int64]:
     return np.fromstring(text, sep=",", dtype=np.int64).reshape(-1, columns)
 
 
-def digits(path: str | None, size: int, channels: int) -> Parts:
-    table = _table(locations.packaged(*locations.PACKAGED["digits"]), 65)
+def _digits() -> Images:
+    table = _table(locations.packaged_file(*locations.PACKAGED["digits"]), 65)
     pixels = (table[:, :-1] * 255 / 16).round().astype(np.uint8).reshape(-1, 8, 8)
-    return Parts(from_arrays(pixels, table[:, -1], DIGITS))
+    return images_from_arrays(pixels, table[:, -1], DIGITS)
 
 
-def mnist5k(path: str | None, size: int, channels: int) -> Parts:
-    table = _table(locations.packaged(*locations.PACKAGED["mnist5k"]), 785)
-    return Parts(from_arrays(table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1], DIGITS))
+def _mnist5k() -> Images:
+    table = _table(locations.packaged_file(*locations.PACKAGED["mnist5k"]), 785)
+    return images_from_arrays(table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1], DIGITS)
 
 
-def fashion_mnist(path: str | None, size: int, channels: int) -> Parts:
+def _fashion_mnist(path: str | None, size: int, channels: int) -> SourceSplits:
     root = locations.data_root(path)
-    folder = locations.fashion_folder(root) or _fetched(root)
+    folder = locations.fashion_mnist_folder(root) or _downloaded(root)
     train, test = (_idx_pair(folder, name) for name in ("train", "t10k"))
-    return Parts(train=train, test=test)
+    return SourceSplits(train=train, test=test)
 
 
-def _fetched(root: Path) -> Path:
+def _downloaded(root: Path) -> Path:
     try:
-        with _timeout(DOWNLOAD_TIMEOUT):
+        with _socket_timeout(DOWNLOAD_TIMEOUT):
             from torchvision.datasets import FashionMNIST
 
             FashionMNIST(str(root), download=True)
@@ -70,7 +72,7 @@ def _fetched(root: Path) -> Path:
 
 
 @contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
+def _socket_timeout(seconds: float) -> Iterator[None]:
     """A time limit for sockets: torchvision sets none, and a silent network must not hang a cell."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
@@ -82,11 +84,11 @@ def _timeout(seconds: float) -> Iterator[None]:
 
 def _idx_pair(folder: Path, split: str) -> Images:
     pixels, labels = (
-        _idx(folder, f"{split}-{what}-ubyte", axes) for what, axes in (("images-idx3", 3), ("labels-idx1", 1))
+        _idx(folder, f"{split}-{kind}-ubyte", axes) for kind, axes in (("images-idx3", 3), ("labels-idx1", 1))
     )
     if len(pixels) != len(labels) or labels.max(initial=0) >= len(FASHION):
         raise DataError(f"{folder}: {split} has {len(pixels)} images but {len(labels)} labels, or labels above 9.")
-    return from_arrays(pixels, labels.astype(np.int64), FASHION)
+    return images_from_arrays(pixels, labels.astype(np.int64), FASHION)
 
 
 def _idx(folder: Path, name: str, axes: int) -> NDArray[np.uint8]:
@@ -101,32 +103,16 @@ def _idx(folder: Path, name: str, axes: int) -> NDArray[np.uint8]:
             raise ValueError("not an idx file of unsigned bytes")
         return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * axes).reshape(shape).copy()
     except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{file} is damaged ({error}): fetch it again.") from error
+        raise DataError(f"{file} is damaged ({error}): download it again.") from error
 
 
-def letters(path: str | None, size: int, channels: int) -> Parts:
-    return Parts(render.letters(size))
-
-
-def glyphs(path: str | None, size: int, channels: int) -> Parts:
-    return Parts(render.glyphs(size))
-
-
-def shapes(path: str | None, size: int, channels: int) -> Parts:
-    return Parts(render.shapes(size)[0])
-
-
-def textures(path: str | None, size: int, channels: int) -> Parts:
-    return Parts(render.textures(size))
-
-
-SOURCES: dict[str, Callable[[str | None, int, int], Parts]] = {
-    "digits": digits,
-    "mnist5k": mnist5k,
-    "fashion_mnist": fashion_mnist,
-    "glyphs": glyphs,
-    "letters": letters,
-    "shapes": shapes,
-    "textures": textures,
+SOURCES: dict[str, Callable[[str | None, int, int], SourceSplits]] = {
+    "digits": lambda path, size, channels: SourceSplits(_digits()),
+    "mnist5k": lambda path, size, channels: SourceSplits(_mnist5k()),
+    "fashion_mnist": _fashion_mnist,
+    "glyphs": lambda path, size, channels: SourceSplits(synthetic.glyph_images(size)),
+    "letters": lambda path, size, channels: SourceSplits(synthetic.letter_images(size)),
+    "shapes": lambda path, size, channels: SourceSplits(synthetic.shape_images(size)[0]),
+    "textures": lambda path, size, channels: SourceSplits(synthetic.texture_images(size)),
     "folder": read_folder,
 }

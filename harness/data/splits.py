@@ -1,186 +1,161 @@
-"""Who goes to fit, select (folds A and B) and test: decided by class and content hash, never by order, method or seed.
+"""Division of images into fit, select (folds A and B) and test, by class and content hash alone.
 
-Images with equal content form one group, and a group is never divided. Where groups of one content carry several
-labels the smallest label decides for all of them.
+Images of equal content form one group, and a group is never divided. A group whose images have several labels counts
+for the smallest of them. All functions but :func:`divide` take images sorted by hash.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.images import DataError, Images, Parts
+from harness.data.images import Images
+from harness.data.locations import DataError
 
+SPLITS = ("fit", "select_a", "select_b", "test")
 TEST_SHARE = Fraction(1, 4)  # of all images, where there is no official test split
-SELECT_SHARE = Fraction(1, 5)  # of what is left, where there is no official validation split
+SELECT_SHARE = Fraction(1, 5)  # of the others, where there is no official validation split
 
 Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Divided:
-    fit: Images
-    select_a: Images
-    select_b: Images
-    test: Images
+class SourceSplits:
+    """Images of a source: ``train``, and the official ``select`` and ``test`` splits where they exist."""
+
+    train: Images
+    select: Images | None = None
+    test: Images | None = None
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in (self.train, self.select, self.test) if part is not None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DividedImages:
+    parts: Mapping[str, Images]  # by the names of SPLITS
     dropped: int  # training images left out because an official select or test split holds the same image
 
 
-def divide(parts: Parts, sizes: Mapping[str, int | None]) -> Divided:
-    """``sizes``: wanted number of images by ``"fit"``, ``"select"``, ``"test"``; ``None`` keeps all."""
-    left = 3 if parts.select is None else 1  # distinct images of each class still to be shared out after the test split
-    train, test = _official(parts.train, parts.test, TEST_SHARE, "test", least=1, left=left)
-    fit, select = _official(train, _without(parts.select, test), SELECT_SHARE, "select", least=2, left=1)
+def divide(source: SourceSplits, sizes: Mapping[str, int | None]) -> DividedImages:
+    """``sizes``: number of images wanted for ``"fit"``, ``"select"``, ``"test"``; ``None`` keeps all."""
+    remaining = 3 if source.select is None else 1  # distinct images of each class that the other splits need
+    train, test = _official_or_cut(sort_by_hash(source.train), source.test, TEST_SHARE, "test", 1, remaining)
+    official = None if source.select is None else _without(source.select, test)
+    fit, select = _official_or_cut(train, official, SELECT_SHARE, "select", 2, 1)
     folds = subsample(select, sizes.get("select"), "select", least=2)
-    half = parity(folds)
-    divided = Divided(
-        fit=ordered(subsample(fit, sizes.get("fit"), "fit")),
-        select_a=ordered(folds.take(np.flatnonzero(half == 0))),
-        select_b=ordered(folds.take(np.flatnonzero(half == 1))),
-        test=ordered(subsample(test, sizes.get("test"), "test")),
-        dropped=_count(parts) - len(fit) - len(select) - len(test),
+    fold = fold_of_each(folds)
+    parts = {
+        "fit": subsample(fit, sizes.get("fit"), "fit"),
+        "select_a": folds.take(np.flatnonzero(fold == 0)),
+        "select_b": folds.take(np.flatnonzero(fold == 1)),
+        "test": subsample(test, sizes.get("test"), "test"),
+    }
+    for name, part in parts.items():
+        _check_every_class(name, part)
+    return DividedImages(parts, dropped=len(source) - len(fit) - len(select) - len(test))
+
+
+def sort_by_hash(images: Images) -> Images:
+    """The order of the source must show neither in the splits nor in the order of batches."""
+    labels = images.labels.tolist()
+    return images.take(
+        np.array(sorted(range(len(images)), key=lambda i: (images.hashes[i], labels[i])), dtype=np.int64)
     )
-    _every_class(divided)
-    return divided
 
 
-def _count(parts: Parts) -> int:
-    return sum(len(part) for part in (parts.train, parts.select, parts.test) if part is not None)
-
-
-def _official(
-    train: Images, official: Images | None, share: Fraction, name: str, *, least: int, left: int
+def _official_or_cut(
+    train: Images, official: Images | None, share: Fraction, name: str, least: int, remaining: int
 ) -> tuple[Images, Images]:
     if official is None:
-        out = chosen(train, share, name, least, left)
-        return train.take(np.flatnonzero(~out)), train.take(np.flatnonzero(out))
+        cut = stratified_mask(train, share, name, least, remaining)
+        return train.take(np.flatnonzero(~cut)), train.take(np.flatnonzero(cut))
     rest = _without(train, official)
-    if rest is None:
+    if not len(rest):
         raise DataError(f"no image is left to train on: all of them are also in the {name} split.")
-    return rest, official
+    return rest, sort_by_hash(official)
 
 
-def _without(images: Images | None, other: Images) -> Images | None:
+def _without(images: Images, other: Images) -> Images:
     """Drop what ``other`` also holds: an official split is kept whole, and nothing is trained on its images."""
-    if images is None:
-        return None
     seen = set(other.hashes)
     return images.take(np.array([i for i, key in enumerate(images.hashes) if key not in seen], dtype=np.int64))
 
 
-def groups(images: Images) -> dict[int, list[list[int]]]:
-    """Class -> groups of rows of equal content, in the order of their hashes."""
-    rows: defaultdict[bytes, list[int]] = defaultdict(list)
-    for row, key in enumerate(images.hashes):
-        rows[key].append(row)
-    labels = images.labels.tolist()
-    by_class: dict[int, list[list[int]]] = {label: [] for label in range(len(images.classes))}
-    for key in sorted(rows):
-        by_class[min(labels[row] for row in rows[key])].append(rows[key])
-    return by_class
+def _groups(images: Images) -> tuple[Index, Index, Index]:
+    """Group of each image; label and number of images of each group."""
+    starts = np.array(
+        [i for i, key in enumerate(images.hashes) if not i or key != images.hashes[i - 1]], dtype=np.int64
+    )
+    sizes = np.diff(starts, append=len(images))
+    return np.repeat(np.arange(len(starts)), sizes), images.labels.numpy()[starts], sizes
 
 
-def chosen(images: Images, share: Fraction, name: str, least: int = 1, left: int = 1) -> NDArray[np.bool_]:
-    """Mask of the stratified ``share`` of every class: at least ``least`` groups of it, ``left`` groups not taken."""
-    mask = np.zeros(len(images), dtype=np.bool_)
-    for label, members in groups(images).items():
-        if len(members) < least + left:
+def stratified_mask(images: Images, share: Fraction, name: str, least: int, remaining: int) -> NDArray[np.bool_]:
+    """Mask of the ``share`` of every class: at least ``least`` of its groups, ``remaining`` groups not taken."""
+    group, label, size = _groups(images)
+    mask = np.zeros(len(label), dtype=np.bool_)
+    for index, title in enumerate(images.classes):
+        members = np.flatnonzero(label == index)
+        if len(members) < least + remaining:
             raise DataError(
-                f'class "{images.classes[label]}" has {len(members)} distinct image(s) when the {name} split is made, '
-                f"and needs {least + left}: too few. Without official splits each class needs at least 4 distinct "
-                "images (fit, select A, select B, test)."
+                f'class "{title}" has {len(members)} distinct image(s) when the {name} split is made, and needs '
+                f"{least + remaining}: too few. Without official splits each class needs at least 4 distinct images "
+                "(fit, select A, select B, test)."
             )
-        wanted = round(share * sum(map(len, members)))
-        mask[_first(members[: len(members) - left], wanted, least)] = True
-    return mask
+        before = size[members].cumsum() - size[members]
+        taken = (before < round(share * int(size[members].sum()))) | (np.arange(len(members)) < least)
+        mask[members[taken][: len(members) - remaining]] = True
+    return mask[group]
 
 
-def _first(members: Sequence[Sequence[int]], wanted: int, least: int) -> list[int]:
-    """Rows of whole groups, in hash order, until ``wanted`` rows and ``least`` groups are there."""
-    rows: list[int] = []
-    for taken, group in enumerate(members):
-        if taken >= least and len(rows) >= wanted:
-            break
-        rows.extend(group)
-    return rows
-
-
-def parity(images: Images) -> NDArray[np.int64]:
-    """0 or 1 for each image: every other group of a class, the odd ones out shared between both halves."""
-    half = np.zeros(len(images), dtype=np.int64)
-    turn = 0
-    for members in groups(images).values():
-        for group in members:
-            half[group] = turn
-            turn = 1 - turn
-    return half
+def fold_of_each(images: Images) -> Index:
+    """0 or 1 for each image: the groups alternate, class after class, so that each fold has half of every class."""
+    group, label, _ = _groups(images)
+    fold = np.empty(len(label), dtype=np.int64)
+    fold[np.argsort(label, kind="stable")] = np.arange(len(label)) % 2
+    return fold[group]
 
 
 def subsample(images: Images, size: int | None, name: str, least: int = 1) -> Images:
-    """The first images by content hash, classes in proportion, at least ``least`` of each class."""
+    """First images by content hash, classes in proportion, at least ``least`` of each class."""
     if size is None:
         return images
     if size > len(images):
         raise DataError(f"{name} = {size} is more than the {len(images)} images that the {name} split has.")
-    counts = np.bincount(images.labels.numpy(), minlength=len(images.classes))
-    if size < least * len(counts):
+    labels, classes = images.labels.numpy(), len(images.classes)
+    if size < least * classes:
         raise DataError(
-            f"{name} = {size} is too few: {len(counts)} classes need at least {least * len(counts)} images "
+            f"{name} = {size} is too few: {classes} classes need at least {least * classes} images "
             f"({least} of each class)."
         )
-    keep: list[int] = []
-    by_class = _by_class(images)
-    for label, quota in enumerate(quotas(counts.tolist(), size, least)):
-        keep.extend(by_class[label][:quota])
-    return images.take(np.array(sorted(keep), dtype=np.int64))
+    quotas = proportional_quotas(np.bincount(labels, minlength=classes).tolist(), size, least)
+    rows = [np.flatnonzero(labels == label)[:quota] for label, quota in enumerate(quotas)]
+    return images.take(np.sort(np.concatenate(rows)))
 
 
-def _by_class(images: Images) -> dict[int, list[int]]:
-    labels = images.labels.tolist()
-    rows: dict[int, list[int]] = {label: [] for label in range(len(images.classes))}
-    for row in sorted(range(len(images)), key=lambda i: (images.hashes[i], labels[i])):
-        rows[labels[row]].append(row)
-    return rows
-
-
-def quotas(counts: Sequence[int], size: int, least: int = 1) -> list[int]:
+def proportional_quotas(counts: Sequence[int], size: int, least: int = 1) -> list[int]:
     """Largest remainders: ``size`` shared in proportion to ``counts``, none above its count or below ``least``."""
-    total = sum(counts)
-    shares = [Fraction(count * size, total) for count in counts]
-    given = [min(count, max(least, int(share))) for count, share in zip(counts, shares, strict=True)]
-    while sum(given) < size:
-        open_ = [i for i, count in enumerate(counts) if given[i] < count]
-        given[max(open_, key=lambda i: (shares[i] - given[i], -i))] += 1
-    while sum(given) > size:
-        open_ = [i for i in range(len(counts)) if given[i] > least]
-        given[min(open_, key=lambda i: (shares[i] - given[i], i))] -= 1
-    return given
+    shares = [Fraction(count * size, sum(counts)) for count in counts]
+    quotas = [min(count, max(least, int(share))) for count, share in zip(counts, shares, strict=True)]
+    while sum(quotas) < size:
+        below = [i for i, count in enumerate(counts) if quotas[i] < count]
+        quotas[max(below, key=lambda i: (shares[i] - quotas[i], -i))] += 1
+    while sum(quotas) > size:
+        above = [i for i in range(len(counts)) if quotas[i] > least]
+        quotas[min(above, key=lambda i: (shares[i] - quotas[i], i))] -= 1
+    return quotas
 
 
-def ordered(images: Images) -> Images:
-    """By content hash: the order of the source must not show in the order of batches."""
-    labels = images.labels.tolist()
-    order = sorted(range(len(images)), key=lambda i: (images.hashes[i], labels[i]))
-    return images.take(np.array(order, dtype=np.int64))
-
-
-def _every_class(divided: Divided) -> None:
-    for name in ("fit", "select_a", "select_b", "test"):
-        part: Images = getattr(divided, name)
-        missing = [part.classes[label] for label in _absent(part.labels.tolist(), len(part.classes))]
-        if missing:
-            raise DataError(
-                f"the {name} split has no image of {len(missing)} class(es): {', '.join(missing[:5])}. Each class "
-                "needs at least one distinct image in each of fit, select A, select B and test: add images or ask "
-                "for larger splits."
-            )
-
-
-def _absent(labels: Iterable[int], count: int) -> list[int]:
-    present = set(labels)
-    return [label for label in range(count) if label not in present]
+def _check_every_class(name: str, images: Images) -> None:
+    missing = np.setdiff1d(np.arange(len(images.classes)), images.labels.numpy())
+    if len(missing):
+        titles = ", ".join(images.classes[label] for label in missing[:5])
+        raise DataError(
+            f"the {name} split has no image of {len(missing)} class(es): {titles}. Each class needs at least one "
+            "distinct image in each of fit, select A, select B and test: add images or ask for larger splits."
+        )

@@ -1,1 +1,1 @@
-"""What is measured of an adapted model, what was spent, and what is doubtful about it."""
+"""Execution of one cell: task, ledger, measurements, sanity checks."""

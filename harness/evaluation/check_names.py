@@ -1,4 +1,4 @@
-"""The rungs of the sanity ladder by name, and the words in which a cell tells a report of them."""
+"""Names of the sanity checks, and where records and points keep their outcome. Needs no torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ OVERFIT = "one batch can be overfitted"
 SLICED = "exported module equals the sliced one"
 FULL = "full size within 1 point of a plain fine-tune"
 GROWING = "accuracy does not fall as the budget grows"
-RUNGS = (CHANCE, MAJORITY, BATCHES, OVERFIT, SLICED, FULL, GROWING)
-SAID = {  # part of a point's reason -> the rung that failed
+SANITY_CHECKS = (CHANCE, MAJORITY, BATCHES, OVERFIT, SLICED, FULL, GROWING)
+REASONS = {  # part of a point's reason -> the check that failed
     "is not above chance": CHANCE,
     "is not above the majority class": MAJORITY,
     "predictions differ between batch 1 and 64": BATCHES,
 }
-KEPT = "sanity_ladder"  # in a record's diagnostics: rung -> "" where it passed, else why it failed; absent: not run
+# Key in a record's diagnostics: check -> "" where it passed, else the reason; absent: not run. Old records have it too.
+DIAGNOSTICS_KEY = "sanity_ladder"

@@ -26,9 +26,10 @@ from torch import nn
 
 from harness import code_digest, plugins
 from harness.data import loading
+from harness.data.locations import DataError
 from harness.evaluation import check_names, evaluate, measure, sanity_checks
 from harness.evaluation.evaluate import Progress
-from harness.evaluation.ledger import Ledger
+from harness.evaluation.ledger import CellLedger
 from harness.execution import job
 from harness.execution.job import Folders, Job
 from harness.jobs.logs import scrubbed
@@ -150,7 +151,7 @@ def blame(error: BaseException) -> tuple[Status, str]:
         return "failed", text
     if isinstance(error, loading.LeakError):
         return "failed", f"leak: {text}"
-    if isinstance(error, loading.DataError):
+    if isinstance(error, DataError):
         return "skipped", f"data: {text}"
     if getattr(error, "skips", False):
         return "skipped", named
@@ -185,13 +186,13 @@ def _run(task: Job, work: Path, progress: Progress, began: datetime) -> Outcome:
     _same_processes(suite.processes)
     _same_code(task)
     progress("load", 0, 1)
-    images = loading.load(suite.dataset(cell.dataset), suite.input)
+    images = loading.load_dataset(suite.dataset(cell.dataset), suite.input)
     _same_data(cell, images.fingerprint)
     method = plugins.build(suite.method(cell.method).use, suite.method(cell.method).options)
     backbone = _backbone(task, images.num_classes)
     shape = (suite.input.channels, suite.input.size, suite.input.size)
-    full_macs = measure.macs(fitting(backbone(), suite.input, images.num_classes), shape)
-    ledger = Ledger(kept=work / LEDGER if not _rank() else None)
+    full_macs = measure.count_macs(fitting(backbone(), suite.input, images.num_classes), shape)
+    ledger = CellLedger(file=work / LEDGER if not _rank() else None)
 
     def told(phase: str, done: int, total: int) -> None:
         ledger.tick()
@@ -199,19 +200,19 @@ def _run(task: Job, work: Path, progress: Progress, began: datetime) -> Outcome:
 
     adapted = method.adapt(_task(task, images, backbone, full_macs, work, ledger, told))
     progress("select", 0, 1)
-    frozen = evaluate.freeze(adapted, suite.budgets, full_macs, shape)
-    tested = evaluate.Tested(frozen.points, {})
+    frozen = evaluate.freeze_choices(adapted, suite.budgets, full_macs, shape)
+    measured = evaluate.MeasuredPoints(frozen.points, {})
     report = _report(adapted)
     if frozen.choices and not _rank():  # one process is enough to test, and to be timed alone
         sizes = {point.key: point.macs or 0 for point in frozen.points}
         smallest_first = dict(sorted(frozen.choices.items(), key=lambda choice: sizes[choice[0]]))
-        climbed = sanity_checks.climb(adapted, smallest_first, images.fit)
-        report |= {check_names.KEPT: climbed}
-        unseen = images.test(frozen.hash)
-        tested = evaluate.test(frozen, adapted, images.select_b, unseen, shape, suite.test_batch, progress)
-        tested = evaluate.doubted(tested, climbed)
-    kept = _record(task, began, tested, frozen, full_macs, images, ledger, report)
-    return Outcome(kept, tested.bitmaps)
+        checks = sanity_checks.run_sanity_checks(adapted, smallest_first, images.fit)
+        report |= {check_names.DIAGNOSTICS_KEY: checks}
+        test = images.test(frozen.hash)
+        measured = evaluate.measure_choices(frozen, adapted, images.select_b, test, shape, suite.test_batch, progress)
+        measured = evaluate.mark_suspicious(measured, checks)
+    result = _record(task, began, measured, frozen, full_macs, images, ledger, report)
+    return Outcome(result, measured.bitmaps)
 
 
 def _same_processes(asked: int) -> None:
@@ -280,11 +281,11 @@ def fitting(backbone: nn.Module, images: Input, num_classes: int) -> nn.Module:
 
 def _task(
     task: Job,
-    images: loading.Data,
+    images: loading.LoadedDataset,
     backbone: Callable[[], nn.Module],
     full_macs: int,
     work: Path,
-    ledger: Ledger,
+    ledger: CellLedger,
     progress: Progress,
 ) -> Task:
     return Task(
@@ -331,17 +332,17 @@ def _as_plain(value: Any) -> Any:
 def _record(
     task: Job,
     began: datetime,
-    tested: evaluate.Tested,
-    frozen: evaluate.Frozen,
+    measured: evaluate.MeasuredPoints,
+    frozen: evaluate.FrozenChoices,
     full_macs: int,
-    images: loading.Data,
-    ledger: Ledger,
+    images: loading.LoadedDataset,
+    ledger: CellLedger,
     diagnostics: dict[str, Any],
 ) -> Record:
     return record.ended(
         task.cell,
-        *evaluate.verdict(tested.points),
-        tested.points,
+        *evaluate.cell_status(measured.points),
+        measured.points,
         began=began,
         environment=_about(task),
         full_macs=full_macs,

@@ -1,4 +1,4 @@
-"""What a cell spends, phase by phase: the concrete :class:`harness.protocol.Ledger`."""
+"""MACs, images, steps and seconds that a cell spends, by phase: implements :class:`harness.protocol.Ledger`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-EVERY = 2.0  # seconds between two times that seconds are kept: so much is lost at most when a cell is killed
+WRITE_INTERVAL = 2.0  # seconds between two writes of the file: a killed cell loses no more
 
 
 class LedgerError(ValueError):
-    """A method keeps its books wrongly."""
+    """Raised on invalid use of a ledger."""
 
 
 @dataclass
@@ -29,21 +29,22 @@ class Spent:
     steps: int = 0
 
 
-class Ledger:
-    """``kept``: the file in which the seconds of every phase outlive the process. A cell that goes on after it was
-    killed starts from them; what else it spent comes back with its checkpoints.
+class CellLedger:
+    """``file``: keeps the seconds of every phase if the process is killed; the next attempt starts from them.
+
+    MACs, images and steps are restored from the checkpoints of the method.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter, kept: Path | None = None) -> None:
-        self._clock, self._kept = clock, kept
-        self._phases = {name: Spent(seconds=seconds) for name, seconds in _read(kept).items()}
+    def __init__(self, clock: Callable[[], float] = time.perf_counter, file: Path | None = None) -> None:
+        self._clock, self._file = clock, file
+        self._phases = {name: Spent(seconds=seconds) for name, seconds in _read_seconds(file).items()}
         self._open: str | None = None
         self._began = 0.0
-        self._due = time.monotonic() + EVERY
+        self._next_write = time.monotonic() + WRITE_INTERVAL
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Seconds go to ``name`` even if what is inside fails. A phase in a phase would be counted twice: refused."""
+        """Add the seconds of the block to ``name``, also if it raises. Phases do not nest: time would count twice."""
         if self._open is not None:
             raise LedgerError(f"phase {name!r} opened inside phase {self._open!r}: phases do not nest")
         if not name:
@@ -58,29 +59,29 @@ class Ledger:
             self._write()
 
     def tick(self) -> None:
-        """Keep the seconds spent so far, if that is due. To be called often."""
-        if self._kept is not None and time.monotonic() >= self._due:
+        """Write the seconds spent so far if ``WRITE_INTERVAL`` has passed. To be called often."""
+        if self._file is not None and time.monotonic() >= self._next_write:
             self._write()
 
     def _write(self) -> None:
-        """Not flushed to the disk: it has to outlive the process, not the machine. A full disk tells others."""
-        if self._kept is None:
+        """Not flushed to the disk: it has to outlive the process, not the machine. A full disk fails elsewhere."""
+        if self._file is None:
             return
         seconds = {name: spent.seconds for name, spent in self._phases.items()}
         if self._open is not None:
             seconds[self._open] += self._clock() - self._began
-        beside = self._kept.with_suffix(".tmp")
+        temporary = self._file.with_suffix(".tmp")
         with contextlib.suppress(OSError):
-            beside.write_text(json.dumps(seconds), encoding="utf-8")
-            beside.replace(self._kept)
-        self._due = time.monotonic() + EVERY
+            temporary.write_text(json.dumps(seconds), encoding="utf-8")
+            temporary.replace(self._file)
+        self._next_write = time.monotonic() + WRITE_INTERVAL
 
     def add(self, *, forward_macs: float = 0, backward_macs: float = 0, images: int = 0, steps: int = 0) -> None:
-        given = {"forward_macs": forward_macs, "backward_macs": backward_macs, "images": images, "steps": steps}
+        amounts = {"forward_macs": forward_macs, "backward_macs": backward_macs, "images": images, "steps": steps}
         if self._open is None:
-            raise LedgerError(f"nothing is open to add {given} to: use `with ledger.phase(name)`")
+            raise LedgerError(f"no phase is open to add {amounts} to: use `with ledger.phase(name)`")
         spent = self._phases[self._open]
-        for key, value in given.items():
+        for key, value in amounts.items():
             if not math.isfinite(value) or value < 0:
                 raise LedgerError(f"phase {self._open!r}: {key} = {value}: only finite numbers from 0 up are spent")
             setattr(spent, key, getattr(spent, key) + value)
@@ -97,10 +98,10 @@ class Ledger:
         return {name: asdict(spent) for name, spent in self._phases.items()}
 
 
-def _read(kept: Path | None) -> dict[str, float]:
-    """Nothing where there is nothing, or nothing whole."""
+def _read_seconds(file: Path | None) -> dict[str, float]:
+    """Seconds by phase; empty where the file is missing or damaged."""
     try:
-        found = json.loads(kept.read_text(encoding="utf-8")) if kept is not None else {}
-        return {str(name): float(seconds) for name, seconds in found.items() if 0 <= seconds < math.inf}
+        saved = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
+        return {str(name): float(seconds) for name, seconds in saved.items() if 0 <= seconds < math.inf}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

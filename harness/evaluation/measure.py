@@ -1,4 +1,4 @@
-"""What is counted and timed on the module that a method would deploy."""
+"""Measurements of the module that a method would deploy: MACs, parameters, correct predictions, latency."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from harness.protocol import Split
 Shape = tuple[int, int, int]  # channels, height, width of one image
 TIE = 1e-4  # top logits this near (relative) may swap between batch sizes by rounding alone
 
-FVCORE_EXTRAS = (  # what fvcore counts out of the box and FlopCounterMode does not
+FVCORE_EXTRAS = (  # operations that fvcore counts by default and FlopCounterMode does not
     *("layer_norm", "batch_norm", "group_norm", "instance_norm", "adaptive_avg_pool2d"),
     *("upsample_nearest2d", "upsample_bilinear2d", "grid_sampler"),
 )
@@ -34,50 +34,50 @@ class MeasureError(ValueError):
     """A module that cannot be measured as it is; the message says why."""
 
 
-def macs(module: nn.Module, image_shape: Shape) -> int:
+def count_macs(module: nn.Module, image_shape: Shape) -> int:
     """Multiply-accumulates of one image: ``FlopCounterMode`` // 2 over a copy on the meta device.
 
     Matrix products, convolutions and both products of attention count; norms, activations, softmax, additions and
     biases do not. ViT-B/16 at 224 with 1000 classes: 17,563,828,224. Fused and plain attention count the same.
     """
-    twin = _on_meta(module)
+    copied = _on_meta(module)
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            twin(torch.empty(1, *image_shape, device="meta"))
+            copied(torch.empty(1, *image_shape, device="meta"))
     except RuntimeError as error:  # NotImplementedError is one of them
         raise MeasureError(f"{type(module).__name__} cannot be counted without data: {error}") from error
     return int(counter.get_total_flops()) // 2
 
 
-def params(module: nn.Module) -> int:
+def count_params(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def fvcore_macs(module: nn.Module, image_shape: Shape) -> int:
-    """The second witness, by tracing instead of dispatch.
+    """Count as :func:`count_macs`, independently: by tracing instead of dispatch.
 
-    fvcore counts one multiply-add as one flop. Out of the box it also counts norms, pooling and resampling
-    (``FVCORE_EXTRAS``, off here), and takes scaled_dot_product_attention for 0 with only a log line: it gets a handle.
+    fvcore counts one multiply-add as one flop. By default it also counts norms, pooling and resampling
+    (``FVCORE_EXTRAS``, off here), and counts scaled_dot_product_attention as 0 with only a log line: it gets a handle.
     """
-    twin = copy.deepcopy(module).to("cpu").eval()  # tracing needs data: convolutions cannot be traced on meta
+    copied = copy.deepcopy(module).to("cpu").eval()  # tracing needs data: convolutions cannot be traced on meta
     with _quiet("fvcore"), torch.no_grad():
         from fvcore.nn import FlopCountAnalysis
 
-        analysis = FlopCountAnalysis(twin, torch.zeros(1, *image_shape))
+        analysis = FlopCountAnalysis(copied, torch.zeros(1, *image_shape))
         analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
-        for name in FVCORE_EXTRAS:  # a handle of None would not do: fvcore's default handles go before its ignore list
-            analysis.set_op_handle(f"aten::{name}", _nothing)
+        for name in FVCORE_EXTRAS:  # None would not do: fvcore asks its default handles before its ignore list
+            analysis.set_op_handle(f"aten::{name}", _zero)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         return int(analysis.total())
 
 
 def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
-    """Of q (..., n, d) x k (..., m, d), then the weights (n, m) x v (..., m, e): n * m * (d + e) for each head."""
+    """n * m * (d + e) for each head: q (..., n, d) x k (..., m, d), then the weights (n, m) x v (..., m, e)."""
     q, k, v = (value.type().sizes() for value in inputs[:3])
     return int(math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1]))
 
 
-def _nothing(inputs: list[Any], outputs: list[Any]) -> int:
+def _zero(inputs: list[Any], outputs: list[Any]) -> int:
     return 0
 
 
@@ -99,8 +99,8 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[torch.device]:
-    """Eval mode and inference mode inside, the training flags of every part as before afterwards."""
+def _eval_mode(module: nn.Module) -> Iterator[torch.device]:
+    """Enter eval and inference mode, give the module's device, and restore the training flag of every part."""
     flags = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -111,9 +111,9 @@ def _evaluating(module: nn.Module) -> Iterator[torch.device]:
             part.training = flag
 
 
-def correct(module: nn.Module, split: Split, batch: int) -> NDArray[np.bool_]:
-    """Which images of the split the module gets right, in the split's order, shape (n,)."""
-    with _evaluating(module) as device:
+def correct_predictions(module: nn.Module, split: Split, batch: int) -> NDArray[np.bool_]:
+    """Whether each image of the split is classified correctly, in the split's order, shape (n,)."""
+    with _eval_mode(module) as device:
         hits = [
             (_logits(module, images.to(device), split.num_classes).argmax(1).cpu() == labels).numpy()
             for images, labels in split.batches(batch)
@@ -127,8 +127,8 @@ def correct(module: nn.Module, split: Split, batch: int) -> NDArray[np.bool_]:
 def _logits(module: nn.Module, images: Tensor, num_classes: int) -> Tensor:
     logits = module(images)
     if not isinstance(logits, Tensor) or logits.shape != (len(images), num_classes):
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise MeasureError(f"the module must give logits ({len(images)}, {num_classes}) for its images, not {got}.")
+        actual = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise MeasureError(f"the module must give logits ({len(images)}, {num_classes}) for its images, not {actual}.")
     if not bool(logits.isfinite().all()):
         raise FloatingPointError("the module's logits hold NaN or infinity.")
     return logits
@@ -137,8 +137,8 @@ def _logits(module: nn.Module, images: Tensor, num_classes: int) -> Tensor:
 def predictions_agree(
     module: nn.Module, split: Split, batches: tuple[int, int] = (1, 64), limit: int | None = 256
 ) -> bool:
-    """Whether the first ``limit`` images get the same classes in either batch size; a tie within rounding agrees."""
-    with _evaluating(module) as device:
+    """Whether the first ``limit`` images get the same classes at both batch sizes; a tie within rounding agrees."""
+    with _eval_mode(module) as device:
         first, second = (_first_logits(module, split, size, limit, device) for size in batches)
     same = first.argmax(1) == second.argmax(1)
     tied = _tied(first, second.argmax(1)) & _tied(second, first.argmax(1))
@@ -152,17 +152,16 @@ def _tied(logits: Tensor, other: Tensor) -> Tensor:
 
 
 def _first_logits(module: nn.Module, split: Split, size: int, limit: int | None, device: torch.device) -> Tensor:
-    wanted = len(split) if limit is None else min(limit, len(split))
-    parts = islice(split.batches(size), math.ceil(wanted / size))
-    logits = [_logits(module, images.to(device), split.num_classes) for images, _ in parts]
-    return torch.cat(logits)[:wanted]
+    count = len(split) if limit is None else min(limit, len(split))
+    batches = islice(split.batches(size), math.ceil(count / size))
+    return torch.cat([_logits(module, images.to(device), split.num_classes) for images, _ in batches])[:count]
 
 
 def latency_ms(module: nn.Module, image_shape: Shape, batch: int = 1, repeats: int = 20, warmup: int = 5) -> float:
-    """Median wall milliseconds of one call on CPU after ``warmup`` calls, with the threads that torch has now."""
+    """Median wall milliseconds of one call after ``warmup`` calls, with the threads that torch has now."""
     if repeats < 1:
         raise MeasureError(f"latency needs at least 1 repeat, not {repeats}.")
-    with _evaluating(module) as device:
+    with _eval_mode(module) as device:
         images = torch.zeros(batch, *image_shape, device=device)
         times = [_timed(module, images) for _ in range(warmup + repeats)]
     return statistics.median(times[warmup:]) * 1e3

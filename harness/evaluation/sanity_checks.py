@@ -1,6 +1,6 @@
-"""Rungs of the sanity ladder that need the adapted weights: run in the cell, on images to train on, never on the test.
+"""Sanity checks that need the adapted weights: run inside the cell, on images of the fit split, never the test split.
 
-Both leave the adapted method, and every random generator, as they were.
+They leave the adapted method and every random generator as they were.
 """
 
 from __future__ import annotations
@@ -18,29 +18,31 @@ from harness.protocol import Adapted, Split
 IMAGES = 16
 STEPS = 40
 RATE = 1e-3  # of the first step
-LEFT = 0.5  # of its loss on one batch: the rung ends as soon as no more is left
-CLOSE = 1e-4  # relative to the largest logit: float32 through a dozen layers
+ENOUGH = 0.5  # of the first loss: the check passes as soon as the loss is below
+TOLERANCE = 1e-4  # relative to the largest logit: float32 through a dozen layers
 
 
-def climb(adapted: Adapted, choices: Mapping[str, Any], fit: Split) -> dict[str, str]:
-    """Rung to "" where it passed, else why it failed; a rung that could not be run is not there.
+def run_sanity_checks(adapted: Adapted, choices: Mapping[str, Any], fit: Split) -> dict[str, str]:
+    """Map each check to "" where it passed, else to the reason; a check that cannot be run is absent.
 
     ``choices``: by key, the smallest first. The largest is trained, all are compared.
     """
     images, labels = next(iter(fit.batches(min(IMAGES, len(fit)))))
-    found: dict[str, str | None] = {SLICED: _sliced(adapted, choices, images)}
+    outcomes: dict[str, str | None] = {SLICED: _sliced(adapted, choices, images)}
     if choices:
-        found[OVERFIT] = overfits(adapted.module(list(choices.values())[-1]), images, labels, fit.num_classes)
-    return {name: why for name, why in found.items() if why is not None}
+        outcomes[OVERFIT] = overfit_one_batch(
+            adapted.module(list(choices.values())[-1]), images, labels, fit.num_classes
+        )
+    return {name: reason for name, reason in outcomes.items() if reason is not None}
 
 
-def overfits(module: nn.Module, images: Tensor, labels: Tensor, classes: int) -> str | None:
-    """Whether a copy of the module learns one batch, each class under the name of the next one.
+def overfit_one_batch(module: nn.Module, images: Tensor, labels: Tensor, classes: int) -> str | None:
+    """Train a copy of the module on one batch, each label replaced by the next class: "" if it learns, else the reason.
 
-    With their own names an adapted module knows them already, and weights that no gradient reaches would pass. None
+    An adapted module knows the true labels already, so weights that no gradient reaches would pass with them. None
     where the module has nothing to train.
     """
-    learner = copy.deepcopy(module).eval()  # eval: what is asked is whether gradients arrive, not dropout's noise
+    learner = copy.deepcopy(module).eval()  # eval: dropout must not decide
     weights = [weight.requires_grad_(True) for weight in learner.parameters() if weight.is_floating_point()]
     if not weights:
         return None
@@ -54,7 +56,7 @@ def overfits(module: nn.Module, images: Tensor, labels: Tensor, classes: int) ->
             if not loss.requires_grad:
                 return "no gradient reaches the weights"
             losses.append(float(loss.detach()))
-            if losses[-1] < LEFT * losses[0]:
+            if losses[-1] < ENOUGH * losses[0]:
                 return ""
             optimiser.zero_grad()
             loss.backward()
@@ -63,22 +65,22 @@ def overfits(module: nn.Module, images: Tensor, labels: Tensor, classes: int) ->
 
 
 def _sliced(adapted: Adapted, choices: Mapping[str, Any], images: Tensor) -> str | None:
-    """None where the method has no ``logits(images, choice)``: then there is only the module to believe."""
+    """None where the method has no ``logits(images, choice)`` to compare the module with."""
     logits = getattr(adapted, "logits", None)
     if logits is None or not choices:
         return None
     for key, choice in choices.items():
-        why = differ(adapted.module(choice), images, logits(images, choice))
-        if why:
-            return f"{key}: {why}"
+        reason = logits_differ(adapted.module(choice), images, logits(images, choice))
+        if reason:
+            return f"{key}: {reason}"
     return ""
 
 
-def differ(module: nn.Module, images: Tensor, wanted: Tensor) -> str:
-    """How the module's logits differ from those of the shared weights; "" where they do not."""
+def logits_differ(module: nn.Module, images: Tensor, expected: Tensor) -> str:
+    """How the module's logits differ from ``expected``, those of the shared weights; "" where they do not."""
     with torch.inference_mode():
-        found = module(images)
-        if found.shape != wanted.shape:
-            return f"logits {tuple(found.shape)} from the module, {tuple(wanted.shape)} from the shared weights"
-        gap, scale = float((found - wanted).abs().max()), max(1.0, float(wanted.abs().max()))
-    return "" if gap <= CLOSE * scale else f"logits differ by {gap:.2g}"  # NaN is no equality either
+        logits = module(images)
+        if logits.shape != expected.shape:
+            return f"logits {tuple(logits.shape)} from the module, {tuple(expected.shape)} from the shared weights"
+        gap, scale = float((logits - expected).abs().max()), max(1.0, float(expected.abs().max()))
+    return "" if gap <= TOLERANCE * scale else f"logits differ by {gap:.2g}"  # NaN is no equality either

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from harness.evaluation.check_names import FULL, GROWING, KEPT, OVERFIT, RUNGS, SAID, SLICED
+from harness.evaluation.check_names import DIAGNOSTICS_KEY, FULL, GROWING, OVERFIT, REASONS, SANITY_CHECKS, SLICED
 from harness.results.bitmaps import Bitmaps
 from harness.results.record import Record
 from harness.statistics import frames, shares
@@ -50,7 +50,7 @@ def climb(points: pd.DataFrame, records: Mapping[str, Record], bitmaps: Bitmaps)
     for key, answers in cells.items():
         record = records.get(answers[0].cell)
         found += [*_in_cell(key, answers, record), _full(key, cells, plain), _growing(key, answers)]
-    order = {name: place for place, name in enumerate(RUNGS)}
+    order = {name: place for place, name in enumerate(SANITY_CHECKS)}
     return tuple(sorted(found, key=lambda rung: (rung.method, rung.dataset, rung.seed, order[rung.name])))
 
 
@@ -88,11 +88,11 @@ def _rung(name: str, outcome: Outcome, key: Key, cell: str, why: str = "", budge
 def _in_cell(key: Key, answers: Sequence[_Answer], record: Record | None) -> list[Rung]:
     """As the cell itself told: its points' reasons, and what its record keeps."""
     cell, found = answers[0].cell, []
-    for words, name in SAID.items():
+    for words, name in REASONS.items():
         bad = [answer for answer in answers if words in answer.reason]
         why = "; ".join(part for part in bad[0].reason.split("; ") if words in part) if bad else ""
         found.append(_rung(name, "failed" if bad else "passed", key, cell, why, bad[0].budget if bad else None))
-    kept = record.diagnostics.get(KEPT) if record is not None else None
+    kept = record.diagnostics.get(DIAGNOSTICS_KEY) if record is not None else None
     for name in (OVERFIT, SLICED):
         told = kept.get(name) if isinstance(kept, Mapping) else None
         if isinstance(told, str):

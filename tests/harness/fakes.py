@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.data.loading import DataError
+from harness.data.locations import DataError
 from harness.protocol import Split, Task
 
 WIDTHS = (2, 8, 16, 32)
@@ -264,7 +264,7 @@ def _peek() -> None:
     from harness.data import loading
     from harness.suite import DataSet, Input
 
-    loading.load(DataSet(name="digits", fit=50, select=20, test=20), Input(size=8, channels=1)).test("")
+    loading.load_dataset(DataSet(name="digits", fit=50, select=20, test=20), Input(size=8, channels=1)).test("")
 
 
 def _litter() -> None:

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from harness import code_digest, fingerprints, plan, suite
-from harness.data import contents, loading, locations
+from harness.data import loading, locations
 from harness.fingerprints import Known
 from harness.plan import Prints
 from harness.suite import DataSet, Suite
@@ -89,7 +89,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     def here(entries: list[DataSet], given: Suite) -> tuple[dict[str, Known], dict[str, str]]:
         """In this process, which has torch already: the other process is tested by itself below."""
         made.read += len(entries)
-        answers = {entry.name: contents._answer(entry, given.input) for entry in entries}
+        answers = {entry.name: loading._answer(entry, given.input) for entry in entries}
         found = {name: known for name, answer in answers.items() if (known := Known.of(answer))}
         return found, {name: answers[name]["missing"] for name in answers if name not in found}
 
@@ -186,7 +186,7 @@ def test_an_archive_of_a_folder_is_the_same_data(world: World, tmp_path: Path, m
     assert world.ids(datasets=sets) == before
     (folder,) = (tmp_path / "root" / "unpacked").iterdir()
     stamp = folder.stat().st_mtime_ns
-    assert loading.load(world.suite(datasets=sets).datasets[0], world.suite().input).num_classes == 2
+    assert loading.load_dataset(world.suite(datasets=sets).datasets[0], world.suite().input).num_classes == 2
     assert [kept.stat().st_mtime_ns for kept in (tmp_path / "root" / "unpacked").iterdir()] == [stamp]
 
 
@@ -249,7 +249,7 @@ def test_another_counter_reads_again(world: World, version: str, monkeypatch: py
 
 def test_the_key_covers_all_code_that_reads_images() -> None:
     read = set(code_digest.Project("harness").closure(fingerprints.READER))
-    assert {f"harness.data.{name}" for name in ("archive", "contents", "folder", "images", "sources", "splits")} <= read
+    assert {f"harness.data.{name}" for name in ("archive", "image_folder", "images", "sources", "splits")} <= read
 
 
 def test_no_byte_of_a_warm_plan_comes_from_torch_and_it_is_fast(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_the_other_process_tells_what_load_tells(tmp_path: Path) -> None:
     sets = [{"name": f"{name} 'ø/", "source": "folder", "path": str(tmp_path / name)} for name in ("red", "blue")]
     given, told = small.suite(datasets=sets), []
     found = fingerprints.prints_of(given, tmp_path / "cache", told.append)
-    assert found.data == {"red 'ø/": loading.load(given.datasets[0], given.input).fingerprint, "blue 'ø/": None}
+    assert found.data == {"red 'ø/": loading.load_dataset(given.datasets[0], given.input).fingerprint, "blue 'ø/": None}
     assert "3.png cannot be read as an image" in found.missing["blue 'ø/"]
     assert told == ["reading red 'ø/, blue 'ø/ to know what is in there"]
     assert json.loads(next((tmp_path / "cache").iterdir()).read_text())["fingerprint"] == found.data["red 'ø/"]

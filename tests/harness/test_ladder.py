@@ -3,13 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from example_points import FULL, example, row
-from torch import nn
 
 from harness import plan
-from harness.evaluation import sanity_checks
-from harness.evaluation.check_names import BATCHES, CHANCE, GROWING, KEPT, OVERFIT, SLICED
+from harness.evaluation.check_names import BATCHES, CHANCE, DIAGNOSTICS_KEY, GROWING, OVERFIT, SLICED
 from harness.evaluation.check_names import FULL as FULL_RUNG
 from harness.reports import sanity
 from harness.statistics import shares
@@ -131,7 +128,9 @@ def test_rungs_of_the_cell_are_read_from_its_reasons():
 def test_rungs_that_need_weights_are_read_from_the_record():
     suite = small.suite()
     planned = plan.cells(suite, small.prints(suite))[0]
-    kept = small.record_of(planned).model_copy(update={"diagnostics": {KEPT: {OVERFIT: "", SLICED: "logits differ"}}})
+    kept = small.record_of(planned).model_copy(
+        update={"diagnostics": {DIAGNOSTICS_KEY: {OVERFIT: "", SLICED: "logits differ"}}}
+    )
     rows = [{**one, "cell": planned.id} for one in cell("ea_vit", 0.9)]
     climbed = {rung.name: rung for rung in sanity.climb(pd.DataFrame(rows), {planned.id: kept}, {})}
     assert climbed[OVERFIT].outcome == "passed"
@@ -172,82 +171,3 @@ def test_fall_is_the_exact_one_sided_test():
     assert shares.paired(bits(500), bits(500)).fall == 1.0
     with pytest.raises(ValueError, match="different images"):
         shares.paired(bits(1, 5), bits(1, 6))
-
-
-# --- rungs that need weights ------------------------------------------------------------------------------------
-
-
-class Split:
-    num_classes = 4
-
-    def __init__(self) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.images = torch.randn(32, 1, 4, 4, generator=generator)
-        self.labels = torch.arange(32) % 4
-
-    def __len__(self) -> int:
-        return 32
-
-    def batches(self, size, *, seed=None, epoch=0):
-        yield self.images[:size], self.labels[:size]
-
-
-def network() -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 4)).eval()
-
-
-class Adapted:
-    """Answers with one network; ``shift`` is what the shared weights say differently."""
-
-    def __init__(self, shift: float = 0.0) -> None:
-        self.net, self.shift = network(), shift
-
-    def module(self, choice: str) -> nn.Module:
-        return self.net
-
-    def logits(self, images: torch.Tensor, choice: str) -> torch.Tensor:
-        return self.net(images) + self.shift
-
-
-def test_a_sound_method_passes_and_is_left_as_it_was():
-    adapted = Adapted()
-    before = {name: value.clone() for name, value in adapted.net.state_dict().items()}
-    drawn = torch.get_rng_state()
-    assert sanity_checks.climb(adapted, {"small": "s", "large": "l"}, Split()) == {SLICED: "", OVERFIT: ""}
-    assert all(torch.equal(before[name], value) for name, value in adapted.net.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), drawn)
-
-
-def test_another_answer_of_the_module_is_found():
-    assert sanity_checks.climb(Adapted(shift=0.01), {"large": "l"}, Split())[SLICED] == "large: logits differ by 0.01"
-    assert "nan" in sanity_checks.climb(Adapted(shift=float("nan")), {"large": "l"}, Split())[SLICED]
-
-
-def test_weights_that_no_gradient_reaches_cannot_learn():
-    class Cut(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = network()
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.net(images).detach()
-
-    images, labels = next(Split().batches(16))
-    assert sanity_checks.overfits(Cut(), images, labels, 4) == "no gradient reaches the weights"
-
-    class Stuck(Cut):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.net(images).detach() + 0 * self.net(images)
-
-    assert "40 steps on one batch took the loss" in sanity_checks.overfits(Stuck(), images, labels, 4)
-
-
-def test_nothing_to_train_and_nothing_to_compare_is_not_run():
-    class Bare:
-        def module(self, choice: str) -> nn.Module:
-            return nn.Flatten()
-
-    assert sanity_checks.climb(Bare(), {"a": "a"}, Split()) == {}
-    assert sanity_checks.climb(Bare(), {}, Split()) == {}

@@ -125,7 +125,7 @@ def test_bad_plugins_are_all_listed_and_cost_only_their_own_cells(
         assert fault.text.startswith(f"small.toml: methods[{index}]: use = {uses[index]!r}: ")
         assert said in fault.text
     ended = {}
-    seen = loading.load(suite.datasets[0], suite.input).fingerprint
+    seen = loading.load_dataset(suite.datasets[0], suite.input).fingerprint
     prints = plan.Prints(code_digest.digests([suite.backbone.use, *uses]), {"digits": seen}, {})
     for cell in plan.cells(suite, prints):
         job = Job(cell=cell, suite=suite, given={}, commit=None)

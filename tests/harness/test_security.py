@@ -27,7 +27,7 @@ NEVER = {
     *("pandas.read_pickle", "torch.hub.load", "runpy.run_path", "runpy.run_module", "asyncio.create_subprocess_shell"),
     *("shutil.unpack_archive", "code.interact"),
 }  # fmt: skip
-METHODS = {"extractall", "extract"}  # of tarfile and zipfile: harness/datasets/archive.py writes each member itself
+METHODS = {"extractall", "extract"}  # of tarfile and zipfile: harness/data/archive.py writes each member itself
 MUST = {"torch.load": ("weights_only", True), "numpy.load": ("allow_pickle", False)}
 SHORT = {"np": "numpy", "pd": "pandas"}
 
@@ -189,9 +189,9 @@ def test_reading_a_suite_imports_nothing_that_it_names(tmp_path: Path) -> None:
         'input = { size = 8, channels = 1 }\ndatasets = [{ name = "digits" }]\nmethods = [{ use = "evil_plugin:m" }]\n'
     )
     script = (
-        "from harness import code, plan, suite\n"
+        "from harness import code_digest, plan, suite\n"
         f"given = suite.load({str(tmp_path / 'x.toml')!r})\n"
-        "found = code.digests(['evil_plugin:b', 'evil_plugin:m'])\n"
+        "found = code_digest.digests(['evil_plugin:b', 'evil_plugin:m'])\n"
         "print(len(plan.cells(given, plan.Prints(found, {'digits': None}, {}))))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.evaluation.check_names import RUNGS
+from harness.evaluation.check_names import SANITY_CHECKS
 from harness.reports import marking, reported_values, sanity
 from harness.reports.document import blocks, latex
 from harness.reports.document import markdown as marked
@@ -173,7 +173,7 @@ def _ladder(subject: Subject) -> Section | None:
         return None
     counts = sanity.tally(subject.rungs)
     methods = sorted({rung.method for rung in subject.rungs})
-    rows: list[Row] = [[rung, *(_counted(counts.get((rung, method))) for method in methods)] for rung in RUNGS]
+    rows: list[Row] = [[rung, *(_counted(counts.get((rung, method))) for method in methods)] for rung in SANITY_CHECKS]
     odd = [rung for rung in subject.rungs if rung.outcome in ("failed", "undecided")]
     lines = tuple(
         f"{rung.outcome}: {rung.name}, `{rung.method}` on {rung.dataset}, seed {rung.seed} (`{rung.cell}`): {rung.why}"

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from harness.data import batches, loading
-from harness.data.loading import DataError, LeakError
+from harness.data.loading import LeakError
+from harness.data.locations import DataError
 from tests.harness.specs import FROZEN, Shown, Spec
 
 
@@ -19,7 +20,7 @@ from tests.harness.specs import FROZEN, Shown, Spec
 )
 def test_sources_load_fast_and_whole(source, classes, total):
     start = time.process_time()
-    loaded = loading.load(Spec(source), Shown())
+    loaded = loading.load_dataset(Spec(source), Shown())
     assert time.process_time() - start < 4  # under one second when nothing else runs
     assert sum(loaded.sizes.values()) == total
     assert loaded.num_classes == loaded.fit.num_classes == classes
@@ -30,45 +31,48 @@ def test_sources_load_fast_and_whole(source, classes, total):
 
 def test_fingerprint_names_the_content():
     spec = Spec(fit=100, select=40, test=50)
-    first = loading.load(spec, Shown()).fingerprint
-    assert loading.load(spec, Shown()).fingerprint == first
-    assert loading.load(spec, Shown(mean=(0.1,))).fingerprint == first
-    others = [loading.load(Spec(fit=101, select=40, test=50), Shown()), loading.load(spec, Shown(size=14))]
+    first = loading.load_dataset(spec, Shown()).fingerprint
+    assert loading.load_dataset(spec, Shown()).fingerprint == first
+    assert loading.load_dataset(spec, Shown(mean=(0.1,))).fingerprint == first
+    others = [
+        loading.load_dataset(Spec(fit=101, select=40, test=50), Shown()),
+        loading.load_dataset(spec, Shown(size=14)),
+    ]
     assert len({first, *(other.fingerprint for other in others)}) == 3
 
 
 def test_split_does_not_depend_on_the_input_size():
-    small, large = (loading.load(Spec(), Shown(size=size)) for size in (8, 28))
+    small, large = (loading.load_dataset(Spec(), Shown(size=size)) for size in (8, 28))
     assert torch.equal(small.fit.labels, large.fit.labels)
     assert torch.equal(small.test(FROZEN).labels, large.test(FROZEN).labels)
 
 
 def test_channels_and_normalisation():
-    grey = next(loading.load(Spec(), Shown(size=8)).fit.batches(4))[0]
-    rgb = next(loading.load(Spec(), Shown(8, 3, (0.5, 0.4, 0.3), (0.5, 0.2, 1.0))).fit.batches(4))[0]
+    grey = next(loading.load_dataset(Spec(), Shown(size=8)).fit.batches(4))[0]
+    rgb = next(loading.load_dataset(Spec(), Shown(8, 3, (0.5, 0.4, 0.3), (0.5, 0.2, 1.0))).fit.batches(4))[0]
     level = grey[:, 0] * 0.5 + 0.5
     for channel, (mean, std) in enumerate(((0.5, 0.5), (0.4, 0.2), (0.3, 1.0))):
         assert torch.allclose(rgb[:, channel], (level - mean) / std, atol=1e-6)
     with pytest.raises(DataError, match="mean has 2 values"):
-        loading.load(Spec(), Shown(8, 3, (0.5, 0.4)))
+        loading.load_dataset(Spec(), Shown(8, 3, (0.5, 0.4)))
     with pytest.raises(DataError, match="std"):
-        loading.load(Spec(), Shown(8, 1, std=(0.0,)))
+        loading.load_dataset(Spec(), Shown(8, 1, std=(0.0,)))
 
 
 def test_unknown_source_and_augment_name_the_nearest():
     with pytest.raises(DataError, match=r'data set "mine".*unknown source "digit";.*nearest: digits'):
-        loading.load(Spec("digit"), Shown())
+        loading.load_dataset(Spec("digit"), Shown())
     with pytest.raises(DataError, match=r'unknown augment "shft";.*nearest: shift'):
-        loading.load(Spec(augment="shft"), Shown())
+        loading.load_dataset(Spec(augment="shft"), Shown())
 
 
 def test_memory_is_bounded():
     with pytest.raises(DataError, match="GiB of memory"):
-        loading.load(Spec(), Shown(size=2000))
+        loading.load_dataset(Spec(), Shown(size=2000))
 
 
 def test_the_test_split_opens_once_for_frozen_choices():
-    loaded = loading.load(Spec(fit=100, select=40, test=50), Shown())
+    loaded = loading.load_dataset(Spec(fit=100, select=40, test=50), Shown())
     for wrong in ("", "open", "XYZ" * 10, FROZEN.upper(), None):
         with pytest.raises(LeakError):
             loaded.test(wrong)
@@ -80,7 +84,7 @@ def test_the_test_split_opens_once_for_frozen_choices():
 
 
 def test_no_copy_and_no_attribute_holds_the_test_split():
-    loaded = loading.load(Spec(fit=100, select=40, test=50), Shown())
+    loaded = loading.load_dataset(Spec(fit=100, select=40, test=50), Shown())
     for leak in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(LeakError):
             leak(loaded)

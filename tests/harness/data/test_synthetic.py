@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data import render
-from harness.data.images import DataError, Images
+from harness.data import synthetic
+from harness.data.images import Images
+from harness.data.locations import DataError
 
-CHARACTERS = {"letters": render.letters, "glyphs": render.glyphs}
-DRAWN = {**CHARACTERS, "shapes": lambda *args: render.shapes(*args)[0], "textures": render.textures}
+CHARACTERS = {"letters": synthetic.letter_images, "glyphs": synthetic.glyph_images}
+DRAWN = {**CHARACTERS, "shapes": lambda *args: synthetic.shape_images(*args)[0], "textures": synthetic.texture_images}
 
 
 def separable(images: Images) -> float:
@@ -54,24 +55,24 @@ def test_names_of_images_do_not_depend_on_size(name):
 
 
 def test_letters_hold_no_digit_and_share_nothing_with_glyphs():
-    assert len(render.LETTERS) == len(set(render.LETTERS)) == 37
-    assert not set(render.LETTERS) & set(render.GLYPHS)
-    assert not any(symbol.isdigit() for symbol in render.LETTERS)
-    assert set("0123456789") <= set(render.GLYPHS)
-    assert len(render.GLYPHS) == len(set(render.GLYPHS))
+    assert len(synthetic.LETTERS) == len(set(synthetic.LETTERS)) == 37
+    assert not set(synthetic.LETTERS) & set(synthetic.GLYPHS)
+    assert not any(symbol.isdigit() for symbol in synthetic.LETTERS)
+    assert set("0123456789") <= set(synthetic.GLYPHS)
+    assert len(synthetic.GLYPHS) == len(set(synthetic.GLYPHS))
 
 
 @pytest.mark.parametrize(
     ("symbols", "fonts"),
     [
-        (render.LETTERS, render.DEJAVU + render.STIX + render.COMPUTER_MODERN),
-        (render.GLYPHS, render.DEJAVU + render.STIX),
+        (synthetic.LETTERS, synthetic.DEJAVU + synthetic.STIX + synthetic.COMPUTER_MODERN),
+        (synthetic.GLYPHS, synthetic.DEJAVU + synthetic.STIX),
     ],
 )
 def test_every_font_has_every_symbol(symbols, fonts):
     """A font without a symbol draws its replacement box, the same for all that it lacks."""
-    atlas = render._atlas(symbols, fonts, 40).flatten(1).view(len(fonts), len(symbols), -1)
-    missing = render._atlas("\U000f1234", fonts, 40).flatten(1)
+    atlas = synthetic._atlas(symbols, fonts, 40).flatten(1).view(len(fonts), len(symbols), -1)
+    missing = synthetic._atlas("\U000f1234", fonts, 40).flatten(1)
     for font, cells, box in zip(fonts, atlas, missing, strict=True):
         assert len(torch.unique(cells, dim=0)) == len(symbols), font
         assert not (cells == box).all(1).any(), font
@@ -79,7 +80,7 @@ def test_every_font_has_every_symbol(symbols, fonts):
 
 def test_letters_are_white_on_black_and_fast():
     start = time.process_time()
-    drawn = render.letters(28)
+    drawn = synthetic.letter_images(28)
     assert time.process_time() - start < 15  # 3 seconds when nothing else runs
     assert len(drawn) == 37 * 514
     assert drawn.pixels.shape[1:] == (1, 28, 28)
@@ -93,13 +94,13 @@ def test_characters_can_be_told_apart(name, at_least):
 
 
 def test_masks_cover_the_shapes():
-    images, masks = render.shapes(32, 400)
+    images, masks = synthetic.shape_images(32, 400)
     assert (masks.shape, masks.dtype) == ((400, 32, 32), torch.uint8)
     share = masks.float().mean((1, 2))
     assert float(share.min()) > 0.01
     assert float(share.max()) < 0.5
     inside, outside = masks.bool().unsqueeze(1), ~masks.bool().unsqueeze(1)
-    luma = (images.pixels.float() * torch.tensor(render.LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    luma = (images.pixels.float() * torch.tensor(synthetic.LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     spread = torch.stack([luma[i][inside[i]].std() for i in range(400)])
     ground = torch.stack([luma[i][outside[i]].mean() for i in range(400)])
     shape = torch.stack([luma[i][inside[i]].mean() for i in range(400)])
@@ -112,7 +113,7 @@ def test_shapes_have_the_area_of_their_geometry():
     line = torch.linspace(-1.5, 1.5, 601)
     u, v = line.expand(1, 601, 601), line.view(-1, 1).expand(1, 601, 601)
     generator = torch.Generator()
-    area = {name: float((draw(u, v, generator) < 0).float().mean()) * 9 for name, draw in render.SHAPES.items()}
+    area = {name: float((draw(u, v, generator) < 0).float().mean()) * 9 for name, draw in synthetic.SHAPES.items()}
     sector = 2 * np.pi / 5
     assert area["circle"] == pytest.approx(np.pi * 0.9**2, rel=0.02)
     assert area["ring"] == pytest.approx(np.pi * (0.96**2 - 0.48**2), rel=0.02)
@@ -124,14 +125,14 @@ def test_shapes_have_the_area_of_their_geometry():
 
 
 def test_there_are_enough_kinds():
-    assert len(render.SHAPES) >= 6
-    assert len(render.TEXTURES) >= 8
+    assert len(synthetic.SHAPES) >= 6
+    assert len(synthetic.TEXTURES) >= 8
 
 
 def test_textures_differ_by_class():
     """Magnitudes of the spectrum, which do not see position, tell textures apart far above chance."""
-    drawn = render.textures(24, 2000)
-    grey = (drawn.pixels.float() * torch.tensor(render.LUMA).view(1, 3, 1, 1)).sum(1)
+    drawn = synthetic.texture_images(24, 2000)
+    grey = (drawn.pixels.float() * torch.tensor(synthetic.LUMA).view(1, 3, 1, 1)).sum(1)
     grey = (grey - grey.mean((1, 2), keepdim=True)) / grey.std((1, 2), keepdim=True)
     spectrum = torch.fft.rfft2(grey).abs().log1p()
     scaled = ((spectrum - spectrum.mean(0)) / spectrum.std() * 32 + 128).clamp(0, 255)
@@ -140,4 +141,4 @@ def test_textures_differ_by_class():
 
 def test_too_much_memory_is_refused_before_drawing():
     with pytest.raises(DataError, match="GiB"):
-        render.shapes(2000, 4000)
+        synthetic.shape_images(2000, 4000)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from harness.data.archive import unpack
-from harness.data.images import LUMA, DataError, Images, Parts, check_memory, content_hash
-from harness.data.locations import data_root, folder_or_archive
+from harness.data.images import LUMA, Images, check_memory, content_hash
+from harness.data.locations import DataError, data_root, folder_or_archive
+from harness.data.splits import SourceSplits
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 DROSS = frozenset({"Thumbs.db", "desktop.ini"})  # what file managers leave behind
@@ -23,7 +24,7 @@ DROSS = frozenset({"Thumbs.db", "desktop.ini"})  # what file managers leave behi
 Found = dict[str, list[Path]]  # class -> files
 
 
-def read_folder(path: str | None, size: int, channels: int) -> Parts:
+def read_folder(path: str | None, size: int, channels: int) -> SourceSplits:
     root = _root(path)
     train = _scan(root, "train")
     select = _scan_first(root, ("select", "val"))
@@ -33,7 +34,7 @@ def read_folder(path: str | None, size: int, channels: int) -> Parts:
     every = [part for part in (train, select, test) if part is not None]
     check_memory(sum(len(files) for part in every for files in part.values()), size, channels)
     done = [None if part is None else _decoded(part, size, channels) for part in (select, test)]
-    return Parts(_decoded(train, size, channels), *done)
+    return SourceSplits(_decoded(train, size, channels), *done)
 
 
 def _root(path: str | None) -> Path:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data import folder, loading
-from harness.data.loading import DataError
+from harness.data import image_folder, loading
+from harness.data.locations import DataError
 from tests.harness.specs import Shown, Spec
 
 
@@ -28,7 +28,7 @@ def make(root: Path, split: str = "train", classes: tuple[str, ...] = ("cat", "d
 
 
 def load_folder(root: Path, **more):
-    return loading.load(Spec("folder", path=str(root), **more), Shown(8, 3))
+    return loading.load_dataset(Spec("folder", path=str(root), **more), Shown(8, 3))
 
 
 def test_folder_with_train_only(tmp_path):
@@ -59,17 +59,17 @@ def test_every_mode_and_orientation_is_read(tmp_path):
     for i, mode in enumerate(("L", "P", "1", "RGBA", "CMYK")):
         picture(tmp_path / "train" / "cat" / f"m{i}.{'tif' if mode == 'CMYK' else 'png'}", 500 + i, mode)
     Image.fromarray(np.full((9, 9), 40_000, dtype=np.uint16)).save(tmp_path / "train" / "cat" / "deep.png")
-    found = folder.read_folder(str(tmp_path), 8, 3).train
+    found = image_folder.read_folder(str(tmp_path), 8, 3).train
     assert len(found) == 22
-    deep = folder._squared(folder._opened(tmp_path / "train" / "cat" / "deep.png"), 8, 1)
+    deep = image_folder._squared(image_folder._opened(tmp_path / "train" / "cat" / "deep.png"), 8, 1)
     assert set(deep.flatten().tolist()) == {40_000 >> 8}
-    grey = loading.load(Spec("folder", path=str(tmp_path)), Shown(8, 1))
+    grey = loading.load_dataset(Spec("folder", path=str(tmp_path)), Shown(8, 1))
     assert next(grey.fit.batches(1))[0].shape == (1, 1, 8, 8)
 
 
 def test_folder_errors_name_the_place(tmp_path):
     with pytest.raises(DataError, match="needs the key `path`"):
-        loading.load(Spec("folder"), Shown())
+        loading.load_dataset(Spec("folder"), Shown())
     with pytest.raises(DataError, match="there is no such folder"):
         load_folder(tmp_path / "nothing")
     with pytest.raises(DataError, match=r"has no folder `train` \(it holds: nothing\)"):
@@ -122,7 +122,7 @@ def test_class_names_that_no_record_can_hold_are_refused(tmp_path):
 
 def test_a_path_that_is_a_file_but_no_archive(tmp_path):
     (tmp_path / "flowers.rar").write_bytes(b"Rar!" * 200)
-    with pytest.raises(DataError, match=r"flowers\.rar is no archive that is known: zip, tar"):
+    with pytest.raises(DataError, match=r"flowers\.rar is no supported archive; allowed: zip, tar"):
         load_folder(tmp_path / "flowers.rar")
 
 

@@ -60,7 +60,7 @@ def test_global_state_is_left_alone():
 
 def test_shift_moves_whole_images_and_fills_with_zeros():
     pixels = torch.randint(1, 256, (200, 3, 28, 28), dtype=torch.uint8)
-    moved = batches.shift(pixels, torch.Generator().manual_seed(0))
+    moved = batches.random_shift(pixels, torch.Generator().manual_seed(0))
     seen = set()
     for image, other in zip(pixels, moved, strict=True):
         for down in range(-2, 3):

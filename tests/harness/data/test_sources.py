@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from harness.data import loading, locations, sources
-from harness.data.loading import DataError
+from harness.data.locations import DataError
 from tests.harness.specs import FROZEN, Shown, Spec
 
 
@@ -20,11 +20,11 @@ def test_the_package_files_are_what_the_packages_give():
     from sklearn.datasets import load_digits
 
     table, labels = mnist_data()
-    ours = sources.mnist5k(None, 28, 1).train
+    ours = sources.read_source("mnist5k", None, 28, 1).train
     assert torch.equal(ours.pixels.flatten(1), torch.from_numpy(table).byte())
     assert ours.labels.tolist() == labels.tolist()
     small = load_digits()
-    ours = sources.digits(None, 28, 1).train
+    ours = sources.read_source("digits", None, 28, 1).train
     assert np.array_equal((ours.pixels[:, 0].numpy() / 255 * 16).round(), small.images)
     assert ours.labels.tolist() == small.target.tolist()
 
@@ -46,7 +46,7 @@ def tiny_fashion(root: Path, zipped: bool = True, seed: int = 0) -> Path:
 @pytest.mark.parametrize(("below", "zipped"), [(".", True), ("FashionMNIST/raw", False), ("fashion-mnist", True)])
 def test_fashion_is_found_in_the_data_root(tmp_path, below, zipped):
     tiny_fashion(tmp_path / below, zipped)
-    loaded = loading.load(Spec("fashion_mnist", path=str(tmp_path)), Shown())
+    loaded = loading.load_dataset(Spec("fashion_mnist", path=str(tmp_path)), Shown())
     assert loaded.sizes == {"fit": 80, "select_a": 10, "select_b": 10, "test": 30}
     assert loaded.classes[9] == "ankle boot"
 
@@ -60,7 +60,7 @@ def test_a_failed_download_says_what_to_place_where(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fails)
     monkeypatch.setattr(locations, "DEBIAN_FASHION", tmp_path / "no")
     with pytest.raises(DataError, match=r"FashionMNIST/raw.*dataset-fashion-mnist") as caught:
-        loading.load(Spec("fashion_mnist", path=str(tmp_path)), Shown())
+        loading.load_dataset(Spec("fashion_mnist", path=str(tmp_path)), Shown())
     for name in ("train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
         assert name in str(caught.value)
 
@@ -73,7 +73,7 @@ def test_a_download_that_works_is_used(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", downloads)
     monkeypatch.setattr(locations, "DEBIAN_FASHION", tmp_path / "no")
-    assert loading.load(Spec("fashion_mnist", path=str(tmp_path)), Shown()).sizes["test"] == 30
+    assert loading.load_dataset(Spec("fashion_mnist", path=str(tmp_path)), Shown()).sizes["test"] == 30
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "labels"])
@@ -86,11 +86,11 @@ def test_damaged_idx_files_are_named(tmp_path, damage):
     else:
         write_idx(tmp_path / "train-labels-idx1-ubyte", np.arange(99, dtype=np.uint8) % 10)
     with pytest.raises(DataError, match=r"damaged|labels"):
-        loading.load(Spec("fashion_mnist", path=str(tmp_path)), Shown())
+        loading.load_dataset(Spec("fashion_mnist", path=str(tmp_path)), Shown())
 
 
 @pytest.mark.skipif(not locations.DEBIAN_FASHION.is_dir(), reason="the package dataset-fashion-mnist is not installed")
 def test_the_real_fashion_mnist(tmp_path):
-    loaded = loading.load(Spec("fashion_mnist", path=str(tmp_path), fit=2000, select=500), Shown())
+    loaded = loading.load_dataset(Spec("fashion_mnist", path=str(tmp_path), fit=2000, select=500), Shown())
     assert loaded.sizes == {"fit": 2000, "select_a": 250, "select_b": 250, "test": 10_000}
     assert np.bincount(loaded.test(FROZEN).labels).tolist() == [1000] * 10

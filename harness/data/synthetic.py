@@ -1,13 +1,13 @@
-"""Data sets drawn in memory from a seed: letters, glyphs, shapes (with masks) and textures.
+"""Synthetic data sets, drawn in memory from a seed: letters, glyphs, shapes (with masks) and textures.
 
-Labels go round the classes, so every set is balanced. An image is named by (set, seed, index): that name, not its
-pixels, decides its split, which therefore depends neither on the size nor on the last bit of a machine's arithmetic.
+Labels cycle through the classes, so every set is balanced. The split of an image is decided by the hash of (set, seed,
+index), not of its pixels: it depends neither on the size nor on the last bit of a machine's arithmetic.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,38 +32,40 @@ STIX = ("STIXGeneral.ttf", "STIXGeneralBol.ttf", "STIXGeneralItalic.ttf", "STIXG
 COMPUTER_MODERN = ("cmb10.ttf", "cmr10.ttf", "cmss10.ttf", "cmti10.ttf", "cmtt10.ttf", "cmmi10.ttf")
 # The 37 letter shapes of EMNIST "balanced": small letters that only repeat their capital are left out.
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "abdefghnqrt"
-# Nothing of LETTERS, and nothing that looks like one of them; Computer Modern's files lack most of these.
+# No symbol of LETTERS and none that looks like one; Computer Modern's files lack most of these.
 GLYPHS = "0123456789" + "ΓΔΘΛΞΠΣΦΨΩ" + "αβγδλμ" + "&@#%?$"
 
-Draw = Callable[[Tensor, Tensor, Generator], Tensor]  # coordinates u, v (n, size, size) -> value in 0..1
+Draw = Callable[[Tensor, Tensor, Generator], Tensor]  # coordinates u, v (n, size, size) -> value of each pixel
+DrawBatch = Callable[[Draw, int, int, Generator], Tensor]  # count, size -> uint8 (n, channels, size, size)
 
 
-def letters(size: int, count: int = 37 * 514, seed: int = 0) -> Images:
-    """The pretraining set: white on black, 37 classes, no digit."""
+def letter_images(size: int, count: int = 37 * 514, seed: int = 0) -> Images:
+    """Pretraining set: white letters on black, 37 classes, no digit."""
     return _characters("letters", LETTERS, DEJAVU + STIX + COMPUTER_MODERN, size, count, seed)
 
 
-def glyphs(size: int, count: int = 32 * 125, seed: int = 0) -> Images:
-    """A downstream set of characters: digits, Greek and signs, none of them in :func:`letters`."""
+def glyph_images(size: int, count: int = 32 * 125, seed: int = 0) -> Images:
+    """Downstream set of characters: digits, Greek and signs, none of them in :func:`letter_images`."""
     return _characters("glyphs", GLYPHS, DEJAVU + STIX, size, count, seed)
 
 
-def shapes(size: int, count: int = 8 * 500, seed: int = 0) -> tuple[Images, Tensor]:
-    """Coloured shapes on textured ground, RGB, and their masks uint8 (n, size, size), 1 inside the shape."""
-    drawn = _by_class("shapes", list(SHAPES), size, count, seed, _shape_batch)
-    images = _named("shapes", drawn[:, :3], tuple(SHAPES), seed)
-    return images, (drawn[:, 3] > 127).byte()
+def shape_images(size: int, count: int = 8 * 500, seed: int = 0) -> tuple[Images, Tensor]:
+    """Coloured shapes on a textured background, RGB, and their masks uint8 (n, size, size), 1 inside the shape."""
+    pixels = _by_class("shapes", SHAPES, (count, 4, size), seed, _draw_shapes)
+    return _labelled("shapes", pixels[:, :3], SHAPES, seed), (pixels[:, 3] > 127).byte()
 
 
-def textures(size: int, count: int = 10 * 400, seed: int = 0) -> Images:
-    """Two-coloured patterns of random direction, scale and contrast, RGB."""
-    return _named("textures", _by_class("textures", list(TEXTURES), size, count, seed, _texture_batch), TEXTURES, seed)
+def texture_images(size: int, count: int = 10 * 400, seed: int = 0) -> Images:
+    """Two-coloured patterns of random orientation, scale and contrast, RGB."""
+    pixels = _by_class("textures", TEXTURES, (count, 3, size), seed, _draw_textures)
+    return _labelled("textures", pixels, TEXTURES, seed)
 
 
-def _named(name: str, pixels: Tensor, classes: Sequence[str] | dict[str, Draw], seed: int) -> Images:
+def _labelled(name: str, pixels: Tensor, classes: Iterable[str], seed: int) -> Images:
+    classes = tuple(classes)
     labels = torch.arange(len(pixels)) % len(classes)
     hashes = tuple(recipe_hash(name, VERSION, seed, index) for index in range(len(pixels)))
-    return Images(pixels.contiguous(), labels, tuple(classes), hashes)
+    return Images(pixels.contiguous(), labels, classes, hashes)
 
 
 def _uniform(generator: Generator, low: float, high: float, *shape: int) -> Tensor:
@@ -74,7 +76,7 @@ def _bytes(values: Tensor) -> Tensor:
     return (values * 255).round_().clamp_(0, 255).byte()
 
 
-def _chunk(size: int) -> int:
+def _batch_size(size: int) -> int:
     return max(1, 2**22 // size**2)
 
 
@@ -87,12 +89,12 @@ def _characters(name: str, symbols: str, fonts: Sequence[str], size: int, count:
     atlas = _atlas(symbols, fonts, min(256, max(56, 2 * size)))
     font = torch.randint(0, len(fonts), (count,), generator=generator)
     cells = font * len(symbols) + torch.arange(count) % len(symbols)
-    pixels = [_jittered(atlas[part], size, generator) for part in cells.split(_chunk(2 * size))]
-    return _named(name, torch.cat(pixels), tuple(symbols), seed)
+    pixels = [_jittered(atlas[part], size, generator) for part in cells.split(_batch_size(2 * size))]
+    return _labelled(name, torch.cat(pixels), symbols, seed)
 
 
 def _atlas(symbols: str, fonts: Sequence[str], side: int) -> Tensor:
-    """Each symbol in each font once: uint8 (fonts * symbols, 1, side, side), the ink centred in 2/3 of the side."""
+    """Every symbol of every font: uint8 (fonts * symbols, 1, side, side), the ink centred in 2/3 of the side."""
     import matplotlib
     from PIL import ImageFont
 
@@ -119,7 +121,7 @@ def _ink(face: object, symbol: str, side: int) -> NDArray[np.uint8]:
 
 
 def _jittered(ink: Tensor, size: int, generator: Generator) -> Tensor:
-    """Random affine, a slight warp, pen weight, contrast and noise; drawn at twice the size, then averaged."""
+    """Random affine map, a slight warp, pen weight, contrast and noise; drawn at twice the size, then averaged."""
     count = len(ink)
     grid = F.affine_grid(_affines(count, generator), [count, 1, 2 * size, 2 * size], align_corners=False)
     warp = 0.06 * torch.randn(count, 2, 4, 4, generator=generator)
@@ -133,7 +135,7 @@ def _jittered(ink: Tensor, size: int, generator: Generator) -> Tensor:
 
 
 def _affines(count: int, generator: Generator) -> Tensor:
-    """Output to input coordinates (count, 2, 3): turn up to 15 degrees, shear, scale per axis, shift."""
+    """Maps of output to input coordinates (count, 2, 3): rotation up to 15 degrees, shear, scale per axis, shift."""
     turn = _uniform(generator, -math.pi / 12, math.pi / 12, count)
     shear = _uniform(generator, -0.25, 0.25, count)
     wide, high = _uniform(generator, 0.65, 1.1, 2, count)  # ink over 0.6 to 1 of the side
@@ -147,64 +149,40 @@ def _affines(count: int, generator: Generator) -> Tensor:
 # --- shapes and textures ----------------------------------------------------------------------------------------
 
 
-def _by_class(
-    name: str,
-    classes: Sequence[str],
-    size: int,
-    count: int,
-    seed: int,
-    batch: Callable[[str, int, int, Generator], Tensor],
-) -> Tensor:
-    """Draw class by class in batches, each from its own generator, and deal them out in turn of the labels."""
-    check_memory(count, size, 4)
-    pixels: Tensor | None = None
-    for label, title in enumerate(classes):
-        rows = torch.arange(label, count, len(classes))
+def _by_class(name: str, classes: dict[str, Draw], shape: tuple[int, int, int], seed: int, draw: DrawBatch) -> Tensor:
+    """Draw class by class, each from a generator of its own, in batches; ``shape``: count, channels, size."""
+    count, channels, size = shape
+    check_memory(count, size, channels)
+    pixels = torch.empty(count, channels, size, size, dtype=torch.uint8)
+    for label, (title, function) in enumerate(classes.items()):
         generator = named_generator("render", name, seed, title)
-        for part in rows.split(_chunk(size)):
-            drawn = batch(title, len(part), size, generator)
-            pixels = torch.empty(count, *drawn.shape[1:], dtype=torch.uint8) if pixels is None else pixels
-            pixels[part] = drawn
-    if pixels is None:
-        raise ValueError(f"{name}: nothing to draw")
+        for rows in torch.arange(label, count, len(classes)).split(_batch_size(size)):
+            pixels[rows] = draw(function, len(rows), size, generator)
     return pixels
 
 
-def _plane(count: int, size: int) -> tuple[Tensor, Tensor]:
-    """Pixel centres in -1..1 as x and y, each (count, size, size)."""
-    line = (torch.arange(size) + 0.5) * 2 / size - 1
-    return line.expand(count, size, size), line.view(size, 1).expand(count, size, size)
-
-
-def _turned(count: int, size: int, generator: Generator, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """Coordinates turned by any angle, moved by ``shift`` (2, n) and divided by ``scale`` (n)."""
-    x, y = _plane(count, size)
+def _rotated(count: int, size: int, generator: Generator, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates moved by ``shift`` (2, n), rotated by a random angle and divided by ``scale`` (n)."""
+    line = (torch.arange(size) + 0.5) * 2 / size - 1  # pixel centres in -1..1
     angle = _uniform(generator, 0, 2 * math.pi, count, 1, 1)
-    x, y = x - shift[0].view(-1, 1, 1), y - shift[1].view(-1, 1, 1)
+    x, y = line.view(1, 1, size) - shift[0].view(-1, 1, 1), line.view(1, size, 1) - shift[1].view(-1, 1, 1)
     u, v = angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x
     return u / scale.view(-1, 1, 1), v / scale.view(-1, 1, 1)
 
 
 def _two_colours(count: int, generator: Generator, contrast: float) -> tuple[Tensor, Tensor]:
-    """Two RGB colours (n, 3, 1, 1) whose luma differs by at least ``contrast``: grey input must show them too."""
-    first, second = torch.rand(2, count, 3, generator=generator)
-    luma = torch.tensor(LUMA)
+    """Two RGB colours (n, 3, 1, 1) whose luma differs by at least ``contrast``, so that they differ in grey too."""
+    colours = torch.rand(2, count, 3, generator=generator)
     dark = (1 - contrast) * _uniform(generator, 0, 1, count)
     light = dark + contrast + (1 - contrast - dark) * _uniform(generator, 0, 1, count)
     flip = torch.rand(count, generator=generator) < 0.5
-    wanted = torch.where(flip, light, dark), torch.where(flip, dark, light)
-    pair = [
-        _with_luma(colour, target.view(-1, 1), luma) for colour, target in zip((first, second), wanted, strict=True)
-    ]
-    return pair[0].view(-1, 3, 1, 1), pair[1].view(-1, 3, 1, 1)
-
-
-def _with_luma(colour: Tensor, target: Tensor, luma: Tensor) -> Tensor:
-    """Mix towards black or white until the luma is the target: stays inside 0..1, unlike adding an offset."""
-    own = (colour * luma).sum(1, keepdim=True)
-    darker = colour * target / own.clamp(min=1e-6)
-    lighter = 1 - (1 - colour) * (1 - target) / (1 - own).clamp(min=1e-6)
-    return torch.where(target < own, darker, lighter)
+    target = torch.stack([torch.where(flip, light, dark), torch.where(flip, dark, light)]).unsqueeze(-1)
+    luma = (colours * torch.tensor(LUMA)).sum(-1, keepdim=True)
+    darker = colours * target / luma.clamp(min=1e-6)
+    lighter = 1 - (1 - colours) * (1 - target) / (1 - luma).clamp(min=1e-6)
+    # Mixed towards black or white until the luma is the target: stays inside 0..1, unlike adding an offset.
+    first, second = torch.where(target < luma, darker, lighter).view(2, count, 3, 1, 1)
+    return first, second
 
 
 def _clouds(count: int, size: int, generator: Generator) -> Tensor:
@@ -216,11 +194,11 @@ def _clouds(count: int, size: int, generator: Generator) -> Tensor:
     return torch.sigmoid(1.6 * total.squeeze(1))
 
 
-def _shape_batch(title: str, count: int, size: int, generator: Generator) -> Tensor:
+def _draw_shapes(distance_of: Draw, count: int, size: int, generator: Generator) -> Tensor:
     """RGB and coverage, uint8 (n, 4, size, size)."""
     scale, shift = _uniform(generator, 0.4, 0.7, count), _uniform(generator, -0.3, 0.3, 2, count)
-    u, v = _turned(count, size, generator, scale, shift)
-    distance = SHAPES[title](u, v, generator) * scale.view(-1, 1, 1)
+    u, v = _rotated(count, size, generator, scale, shift)
+    distance = distance_of(u, v, generator) * scale.view(-1, 1, 1)
     cover = (0.5 - distance * size / 2).clamp(0, 1).unsqueeze(1)  # one pixel of soft edge
     ground, colour = _two_colours(count, generator, 0.35)
     patchy = ground * (0.65 + 0.5 * _clouds(count, size, generator).unsqueeze(1))
@@ -261,10 +239,10 @@ SHAPES: dict[str, Draw] = {
 }
 
 
-def _texture_batch(title: str, count: int, size: int, generator: Generator) -> Tensor:
+def _draw_textures(pattern: Draw, count: int, size: int, generator: Generator) -> Tensor:
     scale, shift = _uniform(generator, 0.4, 1.0, count), _uniform(generator, -1.0, 1.0, 2, count)
-    u, v = _turned(count, size, generator, scale, shift)
-    value = TEXTURES[title](u, v, generator).unsqueeze(1)
+    u, v = _rotated(count, size, generator, scale, shift)
+    value = pattern(u, v, generator).unsqueeze(1)
     first, second = _two_colours(count, generator, 0.3)
     noise = 0.05 * torch.randn(count, 3, size, size, generator=generator)
     return _bytes(first * (1 - value) + second * value + noise)
@@ -275,7 +253,7 @@ def _wave(phase: Tensor) -> Tensor:
 
 
 def _cell(values: Tensor) -> Tensor:
-    """Position inside the unit cell, -0.5..0.5."""
+    """Coordinate inside the unit cell, -0.5..0.5."""
     return torch.remainder(values, 1) - 0.5
 
 
@@ -291,17 +269,13 @@ def _bricks(u: Tensor, v: Tensor) -> Tensor:
     return (mortar > 0.07).float()
 
 
-def _side(plane: Tensor) -> tuple[int, int]:
-    return plane.shape[0], plane.shape[-1]
-
-
 TEXTURES: dict[str, Draw] = {
     "stripes": lambda u, v, _: (_wave(1.5 * u) > 0.5).float(),
     "waves": lambda u, v, _: _wave(u + 0.15 * torch.sin(2 * math.pi * v)),
     "dots": lambda u, v, _: (torch.hypot(_cell(1.4 * u), _cell(1.4 * v)) < 0.3).float(),
     "checks": lambda u, v, _: torch.remainder(torch.floor(1.6 * u) + torch.floor(1.6 * v), 2),
     "noise": lambda u, v, generator: torch.rand(u.shape, generator=generator),
-    "clouds": lambda u, v, generator: _clouds(*_side(u), generator),
+    "clouds": lambda u, v, generator: _clouds(len(u), u.shape[-1], generator),
     "weave": lambda u, v, _: _weave(u, v),
     "gradient": lambda u, v, _: (u - u.amin((1, 2), True)) / (u.amax((1, 2), True) - u.amin((1, 2), True)),
     "rings": lambda u, v, _: _wave(1.6 * torch.hypot(u, v)),

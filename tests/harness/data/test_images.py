@@ -20,6 +20,6 @@ def test_shape_is_content():
 def test_conversions_keep_constant_images(channels, size):
     flat = torch.full((2, 3 if channels > 1 else 1, 9, 9), 93, dtype=torch.uint8)
     for wanted in (1, 3):
-        done = images.to_size(images.to_channels(flat, wanted), size)
+        done = images.resize(images.convert_channels(flat, wanted), size)
         assert done.shape == (2, wanted, size, size)
         assert (done.int() - 93).abs().max() <= 1

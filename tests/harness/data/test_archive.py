@@ -20,7 +20,7 @@ from PIL import Image
 
 from harness.data import archive, loading
 from harness.data.archive import unpack
-from harness.data.images import DataError
+from harness.data.locations import DataError
 from harness.suite import DataSet, Input
 
 FILES = {"train/cat/1.txt": b"one", "train/dog/2.txt": b"two" * 1000, "top.txt": b""}
@@ -130,12 +130,12 @@ def test_sizes_are_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["zip", "tar.xz"])
 def test_bombs_are_refused_by_their_ratio(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "FREE", 100_000)
+    monkeypatch.setattr(archive, "ALWAYS_ALLOWED", 100_000)
     refused(make(tmp_path / f"a.{kind}", {"small": b"1", "bomb": bytes(3_000_000)}), "'bomb'", "3,000,001 bytes")
 
 
 def test_the_number_of_members_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MEMBERS", 2)
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 2)
     refused(make(tmp_path / "a.tar", FILES), "3 files")
 
 
@@ -166,7 +166,7 @@ def test_flipped_bits_are_found(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, bytes])
 def test_what_is_no_archive_is_named(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     (tmp_path / "a.bin").write_bytes(pack(b"hello, I am no archive"))
-    refused(tmp_path / "a.bin", "no archive that is known")
+    refused(tmp_path / "a.bin", "no supported archive")
 
 
 def test_encrypted_members_are_refused(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_encrypted_members_are_refused(tmp_path: Path) -> None:
 def test_two_members_of_one_name_are_refused_and_case_may_differ(tmp_path: Path) -> None:
     made = make_zip(tmp_path / "a.zip", {"x/y": b"1", "x/z": b"2"})
     made.write_bytes(made.read_bytes().replace(b"x/z", b"x/y"))
-    refused(tmp_path / "a.zip", "'x/y'", "twice")
+    refused(tmp_path / "a.zip", "'x/y'", "occurs twice")
     refused(make_tar(tmp_path / "b.tar", {"x": b"1", "x/y": b"2"}), "'x/y'", "both a file and a folder")
     made = make_tar(tmp_path / "c.tar", {"a": b"1", "A": b"2", "./b/./c": b"3"})
     assert held(unpack(made, tmp_path / "c")) == {"a": b"1", "A": b"2", "b/c": b"3"}
@@ -247,7 +247,7 @@ def test_odd_names_of_classes_and_files_make_the_round_trip(
             (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "set" / name).write_bytes(content)
     path = tmp_path / "set" if kind == "folder" else make(tmp_path / f"set.{kind}", files)
-    loaded = loading.load(DataSet(name="ø / " * 70, source="folder", path=str(path)), Input(size=8, channels=1))
+    loaded = loading.load_dataset(DataSet(name="ø / " * 70, source="folder", path=str(path)), Input(size=8, channels=1))
     assert loaded.classes == tuple(sorted(odd))
     assert sum(loaded.sizes.values()) == 4 * len(odd)
     assert not list(tmp_path.rglob("evil"))

@@ -41,9 +41,9 @@ def vit_macs(tokens: int, patches: int, pixels: int, embed: int, depth: int, mlp
 def test_vit_b_by_count_witness_and_hand():
     with torch.device("meta"):
         big = timm.create_model("vit_base_patch16_224", num_classes=1000)
-    assert measure.macs(big, (3, 224, 224)) == VIT_B_MACS
+    assert measure.count_macs(big, (3, 224, 224)) == VIT_B_MACS
     assert vit_macs(197, 196, 768, 768, 12, 3072, 1000) == VIT_B_MACS
-    assert measure.params(big) == 86_567_656
+    assert measure.count_params(big) == 86_567_656
 
 
 @settings(max_examples=12)
@@ -71,18 +71,18 @@ def test_counter_witness_and_hand_agree(depth, heads, mlp, patch, pool, bias, re
     )
     patches = (28 // patch) ** 2
     tokens = patches + (pool == "token") + registers
-    counted = measure.macs(vit, (1, 28, 28))
+    counted = measure.count_macs(vit, (1, 28, 28))
     assert counted == measure.fvcore_macs(vit, (1, 28, 28))
     assert counted == vit_macs(tokens, patches, patch * patch, embed, depth, int(embed * (mlp / embed)), 5)
 
 
 def test_fused_and_plain_attention_count_the_same():
     vit = tiny_vit()
-    fused = measure.macs(vit, (1, 28, 28))
+    fused = measure.count_macs(vit, (1, 28, 28))
     for block in vit.blocks:
         assert block.attn.fused_attn
         block.attn.fused_attn = False
-    assert measure.macs(vit, (1, 28, 28)) == measure.fvcore_macs(vit, (1, 28, 28)) == fused
+    assert measure.count_macs(vit, (1, 28, 28)) == measure.fvcore_macs(vit, (1, 28, 28)) == fused
 
 
 def test_other_layers_count_the_same():
@@ -96,14 +96,14 @@ def test_other_layers_count_the_same():
         nn.Linear(24, 5, bias=False),
     )
     expected = 28 * 28 * 6 * 9 + 26 * 26 * 6 * 2 * 9 + 24 * 5
-    assert measure.macs(net, (1, 28, 28)) == measure.fvcore_macs(net, (1, 28, 28)) == expected
+    assert measure.count_macs(net, (1, 28, 28)) == measure.fvcore_macs(net, (1, 28, 28)) == expected
 
 
 def test_counting_changes_nothing(caplog):
     vit = tiny_vit(drop_path_rate=0.5).train()
     before = {name: value.clone() for name, value in vit.state_dict().items()}
     with caplog.at_level(logging.WARNING):
-        measure.macs(vit, (1, 28, 28))
+        measure.count_macs(vit, (1, 28, 28))
         measure.fvcore_macs(vit, (1, 28, 28))
     assert vit.training
     assert next(vit.parameters()).device.type == "cpu"
@@ -117,17 +117,17 @@ def test_a_module_that_looks_at_its_data_cannot_be_counted():
             return x if float(x.sum().item()) > 0 else -x
 
     with pytest.raises(measure.MeasureError, match="Peeks cannot be counted"):
-        measure.macs(Peeks(), (1, 4, 4))
+        measure.count_macs(Peeks(), (1, 4, 4))
 
 
 def test_params():
-    assert measure.params(nn.Linear(3, 4)) == 16
+    assert measure.count_params(nn.Linear(3, 4)) == 16
 
 
 @pytest.mark.parametrize("batch", [1, 7, 50, 64])
 def test_correct_is_one_bit_an_image_in_order(batch):
     vit, split = tiny_vit().train(), split_of(50)
-    bits = measure.correct(vit, split, batch)
+    bits = measure.correct_predictions(vit, split, batch)
     vit.eval()
     with torch.no_grad():
         expected = vit(next(split.batches(50))[0]).argmax(1) == split.labels
@@ -139,10 +139,10 @@ def test_training_flags_come_back():
     vit = tiny_vit().train()
     vit.blocks[0].eval()
     flags = [part.training for part in vit.modules()]
-    measure.correct(vit, split_of(4), 2)
+    measure.correct_predictions(vit, split_of(4), 2)
     assert [part.training for part in vit.modules()] == flags
     with pytest.raises(measure.MeasureError):
-        measure.correct(tiny_vit(num_classes=3), split_of(4), 2)
+        measure.correct_predictions(tiny_vit(num_classes=3), split_of(4), 2)
 
 
 def test_a_split_that_loses_images_is_refused():
@@ -153,7 +153,7 @@ def test_a_split_that_loses_images_is_refused():
     whole = split_of(10)
     short = Loses(images.Images(whole._pixels, whole.labels, whole.classes, ()), (0.5,), (0.5,))
     with pytest.raises(measure.MeasureError, match="5 images came out of a split of 10"):
-        measure.correct(tiny_vit(), short, 5)
+        measure.correct_predictions(tiny_vit(), short, 5)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -161,7 +161,10 @@ def test_logits_that_are_not_finite_are_no_answer(bad):
     vit = tiny_vit()
     with torch.no_grad():
         vit.head.bias[0] = bad
-    for use in (lambda: measure.correct(vit, split_of(4), 2), lambda: measure.predictions_agree(vit, split_of(4))):
+    for use in (
+        lambda: measure.correct_predictions(vit, split_of(4), 2),
+        lambda: measure.predictions_agree(vit, split_of(4)),
+    ):
         with pytest.raises(FloatingPointError):
             use()
 
@@ -173,7 +176,7 @@ def test_outputs_that_are_no_logits_are_refused(output):
             return output(x)
 
     with pytest.raises(measure.MeasureError, match="must give logits"):
-        measure.correct(Wrong(), split_of(4), 2)
+        measure.correct_predictions(Wrong(), split_of(4), 2)
 
 
 def test_predictions_agree_for_a_plain_vit_and_not_for_one_that_mixes_images():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.evaluation.ledger import Ledger, LedgerError
+from harness.evaluation.ledger import CellLedger, LedgerError
 
 spending = st.tuples(
     st.sampled_from(["prepare", "train", "search"]), st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 99)
@@ -19,7 +19,7 @@ spending = st.tuples(
 @given(st.lists(spending))
 def test_phases_add_up(entries: list[tuple[str, int, int, int]]) -> None:
     ticks = itertools.count()
-    ledger = Ledger(clock=lambda: next(ticks))
+    ledger = CellLedger(clock=lambda: next(ticks))
     for phase, forward, backward, steps in entries:
         with ledger.phase(phase):
             ledger.add(forward_macs=forward, steps=steps)
@@ -34,7 +34,7 @@ def test_phases_add_up(entries: list[tuple[str, int, int, int]]) -> None:
 
 
 def test_a_phase_inside_a_phase_is_refused() -> None:
-    ledger = Ledger()
+    ledger = CellLedger()
     with pytest.raises(LedgerError, match="'b' opened inside phase 'a'"), ledger.phase("a"), ledger.phase("b"):
         pass
     with ledger.phase("b"):
@@ -43,20 +43,20 @@ def test_a_phase_inside_a_phase_is_refused() -> None:
 
 
 def test_spending_outside_a_phase_is_refused() -> None:
-    with pytest.raises(LedgerError, match="nothing is open"):
-        Ledger().add(steps=1)
+    with pytest.raises(LedgerError, match="no phase is open"):
+        CellLedger().add(steps=1)
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf")])
 def test_only_finite_numbers_from_zero_up_are_spent(wrong: float) -> None:
-    ledger = Ledger()
+    ledger = CellLedger()
     with ledger.phase("train"), pytest.raises(LedgerError, match="forward_macs"):
         ledger.add(forward_macs=wrong)
 
 
 def test_seconds_of_a_failed_phase_are_kept() -> None:
     ticks = iter([1.0, 4.0])
-    ledger = Ledger(clock=lambda: next(ticks))
+    ledger = CellLedger(clock=lambda: next(ticks))
     with pytest.raises(RuntimeError), ledger.phase("train"):
         raise RuntimeError
     assert ledger.train_seconds == 3.0
@@ -64,10 +64,10 @@ def test_seconds_of_a_failed_phase_are_kept() -> None:
 
 def test_seconds_outlive_the_process_and_nothing_else_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, kept = [0.0], tmp_path / "ledger.json"
-    first = Ledger(clock=lambda: now[0], kept=kept)
+    first = CellLedger(clock=lambda: now[0], file=kept)
     with first.phase("prepare"):
         now[0] = 2.0
-    monkeypatch.setattr(first, "_due", 0.0)
+    monkeypatch.setattr(first, "_next_write", 0.0)
     with first.phase("train"):
         first.add(steps=5)
         now[0] = 5.0
@@ -76,24 +76,24 @@ def test_seconds_outlive_the_process_and_nothing_else_does(tmp_path: Path, monke
         first.tick()  # not due again: this second is lost with the process
         told = kept.read_text()
     kept.write_text(told)
-    again = Ledger(clock=lambda: now[0], kept=kept)
+    again = CellLedger(clock=lambda: now[0], file=kept)
     with again.phase("train"):
         now[0] = 6.5
     assert {name: (spent["seconds"], spent["steps"]) for name, spent in again.as_dict().items()} == {
         "prepare": (2.0, 0),
         "train": (3.5, 0),
     }
-    assert Ledger(kept=kept).train_seconds == 5.5
+    assert CellLedger(file=kept).train_seconds == 5.5
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"train": "x"}', '{"train": NaN}', '{"train": -1}'])
 def test_seconds_that_cannot_be_read_are_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "ledger.json").write_text(text)
-    assert Ledger(kept=tmp_path / "ledger.json").train_seconds == 0
+    assert CellLedger(file=tmp_path / "ledger.json").train_seconds == 0
 
 
 def test_a_disk_that_is_full_costs_no_cell_its_ledger(tmp_path: Path) -> None:
-    ledger = Ledger(kept=tmp_path / "no" / "folder.json")
+    ledger = CellLedger(file=tmp_path / "no" / "folder.json")
     with ledger.phase("train"):
         ledger.add(steps=1)
     assert ledger.as_dict()["train"]["steps"] == 1

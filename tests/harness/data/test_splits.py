@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data import images, splits
-from harness.data.loading import DataError
+from harness.data.locations import DataError
 
 
 def labelled(pixels: np.ndarray, labels: list[int], classes: int) -> images.Images:
-    return images.from_arrays(pixels, np.array(labels), [f"c{i}" for i in range(classes)])
+    return images.images_from_arrays(pixels, np.array(labels), [f"c{i}" for i in range(classes)])
 
 
 def numbered(labels: list[int], classes: int) -> images.Images:
@@ -24,8 +24,8 @@ def numbered(labels: list[int], classes: int) -> images.Images:
     return labelled(pixels, labels, classes)
 
 
-def members(divided: splits.Divided) -> dict[str, frozenset[bytes]]:
-    return {name: frozenset(getattr(divided, name).hashes) for name in ("fit", "select_a", "select_b", "test")}
+def members(divided: splits.DividedImages) -> dict[str, frozenset[bytes]]:
+    return {name: frozenset(part.hashes) for name, part in divided.parts.items()}
 
 
 @given(st.lists(st.integers(0, 2), max_size=60), st.randoms(use_true_random=False))
@@ -33,10 +33,10 @@ def test_splits_ignore_the_order_of_the_source(extra, random):
     whole = numbered([0, 1, 2] * 8 + extra, 3)
     order = list(range(len(whole)))
     random.shuffle(order)
-    first, second = (splits.divide(images.Parts(part), {}) for part in (whole, whole.take(np.array(order))))
+    first, second = (splits.divide(splits.SourceSplits(part), {}) for part in (whole, whole.take(np.array(order))))
     assert members(first) == members(second)
-    for name in ("fit", "select_a", "select_b", "test"):
-        one, other = getattr(first, name), getattr(second, name)
+    for name in splits.SPLITS:
+        one, other = first.parts[name], second.parts[name]
         assert torch.equal(one.pixels, other.pixels)
         assert torch.equal(one.labels, other.labels)
 
@@ -46,32 +46,30 @@ def test_equal_images_stay_together_and_nothing_is_lost(extra, copies):
     labels = [0, 1] * 8 + extra
     rows = list(range(len(labels))) + [row for row in copies if row < len(labels)]
     whole = numbered(labels, 2).take(np.array(rows))
-    divided = splits.divide(images.Parts(whole), {})
+    divided = splits.divide(splits.SourceSplits(whole), {})
     parts = list(members(divided).values())
     assert sum(map(len, parts)) == len(labels)
     assert frozenset.union(*parts) == frozenset(whole.hashes)
-    assert sum(len(getattr(divided, name)) for name in ("fit", "select_a", "select_b", "test")) == len(whole)
+    assert sum(map(len, divided.parts.values())) == len(whole)
 
 
 def test_one_image_with_two_labels_is_still_in_one_split():
     pixels = np.arange(40, dtype="<u4").view(np.uint8).reshape(-1, 2, 2)
     twice = labelled(np.concatenate([pixels, pixels]), [0] * 40 + [1] * 40, 2)
     with pytest.raises(DataError, match="too few"):
-        splits.divide(images.Parts(twice), {})  # all groups count as the first class: the second one has none
+        splits.divide(splits.SourceSplits(twice), {})  # all groups count as the first class: the second one has none
     more = labelled(
         np.concatenate([pixels, pixels[:20], np.arange(100, 120, dtype="<u4").view(np.uint8).reshape(-1, 2, 2)]),
         [0] * 40 + [1] * 40,
         2,
     )
-    parts = list(members(splits.divide(images.Parts(more), {})).values())
+    parts = list(members(splits.divide(splits.SourceSplits(more), {})).values())
     assert sum(map(len, parts)) == 60
 
 
 def test_default_shares_are_stratified():
-    divided = splits.divide(images.Parts(numbered([0] * 400 + [1] * 100, 2)), {})
-    counts = {
-        name: np.bincount(getattr(divided, name).labels).tolist() for name in ("fit", "select_a", "select_b", "test")
-    }
+    divided = splits.divide(splits.SourceSplits(numbered([0] * 400 + [1] * 100, 2)), {})
+    counts = {name: np.bincount(part.labels).tolist() for name, part in divided.parts.items()}
     assert counts == {"fit": [240, 60], "select_a": [30, 7], "select_b": [30, 8], "test": [100, 25]} or counts == {
         "fit": [240, 60],
         "select_a": [30, 8],
@@ -84,7 +82,7 @@ def test_default_shares_are_stratified():
 def test_quotas_sum_stay_in_proportion_and_leave_no_class_out(counts, least, extra):
     counts = [max(count, least) for count in counts]
     size = min(sum(counts), least * len(counts) + extra)
-    given_ = splits.quotas(counts, size, least)
+    given_ = splits.proportional_quotas(counts, size, least)
     assert sum(given_) == size
     for count, quota in zip(counts, given_, strict=True):
         assert least <= quota <= count
@@ -94,38 +92,42 @@ def test_quotas_sum_stay_in_proportion_and_leave_no_class_out(counts, least, ext
 
 def test_smaller_sizes_are_parts_of_larger_ones():
     whole = numbered([0, 1, 2, 3] * 100, 4)
-    small, large = (splits.divide(images.Parts(whole), {"fit": n, "select": n // 2, "test": n // 2}) for n in (40, 80))
+    small, large = (
+        splits.divide(splits.SourceSplits(whole), {"fit": n, "select": n // 2, "test": n // 2}) for n in (40, 80)
+    )
     for name in ("fit", "test"):
-        assert set(getattr(small, name).hashes) < set(getattr(large, name).hashes)
-    assert [len(small.fit), len(small.select_a), len(small.select_b), len(small.test)] == [40, 10, 10, 20]
-    assert np.bincount(small.fit.labels).tolist() == [10] * 4
-    assert np.bincount(small.select_a.labels, minlength=4).min() >= 2
+        assert set(small.parts[name].hashes) < set(large.parts[name].hashes)
+    assert [len(part) for part in small.parts.values()] == [40, 10, 10, 20]
+    assert np.bincount(small.parts["fit"].labels).tolist() == [10] * 4
+    assert np.bincount(small.parts["select_a"].labels, minlength=4).min() >= 2
 
 
 @pytest.mark.parametrize("sizes", [{"fit": 2}, {"select": 5}, {"test": 2}])
 def test_sizes_below_one_of_each_class_are_refused(sizes):
     with pytest.raises(DataError, match="too few"):
-        splits.divide(images.Parts(numbered([0, 1, 2] * 20, 3)), sizes)
+        splits.divide(splits.SourceSplits(numbered([0, 1, 2] * 20, 3)), sizes)
 
 
 @pytest.mark.parametrize("key", ["fit", "select", "test"])
 def test_sizes_above_what_is_there_are_refused(key):
     with pytest.raises(DataError, match=rf"{key} = 100 is more than the \d+"):
-        splits.divide(images.Parts(numbered([0, 1] * 20, 2)), {key: 100})
+        splits.divide(splits.SourceSplits(numbered([0, 1] * 20, 2)), {key: 100})
 
 
 def test_official_splits_are_kept_and_their_images_never_trained_on():
     train, test = numbered([0, 1] * 30, 2), numbered([0, 1] * 5, 2)
-    divided = splits.divide(images.Parts(train, test=test), {})
-    assert set(divided.test.hashes) == set(test.hashes)
+    divided = splits.divide(splits.SourceSplits(train, test=test), {})
+    assert set(divided.parts["test"].hashes) == set(test.hashes)
     assert divided.dropped == 10
-    assert not set(divided.test.hashes) & (set(divided.fit.hashes) | set(divided.select_a.hashes))
+    assert not set(divided.parts["test"].hashes) & (
+        set(divided.parts["fit"].hashes) | set(divided.parts["select_a"].hashes)
+    )
     with pytest.raises(DataError, match=r"no image is left|too few"):
-        splits.divide(images.Parts(test, test=train), {})
+        splits.divide(splits.SourceSplits(test, test=train), {})
 
 
 def test_one_image_is_an_error():
     with pytest.raises(DataError, match="too few"):
-        splits.divide(images.Parts(numbered([0], 1)), {})
+        splits.divide(splits.SourceSplits(numbered([0], 1)), {})
     with pytest.raises(DataError, match="too few"):
-        splits.divide(images.Parts(numbered([0] * 20 + [1], 2)), {})
+        splits.divide(splits.SourceSplits(numbered([0] * 20 + [1], 2)), {})

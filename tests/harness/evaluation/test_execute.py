@@ -81,8 +81,8 @@ def test_the_same_cell_twice_is_the_same(tmp_path: Path) -> None:
 
 def test_an_equal_choice_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    correct = measure.correct
-    monkeypatch.setattr(measure, "correct", lambda *args: calls.append(args) or correct(*args))
+    correct = measure.correct_predictions
+    monkeypatch.setattr(measure, "correct_predictions", lambda *args: calls.append(args) or correct(*args))
     outcome = cell(tmp_path, "steady")
     assert len(calls) == 2
     assert outcome.bitmaps[0.25] == outcome.bitmaps[0.3]
@@ -91,9 +91,9 @@ def test_an_equal_choice_is_measured_once(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_choices_are_frozen_before_the_test_split_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    opened, select = loading.Data.test, fakes.Family.select
+    opened, select = loading.LoadedDataset.test, fakes.Family.select
     monkeypatch.setattr(
-        loading.Data, "test", lambda self, frozen: events.append(f"test {frozen}") or opened(self, frozen)
+        loading.LoadedDataset, "test", lambda self, frozen: events.append(f"test {frozen}") or opened(self, frozen)
     )
     monkeypatch.setattr(fakes.Family, "select", lambda self, b: events.append("select") or select(self, b))
     outcome = cell(tmp_path, "steady")
@@ -110,7 +110,7 @@ def test_a_choice_over_its_budget_is_excluded(tmp_path: Path) -> None:
 
 
 def test_nothing_reachable_is_no_failure_and_opens_no_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading.Data, "test", lambda self, frozen: pytest.fail("the test split was opened"))
+    monkeypatch.setattr(loading.LoadedDataset, "test", lambda self, frozen: pytest.fail("the test split was opened"))
     outcome = cell(tmp_path, "nothing")
     assert outcome.record.status == "unreachable"
     assert {point.status for point in outcome.record.points} == {"unreachable"}
@@ -188,10 +188,10 @@ def test_the_worst_point_names_the_cell() -> None:
     def points(*statuses: Any) -> list[Point]:
         return [Point(budget=i / 10, status=status, reason=f"r{i}") for i, status in enumerate(statuses)]
 
-    assert evaluate.verdict(points("ok", "unreachable"))[0] == "ok"
-    assert evaluate.verdict(points("unreachable", "unreachable"))[0] == "unreachable"
-    assert evaluate.verdict(points("suspicious", "ok", "failed")) == ("failed", "budget 0.2: r2")
-    assert evaluate.verdict(points("suspicious", "nan"))[0] == "nan"
+    assert evaluate.cell_status(points("ok", "unreachable"))[0] == "ok"
+    assert evaluate.cell_status(points("unreachable", "unreachable"))[0] == "unreachable"
+    assert evaluate.cell_status(points("suspicious", "ok", "failed")) == ("failed", "budget 0.2: r2")
+    assert evaluate.cell_status(points("suspicious", "nan"))[0] == "nan"
 
 
 def test_progress_is_json_lines_and_not_too_many(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_cell_in_another_number_of_processes_fails_by_name(tmp_path: Path, mon
 def test_a_process_beside_the_first_one_tells_only_of_its_failure(
     tmp_path: Path, method: str, options: dict[str, str], exit_code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading.Data, "test", lambda self, frozen: pytest.fail("the test split was opened"))
+    monkeypatch.setattr(loading.LoadedDataset, "test", lambda self, frozen: pytest.fail("the test split was opened"))
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.chdir(tmp_path)

@@ -27,13 +27,13 @@ AUGMENTED = {
 
 
 def tiny() -> images.Images:
-    return images.from_arrays(GREY.astype(np.uint8), np.arange(40) % 2, ("even", "odd"))
+    return images.images_from_arrays(GREY.astype(np.uint8), np.arange(40) % 2, ("even", "odd"))
 
 
 def named(part: images.Images) -> str:
     """Which images, in which order, with which labels."""
-    told = b"".join(part.hashes) + part.labels.numpy().tobytes()
-    return hashlib.sha256(told).hexdigest()[:16]
+    content = b"".join(part.hashes) + part.labels.numpy().tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def test_this_file_pins_the_version_that_plans_use() -> None:
@@ -44,12 +44,12 @@ def test_counting() -> None:
     vit = VisionTransformer(
         img_size=28, patch_size=7, in_chans=1, embed_dim=24, depth=2, num_heads=3, num_classes=5, init_values=0.1
     )
-    assert (measure.macs(vit, (1, 28, 28)), measure.params(vit)) == (281688, 16349)
+    assert (measure.count_macs(vit, (1, 28, 28)), measure.count_params(vit)) == (281688, 16349)
 
 
 def test_splitting() -> None:
-    divided = splits.divide(images.Parts(tiny()), {"fit": 20, "select": 6, "test": 8})
-    assert {name: named(getattr(divided, name)) for name in ("fit", "select_a", "select_b", "test")} == {
+    divided = splits.divide(splits.SourceSplits(tiny()), {"fit": 20, "select": 6, "test": 8})
+    assert {name: named(part) for name, part in divided.parts.items()} == {
         "fit": "6372635e64d24bde",
         "select_a": "9feb10c7100f5fab",
         "select_b": "3232e6bc998c7e00",
@@ -58,7 +58,7 @@ def test_splitting() -> None:
 
 
 def test_resizing() -> None:
-    shown = images.fitted(tiny(), 4, 3).pixels
+    shown = images.to_input(tiny(), 4, 3).pixels
     assert shown.shape == (40, 3, 4, 4)
     assert shown[3, 1].flatten().tolist() == pytest.approx(
         [137, 148, 89, 104, 178, 92, 127, 133, 118, 124, 159, 73, 147, 162, 103, 114], abs=1
@@ -82,4 +82,4 @@ def test_measuring() -> None:
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 2, bias=False)).eval()
     with torch.no_grad():
         module[1].weight.copy_(torch.linspace(-1, 1, 72).reshape(2, 36))
-    assert np.packbits(measure.correct(module, split, 7)).tolist() == [202, 59, 45, 160, 190]
+    assert np.packbits(measure.correct_predictions(module, split, 7)).tolist() == [202, 59, 45, 160, 190]
