@@ -66,7 +66,7 @@ class Task:
 
 
 class Adapted(Protocol):
-    """An adapted method. ``str(choice)`` is the key that records and tables show."""
+    """An adapted method. ``str(choice)`` is the key that records and tables show: 1 to 200 printable characters."""
 
     def select(self, budget: float) -> Any | None:
         """The choice for a budget (fraction of ``task.full_macs``), never above it; ``None``: unreachable."""

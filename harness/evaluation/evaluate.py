@@ -9,12 +9,15 @@ from typing import Any
 import torch
 
 from harness.evaluation import measure
+from harness.evaluation.failures import error_message
 from harness.plan import digest
+from harness.printable import FORMULA, one_line
 from harness.protocol import Adapted, Split
 from harness.results.record import Point, Status
 from harness.results.store import pack
 
 TOLERANCE = 1e-9  # relative: a budget such as 0.2 has no exact binary value
+KEY_LENGTH = 200  # characters of str(choice)
 COMPARED_IMAGES = 64  # on which batch sizes are compared
 
 Progress = Callable[[str, int, int], None]
@@ -52,9 +55,17 @@ def freeze_choices(adapted: Adapted, budgets: Sequence[float], full_macs: int, s
 
 
 def _key(budget: float, choice: Any) -> str:
-    key = str(choice)
-    if not key or key != key.strip() or "\n" in key:
-        raise ChoiceError(f"budget {budget:g}: the choice {choice!r} has no usable key: str(choice) is {key!r}")
+    try:
+        key = str(choice)
+    except Exception as error:
+        raise ChoiceError(
+            f"budget {budget:g}: str(choice) of a {type(choice).__name__} raises {type(error).__name__}"
+        ) from error
+    if not 1 <= len(key) <= KEY_LENGTH or not key.isprintable() or key != key.strip() or key.startswith(FORMULA):
+        raise ChoiceError(
+            f"budget {budget:g}: choice key {one_line(repr(key), 60)}: str(choice) must have 1 to {KEY_LENGTH} "
+            f"printable characters, no space at either end, and not start with {' '.join(FORMULA)}"
+        )
     return key
 
 
@@ -125,7 +136,7 @@ def _measured(
         agree = measure.predictions_agree(module, select, limit=COMPARED_IMAGES)
         bits = measure.correct_predictions(module, test, batch)
     except FloatingPointError as error:
-        return point.model_copy(update={"status": "nan", "reason": str(error)}), b""
+        return point.model_copy(update={"status": "nan", "reason": error_message(error)}), b""
     correct, n = int(bits.sum()), len(bits)
     faults = [*_accuracy_faults(correct, n, test), *([] if agree else ["predictions differ between batch 1 and 64"])]
     status: Status = "suspicious" if faults else "ok"

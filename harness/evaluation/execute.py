@@ -6,11 +6,9 @@ end of the process itself, which the engine sees.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import random
-import resource
 import shutil
 import sys
 import time
@@ -26,37 +24,31 @@ from torch import nn
 
 from harness import code_digest, plugins
 from harness.data import loading
-from harness.data.locations import DataError
-from harness.evaluation import check_names, evaluate, measure, sanity_checks
+from harness.evaluation import check_names, diagnostics, evaluate, measure, sanity_checks
 from harness.evaluation.evaluate import Progress
+from harness.evaluation.failures import (
+    BackboneError,
+    ChangedError,
+    ProcessesError,
+    failure_status,
+    is_disk_full,
+    peak_mib,
+)
 from harness.evaluation.ledger import CellLedger
 from harness.execution import job
 from harness.execution.job import Folders, Job
-from harness.jobs.logs import scrubbed
 from harness.plan import Cell
 from harness.processes import bounds
 from harness.processes.lifeline import die_with_parent
-from harness.protocol import Adapted, Task
+from harness.protocol import Task
 from harness.results import record, store
-from harness.results.record import USABLE, Record, Spent, Status
+from harness.results.record import USABLE, Record, Spent
 from harness.results.store import Outcome
 from harness.suite import Input, Suite
 
 LEDGER = "ledger.json"  # beside the checkpoints
 INTERVAL = 0.2  # seconds between two lines of progress
 Run = Callable[[Job, Path, Progress], Outcome]  # the path: a cell's work folder
-
-
-class BackboneError(ValueError):
-    """A backbone that does not fit the suite's [input] or the data set's classes."""
-
-
-class ChangedError(ValueError):
-    """Code or data that is not what the cell was planned with."""
-
-
-class ProcessesError(ValueError):
-    """A cell in another number of processes than its suite says."""
 
 
 class ProgressFile:
@@ -86,7 +78,7 @@ def run_cell(task: Job, work: Path, progress: Progress) -> Outcome:
 def blamed(task: Job, error: Exception, began: datetime) -> Outcome:
     """The outcome of a cell that raised this. To be called where it is handled."""
     traceback.print_exc()
-    return Outcome(record.failure(task.cell, *blame(error), began=began, environment=_about(task)))
+    return Outcome(record.failure(task.cell, *failure_status(error), began=began, environment=_about(task)))
 
 
 def main(arguments: list[str], run: Run = run_cell) -> int:
@@ -128,56 +120,13 @@ def _leave(outcome: Outcome, out: Path, folders: Folders) -> None:
     try:
         store.save(outcome, beside)
     except OSError as error:
-        if not _no_space(error):
+        if not is_disk_full(error):
             raise
         for folder in (folders.scratch, folders.work):
             for left in folder.iterdir():
                 shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         store.save(outcome, beside)
     beside.rename(out / job.OUTCOME)
-
-
-def blame(error: BaseException) -> tuple[Status, str]:
-    """Status and reason for what a cell raised."""
-    text = scrubbed(" ".join(str(error).split())[:1000])
-    named = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    if isinstance(error, FloatingPointError):
-        return "nan", text or "a value was not finite"
-    if _no_space(error):
-        return "failed", f"disk: {text}"
-    if _no_memory(error):
-        return "oom", f"{named} (peak {_peak_mib():.0f} MiB in this process{_on_gpu()})"
-    if isinstance(error, ChangedError):
-        return "failed", text
-    if isinstance(error, loading.LeakError):
-        return "failed", f"leak: {text}"
-    if isinstance(error, DataError):
-        return "skipped", f"data: {text}"
-    if getattr(error, "skips", False):
-        return "skipped", named
-    return "failed", named
-
-
-def _no_space(error: BaseException) -> bool:
-    """safetensors and torch pass on what the system said as text alone."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or "No space left on device" in str(error)
-
-
-def _no_memory(error: BaseException) -> bool:
-    told = isinstance(error, OSError) and error.errno == errno.ENOMEM
-    said = any(words in str(error) for words in ("DefaultCPUAllocator: can't allocate", "Cannot allocate memory"))
-    return told or said or isinstance(error, MemoryError | torch.OutOfMemoryError)
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-
-
-def _on_gpu() -> str:
-    if not torch.cuda.is_initialized():
-        return ""
-    return f", {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB on its GPU"
 
 
 def _run(task: Job, work: Path, progress: Progress, began: datetime) -> Outcome:
@@ -202,7 +151,7 @@ def _run(task: Job, work: Path, progress: Progress, began: datetime) -> Outcome:
     progress("select", 0, 1)
     frozen = evaluate.freeze_choices(adapted, suite.budgets, full_macs, shape)
     measured = evaluate.MeasuredPoints(frozen.points, {})
-    report = _report(adapted)
+    report, notes = diagnostics.method_report(adapted)
     if frozen.choices and not _rank():  # one process is enough to test, and to be timed alone
         sizes = {point.key: point.macs or 0 for point in frozen.points}
         smallest_first = dict(sorted(frozen.choices.items(), key=lambda choice: sizes[choice[0]]))
@@ -211,6 +160,8 @@ def _run(task: Job, work: Path, progress: Progress, began: datetime) -> Outcome:
         test = images.test(frozen.hash)
         measured = evaluate.measure_choices(frozen, adapted, images.select_b, test, shape, suite.test_batch, progress)
         measured = evaluate.mark_suspicious(measured, checks)
+    notes += diagnostics.running_threads()
+    report |= {diagnostics.NOTES: notes} if notes else {}
     result = _record(task, began, measured, frozen, full_macs, images, ledger, report)
     return Outcome(result, measured.bitmaps)
 
@@ -313,22 +264,6 @@ def allowance(suite: Suite, images: int, full_macs: int) -> float:
     return suite.macs_factor * 3.0 * full_macs * schedule.steps(images) * min(schedule.batch, images)
 
 
-def _report(adapted: Adapted) -> dict[str, Any]:
-    """What the method tells about itself, as JSON; a report that cannot be kept must not cost the cell."""
-    told = getattr(adapted, "report", None)
-    if told is None:
-        return {}
-    try:
-        text = json.dumps(dict(told()), default=_as_plain)
-    except (TypeError, ValueError) as error:
-        return {"unreadable": f"{type(error).__name__}: {error}"}
-    return dict(json.loads(text, parse_constant=str))  # NaN and infinities have no JSON: kept as words
-
-
-def _as_plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)
-
-
 def _record(
     task: Job,
     began: datetime,
@@ -337,7 +272,7 @@ def _record(
     full_macs: int,
     images: loading.LoadedDataset,
     ledger: CellLedger,
-    diagnostics: dict[str, Any],
+    report: dict[str, Any],
 ) -> Record:
     return record.ended(
         task.cell,
@@ -350,9 +285,9 @@ def _record(
         data={"fingerprint": images.fingerprint, "sizes": dict(images.sizes), "classes": list(images.classes)},
         given={name: dict(keys) for name, keys in task.given.items()},
         ledger={name: Spent.model_validate(spent) for name, spent in ledger.as_dict().items()},
-        diagnostics=diagnostics,
+        diagnostics=report,
         attempts=task.attempt,
-        peak_mib=round(_peak_mib(), 1),
+        peak_mib=round(peak_mib(), 1),
     )
 
 
@@ -362,4 +297,7 @@ def _about(task: Job) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # the outcome is written: threads that the method left running are not waited for

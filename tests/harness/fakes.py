@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -272,6 +273,75 @@ def _litter() -> None:
     subprocess.Popen(["sleep", "60"])
     random.seed(1)
     torch.manual_seed(1)
+
+
+class Unreadable(ValueError):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+KEYS = {
+    "newline": "a\nb", "escape": "\x1b[2Ja", "formula": "=1+1", "long": "k" * 5_000_000, "surrogate": "a\ud800",
+    "empty": "", "space": " a", "direction": "a\u202eb",
+}  # fmt: skip
+MESSAGES = {
+    "newline": "a\r\nb,c", "escape": "\x1b]0;title\x07a", "formula": "=HYPERLINK(1)", "long": "k" * 5_000_000,
+    "surrogate": "a\ud800", "direction": "a\u202eb",
+}  # fmt: skip
+
+
+def strange_key(kind: str) -> Fake:
+    """Choices whose key is one of KEYS, or cannot be read."""
+
+    class Strange:
+        def __str__(self) -> str:
+            return KEYS[kind] if kind in KEYS else str(Unreadable())
+
+    class Keyed(Family):
+        def select(self, budget: float) -> Any:
+            return Strange()
+
+    return Fake("strange_key", make=Keyed)
+
+
+def strange_message(kind: str, error: str = "ValueError") -> Fake:
+    """Raises an exception with one of MESSAGES, or one that has no text."""
+    kinds = {"ValueError": ValueError, "FloatingPointError": FloatingPointError}
+    raised = Unreadable() if kind == "unreadable" else kinds[error](MESSAGES[kind])
+    return Fake("strange_message", before=lambda task: _raise(raised))
+
+
+def strange_report(kind: str) -> Fake:
+    """A good method whose report cannot be kept."""
+
+    def deep(levels: int) -> Any:
+        value: Any = 1
+        for _ in range(levels):
+            value = [value]
+        return {"deep": value}
+
+    reports: dict[str, Callable[[], Any]] = {
+        "raises": lambda: _raise(Unreadable()),
+        "exits": lambda: sys.exit(0),
+        "deep": lambda: deep(100_000),
+        "deeper_than_kept": lambda: deep(200),
+        "large": lambda: {"a": "x" * 5_000_000},
+        "no_mapping": lambda: 3,
+        "tuple_keys": lambda: {("a", 1): 2},
+    }
+
+    class Reporting(Family):
+        def report(self) -> Any:
+            return reports[kind]()
+
+    return Fake("strange_report", make=Reporting)
+
+
+def threaded(seconds: float) -> Fake:
+    """A good method that leaves a thread running."""
+    return Fake(
+        "threaded", before=lambda task: threading.Thread(target=time.sleep, args=(seconds,), name="l\neft").start()
+    )
 
 
 def no_method() -> object:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +17,12 @@ import torch
 
 from harness import code_digest
 from harness.data import loading
-from harness.evaluation import evaluate, execute, measure
+from harness.evaluation import execute, measure
 from harness.evaluation.execute import ProgressFile, run_cell
 from harness.execution import job
 from harness.execution.engine import Settings
 from harness.execution.job import OUTCOME, Folders, Job
-from harness.results import store
-from harness.results.record import Point
+from harness.results import points, store
 from harness.results.store import Outcome, Store
 from tests.harness import fakes, small
 from tests.harness.engined import alive, cells_of, run
@@ -129,8 +132,6 @@ def test_nothing_reachable_is_no_failure_and_opens_no_test(tmp_path: Path, monke
     ],
 )
 def test_doubts_are_told(tmp_path: Path, method: str, status: str, reason: str) -> None:
-    import re
-
     outcome = cell(tmp_path, method)
     assert outcome.record.status == status
     assert re.search(reason, outcome.record.reason), outcome.record.reason
@@ -184,14 +185,57 @@ def test_what_does_not_fit_is_said(
     assert reason in record.reason, record.reason
 
 
-def test_the_worst_point_names_the_cell() -> None:
-    def points(*statuses: Any) -> list[Point]:
-        return [Point(budget=i / 10, status=status, reason=f"r{i}") for i, status in enumerate(statuses)]
+def csv_lines(outcome: Outcome, tmp_path: Path) -> list[list[str]]:
+    suite = small.suite(methods=[{"use": f"{FAKES}:steady"}], budgets=BUDGETS)
+    planned = replace(cells_of(suite)[0], id=outcome.record.cell)
+    points.write(tmp_path / "points.csv", points.rows([planned], {planned.id: outcome.record}))
+    lines = (tmp_path / "points.csv").read_text("utf-8").splitlines()
+    assert len(lines) == 1 + len(BUDGETS), "one line a point"
+    return list(csv.reader(lines[1:]))
 
-    assert evaluate.cell_status(points("ok", "unreachable"))[0] == "ok"
-    assert evaluate.cell_status(points("unreachable", "unreachable"))[0] == "unreachable"
-    assert evaluate.cell_status(points("suspicious", "ok", "failed")) == ("failed", "budget 0.2: r2")
-    assert evaluate.cell_status(points("suspicious", "nan"))[0] == "nan"
+
+@pytest.mark.parametrize("kind", [*fakes.KEYS, "unreadable"])
+def test_a_choice_key_that_is_not_200_printable_characters_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    outcome = cell(tmp_path, "strange_key", kind=kind)
+    assert outcome.record.status == "failed"
+    assert re.search("ChoiceError: budget 0.01: (choice key '|str.choice. of a Strange raises)", outcome.record.reason)
+    assert len(outcome.record.reason) < 400
+    for line in csv_lines(outcome, tmp_path):
+        assert all(value.isprintable() and not value.startswith("=") for value in line)
+
+
+@pytest.mark.parametrize("error", ["ValueError", "FloatingPointError"])
+@pytest.mark.parametrize("kind", [*fakes.MESSAGES, "unreadable"])
+def test_a_reason_is_one_printable_line(tmp_path: Path, kind: str, error: str) -> None:
+    outcome = cell(tmp_path, "strange_message", kind=kind, error=error)
+    assert outcome.record.status == ("nan" if error == "FloatingPointError" and kind != "unreadable" else "failed")
+    assert 0 < len(outcome.record.reason) < 1100
+    assert kind != "unreadable" or outcome.record.reason == "Unreadable: its message cannot be read: RuntimeError"
+    for line in csv_lines(outcome, tmp_path):
+        assert all(value.isprintable() and not value.startswith("=") for value in line)
+
+
+@pytest.mark.parametrize("kind", ["raises", "exits", "deep", "deeper_than_kept", "large", "no_mapping", "tuple_keys"])
+def test_a_report_that_cannot_be_kept_costs_the_report_alone(tmp_path: Path, kind: str) -> None:
+    outcome = cell(tmp_path, "strange_report", kind=kind)
+    assert (outcome.record.status, outcome.record.reason) == ("ok", "")
+    store.save(outcome, tmp_path / "outcome")
+    (note,) = store.load(tmp_path / "outcome").record.diagnostics["notes"]
+    assert note.startswith("report() was dropped: ")
+    assert len(note) < 300
+
+
+def test_a_thread_left_running_neither_costs_the_cell_nor_keeps_its_process(tmp_path: Path) -> None:
+    folders = Folders(tmp_path / "cell")
+    for folder in (folders.scratch, folders.work, folders.out):
+        folder.mkdir(parents=True)
+    suite = small.suite(methods=[{"use": f"{FAKES}:threaded", "options": {"seconds": 300.0}}])
+    job.write(Job(cell=cells_of(suite)[0], suite=suite, given={}), folders.job)
+    command = [sys.executable, "-m", "harness.evaluation.execute", str(folders.root), str(folders.out)]
+    subprocess.run(command, check=True, timeout=120, cwd=Path(__file__).parents[3])
+    record = store.load(folders.out / OUTCOME).record
+    assert record.status == "ok"
+    assert record.diagnostics["notes"] == ["1 thread(s) left running: 'l\\neft'"]
 
 
 def test_progress_is_json_lines_and_not_too_many(tmp_path: Path) -> None:
