@@ -18,7 +18,15 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    PathFinder,
+    SourceFileLoader,
+)
 from pathlib import Path
 
 BENCH = "harness"  # never part of a plug-in's project: the bench has version numbers of its own
@@ -53,17 +61,19 @@ def digests(uses: Iterable[str]) -> dict[str, str]:
     for use in uses:
         name = use.partition(":")[0]
         top = name.partition(".")[0]
-        entries = projects.setdefault(top, Project(top)).closure(use)
+        if top not in projects:
+            projects[top] = Project(top)
+        entries = projects[top].closure(use)
         text = "\n".join(f"{key} {entries[key]}" for key in sorted(entries)) or f"no module {name}"
         found[use] = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return found
 
 
 class Project:
-    """Modules of one project, as they are found at one moment."""
+    """Modules of one project. Folders are listed once: it is a look at one moment."""
 
     def __init__(self, top: str) -> None:
-        importlib.invalidate_caches()
+        _finder.cache_clear()
         self._specs: dict[str, ModuleSpec | None] = {top: _top_spec(top)}
         own = set() if top in sys.stdlib_module_names else _folders(self._specs[top])
         self._beside = {folder for folder in own if INSTALLED.isdisjoint(folder.parts)}
@@ -101,8 +111,8 @@ class Project:
         parent = name.rpartition(".")[0]
         if parent:
             above = self.find(parent)
-            places = above.submodule_search_locations if above is not None else None
-            return PathFinder.find_spec(name, places) if places else None
+            places = (above.submodule_search_locations if above is not None else None) or ()
+            return next(filter(None, (_finder(place).find_spec(name) for place in places)), None)
         spec = _top_spec(name) if name != BENCH else None
         return spec if name in LIBRARY or _folders(spec) & self._beside else None
 
@@ -124,6 +134,11 @@ class Project:
     def _passed_on(self, module: str) -> Mapping[str, str] | None:
         source = self._source(module)
         return source.passed_on if source is not None else None
+
+
+@cache
+def _finder(folder: str) -> FileFinder:
+    return FileFinder(folder, (SourceFileLoader, SOURCE_SUFFIXES), (ExtensionFileLoader, EXTENSION_SUFFIXES))
 
 
 def _top_spec(top: str) -> ModuleSpec | None:
