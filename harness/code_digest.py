@@ -1,9 +1,9 @@
 """Digest of the code behind an import string, found by reading: nothing is imported, nothing is executed.
 
-A project is the top-level module or package that the import string names, the modules beside it (not those of a
-site-packages folder) and, for a plug-in that imports it, ``eavit``. The digest covers the named module and all modules
-of its project that it imports, at any depth, each with its parent packages. Of a module its syntax tree counts, without
-docstrings: comments and formatting change nothing. A module that reads data files names them, relative to its folder::
+A project is the top-level module or package that the import string names, ``eavit``, and all modules that are not
+installed in a site-packages folder; the bench itself is in none. The digest covers the named module and all modules of
+its project that it imports, at any depth, each with its parent packages. Of a module its syntax tree counts, without
+docstrings. A module that reads data files names them, relative to its folder::
 
     DATA_FILES = ("pretrained/pico_letters.safetensors",)
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,8 +28,7 @@ from importlib.machinery import (
 )
 from pathlib import Path
 
-BENCH = "harness"  # never part of a plug-in's project: the bench has version numbers of its own
-LIBRARY = frozenset({"eavit"})  # part of every project that imports it
+BENCH, LIBRARY = "harness", "eavit"  # the bench has version numbers of its own
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 DATA_FILES = "DATA_FILES"
 
@@ -74,9 +72,7 @@ class Project:
 
     def __init__(self, top: str) -> None:
         _finder.cache_clear()
-        self._specs: dict[str, ModuleSpec | None] = {top: _top_spec(top)}
-        own = set() if top in sys.stdlib_module_names else _folders(self._specs[top])
-        self._beside = {folder for folder in own if INSTALLED.isdisjoint(folder.parts)}
+        self._specs = {top: _top_spec(top)}
 
     def closure(self, name: str) -> dict[str, str]:
         """Module or data file -> digest, for ``name`` (a module or ``module:attribute``) and all that it imports.
@@ -113,8 +109,10 @@ class Project:
             above = self.find(parent)
             places = (above.submodule_search_locations if above is not None else None) or ()
             return next(filter(None, (_finder(place).find_spec(name) for place in places)), None)
-        spec = _top_spec(name) if name != BENCH else None
-        return spec if name in LIBRARY or _folders(spec) & self._beside else None
+        if name == BENCH or name in sys.stdlib_module_names:
+            return None
+        spec = _top_spec(name)
+        return spec if name == LIBRARY or (spec is not None and not _is_installed(spec)) else None
 
     def _source(self, module: str) -> Source | None:
         spec = self.find(module)
@@ -143,19 +141,14 @@ def _finder(folder: str) -> FileFinder:
 
 def _top_spec(top: str) -> ModuleSpec | None:
     try:
-        found = importlib.util.find_spec(top)
+        return importlib.util.find_spec(top)
     except (ImportError, ValueError):  # ValueError: imported already, by some unusual way
-        found = None
-    return found or PathFinder.find_spec(top, [str(Path.cwd())])  # cells import from the working folder too
+        return PathFinder.find_spec(top)
 
 
-def _folders(spec: ModuleSpec | None) -> set[Path]:
-    """Folders that hold the top-level module or package."""
-    if spec is None:
-        return set()
-    if spec.submodule_search_locations is not None:
-        return {Path(os.path.realpath(place)).parent for place in spec.submodule_search_locations}
-    return {Path(os.path.realpath(spec.origin)).parent} if spec.has_location and spec.origin else set()
+def _is_installed(spec: ModuleSpec) -> bool:
+    places = [spec.origin or "", *(spec.submodule_search_locations or ())]
+    return any(not INSTALLED.isdisjoint(Path(place).parts) for place in places)
 
 
 def _parents(module: str) -> Iterator[str]:

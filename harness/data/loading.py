@@ -1,26 +1,20 @@
-"""Loading of a data set named in a suite: fit, select (folds A and B), a sealed test split, and their fingerprint.
-
-``python -m harness.data.loading REQUEST ANSWERS`` computes fingerprints in a process of its own, for a planner that
-must not import torch.
-"""
+"""Loading of a data set named in a suite: fit, select (folds A and B), a sealed test split, and their fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from harness.data.batches import MemorySplit
 from harness.data.images import Images, to_input
 from harness.data.locations import DataError, with_dataset_name
 from harness.data.sources import read_source
 from harness.data.splits import DividedImages, divide
-from harness.processes.lifeline import die_with_parent
 from harness.protocol import Split
 from harness.suite import DataSet, Input
 
@@ -117,20 +111,14 @@ def fingerprint(parts: Mapping[str, Images]) -> str:
     return digest.hexdigest()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write one JSON line to ANSWERS for each data set in REQUEST: its fingerprint, or why it cannot be read."""
-    die_with_parent()
-    request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+def describe(request: dict[str, Any]) -> dict[str, str | int]:
+    """Fingerprint of a data set and images of its fit split, or why it cannot be read; as plain values, for a planner.
+
+    ``request``: ``dataset`` and ``input`` of a suite, and ``root``, the data root.
+    """
+    os.environ["EAVIT_DATA"] = request["root"]
     input = Input.model_validate_json(json.dumps(request["input"]))
-    with Path(arguments[1]).open("w", encoding="utf-8") as answers:
-        for entry in request["datasets"]:
-            answer = _answer(DataSet.model_validate_json(json.dumps(entry)), input)
-            answers.write(json.dumps({"name": entry["name"], **answer}) + "\n")
-            answers.flush()  # answers stay if the next set ends this process
-    return 0
-
-
-def _answer(spec: DataSet, input: Input) -> dict[str, str | int]:
+    spec = DataSet.model_validate_json(json.dumps(request["dataset"]))
     try:
         parts = _divided(spec, input).parts
         return {"fingerprint": fingerprint(parts), "fit": len(parts["fit"])}
@@ -138,7 +126,3 @@ def _answer(spec: DataSet, input: Input) -> dict[str, str | int]:
         return {"missing": str(with_dataset_name(spec.name, spec.source, error))}
     except Exception as error:  # planning must go on whatever a file holds; the cell will fail by name
         return {"missing": f'data set "{spec.name}" (source "{spec.source}"): {type(error).__name__}: {error}'}
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

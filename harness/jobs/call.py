@@ -60,6 +60,22 @@ def call(entry: str, payload: object, deadline: float) -> Any:
         return answer["result"]
 
 
+def call_each(entry: str, payloads: Sequence[object], deadline: float) -> list[Any]:
+    """Results of one call for all payloads; where that fails, of one call for each.
+
+    Where that fails too, the CallError stands in place of the result.
+    """
+    try:
+        return list(call("harness.jobs.call:_each", [entry, *payloads], deadline))
+    except CallError as error:
+        return [error] if len(payloads) == 1 else [call_each(entry, [each], deadline)[0] for each in payloads]
+
+
+def _each(request: list[Any]) -> list[Any]:
+    function = resolve(request[0])
+    return [function(payload) for payload in request[1:]]
+
+
 def _run(folder: Path, deadline: float) -> tuple[str, str]:
     """Why there can be no answer, if so, and the log."""
     process = subprocess.Popen(

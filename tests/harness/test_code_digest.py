@@ -217,6 +217,13 @@ def test_a_helper_beside_a_plugin_counts_and_strangers_do_not(house: Path) -> No
     assert of(plugin) != before
 
 
+def test_a_helper_in_another_folder_counts(house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin, helper = fresh(), fresh()
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    write(house, {plugin: f"import {helper}, json, torch\n", f"elsewhere/{helper}": "X = 1\n"})
+    assert set(code_digest.Project(plugin).closure(plugin)) == {plugin, helper}
+
+
 def test_the_bench_is_not_part_of_a_plugin_that_lies_beside_it() -> None:
     found = code_digest.Project("tests").closure("tests.harness.fakes")  # which imports harness, its neighbour
     assert "tests.harness.fakes" in found
@@ -313,13 +320,6 @@ def test_an_editable_install_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
     assert set(code_digest.Project(name).closure(f"{name}.a")) == {f"{name}.a"}
-
-
-def test_a_plugin_in_the_working_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = fresh()
-    write(tmp_path, {name: "X = 1\n"})
-    monkeypatch.chdir(tmp_path)
-    assert set(code_digest.Project(name).closure(name)) == {name}
 
 
 def test_nothing_is_executed(house: Path) -> None:

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from harness import code_digest, fingerprints, plan, suite
 from harness.data import loading, locations
 from harness.fingerprints import Known
 from harness.plan import Prints
-from harness.suite import DataSet, Suite
+from harness.suite import Suite
 from tests.harness import small
 
 COUNT = itertools.count()
@@ -86,14 +85,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.syspath_prepend(tmp_path)
     made = World(tmp_path)
 
-    def here(entries: list[DataSet], given: Suite) -> tuple[dict[str, Known], dict[str, str]]:
+    def here(reader: str, requests: list[dict[str, Any]], deadline: float) -> list[dict[str, Any]]:
         """In this process, which has torch already: the other process is tested by itself below."""
-        made.read += len(entries)
-        answers = {entry.name: loading._answer(entry, given.input) for entry in entries}
-        found = {name: known for name, answer in answers.items() if (known := Known.of(answer))}
-        return found, {name: answers[name]["missing"] for name in answers if name not in found}
+        made.read += len(requests)
+        return [loading.describe(request) for request in requests]
 
-    monkeypatch.setattr(fingerprints, "_read", here)
+    monkeypatch.setenv("EAVIT_DATA", str(tmp_path / "root"))
+    monkeypatch.setattr(fingerprints, "call_each", here)
     return made
 
 
@@ -221,14 +219,14 @@ def test_a_stranger_in_the_cache_is_not_believed(world: World) -> None:
 
 
 def test_data_that_changes_while_it_is_read_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = fingerprints._read
+    read = fingerprints.call_each
 
-    def slowly(entries: list[DataSet], given: Suite) -> Any:
-        answer = read(entries, given)
+    def slowly(*request: Any) -> Any:
+        answer = read(*request)
         flipped(world.root / "red" / "train" / "cat" / "3.png")
         return answer
 
-    monkeypatch.setattr(fingerprints, "_read", slowly)
+    monkeypatch.setattr(fingerprints, "call_each", slowly)
     world.ids()
     assert len(list((world.root / "cache").iterdir())) == 1
 
@@ -256,7 +254,7 @@ def test_no_byte_of_a_warm_plan_comes_from_torch_and_it_is_fast(tmp_path: Path) 
     given = small.suite(datasets=[{"name": "digits"}, {"name": "mnist5k"}])
     for entry in given.datasets:
         key = fingerprints._key(entry, given.input)
-        fingerprints._keep(tmp_path / f"{key}.json", key, Known("ab" * 32, 200))
+        fingerprints._remember(tmp_path, Known(key=key, fingerprint="ab" * 32, fit=200))
     script = f"""
         import sys, time
         from pathlib import Path
@@ -317,38 +315,27 @@ def test_the_other_process_tells_what_load_tells(tmp_path: Path) -> None:
 
 def test_a_reader_that_dies_is_told_for_what_it_did_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dying_reader.py").write_text(
-        "import json, os, sys\n"
-        "name = json.load(open(sys.argv[1]))['datasets'][0]['name']\n"
-        "open(sys.argv[2], 'w').write(json.dumps({'name': name, 'fingerprint': 'cd' * 32, 'fit': 9}) + '\\n')\n"
-        "print('no more memory', flush=True)\n"
-        "os.kill(os.getpid(), 9)\n"
+        "import os\n"
+        "def describe(request):\n"
+        "    if request['dataset']['name'] == 'digits':\n"
+        "        return {'fingerprint': 'cd' * 32, 'fit': 9}\n"
+        "    print('no more memory', flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(fingerprints, "READER", "dying_reader")
+    monkeypatch.setattr(fingerprints, "READER", "dying_reader:describe")
     given = small.suite(datasets=[{"name": "digits"}, {"name": "mnist5k"}])
+    monkeypatch.setattr(fingerprints, "_key", lambda entry, input: entry.name)
     found = fingerprints.prints_of(given, tmp_path / "cache")
     assert found.data == {"digits": "cd" * 32, "mnist5k": None}
     assert found.fit == {"digits": 9}
-    assert "reading it ended with code -9: no more memory" in found.missing["mnist5k"]
+    assert found.missing["mnist5k"] == "reading it failed: crashed with SIGKILL: no more memory"
 
 
-def test_interrupting_the_planner_ends_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pids: list[int] = []
-    (tmp_path / "slow_reader.py").write_text("import time\ntime.sleep(60)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(fingerprints, "READER", "slow_reader")
-    real = subprocess.Popen.wait
-
-    def interrupted(self: Any, timeout: float | None = None) -> int:
-        if not pids:
-            pids.append(self.pid)
-            raise KeyboardInterrupt
-        return real(self, timeout)
-
-    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
-    began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        fingerprints.prints_of(small.suite(), tmp_path / "cache")
-    assert time.monotonic() - began < 10
-    with pytest.raises(ProcessLookupError):
-        os.kill(pids[0], 0)
+def test_a_relative_data_root_is_that_of_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EAVIT_DATA", "somewhere")
+    requests: list[Any] = []
+    monkeypatch.setattr(fingerprints, "call_each", lambda reader, asked, _: requests.extend(asked) or [{"missing": ""}])
+    fingerprints.prints_of(small.suite(), tmp_path / "cache")
+    assert requests[0]["root"] == str(tmp_path / "somewhere")

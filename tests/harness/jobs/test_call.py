@@ -89,3 +89,10 @@ def test_a_stopped_supervisor_is_ended_from_here(tmp_path: Path, monkeypatch: py
     with pytest.raises(CallError, match="no result after 2 s"):
         call(f"{VICTIMS}:stop_supervisor", str(tmp_path / "pids"), 2)
     assert not [pid for pid in (tmp_path / "pids").read_text().split() if alive(int(pid))]
+
+
+def test_one_bad_payload_costs_itself_alone() -> None:
+    good, bad = calls.call_each(f"{VICTIMS}:double_or_die", ["a", "die"], 30)
+    assert good == "aa"
+    assert isinstance(bad, CallError) and str(bad) == "exit code 3 without a result"
+    assert calls.call_each(f"{VICTIMS}:double_or_die", ["a", "b"], 30) == ["aa", "bb"]

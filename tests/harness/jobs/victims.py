@@ -17,6 +17,12 @@ def double(payload: Any) -> Any:
     return payload + payload
 
 
+def double_or_die(payload: str) -> str:
+    if payload == "die":
+        os._exit(3)
+    return payload + payload
+
+
 def where(payload: Any) -> Any:
     print("a line of the log")
     return {"cwd": str(Path.cwd()), "environment": dict(os.environ), "group": os.getpgrp(), "pid": os.getpid()}
