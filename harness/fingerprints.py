@@ -24,7 +24,7 @@ from harness.suite import DataSet, Input, Suite
 
 CACHE = Path("runs/.cache/prints")
 LIBRARIES = ("numpy", "pillow", "matplotlib", "torch", "torchvision")  # that read, draw or resize images
-READER = "harness.data.loading:describe"
+READER = "harness.data.loading:describe_dataset"
 DEADLINE = 4 * 3600.0  # seconds for reading data sets
 
 

@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import IO
 
 from harness.data.locations import DataError
+from harness.printable import quoted
 
 GIB = 1024**3
 MAX_BYTES = 50 * GIB  # of all members together
 MAX_MEMBERS = 5_000_000  # an empty file costs nothing in an archive and an inode on the disk
 MAX_RATIO, ALWAYS_ALLOWED = 200, GIB  # unpacked to packed bytes, above ALWAYS_ALLOWED: images hardly compress, bombs do
 NAME_BYTES = 255  # of one part of a path, on all common file systems
+WINDOWS = 0  # system that made a member of a zip file
 DRIVE = re.compile(r"[A-Za-z]:")
 DECODING_ERRORS = (
     zipfile.BadZipFile,
@@ -54,11 +56,11 @@ def unpack(archive: Path, folder: Path, limit: int = MAX_BYTES) -> Path:
     DataError, with archive and member, for every member that could write elsewhere or fill the disk.
     """
     with _members(archive) as members:
-        _check(archive, members(), limit)
+        _check(members(), min(limit, max(ALWAYS_ALLOWED, MAX_RATIO * archive.stat().st_size)))
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", suffix=".tmp", dir=folder.parent))
         try:
-            _write(archive, members(), temporary)
+            _write(members(), temporary)
             _rename(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -81,18 +83,26 @@ def _members(archive: Path) -> Iterator[Callable[[], Iterator[Member]]]:
         if tarfile.is_tarfile(archive):  # first: a tar file that ends with a zip file looks like one
             yield lambda: _tar_members(archive)
         elif zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
+            with _open_zip(archive) as opened:
                 yield lambda: _zip_members(opened)
         else:
-            raise DataError(f"{archive} is no supported archive; allowed: zip, tar, tar.gz, tar.xz, tar.bz2.")
-    except DataError:
-        raise
+            raise DataError("no supported archive; allowed: zip, tar, tar.gz, tar.xz, tar.bz2.")
+    except DataError as error:
+        raise DataError(f"{quoted(archive)}: {error}") from error
     except DECODING_ERRORS as error:
-        raise DataError(f"{archive} is damaged ({type(error).__name__}: {error}): download it again.") from error
+        raise DataError(f"{quoted(archive)}: damaged ({type(error).__name__}: {error}); download it again.") from error
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # an error of the disk: errors of gzip and bz2 have no number
-        raise DataError(f"{archive} cannot be unpacked ({error}).") from error
+        raise DataError(f"{quoted(archive)}: cannot be unpacked ({error}).") from error
+
+
+def _open_zip(archive: Path) -> zipfile.ZipFile:
+    """Names without an encoding are UTF-8 if they can be, as macOS writes them, else those of old DOS."""
+    try:
+        return zipfile.ZipFile(archive, metadata_encoding="utf-8")
+    except UnicodeDecodeError:
+        return zipfile.ZipFile(archive)
 
 
 def _zip_members(opened: zipfile.ZipFile) -> Iterator[Member]:
@@ -102,7 +112,9 @@ def _zip_members(opened: zipfile.ZipFile) -> Iterator[Member]:
         fault = fault or ("is encrypted" if info.flag_bits & 1 else "")
         # zipfile cuts a name at a zero byte; orig_filename is complete
         name = info.orig_filename if "\0" in info.orig_filename else info.filename
-        yield Member(name, info.file_size, info.is_dir(), fault, partial(opened.open, info))
+        if info.create_system == WINDOWS and "/" not in name:
+            name = name.replace("\\", "/")  # old .NET writes the separator of Windows
+        yield Member(name, info.file_size, name.endswith("/"), fault, partial(opened.open, info))
 
 
 def _tar_members(archive: Path) -> Iterator[Member]:
@@ -117,21 +129,20 @@ def _tar_members(archive: Path) -> Iterator[Member]:
                 pass  # reading to the end verifies the checksum of gzip, bzip2 and xz
 
 
-def _check(archive: Path, members: Iterator[Member], limit: int) -> None:
-    allowed = min(limit, max(ALWAYS_ALLOWED, MAX_RATIO * archive.stat().st_size))
+def _check(members: Iterator[Member], allowed: int) -> None:
     total, seen = 0, set[str]()
     for number, member in enumerate(members):
         fault = member.fault or _name_fault(member.name)
         if fault:
-            raise DataError(f"{archive}: member {member.name!r} {fault}; nothing was unpacked.")
+            raise DataError(f"member {member.name!r} {fault}; nothing was unpacked.")
         path = "/".join(_parts(member.name))
         if path in seen and not member.is_folder:
-            raise DataError(f"{archive}: member {member.name!r} occurs twice; nothing was unpacked.")
+            raise DataError(f"member {member.name!r} occurs twice; nothing was unpacked.")
         seen.add(path)
         total += member.size
         if total > allowed or number >= MAX_MEMBERS:
             raise DataError(
-                f"{archive}: up to member {member.name!r} it takes {total:,} bytes in {number + 1:,} files, more "
+                f"up to member {member.name!r} it takes {total:,} bytes in {number + 1:,} files, more "
                 f"than the {allowed:,} bytes or {MAX_MEMBERS:,} files that an archive of its size may take; nothing "
                 "was unpacked."
             )
@@ -155,7 +166,7 @@ def _parts(name: str) -> list[str]:
     return [part for part in name.split("/") if part not in ("", ".")]
 
 
-def _write(archive: Path, members: Iterator[Member], folder: Path) -> None:
+def _write(members: Iterator[Member], folder: Path) -> None:
     """Write all members; both readers stop at the declared size and raise if there is less."""
     for member in members:
         target = folder.joinpath(*_parts(member.name))
@@ -165,14 +176,14 @@ def _write(archive: Path, members: Iterator[Member], folder: Path) -> None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as out:
-                _copy(archive, member, out)
+                _copy(member, out)
         except (FileExistsError, NotADirectoryError) as error:
-            raise DataError(f"{archive}: member {member.name!r} is both a file and a folder.") from error
+            raise DataError(f"member {member.name!r} is both a file and a folder.") from error
 
 
-def _copy(archive: Path, member: Member, out: IO[bytes]) -> None:
+def _copy(member: Member, out: IO[bytes]) -> None:
     source = member.open()
     if source is None:
-        raise DataError(f"{archive}: member {member.name!r} cannot be read.")
+        raise DataError(f"member {member.name!r} cannot be read.")
     with source:
         shutil.copyfileobj(source, out, 1 << 20)

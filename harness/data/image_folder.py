@@ -1,152 +1,262 @@
-"""A person's own images: ``root/train/<class>/*`` and, where they exist, ``val`` (or ``select``) and ``test``.
+"""Image folders: ``root/train/<class>/*`` and, where they exist, a validation and a test split beside ``train``.
 
-The root is a folder, or a zip or tar file of one.
+The root is a folder, or a zip or tar file of one. Whatever cannot be a data set is refused with its place.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from harness.data.archive import unpack
-from harness.data.images import LUMA, Images, check_memory, content_hash
+from harness.data.decoding import SUFFIXES, decode_image, square_pixels
+from harness.data.images import Images, check_memory, content_hash, recipe_hash
 from harness.data.locations import DataError, data_root, folder_or_archive
 from harness.data.splits import SourceSplits
+from harness.nearest import choices
+from harness.printable import quoted
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-DROSS = frozenset({"Thumbs.db", "desktop.ini"})  # what file managers leave behind
+SPLIT_OF = {  # name of a folder beside the class folders, in any case -> split
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("select", "val", "valid", "validation"), "select"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+# Files and folders of systems and file managers, in any case; ignored, as names that start with a dot are.
+SYSTEM_NAMES = frozenset(
+    "thumbs.db|ehthumbs.db|desktop.ini|$recycle.bin|system volume information|"  # Windows
+    "__macosx|icon\r|@eadir|#recycle|lost+found".split("|")  # macOS, Synology, Linux
+)
+SIMILAR = 0.7  # from this ratio on the name of a folder looks like that of a split
 
-Found = dict[str, list[Path]]  # class -> files
+Classes = Mapping[str, tuple[Path, ...]]  # class -> files
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFolder:
+    """``splits``: "train" and, where they exist, "select" and "test"."""
+
+    root: Path
+    name: Path  # of the root in messages: below the folder or archive that the suite names
+    splits: Mapping[str, Classes]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(sorted(self.splits["train"]))
+
+    def labelled(self, split: str) -> tuple[list[Path], list[int]]:
+        """Files of a split and the label of each."""
+        pairs = [(file, label) for label, name in enumerate(self.classes) for file in self.splits[split][name]]
+        return [file for file, _ in pairs], [label for _, label in pairs]
+
+    def shown(self, path: Path) -> str:
+        return quoted(self.name / path.relative_to(self.root))
 
 
 def read_folder(path: str | None, size: int, channels: int) -> SourceSplits:
-    root = _root(path)
-    train = _scan(root, "train")
-    select = _scan_first(root, ("select", "val"))
-    test = _scan_first(root, ("test",))
-    for name, other in (("select", select), ("test", test)):
-        _same_classes(root, train, other, name)
-    every = [part for part in (train, select, test) if part is not None]
-    check_memory(sum(len(files) for part in every for files in part.values()), size, channels)
-    done = [None if part is None else _decoded(part, size, channels) for part in (select, test)]
-    return SourceSplits(_decoded(train, size, channels), *done)
+    """Decode all splits at the input size; the content hashes are those of the original images."""
+    folder = scan_folder(path)
+    check_memory(sum(len(folder.labelled(split)[0]) for split in folder.splits), size, channels)
+    splits = {split: _decoded(folder, split, size, channels) for split in folder.splits}
+    notes = _contradictions(folder, splits)
+    return SourceSplits(splits["train"], splits.get("select"), splits.get("test"), notes)
 
 
-def _root(path: str | None) -> Path:
-    given = folder_or_archive(path)
-    root = _unpacked(given) if given.is_file() else given
-    if not (root / "train").is_dir():
-        inside = ", ".join(sorted(child.name for child in root.iterdir())[:8]) or "nothing"
-        raise DataError(
-            f"{root} has no folder `train` (it holds: {inside}). Expected {root}/train/<class>/<image files>; "
-            "put the class folders into `train`, splits are made from it."
-        )
-    return root.resolve()
+def outline_folder(path: str | None) -> SourceSplits:
+    """All splits without pixels, every file counted as a distinct image; nothing is decoded."""
+    folder = scan_folder(path)
+    splits = {}
+    for split in folder.splits:
+        files, labels = folder.labelled(split)
+        hashes = tuple(recipe_hash(str(file)) for file in files)
+        splits[split] = Images(torch.empty(len(files), 0), torch.tensor(labels), folder.classes, hashes)
+    return SourceSplits(splits["train"], splits.get("select"), splits.get("test"))
+
+
+def _decoded(folder: ImageFolder, split: str, size: int, channels: int) -> Images:
+    files, labels = folder.labelled(split)
+    pixels = np.empty((len(files), channels, size, size), dtype=np.uint8)
+    hashes = []
+    for row, file in enumerate(files):
+        image = decode_image(file, folder.shown(file))
+        hashes.append(content_hash(np.asarray(image)))
+        pixels[row] = square_pixels(image, size, channels)
+    return Images(torch.from_numpy(pixels), torch.tensor(labels), folder.classes, tuple(hashes))
+
+
+def _contradictions(folder: ImageFolder, splits: Mapping[str, Images]) -> tuple[str, ...]:
+    """Note on images of equal content under several classes, in any of the splits."""
+    places: dict[bytes, dict[int, Path]] = {}
+    for split, images in splits.items():
+        for file, label, key in zip(*folder.labelled(split), images.hashes, strict=True):
+            places.setdefault(key, {}).setdefault(label, file)
+    several = {key: list(files.values()) for key, files in places.items() if len(files) > 1}
+    if not several:
+        return ()
+    total = sum(map(len, splits.values()))
+    count = sum(key in several for images in splits.values() for key in images.hashes)
+    examples = "; ".join(" and ".join(map(folder.shown, files[:2])) for files in list(several.values())[:3])
+    return (f"{count} of {total} images ({count / total:.1%}) occur under more than one class: {examples}",)
+
+
+def scan_folder(path: str | None) -> ImageFolder:
+    """List the files of all splits; an archive is unpacked. DataError for whatever is no data set."""
+    folder = _root(folder_or_archive(path))
+    places = _split_folders(folder)
+    splits: dict[str, Classes] = {
+        split: _classes(folder, places[split]) for split in ("train", "select", "test") if split in places
+    }
+    for split in ("select", "test"):
+        if split in splits:
+            splits[split] = _aligned(folder, splits["train"], splits[split], split)
+    return ImageFolder(folder.root, folder.name, splits)
+
+
+def _root(given: Path) -> ImageFolder:
+    if not given.is_file():
+        return ImageFolder(given.resolve(), given, {})
+    root = unpacked = _unpacked(given)
+    while len(folders := _folders(root)) == 1 and _split_of(folders[0]) is None:
+        root = folders[0]  # archives often hold one folder that holds everything
+    return ImageFolder(root, given / root.relative_to(unpacked), {})
 
 
 def _unpacked(archive: Path) -> Path:
-    """The folder that an archive holds, unpacked once below the data root, under the hash of the archive."""
+    """Folder of an archive's members, unpacked once below the data root, under the hash of the archive."""
     with archive.open("rb") as file:
         name = hashlib.file_digest(file, "sha256").hexdigest()[:32]
-    folder = data_root() / "unpacked" / name
-    if not folder.is_dir():
-        unpack(archive, folder)
-    inside = [child for child in folder.iterdir() if not child.name.startswith(".") and child.name not in DROSS]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() and inside[0].name != "train" else folder
+    folder = data_root().resolve() / "unpacked" / name
+    return folder if folder.is_dir() else unpack(archive, folder)
 
 
-def _scan_first(root: Path, names: tuple[str, ...]) -> Found | None:
-    present = [name for name in names if (root / name).exists()]
-    if len(present) > 1:
-        raise DataError(f"{root} has both `{present[0]}` and `{present[1]}`: they mean the same split, keep one.")
-    return _scan(root, present[0]) if present else None
+def _visible(folder: Path) -> list[Path]:
+    return sorted(c for c in folder.iterdir() if c.name[0] != "." and c.name.casefold() not in SYSTEM_NAMES)
 
 
-def _scan(root: Path, split: str) -> Found:
-    folders = [child for child in _children(root / split, root) if child.is_dir()]
-    if not folders:
-        raise DataError(f"{root / split} has no class folders: expected {root / split}/<class>/<image files>.")
-    for folder in folders:
-        _readable(folder)
-    return {folder.name: _files(folder, root) for folder in folders}
+def _folders(folder: Path) -> list[Path]:
+    return [child for child in _visible(folder) if child.is_dir()]
 
 
-def _readable(folder: Path) -> None:
-    """Class names go into records, which are UTF-8; a file system takes any bytes."""
-    try:
-        folder.name.encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError(f"the class folder {str(folder)!r} has a name that is not UTF-8: rename it.") from None
+def _split_of(folder: Path) -> str | None:
+    return SPLIT_OF.get(folder.name.casefold())
 
 
-def _children(folder: Path, root: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder.")
-    children = [child for child in folder.iterdir() if not child.name.startswith(".") and child.name not in DROSS]
-    for child in children:
-        if not child.resolve().is_relative_to(root):
-            raise DataError(f"{child} is a link that leaves {root}: copy the files instead, links are not followed.")
-    return sorted(children)
-
-
-def _files(folder: Path, root: Path) -> list[Path]:
-    files = _children(folder, root)
-    strange = [file for file in files if not file.is_file() or file.suffix.lower() not in SUFFIXES]
-    if strange:
+def _split_folders(folder: ImageFolder) -> dict[str, Path]:
+    """Folder of each split. One that may be meant as a split and has another name is refused, not ignored."""
+    found: dict[str, Path] = {}
+    others = []
+    for child in _visible(folder.root):
+        split = _split_of(child)
+        if split is None:
+            others.append(child)
+        elif not child.is_dir():
+            raise DataError(f"{folder.shown(child)} is not a folder.")
+        elif split in found:
+            raise DataError(
+                f"{quoted(folder.name)} has both `{found[split].name}` and `{child.name}`: they mean the same split, "
+                "keep one."
+            )
+        else:
+            found[split] = child
+    if "train" not in found:
+        names = ", ".join(quoted(child.name) for child in _visible(folder.root)[:8]) or "nothing"
         raise DataError(
-            f"{strange[0]} is not an image file (and {len(strange) - 1} more in this folder). A class folder holds "
-            f"image files only: {' '.join(sorted(SUFFIXES))}."
+            f"{quoted(folder.name)} has no folder `train` (it holds: {names}). Expected {quoted(folder.name)}/train/"
+            "<class>/<image files>; put the class folders into `train`, splits are made from it."
+        )
+    classes = {child.name for child in _folders(found["train"])}
+    for child in others:
+        if child.is_dir() and _may_be_a_split(child, classes):
+            raise DataError(
+                f"{folder.shown(child)}: a folder beside `train` that may be a split under another name; "
+                f"{choices(child.name, SPLIT_OF)}. Rename it, or move it out."
+            )
+    return found
+
+
+def _may_be_a_split(folder: Path, classes: set[str]) -> bool:
+    name = folder.name.casefold()
+    words = set(re.split(r"[^a-z]+", name))
+    similar = get_close_matches(name, SPLIT_OF, n=1, cutoff=SIMILAR)
+    return bool(words & SPLIT_OF.keys() or similar or classes & {child.name for child in _folders(folder)})
+
+
+def _classes(folder: ImageFolder, split: Path) -> dict[str, tuple[Path, ...]]:
+    children = _checked(folder, split)
+    loose = [child for child in children if child.is_file() and child.suffix.lower() in SUFFIXES]
+    if loose:
+        raise DataError(
+            f"{folder.shown(loose[0])}: an image beside the class folders (and {len(loose) - 1} more): move it into "
+            "the folder of its class, or out."
+        )
+    classes: dict[str, tuple[Path, ...]] = {}
+    for child in children:
+        if child.is_dir():
+            name = _class_name(folder, child)
+            if name in classes:
+                raise DataError(
+                    f"{folder.shown(child)}: two folders have this name in different Unicode forms: merge them."
+                )
+            classes[name] = _images(folder, child)
+    if not classes:
+        raise DataError(
+            f"{folder.shown(split)} has no class folders: expected {folder.shown(split)}/<class>/<image files>."
+        )
+    return classes
+
+
+def _class_name(folder: ImageFolder, place: Path) -> str:
+    """Name in the composed Unicode form; records are UTF-8, while a file system takes any bytes."""
+    try:
+        place.name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"the class folder {folder.shown(place)} has a name that is not UTF-8: rename it.") from None
+    return unicodedata.normalize("NFC", place.name)
+
+
+def _checked(folder: ImageFolder, place: Path) -> list[Path]:
+    children = _visible(place)
+    for child in [place, *children]:
+        if child.is_symlink() and not child.resolve().is_relative_to(folder.root):
+            raise DataError(
+                f"{folder.shown(child)} is a link that leaves {quoted(folder.name)}: copy the files instead, links are "
+                "not followed."
+            )
+    return children
+
+
+def _images(folder: ImageFolder, place: Path) -> tuple[Path, ...]:
+    files = _checked(folder, place)
+    others = [file for file in files if file.suffix.lower() not in SUFFIXES or not file.is_file()]
+    if others:
+        raise DataError(
+            f"{folder.shown(others[0])} is not an image file (and {len(others) - 1} more in this folder). A class "
+            f"folder holds image files only: {' '.join(sorted(SUFFIXES))}."
         )
     if not files:
-        raise DataError(f'class "{folder.name}" is empty: {folder} holds no image.')
-    return files
+        raise DataError(f"class {place.name!r} is empty: {folder.shown(place)} holds no image.")
+    return tuple(files)
 
 
-def _same_classes(root: Path, train: Found, other: Found | None, name: str) -> None:
-    if other is None or set(other) == set(train):
-        return
-    only_train, only_other = sorted(set(train) - set(other)), sorted(set(other) - set(train))
-    raise DataError(
-        f"{root}: train has {len(train)} classes and the {name} split {len(other)}, and they are not the same. "
-        f"Only in train: {', '.join(only_train[:5]) or 'none'}; only in {name}: {', '.join(only_other[:5]) or 'none'}."
+def _aligned(folder: ImageFolder, train: Classes, other: Classes, split: str) -> Classes:
+    """``other`` under the class names of ``train``: they may differ in case, if that is unambiguous."""
+    if set(other) == set(train):
+        return other
+    names = {name.casefold(): name for name in train}
+    if len(names) == len(train) == len(other) and {name.casefold() for name in other} == set(names):
+        return {names[name.casefold()]: files for name, files in other.items()}
+    only_train, only_other = (
+        ", ".join(map(quoted, sorted(mine.keys() - others.keys())[:5])) or "none"
+        for mine, others in ((train, other), (other, train))
     )
-
-
-def _decoded(found: Found, size: int, channels: int) -> Images:
-    pixels, hashes, labels = [], [], []
-    for label, name in enumerate(sorted(found)):
-        for file in found[name]:
-            original = _opened(file)
-            hashes.append(content_hash(np.asarray(original)))
-            pixels.append(_squared(original, size, channels))
-            labels.append(label)
-    tensor = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
-    return Images(tensor, torch.tensor(labels), tuple(sorted(found)), tuple(hashes))
-
-
-def _opened(file: Path) -> Image.Image:
-    """The whole file decoded, upright, as L or RGB."""
-    try:
-        with Image.open(file) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):
-                return Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            return upright.convert("L" if upright.mode in ("1", "L") else "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file} cannot be read as an image ({error}). Replace it or take it out.") from error
-
-
-def _squared(image: Image.Image, size: int, channels: int) -> NDArray[np.uint8]:
-    """Shorter side to ``size``, centre cut out: uint8 (size, size, channels)."""
-    square = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
-    array: NDArray[np.uint8] = np.asarray(square)
-    if array.ndim == 2:
-        return np.repeat(array[:, :, None], channels, axis=2)
-    if channels == 1:
-        array = (array @ np.array(LUMA)).round().astype(np.uint8)[:, :, None]
-    return array
+    raise DataError(
+        f"{quoted(folder.name)}: train has {len(train)} classes and the {split} split {len(other)}, and they are not "
+        f"the same. Only in train: {only_train}; only in {split}: {only_other}."
+    )

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from harness.data.batches import MemorySplit
-from harness.data.images import Images, to_input
+from harness.data.decoding import DECODING_VERSION
+from harness.data.images import Images, check_memory, to_input
 from harness.data.locations import DataError, with_dataset_name
-from harness.data.sources import read_source
+from harness.data.sources import outline_source, read_source
 from harness.data.splits import DividedImages, divide
 from harness.protocol import Split
 from harness.suite import DataSet, Input
@@ -35,6 +36,7 @@ class LoadedDataset:
     classes: tuple[str, ...]
     sizes: Mapping[str, int]  # images by "fit", "select_a", "select_b", "test"
     dropped: int  # training images left out because an official select or test split holds the same image
+    notes: tuple[str, ...]  # what the owner should know and what is no fault
     fingerprint: str  # SHA-256 over hashes, labels and pixels of all splits
     _open: Callable[[str], Split] = field(repr=False)
 
@@ -61,9 +63,29 @@ def load_dataset(spec: DataSet, input: Input) -> LoadedDataset:
 def _divided(spec: DataSet, input: Input) -> DividedImages:
     """All splits at the input size."""
     source = read_source(spec.source, spec.path, input.size, input.channels)
-    divided = divide(source, {"fit": spec.fit, "select": spec.select, "test": spec.test})
+    divided = divide(source, _sizes(spec))
     parts = {name: to_input(part, input.size, input.channels) for name, part in divided.parts.items()}
-    return DividedImages(parts, divided.dropped)
+    return DividedImages(parts, divided.dropped, divided.notes)
+
+
+def _sizes(spec: DataSet) -> dict[str, int | None]:
+    return {"fit": spec.fit, "select": spec.select, "test": spec.test}
+
+
+def check_dataset(spec: DataSet, input: Input) -> dict[str, int]:
+    """Number of images in each split, or DataError, found by the same functions as on loading but without decoding.
+
+    Checked: files and folders, classes, splits and folds large enough, memory. Empty where the images must be
+    downloaded first. Duplicates and damaged images of a folder show on loading only.
+    """
+    try:
+        source = outline_source(spec.source, spec.path)
+        if source is None:
+            return {}
+        check_memory(len(source), input.size, input.channels)
+        return {name: len(part) for name, part in divide(source, _sizes(spec)).parts.items()}
+    except DataError as error:
+        raise with_dataset_name(spec.name, spec.source, error) from error
 
 
 def _sealed(divided: DividedImages, spec: DataSet, input: Input) -> LoadedDataset:
@@ -75,7 +97,8 @@ def _sealed(divided: DividedImages, spec: DataSet, input: Input) -> LoadedDatase
         classes=parts["fit"].classes,
         sizes={name: len(part) for name, part in parts.items()},
         dropped=divided.dropped,
-        fingerprint=fingerprint(parts),
+        notes=divided.notes,
+        fingerprint=fingerprint(parts, spec.source),
         _open=_seal(MemorySplit(parts["test"], input.mean, input.std)),
     )
 
@@ -100,9 +123,9 @@ def _seal(test: Split) -> Callable[[str], Split]:
     return unseal
 
 
-def fingerprint(parts: Mapping[str, Images]) -> str:
+def fingerprint(parts: Mapping[str, Images], source: str) -> str:
     """Equal exactly when every split holds the same images, labels and pixels: else runs are not comparable."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"decoding {DECODING_VERSION}".encode() if source == "folder" else b"")
     for name, part in sorted(parts.items()):
         digest.update(repr((name, tuple(part.pixels.shape), part.classes)).encode("utf-8", "surrogatepass"))
         digest.update(b"".join(part.hashes))
@@ -111,7 +134,7 @@ def fingerprint(parts: Mapping[str, Images]) -> str:
     return digest.hexdigest()
 
 
-def describe(request: dict[str, Any]) -> dict[str, str | int]:
+def describe_dataset(request: dict[str, Any]) -> dict[str, str | int]:
     """Fingerprint of a data set and images of its fit split, or why it cannot be read; as plain values, for a planner.
 
     ``request``: ``dataset`` and ``input`` of a suite, and ``root``, the data root.
@@ -121,7 +144,7 @@ def describe(request: dict[str, Any]) -> dict[str, str | int]:
     spec = DataSet.model_validate_json(json.dumps(request["dataset"]))
     try:
         parts = _divided(spec, input).parts
-        return {"fingerprint": fingerprint(parts), "fit": len(parts["fit"])}
+        return {"fingerprint": fingerprint(parts, spec.source), "fit": len(parts["fit"])}
     except DataError as error:
         return {"missing": str(with_dataset_name(spec.name, spec.source, error))}
     except Exception as error:  # planning must go on whatever a file holds; the cell will fail by name

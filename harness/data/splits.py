@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.data.images import Images
 from harness.data.locations import DataError
+from harness.printable import quoted
 
 SPLITS = ("fit", "select_a", "select_b", "test")
 TEST_SHARE = Fraction(1, 4)  # of all images, where there is no official test split
@@ -25,11 +26,15 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceSplits:
-    """Images of a source: ``train``, and the official ``select`` and ``test`` splits where they exist."""
+    """Images of a source: ``train``, and the official ``select`` and ``test`` splits where they exist.
+
+    ``notes``: what the owner should know and what is no fault.
+    """
 
     train: Images
     select: Images | None = None
     test: Images | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return sum(len(part) for part in (self.train, self.select, self.test) if part is not None)
@@ -39,10 +44,12 @@ class SourceSplits:
 class DividedImages:
     parts: Mapping[str, Images]  # by the names of SPLITS
     dropped: int  # training images left out because an official select or test split holds the same image
+    notes: tuple[str, ...] = ()
 
 
 def divide(source: SourceSplits, sizes: Mapping[str, int | None]) -> DividedImages:
     """``sizes``: number of images wanted for ``"fit"``, ``"select"``, ``"test"``; ``None`` keeps all."""
+    _check_classes(source.train)
     remaining = 3 if source.select is None else 1  # distinct images of each class that the other splits need
     train, test = _official_or_cut(sort_by_hash(source.train), source.test, TEST_SHARE, "test", 1, remaining)
     official = None if source.select is None else _without(source.select, test)
@@ -57,7 +64,19 @@ def divide(source: SourceSplits, sizes: Mapping[str, int | None]) -> DividedImag
     }
     for name, part in parts.items():
         _check_every_class(name, part)
-    return DividedImages(parts, dropped=len(source) - len(fit) - len(select) - len(test))
+    return DividedImages(parts, len(source) - len(fit) - len(select) - len(test), source.notes)
+
+
+def _check_classes(train: Images) -> None:
+    if len(train.classes) < 2:
+        raise DataError(f"{len(train.classes)} class(es) to train on are too few: a data set needs at least 2.")
+    counts = np.bincount(train.labels.numpy(), minlength=len(train.classes))
+    rare = [name for name, count in zip(train.classes, counts, strict=True) if count < 2]
+    if rare:
+        raise DataError(
+            f"{len(rare)} class(es) have fewer than 2 images to train on, too few: {', '.join(map(quoted, rare[:5]))}. "
+            "Add images or remove the class."
+        )
 
 
 def sort_by_hash(images: Images) -> Images:
@@ -103,7 +122,7 @@ def stratified_mask(images: Images, share: Fraction, name: str, least: int, rema
         members = np.flatnonzero(label == index)
         if len(members) < least + remaining:
             raise DataError(
-                f'class "{title}" has {len(members)} distinct image(s) when the {name} split is made, and needs '
+                f"class {title!r} has {len(members)} distinct image(s) when the {name} split is made, and needs "
                 f"{least + remaining}: too few. Without official splits each class needs at least 4 distinct images "
                 "(fit, select A, select B, test)."
             )
@@ -154,7 +173,7 @@ def proportional_quotas(counts: Sequence[int], size: int, least: int = 1) -> lis
 def _check_every_class(name: str, images: Images) -> None:
     missing = np.setdiff1d(np.arange(len(images.classes)), images.labels.numpy())
     if len(missing):
-        titles = ", ".join(images.classes[label] for label in missing[:5])
+        titles = ", ".join(quoted(images.classes[label]) for label in missing[:5])
         raise DataError(
             f"the {name} split has no image of {len(missing)} class(es): {titles}. Each class needs at least one "
             "distinct image in each of fit, select A, select B and test: add images or ask for larger splits."

@@ -34,31 +34,38 @@ COMPUTER_MODERN = ("cmb10.ttf", "cmr10.ttf", "cmss10.ttf", "cmti10.ttf", "cmtt10
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "abdefghnqrt"
 # No symbol of LETTERS and none that looks like one; Computer Modern's files lack most of these.
 GLYPHS = "0123456789" + "ΓΔΘΛΞΠΣΦΨΩ" + "αβγδλμ" + "&@#%?$"
+COUNTS = {"letters": 37 * 514, "glyphs": 32 * 125, "shapes": 8 * 500, "textures": 10 * 400}  # images of each set
 
 Draw = Callable[[Tensor, Tensor, Generator], Tensor]  # coordinates u, v (n, size, size) -> value of each pixel
 DrawBatch = Callable[[Draw, int, int, Generator], Tensor]  # count, size -> uint8 (n, channels, size, size)
 
 
-def letter_images(size: int, count: int = 37 * 514, seed: int = 0) -> Images:
+def letter_images(size: int, count: int = COUNTS["letters"], seed: int = 0) -> Images:
     """Pretraining set: white letters on black, 37 classes, no digit."""
     return _characters("letters", LETTERS, DEJAVU + STIX + COMPUTER_MODERN, size, count, seed)
 
 
-def glyph_images(size: int, count: int = 32 * 125, seed: int = 0) -> Images:
+def glyph_images(size: int, count: int = COUNTS["glyphs"], seed: int = 0) -> Images:
     """Downstream set of characters: digits, Greek and signs, none of them in :func:`letter_images`."""
     return _characters("glyphs", GLYPHS, DEJAVU + STIX, size, count, seed)
 
 
-def shape_images(size: int, count: int = 8 * 500, seed: int = 0) -> tuple[Images, Tensor]:
+def shape_images(size: int, count: int = COUNTS["shapes"], seed: int = 0) -> tuple[Images, Tensor]:
     """Coloured shapes on a textured background, RGB, and their masks uint8 (n, size, size), 1 inside the shape."""
     pixels = _by_class("shapes", SHAPES, (count, 4, size), seed, _draw_shapes)
     return _labelled("shapes", pixels[:, :3], SHAPES, seed), (pixels[:, 3] > 127).byte()
 
 
-def texture_images(size: int, count: int = 10 * 400, seed: int = 0) -> Images:
+def texture_images(size: int, count: int = COUNTS["textures"], seed: int = 0) -> Images:
     """Two-coloured patterns of random orientation, scale and contrast, RGB."""
     pixels = _by_class("textures", TEXTURES, (count, 3, size), seed, _draw_textures)
     return _labelled("textures", pixels, TEXTURES, seed)
+
+
+def outline(name: str) -> Images:
+    """A set of the usual size with its labels and hashes, but without pixels; nothing is drawn."""
+    classes = {"letters": LETTERS, "glyphs": GLYPHS, "shapes": SHAPES, "textures": TEXTURES}[name]
+    return _labelled(name, torch.empty(COUNTS[name], 0), classes, seed=0)
 
 
 def _labelled(name: str, pixels: Tensor, classes: Iterable[str], seed: int) -> Images:

@@ -160,7 +160,7 @@ def _run(task: Job, work: Path, progress: Progress, began: datetime) -> Outcome:
         test = images.test(frozen.hash)
         measured = evaluate.measure_choices(frozen, adapted, images.select_b, test, shape, suite.test_batch, progress)
         measured = evaluate.mark_suspicious(measured, checks)
-    notes += diagnostics.running_threads()
+    notes += [*images.notes, *diagnostics.running_threads()]
     report |= {diagnostics.NOTES: notes} if notes else {}
     result = _record(task, began, measured, frozen, full_macs, images, ledger, report)
     return Outcome(result, measured.bitmaps)

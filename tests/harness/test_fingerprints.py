@@ -88,7 +88,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     def here(reader: str, requests: list[dict[str, Any]], deadline: float) -> list[dict[str, Any]]:
         """In this process, which has torch already: the other process is tested by itself below."""
         made.read += len(requests)
-        return [loading.describe(request) for request in requests]
+        return [loading.describe_dataset(request) for request in requests]
 
     monkeypatch.setenv("EAVIT_DATA", str(tmp_path / "root"))
     monkeypatch.setattr(fingerprints, "call_each", here)
@@ -289,7 +289,7 @@ def test_damaged_data_is_told_and_read_again_when_mended(world: World) -> None:
     bad.write_bytes(whole[:30])
     found = world.prints()
     assert (found.data["red"], found.data["blue"] is None) == (None, False)
-    assert "3.png cannot be read as an image" in found.missing["red"]
+    assert "3.png: cannot be decoded" in found.missing["red"]
     bad.write_bytes(whole)
     assert world.prints().missing == {}
 
@@ -308,7 +308,7 @@ def test_the_other_process_tells_what_load_tells(tmp_path: Path) -> None:
     given, told = small.suite(datasets=sets), []
     found = fingerprints.prints_of(given, tmp_path / "cache", told.append)
     assert found.data == {"red 'ø/": loading.load_dataset(given.datasets[0], given.input).fingerprint, "blue 'ø/": None}
-    assert "3.png cannot be read as an image" in found.missing["blue 'ø/"]
+    assert "3.png: cannot be decoded" in found.missing["blue 'ø/"]
     assert told == ["reading red 'ø/, blue 'ø/ to know what is in there"]
     assert json.loads(next((tmp_path / "cache").iterdir()).read_text())["fingerprint"] == found.data["red 'ø/"]
 

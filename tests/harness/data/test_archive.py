@@ -8,6 +8,7 @@ import io
 import lzma
 import stat
 import tarfile
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -248,6 +249,86 @@ def test_odd_names_of_classes_and_files_make_the_round_trip(
             (tmp_path / "set" / name).write_bytes(content)
     path = tmp_path / "set" if kind == "folder" else make(tmp_path / f"set.{kind}", files)
     loaded = loading.load_dataset(DataSet(name="ø / " * 70, source="folder", path=str(path)), Input(size=8, channels=1))
-    assert loaded.classes == tuple(sorted(odd))
+    assert loaded.classes == tuple(sorted(unicodedata.normalize("NFC", name) for name in odd))
     assert sum(loaded.sizes.values()) == 4 * len(odd)
     assert not list(tmp_path.rglob("evil"))
+
+
+# --- archives of other systems --------------------------------------------------------------------------------
+
+
+def pictures(classes: tuple[str, ...] = ("cat", "dog")) -> dict[str, bytes]:
+    rng, files = np.random.default_rng(0), {}
+    for name in classes:
+        for i in range(5):
+            buffer = io.BytesIO()
+            Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(buffer, "png")
+            files[f"train/{name}/{i}.png"] = buffer.getvalue()
+    return files
+
+
+def loaded(path: Path) -> loading.LoadedDataset:
+    return loading.load_dataset(DataSet(name="x", source="folder", path=str(path)), Input(size=8, channels=1))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EAVIT_DATA", str(tmp_path / "root"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_of_macos(place: Path, kind: str) -> None:
+    """One folder, a shadow of it, and decomposed names that no flag calls UTF-8."""
+    files = {f"photos/{name}": content for name, content in pictures(("cafe\u0301", "dog")).items()}
+    files |= {f"__MACOSX/{name.replace('/train/', '/train/._')}": b"Mac OS X" for name in files}
+    files |= {"__MACOSX/._photos": b"Mac OS X", "photos/.DS_Store": b"x", "photos/train/.DS_Store": b"x"}
+    made = make(place / f"photos.{kind}", files)
+    if kind == "zip":
+        made.write_bytes(without_utf8_flag(made.read_bytes()))
+    assert loaded(made).classes == ("caf\u00e9", "dog")
+
+
+def without_utf8_flag(content: bytes) -> bytes:
+    raw = bytearray(content)
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = raw.find(signature)
+        while at >= 0:
+            raw[at + offset + 1] &= ~0x08
+            at = raw.find(signature, at + 4)
+    return bytes(raw)
+
+
+def test_an_archive_of_windows(place: Path) -> None:
+    """Backslashes as old .NET writes them, a code page of DOS, and files of the Explorer."""
+    with zipfile.ZipFile(place / "photos.zip", "w") as made:
+        for name, content in {**pictures(("caf\u00e9", "dog")), "train/dog/Thumbs.db": b"x"}.items():
+            info = zipfile.ZipInfo("x")
+            info.filename, info.create_system = f"photos\\{name}".replace("/", "\\"), 0
+            made.writestr(info, content)
+    made_of = (place / "photos.zip").read_bytes().replace("caf\u00e9".encode(), b"caf\x82\x82")
+    (place / "photos.zip").write_bytes(without_utf8_flag(made_of))
+    assert loaded(place / "photos.zip").classes == ("caf\u00e9\u00e9", "dog")
+
+
+def test_a_backslash_in_a_name_of_another_system_stays(tmp_path: Path) -> None:
+    made = make_zip(tmp_path / "a.zip", {"train\\x": b"1"})
+    assert set(held(unpack(made, tmp_path / "out"))) == {"train\\x"}
+
+
+def test_messages_name_the_archive_and_not_where_it_was_unpacked(place: Path) -> None:
+    files = {f"photos/{name}": content for name, content in pictures().items()}
+    made = make(place / "photos.zip", {**files, "photos/train/dog/3.png": b"no image"})
+    with pytest.raises(DataError, match=rf"{place}/photos\.zip/photos/train/dog/3\.png: cannot be decoded") as caught:
+        loaded(made)
+    assert "unpacked" not in str(caught.value)
+    made = make(place / "second.zip", {**files, "photos/tset/x/1.png": b"x"})
+    with pytest.raises(DataError, match=rf"{place}/second\.zip/photos/tset: a folder beside `train`.*nearest: test"):
+        loaded(made)
+
+
+def test_an_archive_with_an_unprintable_name(place: Path) -> None:
+    (place / "a\x1b[2J.zip").write_bytes(b"no archive at all")
+    with pytest.raises(DataError, match=r"x1b\[2J\.zip': no supported archive") as caught:
+        loaded(place / "a\x1b[2J.zip")
+    assert str(caught.value).isprintable()

@@ -13,7 +13,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from harness import plan
-from harness.data import batches, images, splits
+from harness.data import batches, decoding, images, splits
 from harness.evaluation import measure
 
 GREY = np.arange(40 * 36, dtype=np.int64).reshape(40, 6, 6) * 7919 % 251
@@ -38,6 +38,7 @@ def named(part: images.Images) -> str:
 
 def test_this_file_pins_the_version_that_plans_use() -> None:
     assert plan.COUNTER_VERSION == 1
+    assert decoding.DECODING_VERSION == 2  # what it means is pinned in test_decoding.py
 
 
 def test_counting() -> None:

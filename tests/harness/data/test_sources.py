@@ -94,3 +94,20 @@ def test_the_real_fashion_mnist(tmp_path):
     loaded = loading.load_dataset(Spec("fashion_mnist", path=str(tmp_path), fit=2000, select=500), Shown())
     assert loaded.sizes == {"fit": 2000, "select_a": 250, "select_b": 250, "test": 10_000}
     assert np.bincount(loaded.test(FROZEN).labels).tolist() == [1000] * 10
+
+
+@pytest.mark.parametrize("source", ["digits", "mnist5k", "glyphs", "letters", "shapes", "textures"])
+@pytest.mark.parametrize("sizes", [{}, {"fit": 300, "select": 100, "test": 200}])
+def test_an_outline_divides_as_the_images_do(source, sizes):
+    spec = Spec(source, **sizes)
+    outline, images = sources.outline_source(source, None), sources.read_source(source, None, 4, 1)
+    assert outline.train.hashes == images.train.hashes
+    assert outline.train.labels.tolist() == images.train.labels.tolist()
+    assert loading.check_dataset(spec, Shown(4, 1)) == loading.load_dataset(spec, Shown(4, 1)).sizes
+
+
+def test_a_source_that_must_be_downloaded_has_no_outline(tmp_path, monkeypatch):
+    monkeypatch.setattr(locations, "DEBIAN_FASHION", tmp_path / "no")
+    assert loading.check_dataset(Spec("fashion_mnist", path=str(tmp_path)), Shown()) == {}
+    tiny_fashion(tmp_path)
+    assert loading.check_dataset(Spec("fashion_mnist", path=str(tmp_path)), Shown())["test"] == 30
