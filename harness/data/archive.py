@@ -28,15 +28,7 @@ MAX_RATIO, ALWAYS_ALLOWED = 200, GIB  # unpacked to packed bytes, above ALWAYS_A
 NAME_BYTES = 255  # of one part of a path, on all common file systems
 WINDOWS = 0  # system that made a member of a zip file
 DRIVE = re.compile(r"[A-Za-z]:")
-DECODING_ERRORS = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-    ValueError,
-)
+DECODING_ERRORS = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)

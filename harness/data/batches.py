@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from harness.data.images import Images
-from harness.data.locations import DataError
-from harness.nearest import choices
 
 CROP_AREA = (0.35, 1.0)  # share of the image's area that a random crop keeps
 CROP_RATIO = (3 / 4, 4 / 3)
@@ -23,8 +21,6 @@ class MemorySplit:
     """A :class:`harness.protocol.Split` of pixels kept as uint8 (n, c, h, w)."""
 
     def __init__(self, images: Images, mean: Sequence[float], std: Sequence[float], augment: str = "none") -> None:
-        if augment not in AUGMENTS:
-            raise DataError(f'unknown augment "{augment}"; {choices(augment, AUGMENTS)}.')
         self._pixels = images.pixels
         self._labels = images.labels
         self.classes = images.classes
@@ -71,12 +67,7 @@ def named_generator(*name: object) -> Generator:
 
 
 def _affine(mean: Sequence[float], std: Sequence[float], channels: int) -> tuple[Tensor, Tensor]:
-    """(x / 255 - mean) / std as one multiply and one add, each (1, c, 1, 1)."""
-    for key, values in (("mean", mean), ("std", std)):
-        if len(values) not in (1, channels):
-            raise DataError(f"[input] {key} has {len(values)} values; {channels} channel(s) need 1 or {channels}.")
-    if min(std) <= 0:
-        raise DataError(f"[input] std = {list(std)}: every value must be above 0.")
+    """(x / 255 - mean) / std as one multiply and one add, each (1, c, 1, 1); ``mean`` and ``std``: 1 or c values."""
     means = torch.tensor(list(mean), dtype=torch.float64).expand(channels)
     deviations = torch.tensor(list(std), dtype=torch.float64).expand(channels)
     scale = (1 / (255 * deviations)).float().view(1, channels, 1, 1)

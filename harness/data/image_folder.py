@@ -137,7 +137,10 @@ def _unpacked(archive: Path) -> Path:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(c for c in folder.iterdir() if c.name[0] != "." and c.name.casefold() not in SYSTEM_NAMES)
+    try:
+        return sorted(c for c in folder.iterdir() if c.name[0] != "." and c.name.casefold() not in SYSTEM_NAMES)
+    except OSError as error:
+        raise DataError(f"{quoted(folder)}: cannot be read: {error.strerror}.") from error
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -150,30 +153,27 @@ def _split_of(folder: Path) -> str | None:
 
 def _split_folders(folder: ImageFolder) -> dict[str, Path]:
     """Folder of each split. One that may be meant as a split and has another name is refused, not ignored."""
+    name, children = quoted(folder.name), _visible(folder.root)
     found: dict[str, Path] = {}
-    others = []
-    for child in _visible(folder.root):
+    for child in children:
         split = _split_of(child)
-        if split is None:
-            others.append(child)
-        elif not child.is_dir():
-            raise DataError(f"{folder.shown(child)} is not a folder.")
-        elif split in found:
-            raise DataError(
-                f"{quoted(folder.name)} has both `{found[split].name}` and `{child.name}`: they mean the same split, "
-                "keep one."
-            )
-        else:
+        if split in found:
+            first = found[split].name
+            raise DataError(f"{name} has both `{first}` and `{child.name}`: they mean the same split, keep one.")
+        if split is not None:
             found[split] = child
     if "train" not in found:
-        names = ", ".join(quoted(child.name) for child in _visible(folder.root)[:8]) or "nothing"
+        names = ", ".join(quoted(child.name) for child in children[:8]) or "nothing"
         raise DataError(
-            f"{quoted(folder.name)} has no folder `train` (it holds: {names}). Expected {quoted(folder.name)}/train/"
-            "<class>/<image files>; put the class folders into `train`, splits are made from it."
+            f"{name} has no folder `train` (it holds: {names}). Expected {name}/train/<class>/<image files>; put the "
+            "class folders into `train`, splits are made from it."
         )
+    for child in found.values():
+        if not child.is_dir():
+            raise DataError(f"{folder.shown(child)} is not a folder.")
     classes = {child.name for child in _folders(found["train"])}
-    for child in others:
-        if child.is_dir() and _may_be_a_split(child, classes):
+    for child in children:
+        if child.is_dir() and _split_of(child) is None and _may_be_a_split(child, classes):
             raise DataError(
                 f"{folder.shown(child)}: a folder beside `train` that may be a split under another name; "
                 f"{choices(child.name, SPLIT_OF)}. Rename it, or move it out."

@@ -6,6 +6,8 @@ import importlib.util
 import os
 from pathlib import Path
 
+from harness.printable import quoted
+
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 FASHION_FILES = tuple(f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 PACKAGED = {
@@ -74,5 +76,7 @@ def folder_or_archive(path: str | None) -> Path:
         raise DataError('a folder needs the key `path`, for example path = "data/flowers" with train/<class>/ in it.')
     place = Path(path).expanduser()
     if not place.exists():
-        raise DataError(f"path = {path!r}: there is no such folder. Expected {place}/train/<class>/<image files>.")
+        raise DataError(
+            f"path = {path!r}: there is no such folder. Expected {quoted(place)}/train/<class>/<image files>."
+        )
     return place

@@ -40,7 +40,7 @@ def count_macs(module: nn.Module, image_shape: Shape) -> int:
     Matrix products, convolutions and both products of attention count; norms, activations, softmax, additions and
     biases do not. ViT-B/16 at 224 with 1000 classes: 17,563,828,224. Fused and plain attention count the same.
     """
-    copied = _on_meta(module)
+    copied = copy.deepcopy(module).to("meta").eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             copied(torch.empty(1, *image_shape, device="meta"))
@@ -79,10 +79,6 @@ def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
 
 def _zero(inputs: list[Any], outputs: list[Any]) -> int:
     return 0
-
-
-def _on_meta(module: nn.Module) -> nn.Module:
-    return copy.deepcopy(module).to("meta").eval()
 
 
 @contextmanager
@@ -163,11 +159,9 @@ def latency_ms(module: nn.Module, image_shape: Shape, batch: int = 1, repeats: i
         raise MeasureError(f"latency needs at least 1 repeat, not {repeats}.")
     with _eval_mode(module) as device:
         images = torch.zeros(batch, *image_shape, device=device)
-        times = [_timed(module, images) for _ in range(warmup + repeats)]
+        times = []
+        for _ in range(warmup + repeats):
+            start = time.perf_counter()
+            module(images)
+            times.append(time.perf_counter() - start)
     return statistics.median(times[warmup:]) * 1e3
-
-
-def _timed(module: nn.Module, images: Tensor) -> float:
-    start = time.perf_counter()
-    module(images)
-    return time.perf_counter() - start

@@ -53,17 +53,6 @@ def test_channels_and_normalisation():
     level = grey[:, 0] * 0.5 + 0.5
     for channel, (mean, std) in enumerate(((0.5, 0.5), (0.4, 0.2), (0.3, 1.0))):
         assert torch.allclose(rgb[:, channel], (level - mean) / std, atol=1e-6)
-    with pytest.raises(DataError, match="mean has 2 values"):
-        loading.load_dataset(Spec(), Shown(8, 3, (0.5, 0.4)))
-    with pytest.raises(DataError, match="std"):
-        loading.load_dataset(Spec(), Shown(8, 1, std=(0.0,)))
-
-
-def test_unknown_source_and_augment_name_the_nearest():
-    with pytest.raises(DataError, match=r'data set "mine".*unknown source "digit";.*nearest: digits'):
-        loading.load_dataset(Spec("digit"), Shown())
-    with pytest.raises(DataError, match=r'unknown augment "shft";.*nearest: shift'):
-        loading.load_dataset(Spec(augment="shft"), Shown())
 
 
 def test_memory_is_bounded():
