@@ -1,55 +1,47 @@
-"""``eavit-bench``: the verbs. Each reads a suite, does one thing and says where the result lies."""
+"""``eavit-bench``: the console script. Nothing is imported before an interrupt is expected."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Any, TextIO
 
-import typer
+INTERRUPTED = 130  # as shells count a program ended by Ctrl-C
 
-from harness.code_digest import CodeError
-from harness.commands import listing, options, plan, run, stores, verdicts
-from harness.commands.lookup import BehindError
-from harness.commands.options import AskError
-from harness.execution.joining import ClusterError
-from harness.plugins import PluginError
-from harness.reports.report import ReportError
-from harness.results.store import StoreError
-from harness.suite import SuiteError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Elastic Vision Transformers, compared.",
-)
-for room in (plan, run, listing, verdicts, stores):
-    app.add_typer(room.verbs)
+class LossyStream:
+    """A stream that drops what cannot be written: a closed pipe or a full disk does not end a run of hours."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):
+            return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def main() -> None:
-    """The console script. What a person can mend is told in a paragraph, without a traceback; exit code 2."""
     sys.path.append(str(Path.cwd()))  # a suite may name a module that lies beside it
+    standard = sys.stdout, sys.stderr
     try:
-        app()
-    except (SuiteError, CodeError, StoreError, PluginError, AskError, BehindError, ClusterError, ReportError) as error:
-        options.complain(str(error))
-        raise SystemExit(options.REFUSED) from None
+        sys.stdout, sys.stderr = (stream and LossyStream(stream) for stream in standard)
+        from harness.commands import app
+
+        app.main()
     except KeyboardInterrupt:
-        raise SystemExit(options.INTERRUPTED) from None
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(metadata.version("eavit-bench"))
-        raise typer.Exit
-
-
-@app.callback()
-def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
-    pass
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        sys.stdout, sys.stderr = standard
 
 
 if __name__ == "__main__":

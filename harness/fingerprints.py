@@ -18,8 +18,8 @@ from harness import code_digest
 from harness.data import locations
 from harness.data.locations import DataError
 from harness.jobs.call import CallError, call_each
+from harness.jobs.files import write_atomic
 from harness.plan import COUNTER_VERSION, Prints, digest
-from harness.results.atomic import write_whole
 from harness.suite import DataSet, Input, Suite
 
 CACHE = Path("runs/.cache/prints")
@@ -96,7 +96,7 @@ def _recall(folder: Path, key: str) -> Known | None:
 
 def _remember(folder: Path, known: Known) -> None:
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time alone
-        write_whole(folder / f"{known.key}.json", known.model_dump_json().encode() + b"\n")
+        write_atomic(folder / f"{known.key}.json", known.model_dump_json().encode() + b"\n")
 
 
 def _read(suite: Suite, entries: Mapping[str, DataSet], keys: Mapping[str, str]) -> dict[str, Known | str]:

@@ -150,7 +150,7 @@ def test_decisions_are_numbered_without_gaps():
 
 
 def test_importing_the_command_line_is_light():
-    assert loaded_by("import harness.cli") == set()
+    assert loaded_by("import harness.commands.app") == set()
 
 
 def test_asking_for_the_version_is_light():

@@ -13,14 +13,14 @@ from typing import Annotated, Any
 import typer
 
 from harness import fingerprints, plan, suite
-from harness.execution import engine
-from harness.execution.engine import Settings
 from harness.nearest import choices
 from harness.plan import Cell, Prints
 from harness.reports.report import Built
 from harness.results import record
 from harness.results.store import Store
 from harness.suite import Suite
+from harness.sweep import sweep
+from harness.sweep.sweep import Settings
 
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A suite's file, or its bare name in suites/.")]
 Results = Annotated[Path, typer.Option(help="Where records and reports are kept, one folder a suite.")]
@@ -174,7 +174,7 @@ def settings_of(given: Suite, where: Where, which: Which, limits: Limits | None 
         raise AskError("--only-missing cannot go with --retry-failed or --force")
     return Settings(
         runs=where.runs / given.name,
-        workers=which.workers or engine.default_workers(given.threads * given.processes),
+        workers=which.workers or sweep.default_workers(given.threads * given.processes),
         retry_failed=which.retry_failed,
         force=which.force,
         only_missing=which.only_missing,

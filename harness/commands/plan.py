@@ -12,12 +12,12 @@ from harness import plan
 from harness.commands import options
 from harness.commands.options import SuiteName, Where, Which, complain
 from harness.commands.progress import watching
-from harness.execution import engine
 from harness.forecast import history, probe, table
 from harness.forecast.forecast import Forecast, forecast
 from harness.plan import Cell, Prints
 from harness.results import record
 from harness.results.store import Store
+from harness.sweep import pending
 
 verbs = typer.Typer()
 
@@ -41,7 +41,7 @@ def show_plan(
     store = options.store_of(given, where.results)
     kept = store.summaries(cell.id for cell in cells)
     settings = options.settings_of(given, where, which)
-    miss = {cell.id for cell in engine.missing(cells, kept, settings)}
+    miss = {cell.id for cell in pending.missing(cells, kept, settings)}
     for cell in cells if cells_too else ():
         state = kept[cell.id].status if cell.id in kept else "missing"
         typer.echo(f"{'miss' if cell.id in miss else 'hit ':<5}{cell.id}  {state:<11}  {cell.title}")

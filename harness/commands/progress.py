@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.execution.children import Step
+from harness.jobs.job import JobProgress
 from harness.plan import Cell
 from harness.results.record import USABLE, Status
 
@@ -98,7 +98,7 @@ class Lines:
     def start(self, cell: Cell) -> None:
         self._tally.start(cell)
 
-    def step(self, cell: Cell, step: Step) -> None:
+    def step(self, cell: Cell, step: JobProgress) -> None:
         self._steps[cell.id] = f"{cell.title}: {step.phase} {step.done}/{step.total}"
 
     def finish(self, cell: Cell, status: Status, seconds: float, reason: str) -> None:
@@ -133,7 +133,7 @@ class Bars:
         self._tally.start(cell)
         self._tasks[cell.id] = self._progress.add_task(cell.title, total=None, detail="starting")
 
-    def step(self, cell: Cell, step: Step) -> None:
+    def step(self, cell: Cell, step: JobProgress) -> None:
         name, began = self._phase.get(cell.id, ("", 0.0))
         if name != step.phase:
             began = self._tally.clock()

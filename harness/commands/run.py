@@ -17,18 +17,18 @@ from harness.commands import check as deep
 from harness.commands import options
 from harness.commands.options import SuiteName, Where, Which, complain
 from harness.commands.progress import watching
-from harness.execution import engine
-from harness.execution.engine import Settings, Summary
+from harness.jobs.files import FULL, write_atomic
 from harness.plan import Cell
 from harness.reports import report as reports
 from harness.results import points, record
-from harness.results.atomic import write_whole
 from harness.results.record import USABLE, Record
 from harness.results.store import Store
 from harness.suite import Suite
+from harness.sweep import executors, pending, sweep
+from harness.sweep.sweep import Settings, Summary
 
 if TYPE_CHECKING:
-    from harness.execution.engine import Place
+    from harness.jobs.ray_executor import RayExecutor
 
 verbs = typer.Typer()
 
@@ -56,18 +56,18 @@ def run(name: SuiteName, where: Where, which: Which, limits: options.Limits, mac
     every = options.planned(given, where.runs)
     cells = options.chosen(given, every, which)
     settings = options.settings_of(given, where, which, limits)
-    if engine.missing(cells, store.summaries(cell.id for cell in cells), settings):
+    if pending.missing(cells, store.summaries(cell.id for cell in cells), settings):
         _refuse(given, name)
         cards = json.dumps(deep.cards(given), indent=1, ensure_ascii=False, sort_keys=True, default=str)
-        write_whole(store.root / "cards.json", f"{cards}\n".encode())
-    place = _cluster(given, settings, machines) if machines.engine == "ray" else None
+        write_atomic(store.root / "cards.json", f"{cards}\n".encode())
+    cluster = _cluster(given, settings, machines) if machines.engine == "ray" else None
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with watching(place.slots if place else settings.workers, typer.echo) as watcher:
-            summary = engine.run(given, cells, store, settings, watcher, place)
+        with watching(cluster.slots if cluster else settings.workers, typer.echo) as watcher:
+            summary = sweep.run(given, cells, store, settings, watcher, cluster)
     finally:
-        if place is not None:
-            place.close()
+        if cluster is not None:
+            cluster.close()
     _finish(given, every, cells, store, summary, settings, name)
 
 
@@ -84,12 +84,10 @@ def status(name: SuiteName, where: Where) -> None:
         typer.echo(line)
 
 
-def _cluster(given: Suite, settings: Settings, machines: Machines) -> Place:
-    from harness.execution.cluster import Cluster
-
+def _cluster(given: Suite, settings: Settings, machines: Machines) -> RayExecutor:
     if machines.address is None:
         raise options.AskError("--engine ray needs --address: HOST:PORT of a cluster, auto, or local")
-    return Cluster(machines.address, given, settings, insecure=machines.insecure_cluster, tell=complain)
+    return executors.on_ray(machines.address, given, settings, insecure=machines.insecure_cluster, tell=complain)
 
 
 def _refuse(given: Suite, name: str) -> None:
@@ -121,18 +119,19 @@ def _finish(
     try:
         points.write(store.root / "points.csv", points.rows(every, known))
         points.write_records(store.root / "records.jsonl", every, known)
-        idle = not summary.ran and not summary.elsewhere
+        idle = not summary.ran and not summary.elsewhere and not summary.recovered
         built = reports.standing(store.root, given) if idle else None
         options.show(built or reports.build(store.root, given, len(every), suite_file=options.suite_path(name)))
     except OSError as error:
-        full = error.errno in engine.FULL
+        full = error.errno in FULL
         if not full:
             raise
         complain(f"{store.root}: no room for points and report: the disk is full; the cells told as run are kept")
     for line in _complaints(cells, summary.records, summary.lost, settings.runs):
         complain(line)
     elsewhere = f", {len(summary.elsewhere)} run elsewhere" if summary.elsewhere else ""
-    hits = len(cells) - len(set(summary.ran)) - len(summary.elsewhere)
+    elsewhere += f", {len(summary.recovered)} taken from {settings.runs}" if summary.recovered else ""
+    hits = len(cells) - len({*summary.ran, *summary.elsewhere, *summary.recovered})
     typer.echo(f"{given.name}: {len(summary.ran)} cells run{elsewhere}, {hits} kept, {store.root / 'points.csv'}")
     if summary.interrupted:
         complain(f"interrupted; go on with: eavit-bench run {name}")

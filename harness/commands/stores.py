@@ -113,9 +113,8 @@ def gc(
     given = options.load(name, where.data)
     store = options.store_of(given, where.results)
     wanted = {cell.id for cell in options.planned(given, where.runs)}
-    with store.leases() as leases:
-        found = maintenance.rubbish(store, wanted, where.runs / given.name, leases)
-        gone = maintenance.remove(store, found, leases) if yes else []
+    found = maintenance.rubbish(store, wanted, where.runs / given.name)
+    gone = maintenance.remove(store, found) if yes else []
     for left in found:
         typer.echo(f"{'removed' if left in gone else 'kept   ' if yes else 'may go '}  {left.path}: {left.reason}")
     typer.echo(f"{len(gone)} of {len(found)} removed" if yes else f"{len(found)} may go; remove them with --yes")

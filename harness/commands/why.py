@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
-from harness.execution.job import Folders
+from harness.jobs.job import JobFolder
 from harness.plan import Cell
 from harness.results.record import AGAIN, USABLE, Record
 from harness.results.store import Outcome, Store, StoreError
@@ -38,7 +38,7 @@ def why(
     text = _missing(found, cells.get(found)) if record is None else _there(record)
     if record is not None and outcome is None:
         text += f"the cell itself is not in {store.root}: this is its line of records.jsonl\n"
-    text += _at_work(store, found) + _log(outcome, Folders(runs / found).log)
+    text += _at_work(store, found) + _log(outcome, JobFolder(runs / found).log)
     if found in cells:
         return text + f"run it again: {command(cells[found], suite, _switch(outcome), how)}\n"
     where = "" if record is None else f"; it did at commit {record.environment.get('commit') or 'unknown'}"
@@ -98,9 +98,8 @@ def _there(record: Record) -> str:
 
 
 def _at_work(store: Store, cell: str) -> str:
-    with store.leases() as leases:
-        stale = leases.others().get(cell)
-    return "" if stale is not False else "a runner is at work on it now\n"
+    holder = store.locks.holder(cell)
+    return "" if holder is None else f"{holder} works on it now\n"
 
 
 def _log(outcome: Outcome | None, path: Path) -> str:

@@ -1,7 +1,7 @@
-"""``python -m harness.evaluation.execute JOBFOLDER OUTFOLDER``: run one cell in this process and leave its outcome.
+"""Entry of a worker process: run one cell and leave its outcome.
 
 The only place that seeds global generators and sets torch's threads. Every way to fail becomes a status, except the
-end of the process itself, which the engine sees.
+end of the process itself, which the sweep sees.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import random
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -35,20 +34,18 @@ from harness.evaluation.failures import (
     peak_mib,
 )
 from harness.evaluation.ledger import CellLedger
-from harness.execution import job
-from harness.execution.job import Folders, Job
+from harness.jobs.job import Job, JobFolder
 from harness.plan import Cell
-from harness.processes import bounds
-from harness.processes.lifeline import die_with_parent
 from harness.protocol import Task
 from harness.results import record, store
 from harness.results.record import USABLE, Record, Spent
 from harness.results.store import Outcome
 from harness.suite import Input, Suite
+from harness.sweep import cell_job
+from harness.sweep.cell_job import CellJob
 
 LEDGER = "ledger.json"  # beside the checkpoints
 INTERVAL = 0.2  # seconds between two lines of progress
-Run = Callable[[Job, Path, Progress], Outcome]  # the path: a cell's work folder
 
 
 class ProgressFile:
@@ -66,7 +63,7 @@ class ProgressFile:
             self._file.flush()
 
 
-def run_cell(task: Job, work: Path, progress: Progress) -> Outcome:
+def run_cell(task: CellJob, work: Path, progress: Progress) -> Outcome:
     """The outcome of a cell, whatever happens in it short of the end of the process."""
     began = record.now()
     try:
@@ -75,61 +72,54 @@ def run_cell(task: Job, work: Path, progress: Progress) -> Outcome:
         return blamed(task, error, began)
 
 
-def blamed(task: Job, error: Exception, began: datetime) -> Outcome:
+def blamed(task: CellJob, error: Exception, began: datetime) -> Outcome:
     """The outcome of a cell that raised this. To be called where it is handled."""
     traceback.print_exc()
     return Outcome(record.failure(task.cell, *failure_status(error), began=began, environment=_about(task)))
 
 
-def main(arguments: list[str], run: Run = run_cell) -> int:
-    """Of this module, and of those that ``run`` a cell in another way."""
-    if len(arguments) != 2:
-        sys.stderr.write("usage: JOBFOLDER OUTFOLDER\n")
-        return 2
-    die_with_parent()
-    folders, out = Folders(Path(arguments[0])), Path(arguments[1])
-    task = job.read(folders.job)
-    if task.memory_mib is not None:
-        bounds.limit_data(task.memory_mib)
+def run_job(job: Job, folder: JobFolder) -> int:
+    """Run the cell of a job in this process, one of several that train it together where the suite says so."""
+    task = cell_job.task_of(job)
     if _rank():
-        return _aside(task, folders, out, run)
-    _leave(run(task, folders.work, ProgressFile(out / job.PROGRESS)), out, folders)
+        return _run_beside(task, folder)
+    _leave(run_cell(task, folder.work, ProgressFile(folder.progress)), folder.result, folder)
     return 0
 
 
-def _aside(task: Job, folders: Folders, out: Path, run: Run) -> int:
-    """One of several processes that train a cell together, not the one that tells of it: silent unless it fails."""
+def _run_beside(task: CellJob, folder: JobFolder) -> int:
+    """One of several processes, not the one that leaves the outcome: silent unless it fails."""
     own = f"rank{_rank()}"
-    (folders.scratch / own).mkdir(exist_ok=True)
-    os.chdir(folders.scratch / own)
-    outcome = run(task, folders.work, lambda phase, done, total: None)
+    (folder.scratch / own).mkdir(exist_ok=True)
+    os.chdir(folder.scratch / own)
+    outcome = run_cell(task, folder.work, lambda phase, done, total: None)
     if outcome.record.status in USABLE:
         return 0
-    _leave(outcome, out / own, folders)
+    _leave(outcome, folder.out / own / folder.result.name, folder)
     return 1
 
 
 def _rank() -> int:
-    """Which of the processes of this cell this is; as ``torchrun`` tells it."""
+    """Which of the processes of this cell this is; ``torchrun`` says so."""
     return int(os.environ.get("RANK", "0"))
 
 
-def _leave(outcome: Outcome, out: Path, folders: Folders) -> None:
+def _leave(outcome: Outcome, result: Path, folder: JobFolder) -> None:
     """Write the outcome as a whole; on a full disk once more, in place of what the cell wrote for itself."""
-    beside = out / f"{job.OUTCOME}.tmp"
+    beside = result.with_name(f"{result.name}.tmp")
     try:
         store.save(outcome, beside)
     except OSError as error:
         if not is_disk_full(error):
             raise
-        for folder in (folders.scratch, folders.work):
-            for left in folder.iterdir():
+        for path in (folder.scratch, folder.work):
+            for left in path.iterdir():
                 shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         store.save(outcome, beside)
-    beside.rename(out / job.OUTCOME)
+    beside.rename(result)
 
 
-def _run(task: Job, work: Path, progress: Progress, began: datetime) -> Outcome:
+def _run(task: CellJob, work: Path, progress: Progress, began: datetime) -> Outcome:
     suite, cell = task.suite, task.cell
     _settle(cell.seed, suite.threads)
     _same_processes(suite.processes)
@@ -172,7 +162,7 @@ def _same_processes(asked: int) -> None:
         raise ProcessesError(f"the suite says processes = {asked}, and this cell runs in {found} (WORLD_SIZE)")
 
 
-def _same_code(task: Job) -> None:
+def _same_code(task: CellJob) -> None:
     """What the cell's id stands for is what runs here; another machine may have other files."""
     planned = task.cell.content.get("code")
     if not isinstance(planned, Mapping):
@@ -199,7 +189,7 @@ def _settle(seed: int, threads: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _backbone(task: Job, num_classes: int) -> Callable[[], nn.Module]:
+def _backbone(task: CellJob, num_classes: int) -> Callable[[], nn.Module]:
     spec, seed = task.suite.backbone, task.cell.seed
     make = plugins.check_options(spec.use, spec.options, supplied=("num_classes",))
 
@@ -231,7 +221,7 @@ def fitting(backbone: nn.Module, images: Input, num_classes: int) -> nn.Module:
 
 
 def _task(
-    task: Job,
+    task: CellJob,
     images: loading.LoadedDataset,
     backbone: Callable[[], nn.Module],
     full_macs: int,
@@ -265,7 +255,7 @@ def allowance(suite: Suite, images: int, full_macs: int) -> float:
 
 
 def _record(
-    task: Job,
+    task: CellJob,
     began: datetime,
     measured: evaluate.MeasuredPoints,
     frozen: evaluate.FrozenChoices,
@@ -291,13 +281,6 @@ def _record(
     )
 
 
-def _about(task: Job) -> dict[str, Any]:
+def _about(task: CellJob) -> dict[str, Any]:
     suite = task.suite
     return record.environment(suite.threads, task.commit, workers=task.workers, processes=suite.processes)
-
-
-if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # the outcome is written: threads that the method left running are not waited for

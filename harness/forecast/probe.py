@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness import plan
-from harness.execution import engine
-from harness.execution.engine import Settings, Watcher
 from harness.plan import Cell, Prints
 from harness.results.record import USABLE
 from harness.results.store import Store
 from harness.suite import Suite
+from harness.sweep import sweep
+from harness.sweep.sweep import Settings, Watcher
 
 STEPS = (8, 40)  # of the two schedules; with fewer, some stages of a method have none
 LIMIT = 10.0  # minutes that one short cell may take
@@ -37,7 +37,7 @@ def probe(
     )
     failed: dict[tuple[str, str], str] = {}
     for short, cells in short_runs(suite, prints, pairs):
-        summary = engine.run(short, cells, store, settings, watcher)
+        summary = sweep.run(short, cells, store, settings, watcher)
         if summary.interrupted:
             raise KeyboardInterrupt
         kept = store.summaries(cell.id for cell in cells)  # and so into the index, by which forecasts find cells

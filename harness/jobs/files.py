@@ -1,7 +1,8 @@
-"""Files of other processes, read as hostile: regular files of bounded size, and JSON without surprises."""
+"""Files that are complete or not there, and files of other processes, which are read as hostile."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 LIMIT = 64 * 2**20  # bytes of one file
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class UnreadableError(ValueError):
@@ -28,11 +30,9 @@ def read_regular(path: str | Path, limit: int = LIMIT, folder: int | None = None
                 raise UnreadableError(f"{path}: not a regular file")
             if state.st_size - start > limit:
                 raise UnreadableError(f"{path}: {state.st_size} bytes; at most {limit} are read")
-            os.lseek(handle, start, os.SEEK_SET)
-            pieces = [os.read(handle, limit)]
-            while pieces[-1] and sum(map(len, pieces)) < limit:
-                pieces.append(os.read(handle, limit))
-            return b"".join(pieces)
+            with os.fdopen(os.dup(handle), "rb", buffering=0) as file:
+                file.seek(start)
+                return file.read(min(limit, max(0, state.st_size - start)))
         finally:
             os.close(handle)
     except OSError as error:
@@ -51,3 +51,31 @@ def parse_json(text: bytes, where: str) -> Any:
 
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``; a kill at any moment leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write_flushed(beside, data)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    flush_folder(path.parent)
+
+
+def write_flushed(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring a rename to the disk: it is there only when the folder that holds the name is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

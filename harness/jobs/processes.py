@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import glob
 import os
+import shutil
 import signal
+import socket
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 PAUSE = 0.002  # seconds between two rounds of killing
@@ -50,14 +57,29 @@ def send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A new folder in the temporary one, removed when this is left; those of processes that were killed go too."""
+    temp, own = Path(tempfile.gettempdir()), f"{prefix}{socket.gethostname()}-"
+    for left in temp.glob(f"{glob.escape(own)}*"):
+        owner = left.name.removeprefix(own).partition("-")[0]
+        if owner.isdigit() and not alive(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix=f"{own}{os.getpid()}-"))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
 def become_subreaper() -> None:
     """Make this process the parent of orphans among its descendants (Linux; nothing happens elsewhere)."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def end_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when ``parent`` ends (Linux); end at once if it has ended already."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def end_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Ask the kernel to signal this process when ``parent`` ends (Linux); end at once if it has ended already."""
+    _prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(1)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.results.atomic import flush_folder, write_flushed, write_whole
+from harness.jobs.files import flush_folder, write_atomic, write_flushed
 from harness.results.store import StoreError
 from harness.suite import Suite
 
@@ -75,7 +75,7 @@ def build(
         for form in forms:
             MAKERS[form](_Made(found, page, folder, suite, planned, suite_file), beside)
         files_there = _put(beside, folder)
-        write_whole(folder / STAMP, "\n".join([stamp, *(path.name for path in files_there)]).encode())
+        write_atomic(folder / STAMP, "\n".join([stamp, *(path.name for path in files_there)]).encode())
         return Built(text, files_there)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

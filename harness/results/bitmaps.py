@@ -16,8 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.results import cell_files
-from harness.results.cell_files import StoreError
-from harness.results.leases import is_cell
+from harness.results.cell_files import StoreError, is_cell
 from harness.statistics.frames import MEASURED
 
 NAME = "correct.npz"

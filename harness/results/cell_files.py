@@ -4,48 +4,60 @@ last, ``sha256`` with one ``hex  name`` line for each of them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from harness.jobs.files import LIMIT, UnreadableError, flush_folder, parse_json, read_regular, write_flushed
 from harness.plan import canonical, digest
 from harness.results import migrate
-from harness.results.atomic import flush_folder, write_flushed
-from harness.results.leases import StoreError
 from harness.results.record import SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = [
-    "Damaged",
-    "Outcome",
-    "StoreError",
-    "decode",
-    "encode",
-    "load",
-    "pack",
-    "parse_record",
-    "save",
-    "whole_files",
-]
-
 SUMS = "sha256"
 NEEDED = frozenset({"cell.json", "record.json", "correct.npz"})
+MOST = 8  # files of a cell
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+_CELL = re.compile(r"[0-9a-f]{1,64}")
+
+
+class StoreError(ValueError):
+    """Raised for a store that cannot be read or written, with what to do about it."""
 
 
 class Damaged(StoreError):
-    """One cell of a store is not whole."""
+    """Raised for one cell whose files are incomplete or were changed."""
+
+
+def is_cell(name: str) -> bool:
+    return _CELL.fullmatch(name) is not None
+
+
+def cell_name(cell: str) -> str:
+    """``cell``, which is going to be part of a path; StoreError unless it is an id."""
+    if not is_cell(cell):
+        raise StoreError(f"{cell!r} is no cell id: an id is 1 to 64 hexadecimal digits, 0-9 and a-f")
+    return cell
+
+
+def unwritable(what: object, error: OSError) -> StoreError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return StoreError(f"{what}: {'the disk is full' if full else error.strerror}")
 
 
 @dataclass(frozen=True)
@@ -108,15 +120,46 @@ def card(record: Record) -> bytes:
 
 
 def decode(files: Mapping[str, bytes], where: str) -> Outcome:
-    import numpy as np
-
     record = parse_record(files["record.json"], where)
     try:
-        with np.load(io.BytesIO(files["correct.npz"]), allow_pickle=False) as arrays:
-            bitmaps = {float(name): arrays[name].tobytes() for name in arrays.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise Damaged(f"{where}: correct.npz holds no bitmaps: {error}") from None
-    return Outcome(record, bitmaps, files.get("log.txt", b"").decode("utf-8"))
+        bitmaps = {float(name): bits for name, bits in _unpack(files["correct.npz"])}
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        MemoryError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise Damaged(f"{where}: correct.npz: not bitmaps: {error}") from None
+    try:
+        log = files.get("log.txt", b"").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Damaged(f"{where}: log.txt: {error}") from None
+    return Outcome(record, bitmaps, log)
+
+
+def _unpack(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each array of an npz file that holds bytes in one dimension; ValueError for any other.
+
+    Unlike numpy's own reader it allocates no more than the archive holds, which is at most LIMIT.
+    """
+    from numpy.lib import format as npy
+
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if (size := sum(entry.file_size for entry in archive.infolist())) > LIMIT:
+            raise ValueError(f"it unpacks to {size} bytes; at most {LIMIT} are read")
+        for entry in archive.infolist():
+            array = io.BytesIO(archive.read(entry))
+            if npy.read_magic(array) != (1, 0):
+                raise ValueError(f"{entry.filename}: another version of the format")
+            shape, _, dtype = npy.read_array_header_1_0(array)
+            bits = array.read()
+            if dtype != "uint8" or shape != (len(bits),):
+                raise ValueError(f"{entry.filename}: {dtype} of shape {shape} in {len(bits)} bytes")
+            yield entry.filename.removesuffix(".npy"), bits
 
 
 def whole_files(folder: Path) -> dict[str, bytes]:
@@ -125,34 +168,23 @@ def whole_files(folder: Path) -> dict[str, bytes]:
     All are read from the folder that had the name at first, though another may get the name meanwhile.
     """
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
         raise Damaged(f"not whole ({error.strerror})") from None
     try:
-        lines = _content(SUMS, handle).decode("ascii").splitlines(keepends=True)
+        lines = read_regular(SUMS, folder=handle).decode("ascii").splitlines(keepends=True)
         sums = {line[66:-1]: line[:64] for line in lines if line[64:66] == "  " and line.endswith("\n")}
-        files = {name: _content(name, handle) for name in sums if "/" not in name}
-    except (OSError, ValueError) as error:
+        if len(sums) != len(lines) or len(sums) > MOST or not sums.keys() >= NEEDED:
+            raise Damaged(f"not whole ({SUMS} does not list all files)")
+        files = {name: read_regular(name, folder=handle) for name in sums if "/" not in name}
+    except (UnreadableError, UnicodeDecodeError) as error:
         raise Damaged(f"not whole ({error})") from None
     finally:
         os.close(handle)
-    if len(sums) != len(lines) or not files.keys() >= NEEDED:
-        raise Damaged(f"not whole ({SUMS} does not list all files)")
-    for name, data in files.items():
-        if hashlib.sha256(data).hexdigest() != sums[name]:
+    for name in sums:
+        if name not in files or hashlib.sha256(files[name]).hexdigest() != sums[name]:
             raise Damaged(f"not whole (checksum of {name} differs)")
     return files
-
-
-def _content(name: str, folder: int) -> bytes:
-    file = os.open(name, os.O_RDONLY, dir_fd=folder)
-    try:
-        pieces = [os.read(file, 1 << 16)]
-        while pieces[-1]:
-            pieces.append(os.read(file, 1 << 20))
-        return b"".join(pieces)
-    finally:
-        os.close(file)
 
 
 def parse_record(text: bytes, where: str) -> Record:
@@ -162,10 +194,10 @@ def parse_record(text: bytes, where: str) -> Record:
     except ValidationError as error:
         fault = error
     try:
-        raw = json.loads(text)
+        raw = parse_json(text, f"{where}: record.json")
         version = raw["schema_version"]
     except (ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"{where}: no record: {error}") from None
+        raise Damaged(f"{where}: no record: {error}") from None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise StoreError(
             f"{where}: record of schema {version}, this program knows up to {SCHEMA_VERSION}: use a newer eavit-bench"

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from harness.results.atomic import write_whole
+from harness.jobs.files import write_atomic
 from harness.results.cell_files import SUMS
 from harness.results.record import Record, Status
 
@@ -106,7 +106,7 @@ def write(path: Path, entries: Mapping[str, Entry]) -> None:
     raw: dict[str, Any] = {cell: (entry.stamp, _plain(entry.summary)) for cell, entry in entries.items()}
     body = json.dumps(raw, sort_keys=True, separators=(",", ":")).encode()
     with contextlib.suppress(OSError):
-        write_whole(path, _head(body) + body + _TAIL)
+        write_atomic(path, _head(body) + body + _TAIL)
 
 
 def _plain(summary: Summary) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.jobs.processes import alive
 from harness.nearest import choices
-from harness.results.cell_files import Damaged, Outcome, StoreError, card, decode, fits, load, whole_files
-from harness.results.leases import Leases, is_cell
+from harness.results.cell_files import Damaged, Outcome, StoreError, card, decode, fits, is_cell, load, whole_files
 from harness.results.record import AGAIN, Point, Record
-from harness.results.store import Store
+from harness.results.store import OLD, Store, cell_of
 
 Conflicts = Literal["refuse", "ours", "theirs"]
 CONFLICTS: tuple[Conflicts, ...] = ("refuse", "ours", "theirs")
@@ -189,26 +189,23 @@ def _write(target: Store, chosen: Mapping[str, Met]) -> tuple[str, ...]:
     if not chosen:
         return ()
     target.prepare()
-    with target.leases() as leases:
-        busy = [cell for cell, stale in leases.others().items() if cell in chosen and not stale]
-        if busy:
-            raise StoreError(f"{target.root}: runners are at work on {', '.join(busy)}; nothing was merged")
-        for cell, met in chosen.items():
-            _bring(target, cell, met, leases)
+    busy = [f"{cell} ({holder})" for cell in chosen if (holder := target.locks.holder(cell)) is not None]
+    if busy:
+        raise StoreError(f"{target.root}: other processes work on {', '.join(busy)}; nothing was merged")
+    for cell, met in chosen.items():
+        _bring(target, cell, met)
     return tuple(chosen)
 
 
-def _bring(target: Store, cell: str, met: Met, leases: Leases) -> None:
-    """Under a lease: a runner that took the cell up meanwhile, or has done it, goes first."""
-    lease = leases.take(cell)
-    if lease is None or (met.kind == "new" and target.record(cell) is not None):
-        raise StoreError(
-            f"{target.root}: a runner took up cell {cell} while cells were merged; merge again for the rest"
-        )
-    try:
-        target.write(load(met.theirs), lease)
-    finally:
-        lease.release()
+def _bring(target: Store, cell: str, met: Met) -> None:
+    """Write one cell under its lock: a process that works on it, or has done it meanwhile, goes first."""
+    lock = target.locks.acquire(cell)
+    if lock is None:
+        raise StoreError(f"{target.root}: {target.locks.holder(cell)} works on cell {cell}; merge again for the rest")
+    with lock:
+        if met.kind == "new" and target.record(cell) is not None:
+            raise StoreError(f"{target.root}: cell {cell} was run while cells were merged; merge again for the rest")
+        target.write(load(met.theirs))
 
 
 def differences(one: Outcome, other: Outcome) -> list[str]:
@@ -227,32 +224,31 @@ def _said(record: Record) -> dict[str, Any]:
     return raw
 
 
-def rubbish(store: Store, planned: Collection[str], runs: Path, leases: Leases) -> list[Rubbish]:
+def rubbish(store: Store, planned: Collection[str], runs: Path) -> list[Rubbish]:
     """What may go from a store and its ``runs`` folder; ``planned``: ids of all cells that any suite still wants there.
 
-    ``leases`` is of this store: what its ``others`` says alive is left alone, and so is all that belongs to it.
+    All that belongs to a cell that another process works on is left alone.
     """
-    others = leases.others()
     found = [
         *(Rubbish(store.cells / cell, "no plan names it", cell) for cell in store.ids() if cell not in planned),
         *(Rubbish(path, "in quarantine", path.name.partition(".")[0]) for path in sorted(store.quarantine.glob("*"))),
-        *_unfinished(store, leases),
-        *(Rubbish(leases.path(cell), "a lease whose owner is gone", cell) for cell, stale in others.items() if stale),
+        *_unfinished(store),
         *_worked(store, planned, runs),
     ]
-    return [left for left in found if others.get(left.cell, True)]
+    busy = {cell for cell in {one.cell for one in found} if is_cell(cell) and store.locks.holder(cell) is not None}
+    return [one for one in found if one.cell not in busy]
 
 
-def _unfinished(store: Store, leases: Leases) -> Iterator[Rubbish]:
-    """What writers left. Whoever writes a cell holds its lease or is a process of this machine that can be seen."""
-    for path, writer in store.leftovers():
-        if writer is None or not writer.alive():
-            yield Rubbish(path, "left by a writer that is gone", path.name.split("-")[1])
-    for path in sorted(leases.folder.glob("*.tmp")):
-        yield Rubbish(path, "left by a writer that is gone", path.stem)
+def _unfinished(store: Store) -> Iterator[Rubbish]:
+    """What killed writers left, but for a cell that has no other place: that comes back with the next run."""
+    for path in store.leftovers():
+        if not path.name.endswith(OLD) or (store.cells / cell_of(path)).exists():
+            yield Rubbish(path, "left by a writer that is gone", cell_of(path))
+    for cell in store.locks.names():
+        yield Rubbish(store.locks.path(cell), "a lock that no process holds", cell)
     for path in sorted(store.root.glob(".*.tmp")):  # of points or index, which any run writes again
         pid = path.stem.rpartition(".")[2]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        if pid.isdigit() and not alive(int(pid)):
             yield Rubbish(path, "left by a writer that is gone", "")
 
 
@@ -266,24 +262,23 @@ def _worked(store: Store, planned: Collection[str], runs: Path) -> Iterator[Rubb
             yield Rubbish(entry, f"work of a cell that is done: {kept[entry.name].status}", entry.name)
 
 
-def remove(store: Store, found: Iterable[Rubbish], leases: Leases) -> list[Rubbish]:
-    """What of ``found`` was removed, each under its cell's lease: what a runner took up meanwhile stays."""
-    return [left for left in found if _remove(store, left, leases)]
+def remove(store: Store, found: Iterable[Rubbish]) -> list[Rubbish]:
+    """What of ``found`` was removed, each under its cell's lock: what another process works on meanwhile stays."""
+    return [one for one in found if _remove(store, one)]
 
 
-def _remove(store: Store, left: Rubbish, leases: Leases) -> bool:
-    if not is_cell(left.cell):  # nobody works under such a name
-        return _clear(left.path)
-    lease = leases.take(left.cell)
-    if lease is None:
+def _remove(store: Store, rubbish: Rubbish) -> bool:
+    if not is_cell(rubbish.cell):  # nobody works under such a name
+        return _clear(rubbish.path)
+    lock = store.locks.acquire(rubbish.cell)
+    if lock is None:
         return False
-    try:
-        if left.path != store.cells / left.cell:
-            return _clear(left.path)
-        store.remove(left.cell, lease)
-        return True
-    finally:
-        lease.release()
+    with lock:
+        if rubbish.path == store.cells / rubbish.cell:
+            store.remove(rubbish.cell)
+        elif rubbish.path != store.locks.path(rubbish.cell):  # which goes when it is released
+            return _clear(rubbish.path)
+    return True
 
 
 def _clear(path: Path) -> bool:

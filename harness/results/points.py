@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from harness.jobs.files import write_atomic
 from harness.plan import Cell, digest
-from harness.results.atomic import write_whole
 from harness.results.cell_files import StoreError, fits, parse_record
 from harness.results.record import Point, Record
 
@@ -73,7 +73,7 @@ def _said(record: Record, key: str) -> str | int | None:
 def write_records(path: Path, cells: Iterable[Cell], records: Mapping[str, Record]) -> None:
     """All records in one file, a line each in the plan's order: provenance that can be kept without the cells."""
     lines = (records[cell.id].model_dump_json() for cell in cells if cell.id in records)
-    write_whole(path, "".join(f"{line}\n" for line in lines).encode("utf-8"))
+    write_atomic(path, "".join(f"{line}\n" for line in lines).encode("utf-8"))
 
 
 def read_records(path: Path) -> dict[str, Record]:
@@ -105,4 +105,4 @@ def write(path: Path, rows: Iterable[Row]) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(path, text.getvalue().encode("utf-8"))
+    write_atomic(path, text.getvalue().encode("utf-8"))

@@ -1,7 +1,7 @@
 """The store: ``results/<suite>/``, one folder a cell, each whole or not there. Needs no torch.
 
-``cells/<id>/`` holds the files that :mod:`harness.results.cell_files` knows, ``leases/`` says who is at work on which
-cell, ``quarantine/`` keeps what was found damaged, and ``index.json`` is a cache that may be deleted at any time.
+``cells/<id>/`` holds the files that :mod:`harness.results.cell_files` knows, ``locks/`` a lock for each cell that a
+process works on, ``quarantine/`` what was found damaged, and ``index.json`` is a cache that may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -13,22 +13,31 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypedDict, Unpack
 
+from harness.jobs.files import flush_folder, write_flushed
+from harness.jobs.locks import Locks
 from harness.plan import Cell
 from harness.results import index
-from harness.results.atomic import flush_folder, write_flushed
-from harness.results.cell_files import Damaged, Outcome, decode, load, pack, parse_record, save, whole_files
+from harness.results.cell_files import (
+    Damaged,
+    Outcome,
+    StoreError,
+    cell_name,
+    decode,
+    is_cell,
+    load,
+    pack,
+    parse_record,
+    save,
+    unwritable,
+    whole_files,
+)
 from harness.results.index import Summary
-from harness.results.leases import Lease, LeaseLost, Leases, Process, StoreError, cell_name, is_cell, unwritable
 from harness.results.points import Row, rows
 from harness.results.record import Record
 
 __all__ = [
     "Damaged",
-    "Lease",
-    "LeaseLost",
-    "Leases",
     "Outcome",
     "Store",
     "StoreError",
@@ -38,14 +47,8 @@ __all__ = [
     "save",
 ]
 
-TEMPORARY = ".tmp-"  # .tmp-<cell>-<process that writes it>-<random>, and the same with -old; in place of a cell: probe
-
-
-class Pace(TypedDict, total=False):
-    """Seconds between two signs of life, and without one until a runner counts as gone."""
-
-    beat: float
-    patience: float
+TEMPORARY, OLD = ".tmp-", "-old"  # .tmp-<cell>-<random>, and the same with -old for what it replaces
+PROBE = ".tmp-probe"
 
 
 class Store:
@@ -55,40 +58,41 @@ class Store:
         self.root = root
         self.cells = root / "cells"
         self.quarantine = root / "quarantine"
+        self.locks = Locks(root / "locks")  # held by whoever works on a cell, until it is written
         self._warn = warn
 
     def prepare(self) -> None:
         """Make the store ready to be written, or raise StoreError before any work is done.
 
-        What writers left that are known to be gone is removed.
+        What killed writers left is removed; a cell that they had taken away and not replaced comes back.
         """
-        leases = self.root / "leases"
         try:
-            for folder in (self.cells, leases):
+            for folder in (self.cells, self.locks.folder):
                 folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / f"{TEMPORARY}probe-{Process.here()}-0"
                 try:
-                    write_flushed(probe, b"a byte, so that a full disk is told")
+                    write_flushed(folder / PROBE, b"a byte, so that a full disk is noticed")
                 finally:
-                    probe.unlink(missing_ok=True)
+                    (folder / PROBE).unlink(missing_ok=True)
         except OSError as error:
             why = unwritable(f"{self.root}: the store cannot be written", error)
             raise StoreError(f"{why}; nothing was run") from None
-        for left, writer in self.leftovers():
-            if writer is not None and writer.gone():
-                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        for left in self.leftovers():
+            with contextlib.suppress(OSError):
+                if (lock := self.locks.acquire(cell_of(left))) is not None:
+                    with lock:
+                        self.clear(left)
 
-    def leases(self, **pace: Unpack[Pace]) -> Leases:
-        """To be closed by who asks for them."""
-        return Leases(self.root / "leases", **pace)
+    def leftovers(self) -> list[Path]:
+        """Temporary folders of cells that are being written, or whose writer was killed: the cell's lock tells."""
+        return [path for path in sorted(self.cells.glob(f"{TEMPORARY}*")) if is_cell(cell_of(path))]
 
-    def leftovers(self) -> list[tuple[Path, Process | None]]:
-        """Temporary folders and files, and who was or is writing each; None where its name does not say it."""
-        found = []
-        for left in sorted([*self.cells.glob(f"{TEMPORARY}*"), *(self.root / "leases").glob(f"{TEMPORARY}*")]):
-            parts = left.name.split("-")
-            found.append((left, Process.parse(parts[2]) if len(parts) > 3 else None))
-        return found
+    def clear(self, left: Path) -> None:
+        """Remove what a killed writer left, under the cell's lock; the cell that it had moved away comes back."""
+        place = self.cells / cell_of(left)
+        if left.name.endswith(OLD) and not place.exists():
+            left.rename(place)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
 
     def ids(self) -> list[str]:
         """Of all that has a cell's folder, whole or not."""
@@ -101,12 +105,20 @@ class Store:
     def read(self, cell: str) -> Outcome | None:
         """The cell, or None if it is not there; what is there and not whole goes to quarantine and is not there."""
         files = self._files(cell)
-        return None if files is None else decode(files, str(self.cells / cell))
+        try:
+            return None if files is None else decode(files, str(self.cells / cell))
+        except Damaged as error:
+            self._put_away(self.cells / cell, str(error))
+            return None
 
     def record(self, cell: str) -> Record | None:
         """As :meth:`read`, without the bitmaps."""
         files = self._files(cell)
-        return None if files is None else parse_record(files["record.json"], f"{self.cells}/{cell}")
+        try:
+            return None if files is None else parse_record(files["record.json"], f"{self.cells}/{cell}")
+        except Damaged as error:
+            self._put_away(self.cells / cell, str(error))
+            return None
 
     def records(self, wanted: Iterable[str] | None = None) -> dict[str, Record]:
         """Of the cells that are there; every file of each was read and verified."""
@@ -141,20 +153,14 @@ class Store:
         planned = tuple(planned)
         return rows(planned, self.records(cell.id for cell in planned))
 
-    def write(self, outcome: Outcome, lease: Lease | None = None) -> None:
-        """Put a cell there as a whole, in place of what was there. On any error what was there stays.
-
-        LeaseLost if ``lease`` is no longer ours: another runner's result is not written over.
-        """
+    def write(self, outcome: Outcome) -> None:
+        """Put a cell there as a whole, in place of what was there. On any error what was there stays."""
         name = cell_name(outcome.record.cell)
-        if lease is not None and lease.cell != name:
-            raise StoreError(f"{self.root}: cell {name} under the lease of cell {lease.cell}; nothing was written")
         beside = self._temporary(name)
-        old = beside.with_name(f"{beside.name}-old")
+        old = beside.with_name(f"{beside.name}{OLD}")
         try:
             save(outcome, beside)
-            with contextlib.nullcontext() if lease is None else lease.fenced():
-                _swap(beside, self.cells / name, old)
+            _replace(self.cells / name, beside, old)
             flush_folder(self.cells)
         except OSError as error:
             raise unwritable(f"{self.root}: cell {name} could not be kept", error) from error
@@ -162,12 +168,11 @@ class Store:
             shutil.rmtree(beside, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
 
-    def remove(self, cell: str, lease: Lease) -> None:
+    def remove(self, cell: str) -> None:
         """Take a cell away as a whole."""
         gone = self._temporary(cell_name(cell))
         try:
-            with lease.fenced():
-                (self.cells / cell).rename(gone)
+            (self.cells / cell).rename(gone)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -175,7 +180,7 @@ class Store:
         shutil.rmtree(gone, ignore_errors=True)
 
     def _temporary(self, cell: str) -> Path:
-        return self.cells / f"{TEMPORARY}{cell}-{Process.here()}-{secrets.token_hex(4)}"
+        return self.cells / f"{TEMPORARY}{cell}-{secrets.token_hex(4)}"
 
     def _files(self, cell: str) -> dict[str, bytes] | None:
         folder = self.cells / cell_name(cell)
@@ -202,7 +207,12 @@ class Store:
             self._warn(f"{folder}: {why}; it could not be moved to {place} ({error.strerror}), it counts as missing")
 
 
-def _swap(new: Path, place: Path, old: Path) -> None:
+def cell_of(left: Path) -> str:
+    """The cell in the name of a temporary folder."""
+    return left.name.removeprefix(TEMPORARY).partition("-")[0]
+
+
+def _replace(place: Path, new: Path, old: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         place.rename(old)
     try:

@@ -1,4 +1,4 @@
-"""``main`` of a cell that takes milliseconds, goes on from its checkpoint, marks what it does, and may be told to die.
+"""``run_job`` of a cell that takes milliseconds, goes on from its checkpoint, marks what it does, and may die on order.
 
 Its numbers hang on every step that it made, so a cell that lost or repeated one has other points. Marks, in
 ``<place>/marks``: ``<cell>.<n>`` for its n-th start; ``again-*`` if it was trained although the store had it whole;
@@ -12,39 +12,36 @@ import hashlib
 import json
 import os
 import random
-import sys
 import time
 from pathlib import Path
 
-from harness.execution import job
-from harness.execution.job import Folders, Job
-from harness.processes.lifeline import die_with_parent
+import psutil
+
+from harness.jobs.files import write_atomic
+from harness.jobs.job import Job, JobFolder
 from harness.results import cell_files, record
-from harness.results.atomic import write_whole
 from harness.results.cell_files import Outcome
-from harness.results.leases import Process
 from harness.results.record import USABLE, Point, Record, Spent
-from tests.faults import killing
+from harness.sweep import cell_job
+from harness.sweep.cell_job import CellJob
+from tests.faults import killing, moments
 
 STEPS = 5
 PATIENCE = 5.0  # seconds that a child may outlive its run
 
 
-def main(arguments: list[str]) -> int:
-    die_with_parent()
-    folders, out = Folders(Path(arguments[0])), Path(arguments[1])
-    place, cell = folders.root.parents[2], folders.root.name
+def run_job(job: Job, folder: JobFolder) -> None:
+    place, cell = folder.root.parents[2], folder.root.name
     start = begin(place / "marks", cell)
-    doom(place, folders.root, cell, start)
-    task = job.read(folders.job)
+    doom(place, folder.root, cell, start)
+    task = cell_job.task_of(job)
     alone(place / "marks", cell)
     if there(place / "results" / task.suite.name / "cells" / cell):
         (place / "marks" / f"again-{cell}-{start}").touch()
-    final = train(task, folders)
-    beside = out / "beside"
+    final = train(task, folder)
+    beside = folder.out / "beside"
     cell_files.save(outcome(task, final), beside)
-    beside.rename(out / job.OUTCOME)
-    return 0
+    beside.rename(folder.result)
 
 
 def begin(marks: Path, cell: str) -> int:
@@ -55,7 +52,9 @@ def begin(marks: Path, cell: str) -> int:
         except FileExistsError:
             number += 1
         else:
-            os.write(handle, f"{Process.here()} {os.getppid()}".encode())
+            supervisor = os.getppid()
+            named = [os.getpid(), supervisor, psutil.Process(supervisor).ppid()]
+            os.write(handle, " ".join(map(moments.name, named)).encode())
             os.close(handle)
             return number
 
@@ -84,8 +83,7 @@ def alone(marks: Path, cell: str) -> None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            run = Process.parse(os.pread(handle, 100, 0).decode().strip())
-            if run is not None and not run.gone():
+            if moments.pid_of(os.pread(handle, 100, 0).decode().strip()) is not None:
                 (marks / f"beside-{cell}-{os.getpid()}").touch()
             if time.monotonic() > until:
                 (marks / f"orphan-{cell}-{os.getpid()}").touch()
@@ -101,7 +99,7 @@ def there(folder: Path) -> bool:
         return False
 
 
-def train(task: Job, folders: Folders) -> str:
+def train(task: CellJob, folders: JobFolder) -> str:
     """A chain of hashes, one link a step, kept after each."""
     kept = folders.work / "state.json"
     state = json.loads(kept.read_text()) if kept.exists() else {"step": 0, "link": task.cell.id}
@@ -110,13 +108,13 @@ def train(task: Job, folders: Folders) -> str:
         link = hashlib.sha256(f"{state['link']} {state['step']} {task.given}".encode()).hexdigest()
         state = {"step": state["step"] + 1, "link": link}
         time.sleep(0.001)
-        write_whole(kept, json.dumps(state).encode())
+        write_atomic(kept, json.dumps(state).encode())
         with folders.progress.open("a") as file:
             file.write(json.dumps({"phase": "train", "done": state["step"], "total": STEPS}) + "\n")
     return str(state["link"])
 
 
-def outcome(task: Job, link: str) -> Outcome:
+def outcome(task: CellJob, link: str) -> Outcome:
     cell, points, bitmaps = task.cell, [], {}
     for index, budget in enumerate(task.suite.budgets):
         bits = bytes.fromhex(link)[8 * index : 8 * index + 8]
@@ -133,7 +131,3 @@ def outcome(task: Job, link: str) -> Outcome:
         data={"classes": [str(n) for n in range(10)]}, started=moment, finished=moment, seconds=0.01,
     )  # fmt: skip
     return Outcome(kept, bitmaps)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

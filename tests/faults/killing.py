@@ -56,7 +56,7 @@ def after(seconds: float, log: Path, who: str) -> None:
         time.sleep(seconds)
         if os.getppid() == victim:
             told = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            os.kill(victim, signal.SIGKILL)
             os.write(told, f"{who} moment\n".encode())
+            os.kill(victim, signal.SIGKILL)
     finally:
         os._exit(0)

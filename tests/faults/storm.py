@@ -1,4 +1,4 @@
-"""Random SIGKILLs over many short cells: cells, runs and nurseries die at file operations and at any moment.
+"""Random SIGKILLs over many short cells: cells, supervisors, fork servers and runs die at operations and moments.
 
 Each storm has a store of its own, worked on by one run or by two at once, each started again when it dies. After the
 quota of kills one undisturbed run ends the work, and what is left is judged.
@@ -23,9 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.results import maintenance
-from harness.results.leases import Process
 from harness.results.store import Store
-from tests.faults import light
+from tests.faults import light, moments
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE, METHODS, SEEDS = "storm", 3, 30
@@ -168,28 +167,22 @@ def killed(place: Path, tally: Tally) -> int:
 
 
 def strike(place: Path, slots: Sequence[Slot], draw: random.Random, tally: Tally) -> None:
-    """Now and then kill a cell or a nursery from outside. Every process is known by its number and its start."""
+    """Now and then kill a cell, its supervisor or a fork server from outside."""
     if draw.random() > 0.04:
         return
     newest = sorted(place.glob("marks/*.[0-9]*"), key=lambda mark: -mark.stat().st_mtime_ns)[:4]
     for mark in newest:
-        cell, _, nursery = mark.read_text().partition(" ")
-        process = Process.parse(cell)
-        if process is None or not process.alive():
+        named = dict(zip(("cell", "supervisor", "fork server"), mark.read_text().split(), strict=False))
+        if len(named) < 3 or moments.pid_of(named["cell"]) is None:
             continue
-        ours = _parent(int(nursery)) in {slot.process.pid for slot in slots if slot.process}
-        pid, kind = (int(nursery), "nursery") if ours and draw.random() < 0.1 else (process.pid, "cell")
-        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+        kind = draw.choices(list(named), (8, 1, 1))[0]
+        pid = moments.pid_of(named[kind])
+        if pid is None or pid in {slot.process.pid for slot in slots if slot.process}:
+            continue  # it ended meanwhile, or the cell is no fork: the parent of its supervisor is the run
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
             tally.kills[f"{kind} moment"] += 1
         return
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except (OSError, IndexError, ValueError):
-        return -1
 
 
 def judge(place: Path, calm: Path, tag: str, runs: Runs, tally: Tally) -> None:
@@ -239,9 +232,9 @@ def tagged(tag: str) -> Iterable[str]:
 
 
 def left_files(place: Path) -> list[str]:
-    """What killed writers left and nobody took away. Cells that are done need no work folder and no lease."""
+    """What killed writers left and nobody took away. Cells that are done need no work folder and no lock."""
     found = [path for folder in ("results", "runs") for path in (place / folder).rglob("*") if temporary(path)]
-    found += (place / "results" / SUITE / "leases").glob("*.json")
+    found += (place / "results" / SUITE / "locks").iterdir()
     found += [path for path in (place / "runs" / SUITE).glob("*") if path.is_dir()]
     found += [path for path in (place / "tmp").iterdir() if not PROBED.fullmatch(path.name)]
     return sorted(str(path.relative_to(place)) for path in found)

@@ -13,22 +13,21 @@ import sys
 from pathlib import Path
 
 from harness import cli
-from harness.commands import running
-from harness.execution.engine import Settings
+from harness.commands import options, run
 from harness.reports.report import Built
-from harness.results.leases import Process
-from tests.faults import killing
+from harness.sweep.sweep import Settings
+from tests.faults import killing, moments
 
-CELL = "tests.faults.cell"
+CELL = "tests.faults.cell:run_job"
 
 
 def main() -> None:
     light, at, torn, log = sys.argv[1] == "light", int(sys.argv[2]), sys.argv[3] == "torn", Path(sys.argv[4])
     sys.argv[1:] = sys.argv[5:]
-    os.environ["EAVIT_RUN"] = str(Process.here())
+    os.environ["EAVIT_RUN"] = moments.name(os.getpid())
     if light:
-        running.Settings = functools.partial(Settings, command=(sys.executable, "-m", CELL), entry=CELL)
-    running.reports.build = lambda *given, **named: Built("", ())
+        options.Settings = functools.partial(Settings, entry=CELL)
+    run.reports.build = lambda *given, **named: Built("", ())
     if at:
         killing.at_operation(at, Path.cwd(), log, "run", torn)
     cli.main()

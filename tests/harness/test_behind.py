@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from harness import cli
-from harness.commands import lookup
+from harness.commands import app, lookup
 from harness.commands.lookup import Asked, BehindError
 from harness.commands.options import AskError
 from harness.results import points
@@ -86,13 +85,13 @@ def test_points_that_are_not_there_are_told(tmp_path):
 def test_the_command_line_finds_them_in_a_clone_without_cells(tmp_path):
     shutil.copytree(RAN, tmp_path / "quick")
     words = ["why", str(ROOT / "suites" / "quick.toml"), "--results", str(tmp_path)]
-    asked = CliRunner().invoke(cli.app, [*words, "--method", "ea_vit", "--budget", "0.20"])
+    asked = CliRunner().invoke(app.app, [*words, "--method", "ea_vit", "--budget", "0.20"])
     assert asked.exit_code == 0 and asked.stdout.startswith("method  data set") and "1d07350171ef" in asked.stdout
-    neither = CliRunner().invoke(cli.app, words)
+    neither = CliRunner().invoke(app.app, words)
     assert isinstance(neither.exception, AskError) and "give a cell's id, or some of --method" in str(neither.exception)
-    both = CliRunner().invoke(cli.app, [*words[:2], "6dc2", *words[2:], "--seed", "0"])
+    both = CliRunner().invoke(app.app, [*words[:2], "6dc2", *words[2:], "--seed", "0"])
     assert isinstance(both.exception, AskError)
-    about = CliRunner().invoke(cli.app, [*words[:2], "6dc264b7", *words[2:]])
+    about = CliRunner().invoke(app.app, [*words[:2], "6dc264b7", *words[2:]])
     assert about.exit_code == 0, about.exception
     assert "6dc264b7f16b61b2  ea_vit · digits · seed 0\nstatus: ok\n" in about.stdout
     assert "this is its line of records.jsonl" in about.stdout

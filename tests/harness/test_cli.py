@@ -266,12 +266,12 @@ def test_a_report_without_points_says_so(place: Path, capsys: Any) -> None:
 
 
 def test_a_run_interrupted_before_any_cell_still_reports(place: Path, capsys: Any, monkeypatch: Any) -> None:
-    from harness.execution import engine
+    from harness.sweep import sweep
 
-    def interrupted(*args: Any) -> engine.Summary:
-        return engine.Summary({}, interrupted=True)
+    def interrupted(*args: Any) -> sweep.Summary:
+        return sweep.Summary({}, interrupted=True)
 
-    monkeypatch.setattr(engine, "run", interrupted)
+    monkeypatch.setattr(sweep, "run", interrupted)
     code, out, err = call("run", "tiny", capsys=capsys)
     assert code == 130
     assert "0 of 2 cells" in out or "2 planned" in out

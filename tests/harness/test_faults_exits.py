@@ -18,8 +18,8 @@ from harness.results import store
 from harness.results.store import Outcome, Store
 from tests.faults import light
 from tests.harness import small
-from tests.harness.engined import run, stubs
 from tests.harness.mounts import mounted
+from tests.harness.sweep.stub_sweeps import run, stubs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,17 +40,21 @@ def place(tmp_path: Path, cache: Path) -> Path:
     return tmp_path
 
 
-def bench(place: Path, *words: str) -> subprocess.Popen[str]:
+FULL = -9  # in place of a pipe: a device that is full
+
+
+def bench(place: Path, *words: str, out: int = subprocess.PIPE) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, *words]
-    return subprocess.Popen(
-        command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    with Path("/dev/full").open("w") as full:
+        to = full if out == FULL else out
+        return subprocess.Popen(command, cwd=place, env=environment, stdout=to, stderr=to, text=True)
 
 
-def start(place: Path, *words: str) -> subprocess.Popen[str]:
+def start(place: Path, *words: str, out: int = subprocess.PIPE) -> subprocess.Popen[str]:
     """``run`` with cells of milliseconds, whose numbers need no torch."""
-    return bench(place, "-m", "tests.faults.victim", "light", "0", "whole", str(place / "kills"), "run", *words)
+    victim = ("-m", "tests.faults.victim", "light", "0", "whole", str(place / "kills"))
+    return bench(place, *victim, "run", *words, out=out)
 
 
 def statuses(place: Path, name: str = "few") -> list[str]:
@@ -73,6 +77,25 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done_and_ends_with_130(place: Path) 
     assert 3 <= kept < 80
     assert statuses(place).count("ok") == 2 * kept
     assert not list(place.glob("results/few/leases/*.json"))
+
+
+def test_ctrl_c_while_modules_are_imported_ends_with_130(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-c", "from harness.cli import main; main()", "plan", "any"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize("stream", ["closed", "full"])
+def test_a_run_whose_output_is_closed_does_its_cells(place: Path, stream: str) -> None:
+    light.suite(place, "few", 2, 1, 2)
+    at_work = start(place, "few.toml", "--workers", "1", out=subprocess.PIPE if stream == "closed" else FULL)
+    for pipe in (at_work.stdout, at_work.stderr):
+        if pipe is not None:
+            pipe.close()
+    assert at_work.wait(60) == 0
+    assert statuses(place) == ["ok"] * 8
 
 
 def test_an_interrupt_while_a_cell_is_written_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

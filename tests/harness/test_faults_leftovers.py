@@ -8,43 +8,36 @@ import sys
 from pathlib import Path
 
 from harness.results import maintenance
-from harness.results.leases import Process
-from harness.results.store import TEMPORARY, Store
+from harness.results.store import PROBE, Store
 
 
-def gone() -> Process:
-    """A process of this machine that has ended."""
-    code = "import os; from harness.results.leases import Process; print(Process.here())"
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
-    found = Process.parse(done.stdout.strip())
-    assert found is not None
-    return found
+def gone() -> int:
+    """The number of a process of this machine that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
 
 
 def test_the_byte_that_asks_for_room_does_not_stay(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.prepare()
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"]
-    dead, alive = gone(), Process.here()
-    for folder in (tmp_path / "cells", tmp_path / "leases"):
-        for process in (dead, alive):
-            (folder / f"{TEMPORARY}probe-{process}-0").write_text("a byte")
-    (tmp_path / "cells" / f"{TEMPORARY}abcd-{dead}-0123-old").mkdir()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    for folder in (tmp_path / "cells", tmp_path / "locks"):
+        (folder / PROBE).write_text("a byte, of a run that was killed")
+    (tmp_path / "cells" / ".tmp-abcd-0123").mkdir()
     store.prepare()
-    left = {path.name for path in tmp_path.rglob(f"{TEMPORARY}*")}
-    assert left <= {f"{TEMPORARY}probe-{alive}-0"}
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not store.leftovers()
 
 
 def test_gc_takes_half_written_points_of_those_that_are_gone(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.prepare()
-    dead, mine = tmp_path / f".points.csv.{gone().pid}.tmp", tmp_path / f".index.json.{os.getpid()}.tmp"
+    dead, mine = tmp_path / f".points.csv.{gone()}.tmp", tmp_path / f".index.json.{os.getpid()}.tmp"
     for path in (dead, mine):
         path.write_text("half a li")
-    with store.leases() as leases:
-        found = maintenance.rubbish(store, set(), tmp_path / "runs", leases)
-        assert [left.path for left in found] == [dead]
-        maintenance.remove(store, found, leases)
+    found = maintenance.rubbish(store, set(), tmp_path / "runs")
+    assert [left.path for left in found] == [dead]
+    maintenance.remove(store, found)
     assert not dead.exists()
     assert mine.exists()

@@ -12,9 +12,9 @@ from harness.commands import check, listing
 from harness.commands.options import AskError
 from harness.data import loading
 from harness.evaluation import execute
-from harness.execution.job import Job
 from harness.plugins import PluginError, PluginImportError, PluginVersionError
 from harness.suite import SuiteError
+from harness.sweep.cell_job import CellJob
 from tests.harness import small
 from tests.harness.small import FAKES
 
@@ -128,7 +128,7 @@ def test_bad_plugins_are_all_listed_and_cost_only_their_own_cells(
     seen = loading.load_dataset(suite.datasets[0], suite.input).fingerprint
     prints = plan.Prints(code_digest.digests([suite.backbone.use, *uses]), {"digits": seen}, {})
     for cell in plan.cells(suite, prints):
-        job = Job(cell=cell, suite=suite, given={}, commit=None)
+        job = CellJob(cell=cell, suite=suite, given={}, commit=None)
         ended[cell.method] = execute.run_cell(job, tmp_path / cell.id, lambda phase, done, total: None).record
     assert {name: record.status for name, record in ended.items()} == dict(
         zip("abcd", ["failed"] * 3 + ["ok"], strict=True)

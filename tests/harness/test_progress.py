@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from harness.commands.progress import Lines, Tally
-from harness.execution.children import Step
-from tests.harness.engined import cells_of, stubs
+from harness.jobs.job import JobProgress
 from tests.harness.small import acts
+from tests.harness.sweep.stub_sweeps import cells_of, stubs
 
 
 def test_plain_lines_tell_counts_and_the_time_left() -> None:
@@ -17,7 +17,7 @@ def test_plain_lines_tell_counts_and_the_time_left() -> None:
         told.start(cell)
     now[0] = 40.0
     told.tick()
-    told.step(cells[1], Step("train", 3, 9))
+    told.step(cells[1], JobProgress("train", 3, 9))
     told.finish(cells[0], "ok", 40.0, "")
     now[0] = 100.0
     told.tick()

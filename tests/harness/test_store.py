@@ -160,22 +160,10 @@ def test_names_that_are_no_ids_never_become_paths(tmp_path: Path, name: str) -> 
     assert kept.records([name]) == {}
 
 
-def test_a_lease_is_for_one_cell(tmp_path: Path) -> None:
-    kept = filled(tmp_path)
-    with kept.leases() as leases, pytest.raises(StoreError, match="under the lease of cell"):
-        kept.write(outcome(CELLS[0], "new"), leases.take(CELLS[1].id))
-    read = kept.read(CELLS[0].id)
-    assert read is not None
-    assert read.log == ""
-
-
 def test_what_is_removed_is_gone_as_a_whole(tmp_path: Path) -> None:
     kept = filled(tmp_path)
-    with kept.leases() as leases:
-        lease = leases.take(CELLS[0].id)
-        assert lease is not None
-        kept.remove(CELLS[0].id, lease)
-        kept.remove(CELLS[0].id, lease)
+    kept.remove(CELLS[0].id)
+    kept.remove(CELLS[0].id)
     assert kept.ids() == sorted(cell.id for cell in CELLS[1:])
     assert not kept.leftovers()
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.results import cell_files
-from harness.results.leases import Process
+from harness.results import cell_files, store
 from harness.results.store import Store, StoreError
+from tests.harness.lock_holder import LockHolder
 from tests.harness.mounts import mounted
 from tests.harness.stored import CELLS, filled, outcome
 
@@ -70,13 +70,11 @@ def test_a_store_on_a_read_only_disk_is_told_and_still_read(tmp_path: Path) -> N
 def test_a_full_disk_refuses_a_cell_and_keeps_the_others(tmp_path: Path) -> None:
     with mounted(tmp_path / "small", "size=400k") as place:
         kept = filled(place)
-        with kept.leases() as leases:
-            lease = leases.take(CELLS[1].id)
-            with pytest.raises(StoreError, match=f"cell {CELLS[1].id} could not be kept: the disk is full"):
-                kept.write(outcome(CELLS[1], log="x" * 10**6), lease)
-            assert not list(kept.cells.glob(".tmp*"))
-            assert all((read := kept.read(cell.id)) is not None and read.log == "" for cell in CELLS)
-            kept.write(outcome(CELLS[1], log="short"), lease)  # others go on
+        with pytest.raises(StoreError, match=f"cell {CELLS[1].id} could not be kept: the disk is full"):
+            kept.write(outcome(CELLS[1], log="x" * 10**6))
+        assert not list(kept.cells.glob(".tmp*"))
+        assert all((read := kept.read(cell.id)) is not None and read.log == "" for cell in CELLS)
+        kept.write(outcome(CELLS[1], log="short"))  # others go on
         with (place / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
             while True:
                 ballast.write(b"x" * 512)
@@ -85,25 +83,52 @@ def test_a_full_disk_refuses_a_cell_and_keeps_the_others(tmp_path: Path) -> None
         assert set(kept.records()) == {cell.id for cell in CELLS}
 
 
-def test_what_dead_writers_left_is_removed(tmp_path: Path) -> None:
-    """And what is being written now, or on another machine, is not."""
+def test_what_killed_writers_left_is_removed_and_what_is_being_written_is_not(tmp_path: Path) -> None:
     kept = filled(tmp_path)
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    here = Process.here()
-    dead, elsewhere = Process(here.boot, gone.pid, 1), Process("0" * 12, gone.pid, 1)
-    left = {
-        f".tmp-{CELLS[0].id}-{writer}-00ff{old}": writer for writer in (dead, elsewhere, here) for old in ("", "-old")
-    }
-    for name in (*left, f".tmp-{CELLS[0].id}-123"):
+    first, second = CELLS[0].id, CELLS[1].id
+    for name in (f".tmp-{first}-00ff", f".tmp-{first}-00ff-old", f".tmp-{second}-00ff", ".tmp-probe"):
         (kept.cells / name).mkdir()
         (kept.cells / name / "record.json").write_text("{")
-    assert {path.name: writer for path, writer in kept.leftovers()} == {**left, f".tmp-{CELLS[0].id}-123": None}
+    (kept.cells / ".tmp-probe" / "record.json").unlink()
+    (kept.cells / ".tmp-probe").rmdir()
+    with LockHolder(kept.locks.folder) as writer:
+        assert writer.ask(f"take {second}") == "yes"
+        kept.prepare()
+        assert [path.name for path in kept.leftovers()] == [f".tmp-{second}-00ff"]
     kept.prepare()
-    assert {path.name for path, _ in kept.leftovers()} == {
-        *(name for name, writer in left.items() if writer != dead), f".tmp-{CELLS[0].id}-123"
-    }  # fmt: skip
+    assert kept.leftovers() == []
     assert set(kept.records()) == {cell.id for cell in CELLS}
+
+
+@pytest.mark.parametrize("moment", ["between", "after"])
+def test_killed_while_a_cell_is_replaced_the_old_or_the_new_one_is_there(
+    tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two renames the cell has no place; the next start brings the old one back."""
+    kept = filled(tmp_path)
+    rename, left = Path.rename, [1 if moment == "between" else 2]
+
+    class KilledError(BaseException):
+        pass
+
+    def dying(self: Path, target: Path) -> Path:
+        if left[0] == 0:
+            raise KilledError
+        left[0] -= 1
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", dying)
+    monkeypatch.setattr(store.shutil, "rmtree", lambda path, **how: None)
+    monkeypatch.setattr(store, "flush_folder", lambda folder: (_ for _ in ()).throw(KilledError()))
+    with pytest.raises(KilledError):
+        kept.write(outcome(CELLS[0], log="new"))
+    monkeypatch.undo()
+    assert (CELLS[0].id in kept.ids()) == (moment == "after")
+    kept.prepare()
+    read = kept.read(CELLS[0].id)
+    assert read is not None
+    assert read.log == ("" if moment == "between" else "new")
+    assert kept.leftovers() == []
 
 
 def test_killed_writers_leave_whole_cells(tmp_path: Path) -> None:
@@ -113,12 +138,12 @@ def test_killed_writers_leave_whole_cells(tmp_path: Path) -> None:
         "from harness.plan import Cell; from harness.results.record import failure, now\n"
         "from harness.results.store import Outcome, Store\n"
         "cells = [Cell(id, 's', 'm', 'd', 0, (), {'budgets': [1.0]}) for id in sys.argv[2:]]\n"
-        "kept = Store(Path(sys.argv[1])); kept.prepare(); leases = kept.leases(); print('go', flush=True)\n"
+        "kept = Store(Path(sys.argv[1])); kept.prepare(); print('go', flush=True)\n"
         "while True:\n"
         " for cell in cells:\n"
-        "  lease = leases.take(cell.id)\n"
-        "  kept.write(Outcome(failure(cell, 'nan', '', began=now(), environment={}), {1.0: b'1'}, 'x' * 9999), lease)\n"
-        "  lease.release()\n"
+        "  lock = kept.locks.acquire(cell.id)\n"
+        "  kept.write(Outcome(failure(cell, 'nan', '', began=now(), environment={}), {1.0: b'1'}, 'x' * 9999))\n"
+        "  lock.release()\n"
     )
     root, ids = Path(__file__).resolve().parents[2], [cell.id for cell in CELLS]
     for trial in range(4):
@@ -137,5 +162,4 @@ def test_killed_writers_leave_whole_cells(tmp_path: Path) -> None:
         assert set(found) <= set(ids)
         kept.prepare()
         assert not kept.leftovers()
-        with kept.leases() as leases:  # of a dead owner: at once
-            assert all(leases.take(cell) is not None for cell in ids)
+        assert not [cell for cell in ids if kept.locks.holder(cell) is not None], "of a dead owner: at once"

@@ -220,7 +220,8 @@ def test_any_value_anywhere_is_a_suite_or_a_suite_error(key: str, value: Any) ->
 
 
 def test_planning_starts_without_torch() -> None:
-    code = "import sys, harness.cli; sys.exit(any(name in sys.modules for name in ('torch', 'pandas', 'matplotlib')))"
+    heavy = "('torch', 'pandas', 'matplotlib')"
+    code = f"import sys, harness.commands.app; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,11 +16,10 @@ import pytest
 from harness import plan
 from harness.plan import Cell
 from harness.results import maintenance
-from harness.results.leases import Process
 from harness.results.maintenance import Conflicts
 from harness.results.record import Point, failure, now
 from harness.results.store import Outcome, Store, StoreError, pack
-from tests.harness.leaser import Leaser
+from tests.harness.lock_holder import LockHolder
 from tests.harness.stored import CELLS, filled, outcome, some_cell
 
 OTHERS = tuple(some_cell(seed) for seed in range(10, 13))
@@ -121,8 +116,8 @@ FALSE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: npz(f, **{"0.25": RIGHT, "1.0": RIGHT, "0.5": RIGHT}), "a bitmap of budget 0.5, for which"
     ),
     "flipped bit": (lambda f: npz(f, **{"0.25": RIGHT, "1.0": b"\xff\x00"}), "8 images right, the record says 7"),
-    "no npz": (lambda f: put(f / "correct.npz", b"nothing"), "correct.npz holds no bitmaps"),
-    "torn npz": (lambda f: put(f / "correct.npz", b"PK\x03\x04xx"), "correct.npz holds no bitmaps"),
+    "no npz": (lambda f: put(f / "correct.npz", b"nothing"), "correct.npz: not bitmaps"),
+    "torn npz": (lambda f: put(f / "correct.npz", b"PK\x03\x04xx"), "correct.npz: not bitmaps"),
     "card": (lambda f: put(f / "cell.json", b"{}"), "cell.json and record.json are of different"),
 }  # fmt: skip
 
@@ -172,7 +167,7 @@ def test_disjoint_stores_become_one(tmp_path: Path) -> None:
         assert target.read(cell.id) == sources[i].read(cell.id)
     assert [everything(source) for source in sources] == before
     assert maintenance.verify(target) == []
-    assert not list((target.root / "leases").glob("*.json"))
+    assert target.locks.names() == []
 
 
 def test_into_a_store_that_is_not_there(tmp_path: Path) -> None:
@@ -278,11 +273,12 @@ def test_damage_in_the_target_is_mended_from_a_source(tmp_path: Path) -> None:
     assert set(target.records()) == set(IDS)
 
 
-def test_a_merge_waits_for_no_runner(tmp_path: Path) -> None:
+def test_a_merge_waits_for_no_other_process(tmp_path: Path) -> None:
     target, source = store_of(tmp_path / "a"), filled(tmp_path / "b")
-    with target.leases() as others:
-        assert others.take(IDS[1]) is not None
-        with pytest.raises(StoreError, match=f"at work on {IDS[1]}; nothing was merged"):
+    with LockHolder(target.locks.folder) as other:
+        assert other.ask(f"take {IDS[1]}") == "yes"
+        why = rf"other processes work on {IDS[1]} \(process {other.process.pid} on .*\); nothing was merged"
+        with pytest.raises(StoreError, match=why):
             maintenance.merge(target, [source])
     assert target.ids() == []
 
@@ -299,11 +295,10 @@ def littered(folder: Path) -> tuple[Store, Path]:
     """Cells 0 and 1 are planned; 2 is not."""
     store = filled(folder / "s")
     store.write(killed(CELLS[1]))
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    boot = Process.here().boot
-    for writer in (Process(boot, gone.pid, 1), Process("0" * 12, 1, 1), Process.here()):
-        (store.cells / f".tmp-{IDS[0]}-{writer}-aa").mkdir()
+    for name in (f".tmp-{IDS[0]}-aa", f".tmp-{IDS[0]}-bb-old"):
+        (store.cells / name).mkdir()
+    (store.cells / f".tmp-{OTHERS[1].id}-cc-old").mkdir()  # of a cell that has no other place
+    store.locks.path(IDS[0]).write_text("")
     store.quarantine.mkdir()
     shutil.copytree(store.cells / IDS[0], store.quarantine / f"{IDS[0]}.1")
     runs = folder / "runs"
@@ -315,42 +310,43 @@ def littered(folder: Path) -> tuple[Store, Path]:
 
 def test_only_rubbish_goes(tmp_path: Path) -> None:
     store, runs = littered(tmp_path)
-    with store.leases() as leases:
-        found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs, leases)
-        before = everything(store)
-        assert {(left.path.name, left.reason) for left in found} == {
-            (IDS[2], "no plan names it"),
-            (f"{IDS[0]}.1", "in quarantine"),
-            *((path.name, "left by a writer that is gone") for path, w in store.leftovers() if w != Process.here()),
-            (IDS[0], "work of a cell that is done: ok"),
-            (IDS[2], "work of a cell that no plan names"),
-            (OTHERS[0].id, "work of a cell that no plan names"),
-        }
-        assert everything(store) == before  # naming removes nothing
-        assert maintenance.remove(store, found, leases) == found
-        assert maintenance.rubbish(store, {IDS[0], IDS[1]}, runs, leases) == []
+    found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs)
+    before = everything(store)
+    assert {(left.path.name, left.reason) for left in found} == {
+        (IDS[2], "no plan names it"),
+        (f"{IDS[0]}.1", "in quarantine"),
+        (f".tmp-{IDS[0]}-aa", "left by a writer that is gone"),
+        (f".tmp-{IDS[0]}-bb-old", "left by a writer that is gone"),
+        (f"{IDS[0]}.lock", "a lock that no process holds"),
+        (IDS[0], "work of a cell that is done: ok"),
+        (IDS[2], "work of a cell that no plan names"),
+        (OTHERS[0].id, "work of a cell that no plan names"),
+    }
+    assert everything(store) == before  # naming removes nothing
+    assert maintenance.remove(store, found) == found
+    assert maintenance.rubbish(store, {IDS[0], IDS[1]}, runs) == []
     assert store.ids() == sorted(IDS[:2])
     assert {path.name for path in runs.iterdir()} == {IDS[1], "notes"}
-    assert len(store.leftovers()) == 1
-    assert not list((store.root / "leases").glob("*.json"))
+    assert [path.name for path in store.leftovers()] == [f".tmp-{OTHERS[1].id}-cc-old"]
+    assert store.locks.names() == []
 
 
 def test_nothing_of_a_cell_that_is_being_worked_on_goes(tmp_path: Path) -> None:
     store, runs = littered(tmp_path)
-    with Leaser(store.root, 0.05, 0.4) as worker, store.leases(beat=0.05, patience=0.4) as leases:
+    with LockHolder(store.locks.folder) as worker:
         assert worker.ask(f"take {IDS[2]}") == "yes"
-        found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs, leases)
+        found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs)
         assert IDS[2] not in {left.cell for left in found}
         late = maintenance.Rubbish(store.cells / IDS[2], "named before it was taken up", IDS[2])
-        assert maintenance.remove(store, [late], leases) == []
+        assert maintenance.remove(store, [late]) == []
         assert IDS[2] in store.ids()
-        os.kill(worker.process.pid, signal.SIGKILL)
+        worker.process.kill()
         worker.process.wait()
-        found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs, leases)
-        assert {left.reason for left in found if left.cell == IDS[2]} == {
-            "no plan names it", "a lease whose owner is gone", "work of a cell that no plan names"
-        }  # fmt: skip
-        assert maintenance.remove(store, found, leases) == found
+    found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs)
+    assert {left.reason for left in found if left.cell == IDS[2]} == {
+        "no plan names it", "a lock that no process holds", "work of a cell that no plan names"
+    }  # fmt: skip
+    assert maintenance.remove(store, found) == found
 
 
 def test_the_hash_is_that_of_the_plan() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
+import socket
 from pathlib import Path
 
 import pytest
@@ -91,10 +93,9 @@ def test_a_damaged_cell_is_missing(tmp_path: Path) -> None:
 
 def test_a_cell_that_is_being_run(tmp_path: Path) -> None:
     store = filled(tmp_path)
-    with store.leases() as leases:
-        leases.take(CELLS[0].id)
-        assert "a runner is at work on it now" in asked(store, CELLS[0].id)
-        assert "at work" not in asked(store, CELLS[1].id)
+    with store.locks.acquire(CELLS[0].id) or pytest.fail("it is free"):
+        assert f"process {os.getpid()} on {socket.gethostname()} works on it now" in asked(store, CELLS[0].id)
+        assert "works on it" not in asked(store, CELLS[1].id)
 
 
 def test_the_start_of_an_id_is_enough(tmp_path: Path) -> None:

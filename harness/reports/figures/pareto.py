@@ -13,11 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from harness.jobs.files import write_atomic
 from harness.reports.figures import style
 from harness.reports.figures.axes import accuracy_axis, budget_axis, label_room
 from harness.reports.figures.figure_data import absent
 from harness.reports.figures.style import FAINT
-from harness.results.atomic import write_whole
 from harness.statistics import frames
 
 STYLE: dict[Any, Any] = {
@@ -43,7 +43,7 @@ def pareto(points: pd.DataFrame, out_dir: Path | str, title: str = "") -> list[P
 
 
 def _written(figure: Figure, path: Path, kind: str) -> Path:
-    write_whole(path, style.encoded(figure, kind))
+    write_atomic(path, style.encoded(figure, kind))
     return path
 
 

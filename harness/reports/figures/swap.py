@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.results.atomic import flush_folder, write_flushed
+from harness.jobs.files import flush_folder, write_flushed
 
 
 def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:

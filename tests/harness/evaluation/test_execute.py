@@ -19,14 +19,16 @@ from harness import code_digest
 from harness.data import loading
 from harness.evaluation import execute, measure
 from harness.evaluation.execute import ProgressFile, run_cell
-from harness.execution import job
-from harness.execution.engine import Settings
-from harness.execution.job import OUTCOME, Folders, Job
+from harness.jobs.job import Job, JobFolder
+from harness.jobs.processes import alive
 from harness.results import points, store
 from harness.results.store import Outcome, Store
+from harness.suite import Suite
+from harness.sweep import cell_job
+from harness.sweep.cell_job import ENTRY, CellJob
 from tests.harness import fakes, small
-from tests.harness.engined import alive, cells_of, run
 from tests.harness.small import FAKES
+from tests.harness.sweep.stub_sweeps import cells_of, run
 
 BUDGETS = [0.01, 0.25, 0.3, 1.0]
 
@@ -44,7 +46,7 @@ def same_globals() -> Any:
 def cell(tmp_path: Path, method: str, changes: dict[str, Any] | None = None, **options: Any) -> Outcome:
     methods = [{"use": f"{FAKES}:{method}", "options": options}]
     suite = small.suite(**{"methods": methods, "budgets": BUDGETS, **(changes or {})})
-    task = Job(cell=cells_of(suite)[-1], suite=suite, given={}, commit="abc")
+    task = CellJob(cell=cells_of(suite)[-1], suite=suite, given={}, commit="abc")
     return run_cell(task, tmp_path, lambda phase, done, total: None)
 
 
@@ -225,15 +227,20 @@ def test_a_report_that_cannot_be_kept_costs_the_report_alone(tmp_path: Path, kin
     assert len(note) < 300
 
 
+def job_of(suite: Suite) -> Job:
+    task = CellJob(cell=cells_of(suite)[0], suite=suite, given={})
+    return cell_job.job_of(task, ENTRY, memory_gib=None, disk_gib=1.0)
+
+
 def test_a_thread_left_running_neither_costs_the_cell_nor_keeps_its_process(tmp_path: Path) -> None:
-    folders = Folders(tmp_path / "cell")
+    folders = JobFolder(tmp_path / "cell")
     for folder in (folders.scratch, folders.work, folders.out):
         folder.mkdir(parents=True)
     suite = small.suite(methods=[{"use": f"{FAKES}:threaded", "options": {"seconds": 300.0}}])
-    job.write(Job(cell=cells_of(suite)[0], suite=suite, given={}), folders.job)
-    command = [sys.executable, "-m", "harness.evaluation.execute", str(folders.root), str(folders.out)]
+    folders.write(job_of(suite))
+    command = [sys.executable, "-m", "harness.jobs.worker", str(folders.root)]
     subprocess.run(command, check=True, timeout=120, cwd=Path(__file__).parents[3])
-    record = store.load(folders.out / OUTCOME).record
+    record = store.load(folders.result).record
     assert record.status == "ok"
     assert record.diagnostics["notes"] == ["1 thread(s) left running: 'l\\neft'"]
 
@@ -248,7 +255,7 @@ def test_progress_is_json_lines_and_not_too_many(tmp_path: Path) -> None:
 
 
 def test_real_processes_end_as_they_should(tmp_path: Path) -> None:
-    """Through the engine, with torch: given choices, a littering method, and every end without a word."""
+    """Through a sweep, with torch: given choices, a littering method, and every end without a word."""
     ends = {
         "litter": ("ok", ""),
         "segfault": ("failed", "crashed with SIGSEGV"),
@@ -265,7 +272,7 @@ def test_real_processes_end_as_they_should(tmp_path: Path) -> None:
         *({"name": kind, "use": f"{FAKES}:breaks", "options": {"how": kind}} for kind in ends),
         {"use": f"{FAKES}:follower", "options": {"of": "steady"}, "after": ["steady"]},
     ]
-    summary = run(small.suite(methods=methods), tmp_path, command=Settings(tmp_path, 1).command, memory_gib=1.0)
+    summary = run(small.suite(methods=methods), tmp_path, entry=ENTRY, memory_gib=1.0)
     records = {record.method: record for record in summary.records.values()}
     assert {name: records[name].status for name in ends} == {name: status for name, (status, _) in ends.items()}
     for name, (_, reason) in ends.items():
@@ -281,10 +288,10 @@ def test_real_processes_end_as_they_should(tmp_path: Path) -> None:
 
 def test_a_data_loader_that_hangs_is_ended_with_its_workers(tmp_path: Path) -> None:
     methods = [{"name": "hang", "use": f"{FAKES}:breaks", "options": {"how": "hang"}}]
-    suite = small.suite(methods=methods, timeout_minutes=8 / 60)
-    summary = run(suite, tmp_path, command=Settings(tmp_path, 1).command)
+    suite = small.suite(methods=methods, timeout_minutes=20 / 60)
+    summary = run(suite, tmp_path, entry=ENTRY)
     (record,) = summary.records.values()
-    assert (record.status, record.reason) == ("timeout", "not done after 8 s")
+    assert (record.status, record.reason) == ("timeout", "not done after 20 s")
     pids = (tmp_path / "runs" / record.cell / "work" / "pids").read_text().split()
     assert not any(alive(int(pid)) for pid in pids)
 
@@ -292,7 +299,7 @@ def test_a_data_loader_that_hangs_is_ended_with_its_workers(tmp_path: Path) -> N
 def test_a_killed_cell_goes_on_and_counts_all_its_time(tmp_path: Path) -> None:
     """Killed after 0.4 s of one phase and 0.6 s of the next; the 0.2 s that are left run in the second attempt."""
     suite = small.suite(methods=[{"use": f"{FAKES}:resumes"}, {"use": f"{FAKES}:steady"}])
-    where = {"command": Settings(tmp_path, 1).command}
+    where = {"entry": ENTRY}
     cells = {cell.method: cell.id for cell in cells_of(suite)}
     first = run(suite, tmp_path, **where).records[cells["resumes"]]
     assert (first.status, first.attempts) == ("killed", 1)
@@ -319,7 +326,7 @@ def test_a_cell_runs_only_the_code_and_data_it_was_planned_with(tmp_path: Path) 
 
     def outcome(**content: Any) -> tuple[str, str]:
         asked = replace(planned, content={**planned.content, **content})
-        record = run_cell(Job(cell=asked, suite=suite, given={}), tmp_path, lambda phase, done, total: None).record
+        record = run_cell(CellJob(cell=asked, suite=suite, given={}), tmp_path, lambda phase, done, total: None).record
         return record.status, record.reason
 
     assert outcome(code=digests, data=seen) == ("ok", "")
@@ -348,24 +355,23 @@ def test_a_process_beside_the_first_one_tells_only_of_its_failure(
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.chdir(tmp_path)
-    folders = Folders(tmp_path / "cell")
+    folders = JobFolder(tmp_path / "cell")
     for folder in (folders.scratch, folders.work, folders.out):
         folder.mkdir(parents=True)
     suite = small.suite(methods=[{"use": f"{FAKES}:{method}", "options": options}], processes=2)
-    job.write(Job(cell=cells_of(suite)[0], suite=suite, given={}), folders.job)
-    assert execute.main([str(folders.root), str(folders.out)]) == exit_code
+    assert execute.run_job(job_of(suite), folders) == exit_code
     assert Path.cwd() == folders.scratch / "rank1"
-    found = [str(path.relative_to(folders.out)) for path in folders.out.rglob(OUTCOME)]
-    assert found == (["rank1/outcome"] if exit_code else [])
+    found = [str(path.relative_to(folders.out)) for path in folders.out.rglob("result")]
+    assert found == (["rank1/result"] if exit_code else [])
     assert not list(folders.work.iterdir()), "the ledger is kept by the first one"
     if exit_code:
-        assert store.load(folders.out / "rank1" / OUTCOME).record.status == "nan"
+        assert store.load(folders.out / "rank1" / "result").record.status == "nan"
 
 
 def test_on_a_full_disk_the_outcome_takes_the_place_of_what_the_cell_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders = Folders(tmp_path)
+    folders = JobFolder(tmp_path)
     for folder in (folders.scratch / "deep", folders.work, folders.out):
         folder.mkdir(parents=True)
     (folders.work / "checkpoint").write_text("x")
@@ -378,10 +384,6 @@ def test_on_a_full_disk_the_outcome_takes_the_place_of_what_the_cell_wrote(
 
     monkeypatch.setattr(store, "save", full)
     outcome = cell(tmp_path / "cell", "nothing")
-    execute._leave(outcome, folders.out, folders)
-    assert store.load(folders.outcome).record == outcome.record
+    execute._leave(outcome, folders.result, folders)
+    assert store.load(folders.result).record == outcome.record
     assert not list(folders.scratch.iterdir())
-
-
-def test_a_wrong_call_says_how(tmp_path: Path) -> None:
-    assert execute.main([]) == 2

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from harness import plan
-from harness.execution.due import waiting
 from harness.forecast.forecast import BETWEEN, START, Estimate, Forecast, Range, forecast, scaled, wall_seconds
 from harness.forecast.history import PastCost
+from harness.jobs.scheduler import dependents
 from harness.plan import Cell
 from tests.harness import small
 
@@ -170,7 +170,7 @@ def test_noise_of_runs_of_one_length_is_no_slope() -> None:
 
 def tick_by_tick(todo: list[Cell], took: dict[str, float], workers: int) -> float:
     """The order of a run, everything asked again at each second: the most waited for cell that is ready comes first."""
-    left, ends, now, behind = list(todo), dict[str, float](), 0.0, waiting(todo)
+    left, ends, now, behind = list(todo), dict[str, float](), 0.0, dependents({cell.id: cell.needs for cell in todo})
     while True:
         ends = {cell: end for cell, end in ends.items() if end > now + 0.5}
         while len(ends) < workers:

@@ -11,12 +11,12 @@ import pytest
 
 from harness import fingerprints, plan
 from harness.commands.progress import Lines, Tally
-from harness.execution.engine import Settings
 from harness.forecast import history, probe
 from harness.forecast.forecast import Forecast, forecast
 from harness.plan import Prints
 from harness.results import record
 from harness.suite import Suite
+from harness.sweep.sweep import Settings
 from tests.harness import small
 
 PACED = "tests.harness.paced"

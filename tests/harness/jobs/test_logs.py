@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.jobs.logs import CAP, scrubbed
-from tests.harness.engined import ROOT
+from harness.jobs.logs import CAP, CappedLog, scrubbed
+from tests.harness.sweep.stub_sweeps import ROOT
 
 
 def test_logs_name_no_place_on_this_machine() -> None:
@@ -19,8 +19,6 @@ def test_logs_name_no_place_on_this_machine() -> None:
 
 
 def test_a_log_is_cut_to_its_end(tmp_path: Path) -> None:
-    from harness.jobs.logs import CappedLog
-
     printing = "import sys\nfor i in range(3000): sys.stdout.write('x' * 999 + '\\n')\nprint('the end')"
     process = subprocess.Popen([sys.executable, "-c", printing], stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -30,3 +28,12 @@ def test_a_log_is_cut_to_its_end(tmp_path: Path) -> None:
     assert tail.endswith("the end\n")
     assert (tmp_path / "log.txt").stat().st_size <= 4 * CAP
     assert (tmp_path / "log.txt").read_text().endswith("the end\n")
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+    code = "import sys; sys.stdout.write('x' * 3_000_000); print('the end')"
+    for place in (Path("/dev/full"), tmp_path / "no" / "folder" / "log.txt"):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert CappedLog(process.stdout, place).close(20).endswith("the end\n")
+        assert process.wait() == 0

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from harness.jobs.job import Job, JobFolder
+
 
 def double(payload: Any) -> Any:
     return payload + payload
@@ -78,3 +80,18 @@ def leave_processes(payload: Any) -> Any:
         os._exit(0)
     pids.append(int(os.read(read, 100)))
     return pids
+
+
+def speak(job: Job, folder: JobFolder) -> None:
+    """Entry of a job that prints."""
+    ways = {
+        "noisy": lambda: sys.stdout.write("x" * 300_000 + "the end\n"),
+        "printf": lambda: ctypes.CDLL(None).printf(b"from C\n"),
+    }
+    ways[job.payload]()
+
+
+def leave_processes_behind(job: Job, folder: JobFolder) -> None:
+    pids = leave_processes(None)
+    (folder.work / "pids").write_text(" ".join(map(str, pids)))
+    time.sleep(60 if job.payload else 0)

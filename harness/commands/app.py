@@ -1,0 +1,47 @@
+"""The verbs of ``eavit-bench``. Each reads a suite, does one thing and says where the result lies."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from harness.code_digest import CodeError
+from harness.commands import listing, options, plan, run, stores, verdicts
+from harness.commands.lookup import BehindError
+from harness.commands.options import AskError
+from harness.jobs.ray_connection import ClusterError
+from harness.plugins import PluginError
+from harness.reports.report import ReportError
+from harness.results.store import StoreError
+from harness.suite import SuiteError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Elastic Vision Transformers, compared.",
+)
+for room in (plan, run, listing, verdicts, stores):
+    app.add_typer(room.verbs)
+
+
+def main() -> None:
+    """What a person can mend is told in a paragraph, without a traceback; exit code 2."""
+    try:
+        app()
+    except (SuiteError, CodeError, StoreError, PluginError, AskError, BehindError, ClusterError, ReportError) as error:
+        options.complain(str(error))
+        raise SystemExit(options.REFUSED) from None
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(metadata.version("eavit-bench"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    pass

@@ -1,1 +1,0 @@
-"""Cells to outcomes, on this machine or on a cluster."""

@@ -1,0 +1,188 @@
+"""Jobs on this machine: each a process of its own, forked from a server or in a fresh interpreter."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.jobs import environment, limits, processes
+from harness.jobs.endings import describe_exit, read_progress
+from harness.jobs.environment import NO_PROJECT, ProjectVariables
+from harness.jobs.fork_server import ForkedProcess, ForkServer
+from harness.jobs.job import End, Ending, Job, JobFolder, JobProgress
+from harness.jobs.logs import CappedLog, scrubbed
+
+GRACE = 5.0  # seconds in which a supervisor must have ended what it started
+SHORT = 60  # bytes of a path that leave room for what libraries add
+
+
+class LocalExecutor:
+    """Runs jobs in ``root``, a folder for each, ``slots`` of them at once.
+
+    ``preload``: modules that a fork server imports once for all jobs; None: each job is a fresh interpreter, as those
+    with a launcher always are. ``project``: further variables of their environment.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        slots: int,
+        *,
+        preload: Sequence[str] | None = None,
+        project: ProjectVariables = NO_PROJECT,
+        warn: Callable[[str], None] = warnings.warn,
+    ) -> None:
+        self.root, self.slots, self._project = root, slots, project
+        self._server = None if preload is None else ForkServer(preload, warn)
+
+    def start(self, job: Job) -> LocalJob:
+        folder = JobFolder((self.root / job.id).resolve())
+        for path in (folder.scratch, folder.out, *([folder.work] if job.attempt == 1 else [])):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in (folder.scratch, folder.out, folder.work):
+            path.mkdir(parents=True, exist_ok=True)
+        memory = job.limits.memory_mib or limits.machine_mib()
+        job = replace(job, slots=self.slots, limits=replace(job.limits, memory_mib=memory))
+        folder.write(job)
+        temp = short_name(folder.scratch)
+        variables = environment.clean(os.environ, Path.cwd(), job.threads, self._project) | {"TMPDIR": str(temp)}
+        server = self._server if not job.launcher else None
+        forked = server.start(folder.root, folder.scratch, variables) if server is not None else None
+        return LocalJob(job, folder, forked or start_fresh(folder.root, folder.scratch, variables), temp)
+
+    def close(self) -> None:
+        """To be called when nothing that was started here runs any more."""
+        if self._server is not None:
+            self._server.close()
+
+
+def start_fresh(root: Path, scratch: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Standard input is a pipe that nobody writes to: its end tells the supervisor that this process is gone."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness.jobs.worker", str(root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=scratch,
+        env=dict(variables),
+        start_new_session=True,
+    )
+
+
+def short_name(scratch: Path) -> Path:
+    """A short name of the scratch folder: the path of a socket may have 107 bytes, no more.
+
+    Each scratch folder has one such name: what a killed run left is used by the job's next start and removed with it.
+    """
+    if len(os.fsencode(scratch)) <= SHORT:
+        return scratch
+    link = Path(tempfile.gettempdir()) / f"jobs-{hashlib.sha256(os.fsencode(scratch)).hexdigest()[:16]}"
+    with contextlib.suppress(OSError):
+        link.symlink_to(scratch)
+    with contextlib.suppress(OSError):
+        if link.readlink() == scratch and link.lstat().st_uid == os.getuid():  # not a trap of another user's
+            return link
+    return scratch
+
+
+class LocalJob:
+    """A job that was started on this machine."""
+
+    def __init__(
+        self, job: Job, folder: JobFolder, process: subprocess.Popen[bytes] | ForkedProcess, temp: Path
+    ) -> None:
+        if process.stdout is None or process.stdin is None:
+            raise RuntimeError("a pipe was asked for and not given")
+        self.job, self.folder, self.process = job, folder, process
+        self._stdin, self._temp, self._began = process.stdin, temp, time.monotonic()
+        self._log = CappedLog(process.stdout, folder.log)
+        self._monitor = limits.UsageMonitor(process.pid, folder.root, job.limits)
+        self._read = 0  # bytes of the progress file that were read
+        self._exceeded: limits.Exceeded | tuple[End, str] | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def peak_mib(self) -> float | None:
+        return self._monitor.peak_mib
+
+    @property
+    def disk_mib(self) -> float | None:
+        return self._monitor.disk_mib
+
+    def ended(self) -> bool:
+        """Whether the process has ended; one that exceeds a limit is ended here, with all it started."""
+        if self.process.poll() is None and self._exceeded is None:
+            if self.seconds > self.job.limits.seconds:
+                self._exceeded = "timeout", f"not done after {self.job.limits.seconds:.0f} s"
+            else:
+                self._exceeded = self._monitor.check()
+            if self._exceeded is not None:
+                self._end()
+        return self.process.poll() is not None
+
+    def progress(self) -> JobProgress | None:
+        """The newest complete line of the progress file, if there is a new one."""
+        self._read, progress = read_progress(self.folder.progress, self._read)
+        return progress
+
+    def ask_to_end(self) -> None:
+        """SIGTERM for the processes of the job."""
+        if self.process.poll() is None:
+            processes.send(self.process.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Let the supervisor kill the job and all that came from it. Does not wait."""
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+
+    def finish(self) -> Ending:
+        """How it ended; ends it if it still runs. Nothing of it is alive afterwards."""
+        self._monitor.check_disk()
+        self._end()
+        tail = scrubbed(self._log.close(2.0))
+        self._tidy()
+        if self._exceeded is not None:
+            return Ending(*self._exceeded, tail)
+        if self._left_result():
+            return Ending("ok", log=tail)
+        return Ending(*describe_exit(self.process.returncode or 0, tail), tail)
+
+    def _left_result(self) -> bool:
+        """Whether there is a result: where a job has several processes, that of another one than the first may be."""
+        others = sorted(self.folder.out.glob(f"*/{self.folder.result.name}")) if self.job.launcher else []
+        if others and not os.path.lexists(self.folder.result):
+            others[0].rename(self.folder.result)
+        return os.path.lexists(self.folder.result)
+
+    def _end(self) -> None:
+        self.kill()
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:  # something has stopped the supervisor
+            processes.kill_descendants(self.process.pid, GRACE)
+            self.process.kill()
+            self.process.wait(GRACE)
+        self._monitor.kill_seen()
+
+    def _tidy(self) -> None:
+        """Remove what nobody reads again; checkpoints too where they filled the disk."""
+        full = self._exceeded is not None and self._exceeded[1].startswith("disk:")
+        for path in (self.folder.scratch, *([self.folder.work] if full else [])):
+            shutil.rmtree(path, ignore_errors=True)
+        if self._temp != self.folder.scratch:
+            with contextlib.suppress(OSError):
+                self._temp.unlink()

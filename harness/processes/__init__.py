@@ -1,1 +1,0 @@
-"""Children: started clean, bounded, never left behind."""

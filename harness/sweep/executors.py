@@ -1,0 +1,66 @@
+"""Where the cells of a suite run: on this machine or on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from harness.jobs import fork_server
+from harness.jobs.environment import ProjectVariables
+from harness.jobs.local import LocalExecutor
+from harness.plan import Cell
+from harness.suite import Suite
+
+if TYPE_CHECKING:
+    from harness.jobs.ray_executor import RayExecutor
+
+FORK = "EAVIT_FORK"  # a variable of the environment: 0 for fresh interpreters
+PROJECT = ProjectVariables("EAVIT_", {"EAVIT_DATA": "data"})
+OWN = ("eavit", "timm")  # packages that come with the bench; a stranger's is imported in the process of its own cell
+
+
+class SweepSettings(Protocol):
+    """As much of the settings of a sweep as executors need."""
+
+    @property
+    def runs(self) -> Path: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def entry(self) -> str: ...
+    @property
+    def fork(self) -> bool: ...
+    @property
+    def warn(self) -> Callable[[str], None]: ...
+
+
+def on_this_machine(suite: Suite, cells: Iterable[Cell], settings: SweepSettings) -> LocalExecutor:
+    """``cells``: those that may be started, for what a fork server imports."""
+    fork = settings.fork and os.environ.get(FORK) != "0" and fork_server.available()
+    preload = preloaded(suite, cells, settings.entry) if fork else None
+    return LocalExecutor(settings.runs, settings.workers, preload=preload, project=PROJECT, warn=settings.warn)
+
+
+def preloaded(suite: Suite, cells: Iterable[Cell], entry: str) -> list[str]:
+    """The modules that may be imported before any cell: ours alone."""
+    uses = [entry, suite.backbone.use, *sorted({suite.method(cell.method).use for cell in cells})]
+    modules = dict.fromkeys(use.partition(":")[0] for use in uses)
+    return [name for name in modules if name == entry.partition(":")[0] or name.partition(".")[0] in OWN]
+
+
+def on_ray(
+    address: str, suite: Suite, settings: SweepSettings, *, insecure: bool, tell: Callable[[str], None]
+) -> RayExecutor:
+    from harness.jobs.ray_executor import RayExecutor
+
+    return RayExecutor(
+        address,
+        settings.runs,
+        suite.threads * suite.processes,
+        insecure=insecure,
+        distributions=("eavit-bench",),
+        project=PROJECT,
+        tell=tell,
+    )

@@ -1,0 +1,58 @@
+"""Which cells have to run: by what is kept of them, by what they need, and by what another run kept meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from harness.plan import Cell
+from harness.results.record import AGAIN, USABLE, Record, Status
+
+NEEDS = "needs "  # how the reason of a cell begins that was skipped because of another one
+
+
+class RunOptions(Protocol):
+    """Which of the cells that are kept a person wants to run again."""
+
+    @property
+    def force(self) -> bool: ...
+    @property
+    def retry_failed(self) -> bool: ...
+    @property
+    def only_missing(self) -> bool: ...
+
+
+class KeptCell(Protocol):
+    """What a store says of a cell: a record, or its summary."""
+
+    @property
+    def status(self) -> Status: ...
+
+
+def is_pending(kept: KeptCell | None, options: RunOptions) -> bool:
+    """Whether a cell has to run, by what the store holds of it."""
+    if kept is None or options.force:
+        return True
+    if options.only_missing:
+        return False
+    return kept.status in AGAIN or (options.retry_failed and kept.status not in USABLE)
+
+
+def missing(cells: Iterable[Cell], kept: Mapping[str, KeptCell], options: RunOptions) -> list[Cell]:
+    return [cell for cell in cells if is_pending(kept.get(cell.id), options)]
+
+
+def with_dependents(cells: Sequence[Cell], missing: Iterable[str]) -> dict[str, Cell]:
+    """Cells to run, and those kept ones whose needs run again: if what these choose changes, they are stale."""
+    pending = set(missing)
+    for cell in cells:
+        if pending.intersection(cell.needs):
+            pending.add(cell.id)
+    return {cell.id: cell for cell in cells if cell.id in pending}
+
+
+def is_answered(by: Record, given: Mapping[str, Mapping[str, str]], broken: Sequence[str]) -> bool:
+    """Whether what another run kept since this one looked is what this one would have to do."""
+    if by.status in USABLE:
+        return not broken and by.given == given
+    return bool(broken) == (by.status == "skipped" and by.reason.startswith(NEEDS))

@@ -1,0 +1,109 @@
+"""Scores pick what matters, and sorting never changes the full model."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eavit.model.importance import METRICS, Scores, permute, sort_by_importance
+from eavit.model.submodel import Submodel
+from eavit.model.vit import NestedViT
+from tests.eavit.small import Blobs, tiny
+from tests.strategies import assert_same, build, images, recipes, seeds
+
+
+@given(recipe=recipes(), seed=seeds)
+@settings(max_examples=40)
+def test_any_permutation_leaves_the_full_model_as_it_is(recipe, seed):
+    recipe = recipe | {"num_classes": 3}
+    vit = NestedViT.from_timm(build(recipe))
+    generator, b = torch.Generator().manual_seed(seed), vit.backbone
+    orders = [torch.stack([torch.randperm(n, generator=generator) for _ in range(b.depth)]) for n in (b.heads, b.mlp)]
+    twin = permute(vit, torch.randperm(b.embed, generator=generator), *orders)
+    x = images(vit)
+    with torch.no_grad():
+        assert_same(twin(x), vit(x), 1e-10)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_sorting_keeps_the_function_and_orders_the_scores(metric):
+    vit = tiny().double()
+    batches = [(x.double(), y) for x, y in Blobs().batches(16)]
+    twin = sort_by_importance(vit, batches, metric)
+    with torch.no_grad():
+        assert_same(twin(batches[0][0]), vit(batches[0][0]), 1e-10)
+    scores: Scores = METRICS[metric](twin, batches)
+    for values in (scores.channels, scores.heads, scores.neurons):
+        assert (values.diff(dim=-1) <= 1e-9 * values.abs().max().clamp_min(1)).all()
+
+
+def test_the_source_is_left_alone_and_none_keeps_the_order():
+    vit = tiny()
+    before = {key: value.clone() for key, value in vit.state_dict().items()}
+    same = sort_by_importance(vit, [], "none").state_dict()
+    sort_by_importance(vit, Blobs().batches(16), "taylor")
+    assert all(torch.equal(vit.state_dict()[key], value) for key, value in before.items())
+    assert all(torch.equal(same[key], value) for key, value in before.items())
+
+
+@pytest.mark.parametrize("metric", ["taylor", "activation", "l2"])
+def test_dead_units_come_last(metric):
+    """A head without output weights and a neuron that nobody reads are the least important of their layers."""
+    vit = tiny()
+    with torch.no_grad():
+        vit.blocks[1].attn.proj.weight[:, :3] = 0  # head 0 of layer 1
+        vit.blocks[1].attn.qkv.weight.view(3, 4, 3, -1)[2, 0] = 0
+        if vit.blocks[1].attn.qkv.bias is not None:
+            vit.blocks[1].attn.qkv.bias.view(3, 4, 3)[2, 0] = 0
+        vit.blocks[2].mlp.fc2.weight[:, 5] = 0
+        vit.blocks[2].mlp.fc1.weight[5] = 0
+        vit.blocks[2].mlp.fc1.bias[5] = 0
+    scores = METRICS[metric](vit, list(Blobs().batches(16)))
+    assert scores.heads[1].argmin() == 0
+    assert scores.neurons[2].argmin() == 5
+
+
+def test_taylor_is_the_first_order_effect_of_a_head():
+    """Shrinking a head's output by a little changes the loss by score times that little."""
+    vit = tiny().double()
+    batch = [(x.double(), y) for x, y in Blobs(24).batches(24)]
+    scores = METRICS["taylor"](vit, batch)
+    nudged = tiny().double()
+    step = 1e-5
+    with torch.no_grad():
+        nudged.blocks[0].attn.proj.weight[:, 6:9] *= 1 + step  # head 2
+        losses = [torch.nn.functional.cross_entropy(model(batch[0][0]), batch[0][1]) for model in (vit, nudged)]
+    assert abs(losses[1] - losses[0]) / step == pytest.approx(scores.heads[0, 2].item(), rel=1e-3, abs=1e-7)
+
+
+def test_sorted_prefixes_are_better_than_reversed_ones():
+    """What the order is for: after sorting, a half-width prefix is nearer to the full model than the worst half."""
+    vit = tiny(seed=3)
+    with torch.no_grad():  # trained nets have outlying units; give a few neurons most of the effect
+        vit.blocks[0].mlp.fc2.weight[:, 17:] *= 20
+    batches = list(Blobs().batches(32))
+    scores = METRICS["taylor"](vit, batches)
+    order = scores.neurons.argsort(-1, descending=True)
+    channels, heads = torch.arange(12), torch.arange(4).expand(3, 4)
+    good, bad = permute(vit, channels, heads, order), permute(vit, channels, heads, order.flip(-1))
+    half = Submodel(12, (4, 4, 4), (12, 24, 24))
+    x = batches[0][0]
+    with torch.no_grad():
+        assert (good(x, half) - vit(x)).norm() < (bad(x, half) - vit(x)).norm()
+
+
+def test_errors_name_the_metric_and_bad_numbers():
+    with pytest.raises(ValueError, match="tailor.*taylor, activation, l2, none; nearest: taylor"):
+        sort_by_importance(tiny(), [], "tailor")
+    with pytest.raises(FloatingPointError, match="not finite"):
+        sort_by_importance(tiny(), Blobs(poison=0).batches(16), "taylor")
+
+
+@given(st.integers(2, 5))
+@settings(max_examples=3)
+def test_ties_keep_the_pretrained_order(count):
+    batches = list(Blobs(3 * count).batches(3))
+    vit = tiny()
+    once = sort_by_importance(vit, batches)
+    twice = sort_by_importance(once, batches)
+    assert all(torch.allclose(once.state_dict()[k], v, atol=1e-6) for k, v in twice.state_dict().items())
