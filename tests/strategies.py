@@ -166,8 +166,8 @@ def build(recipe: dict[str, Any], seed: int = 0) -> VisionTransformer:
 
 def images(vit: Any, batch: int = 2, seed: int = 0, size: tuple[int, int] | None = None) -> Tensor:
     """Random images of the backbone's own size (or another) and dtype."""
-    layout, generator = vit.layout, torch.Generator().manual_seed(seed)
-    noise = torch.randn(batch, layout.in_chans, *(size or layout.img_size), generator=generator, dtype=torch.float64)
+    generator, shape = torch.Generator().manual_seed(seed), size or vit.patch_embed.img_size
+    noise = torch.randn(batch, vit.in_chans, *shape, generator=generator, dtype=torch.float64)
     return noise.to(next(vit.parameters()))
 
 

@@ -152,7 +152,7 @@ def own_pretraining(
         allowed("files", tag, tags)
 
     def fresh(tag: str, vit: NestedViT) -> nn.Module:
-        taken = {"img_size": vit.layout.img_size, "in_chans": vit.layout.in_chans}
+        taken = {"img_size": vit.patch_embed.img_size, "in_chans": vit.in_chans}
         model: nn.Module = timm_vit(vit.backbone.num_classes, tag, paths.get(tag), **(taken | options))
         return model
 

@@ -186,7 +186,7 @@ def prune(
     """The state of ``vit`` pruned to uniform widths. Which units go says ``criterion``; how many, ``widths``: every
     ratio below is derived from them.
     """
-    tp, b, layout, model = torch_pruning(), vit.backbone, vit.layout, _plain(vit)
+    tp, b, stem, model = torch_pruning(), vit.backbone, vit.patch_embed, _plain(vit)
     for name, parameter in model.named_parameters():
         parameter.grad = gradients[name].clone() if name in gradients else None
     heads = widths.heads[0]
@@ -194,7 +194,7 @@ def prune(
     by_layer |= {block.mlp.fc1: _ratio(b.mlp, widths.mlp[0]) for block in model.blocks}
     pruner = tp.pruner.BasePruner(
         model,
-        torch.zeros(1, layout.in_chans, *layout.img_size).to(next(model.parameters())),
+        torch.zeros(1, stem.proj.in_channels, *stem.img_size).to(next(model.parameters())),
         importance=criterion(tp),
         pruning_ratio=0.5,  # of what no line below names: attention, where whole heads go and no dimension of one
         pruning_ratio_dict=by_layer,
@@ -239,8 +239,10 @@ def _is_bare(name: str) -> bool:
 
 def narrowed(vit: NestedViT, widths: Submodel, state: dict[str, Tensor]) -> NestedViT:
     """A nested ViT whose full widths are ``widths``; RuntimeError, naming the keys, where the state does not fit."""
-    backbone = replace(vit.backbone, embed=widths.embed, heads=widths.heads[0], mlp=widths.mlp[0])
-    return NestedViT.of_state(backbone, vit.layout, vit.drop_path, state).eval()
+    plain = extract(vit, widths)
+    plain.load_state_dict(state, strict=True)
+    nested: NestedViT = NestedViT.from_timm(plain).eval()
+    return nested
 
 
 CARD = Card(

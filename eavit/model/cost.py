@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar, overload
 
+import torch
 from torch import Tensor
 
 from eavit.model.gates import Gates
@@ -47,22 +48,33 @@ def _mlp_params(b: Backbone, embed: int, hidden: int) -> int:
     return hidden * (embed + b.proj_bias) + embed * (hidden + b.proj_bias) + embed * (2 + b.layer_scale)
 
 
+def _sum(gates: Tensor) -> Tensor:
+    """Open units, summed in at least float32, which MACs of half-precision gates would overflow."""
+    return gates.to(torch.promote_types(gates.dtype, torch.float32)).sum(-1)
+
+
 @overload
-def macs(backbone: Backbone, widths: Submodel) -> int: ...
+def macs(backbone: Backbone, widths: Submodel | str) -> int: ...
 @overload
 def macs(backbone: Backbone, widths: Gates) -> Tensor: ...
-def macs(backbone: Backbone, widths: Submodel | Gates) -> int | Tensor:
-    """Multiply-accumulates for one image at the backbone's own image size; differentiable for gates."""
+def macs(backbone: Backbone, widths: Submodel | Gates | str) -> int | Tensor:
+    """Multiply-accumulates for one image at the backbone's own image size; differentiable for gates.
+
+    ``backbone`` may also be a nested ViT, and ``widths`` a submodel's key.
+    """
+    backbone = Backbone.of(backbone)
     if isinstance(widths, Gates):
-        heads, mlp = widths.heads.sum(-1), widths.mlp.sum(-1)
-        return _total_macs(backbone, widths.embed.sum(), heads.unbind(), mlp.unbind())
-    backbone.check(widths)
+        widths.check(backbone)
+        embed, heads, mlp = (_sum(gates) for gates in (widths.embed, widths.heads, widths.mlp))
+        return _total_macs(backbone, embed, heads.unbind(), mlp.unbind())
+    widths = backbone.check(widths)
     return _total_macs(backbone, widths.embed, widths.heads, widths.mlp)
 
 
-def params(backbone: Backbone, submodel: Submodel) -> int:
+def params(backbone: Backbone, submodel: Submodel | str) -> int:
     """Parameters of the extracted module."""
-    backbone.check(submodel)
+    backbone = Backbone.of(backbone)
+    submodel = backbone.check(submodel)
     per_channel, constant = _outside_params(backbone)
     attention = sum(_attention_params(backbone, submodel.embed, h) for h in submodel.heads)
     neurons = sum(_mlp_params(backbone, submodel.embed, m) for m in submodel.mlp)

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from eavit.model.arguments import floats
 from eavit.model.submodel import Backbone, Submodel
 
 
@@ -42,10 +43,17 @@ class Gates:
     mlp: Tensor  # (depth, hidden)
     masking: Masking = EXACT
 
+    def __post_init__(self) -> None:
+        for name in ("embed", "heads", "mlp"):
+            floats(f"gates: {name}", getattr(self, name))
+
     @classmethod
-    def of(cls, submodel: Submodel, backbone: Backbone, like: Tensor | None = None) -> Gates:
+    def of(cls, submodel: Submodel | str, backbone: Backbone, like: Tensor | None = None) -> Gates:
         """The 0/1 gates of a submodel, with the dtype and device of ``like``."""
-        backbone.check(submodel)
+        backbone = Backbone.of(backbone)
+        submodel = backbone.check(submodel)
+        if like is not None:
+            floats("like", like)
         return cls(
             _prefixes((submodel.embed,), backbone.embed, like).squeeze(0),
             _prefixes(submodel.heads, backbone.heads, like),
@@ -53,8 +61,8 @@ class Gates:
         )
 
     def check(self, backbone: Backbone) -> None:
-        """Refuse gates of other widths than the backbone's."""
-        b = backbone
+        """Raise ValueError unless the gates have the backbone's widths."""
+        b = Backbone.of(backbone)
         wanted = {"embed": (b.embed,), "heads": (b.depth, b.heads), "mlp": (b.depth, b.mlp)}
         found = {name: tuple(getattr(self, name).shape) for name in wanted}
         wrong = [f"{name} {found[name]}, must be {shape}" for name, shape in wanted.items() if found[name] != shape]

@@ -8,7 +8,7 @@ channels of the residual stream (everything that reads or writes it).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eavit.model.arguments import check_images, shown
 from eavit.model.submodel import Backbone
+from eavit.model.timm_layout import copy_with
 from eavit.model.vit import NestedViT, extract
 from eavit.options import nearest
 
@@ -41,9 +43,44 @@ class Scores:
     neurons: Tensor  # (depth, hidden)
 
 
+def _wide(x: Tensor) -> Tensor:
+    """At least float32: sums of half-precision values overflow."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def _zeros(vit: NestedViT) -> Scores:
-    b, like = vit.backbone, next(vit.parameters())
+    b, like = vit.backbone, _wide(next(vit.parameters()))
     return Scores(like.new_zeros(b.embed), like.new_zeros(b.depth, b.heads), like.new_zeros(b.depth, b.mlp))
+
+
+def _pairs(vit: NestedViT, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches on the model's device; ValueError if there is none."""
+    if not isinstance(batches, Iterable) or isinstance(batches, (Tensor, str)):
+        raise TypeError(f"batches is {shown(batches)}; must yield pairs (images, labels), as a DataLoader does")
+    weight, count = vit.patch_embed.proj.weight, 0
+    for batch in batches:
+        if not (isinstance(batch, (tuple, list)) and len(batch) == 2 and all(isinstance(x, Tensor) for x in batch)):
+            raise TypeError(f"batches[{count}] is {shown(batch)}; must be a pair (images, labels) of tensors")
+        images, labels = (x.to(weight.device) for x in batch)
+        check_images(images, vit.patch_embed.proj.in_channels, weight, f"batches[{count}]: images")
+        yield images, labels
+        count += 1
+    if not count:
+        raise ValueError(
+            "batches: there is no batch; the loader is empty (less than one batch and drop_last?) or was used up before"
+        )
+
+
+def _loss_of(vit: NestedViT, loss: Loss | None, metric: str) -> Loss:
+    """The loss to score by: cross-entropy of the logits in at least float32, unless another is given."""
+    if loss is not None:
+        return loss
+    if not vit.backbone.num_classes:
+        raise ValueError(
+            f"metric {metric!r}: the model has no head (num_classes=0), so its outputs and the labels give no loss; "
+            "pass loss=..., or use the metric activation, l2 or none"
+        )
+    return lambda logits, labels: F.cross_entropy(_wide(logits), labels)
 
 
 def _norms(model: nn.Module) -> list[Any]:
@@ -55,18 +92,20 @@ def _norms(model: nn.Module) -> list[Any]:
 
 def _effect(weight: Tensor, dim: int | None = 0) -> Tensor:
     """First-order change of the loss when units are removed: weight times gradient, summed over what leaves."""
-    product = weight.detach() * (weight.grad if weight.grad is not None else torch.zeros_like(weight))
+    product = _wide(weight.detach()) * (weight.grad if weight.grad is not None else torch.zeros_like(weight))
     return product if dim is None else product.sum(dim)
 
 
-def taylor(vit: NestedViT, batches: Batches, loss: Loss = F.cross_entropy) -> Scores:
+@torch.enable_grad()
+def taylor(vit: NestedViT, batches: Batches, loss: Loss | None = None) -> Scores:
     """|First-order Taylor effect| of removing each unit, summed over batches (Molchanov et al., 2019, on whole units).
 
     A head leaves with its proj columns, a neuron with its fc2 column, a channel with its scale and shift in every norm.
     """
-    scores, model = _zeros(vit), extract(vit, vit.backbone.full).eval()
+    scores, model = _zeros(vit), extract(vit, vit.backbone.full).eval().requires_grad_()
     blocks: Any = model.blocks
-    for images, labels in batches:
+    loss = _loss_of(vit, loss, "taylor")
+    for images, labels in _pairs(vit, batches):
         model.zero_grad(set_to_none=True)
         loss(model(images), labels).backward()
         for norm in _norms(model):
@@ -78,14 +117,14 @@ def taylor(vit: NestedViT, batches: Batches, loss: Loss = F.cross_entropy) -> Sc
     return scores
 
 
-def activation(vit: NestedViT, batches: Batches, loss: Loss = F.cross_entropy) -> Scores:
+def activation(vit: NestedViT, batches: Batches, loss: Loss | None = None) -> Scores:
     """L2 norm of what each unit hands on: head outputs, hidden activations, normalised channels."""
     scores, model = _zeros(vit), extract(vit, vit.backbone.full).eval()
     blocks: Any = model.blocks
     embed = vit.backbone.embed
 
     def power(x: Tensor, groups: int) -> Tensor:
-        return x.detach().flatten(0, -2).square().sum(0).view(groups, -1).sum(-1)
+        return _wide(x.detach()).flatten(0, -2).square().sum(0).view(groups, -1).sum(-1)
 
     def watch(into: Tensor, groups: int) -> Callable[..., None]:
         def add(_module: nn.Module, args: tuple[Tensor, ...], *_: Any) -> None:
@@ -101,32 +140,36 @@ def activation(vit: NestedViT, batches: Batches, loss: Loss = F.cross_entropy) -
         hooks.append(block.attn.proj.register_forward_pre_hook(watch(scores.heads[layer], vit.backbone.heads)))
         hooks.append(block.mlp.fc2.register_forward_pre_hook(watch(scores.neurons[layer], vit.backbone.mlp)))
     with torch.no_grad():
-        for images, _ in batches:
+        for images, _ in _pairs(vit, batches):
             model(images)
     for hook in hooks:
         hook.remove()
     return Scores(scores.channels.sqrt(), scores.heads.sqrt(), scores.neurons.sqrt())
 
 
-def l2(vit: NestedViT, batches: Batches = (), loss: Loss = F.cross_entropy) -> Scores:
+def l2(vit: NestedViT, batches: Batches = (), loss: Loss | None = None) -> Scores:
     """Norm of each unit's weights, in times out; needs no data."""
     scores = _zeros(vit)
     blocks: Any = vit.blocks
+
+    def power(layer: Any, dim: int) -> Tensor:
+        return _wide(layer.weight).square().sum(dim)
+
     with torch.no_grad():
         for layer, block in enumerate(blocks):
             attn, mlp = block.attn, block.mlp
-            rows = attn.qkv.weight.square().sum(1).view(3, vit.backbone.heads, -1).sum((0, 2))
-            columns = attn.proj.weight.square().sum(0).view(vit.backbone.heads, -1).sum(-1)
+            rows = power(attn.qkv, 1).view(3, vit.backbone.heads, -1).sum((0, 2))
+            columns = power(attn.proj, 0).view(vit.backbone.heads, -1).sum(-1)
             scores.heads[layer] = (rows * columns).sqrt()
-            scores.neurons[layer] = (mlp.fc1.weight.square().sum(1) * mlp.fc2.weight.square().sum(0)).sqrt()
+            scores.neurons[layer] = (power(mlp.fc1, 1) * power(mlp.fc2, 0)).sqrt()
             for reader in (attn.qkv, mlp.fc1):
-                scores.channels.add_(reader.weight.square().sum(0))
+                scores.channels.add_(power(reader, 0))
             for writer in (attn.proj, mlp.fc2):
-                scores.channels.add_(writer.weight.square().sum(1))
+                scores.channels.add_(power(writer, 1))
     return Scores(scores.channels.sqrt(), scores.heads, scores.neurons)
 
 
-def none(vit: NestedViT, batches: Batches = (), loss: Loss = F.cross_entropy) -> Scores:
+def none(vit: NestedViT, batches: Batches = (), loss: Loss | None = None) -> Scores:
     """Equal scores: the pretrained order stays."""
     return _zeros(vit)
 
@@ -135,10 +178,14 @@ METRICS: dict[str, Callable[..., Scores]] = {"taylor": taylor, "activation": act
 PASSES = {"taylor": (1, 2), "activation": (1, 0), "l2": (0, 0), "none": (0, 0)}  # forward and backward, in full passes
 
 
-def score(vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss = F.cross_entropy) -> Scores:
-    """By one of ``METRICS``."""
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r} is unknown; allowed: {', '.join(METRICS)}{nearest(metric, METRICS)}")
+def score(vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss | None = None) -> Scores:
+    """Scores by one of ``METRICS``."""
+    if not isinstance(vit, NestedViT):
+        raise TypeError(f"vit is {shown(vit)}; must be a nested ViT, as NestedViT.from_timm(model) makes it")
+    if not isinstance(metric, str) or metric not in METRICS:
+        raise ValueError(f"metric {metric!r} is unknown; allowed: {', '.join(METRICS)}{nearest(str(metric), METRICS)}")
+    if not (loss is None or callable(loss)):
+        raise TypeError(f"loss is {shown(loss)}; must be a function of (outputs, labels), or None for cross-entropy")
     return METRICS[metric](vit, batches, loss=loss)
 
 
@@ -178,8 +225,7 @@ def permute(vit: NestedViT, channels: Tensor, heads: Tensor, neurons: Tensor) ->
     """A copy of ``vit`` whose unit i is the old unit ``order[i]``: channels (embed,), heads (depth, heads) and neurons
     (depth, hidden). Its full-width function is that of ``vit``. Without a head, features come out in the new order.
     """
-    state = permuted(vit.state_dict(), vit.backbone, channels, heads, neurons)
-    return NestedViT.of_state(vit.backbone, vit.layout, vit.drop_path, state).train(vit.training)
+    return copy_with(vit, permuted(dict(vit.named_parameters()), vit.backbone, channels, heads, neurons))
 
 
 def reversed_units(vit: NestedViT) -> tuple[Tensor, Tensor, Tensor]:
@@ -211,12 +257,10 @@ def sorted_by(vit: NestedViT, scores: Scores, units: Collection[str] = UNITS) ->
     return permute(vit, *(order(name, value) for name, value in values.items()))
 
 
-def sort_by_importance(
-    vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss = F.cross_entropy
-) -> NestedViT:
+def sort_by_importance(vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss | None = None) -> NestedViT:
     """A copy of ``vit`` with the most important units first and the same function at full width.
 
     ``batches`` yields ``(images, labels)`` from the fit split; ``metric`` is ``taylor`` (default), ``activation``,
-    ``l2`` or ``none``. Ties keep the pretrained order.
+    ``l2`` or ``none``; ``loss`` of (outputs, labels) is cross-entropy by default. Ties keep the pretrained order.
     """
     return sorted_by(vit, score(vit, batches, metric, loss))

@@ -1,12 +1,16 @@
-"""Two values everything else speaks: a backbone's full widths, and a submodel's kept widths."""
+"""The two values that all other modules share: a backbone's full widths, and the widths that a submodel keeps."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby
+from typing import Any
+
+from eavit.model.arguments import shown, whole_number, whole_numbers
 
 MAX_LAYERS = 10_000  # a text that asks for more is a mistake, and must not fill the memory
+_MAY_BE_ZERO = ("num_classes", "prefix_tokens", "position_tokens", "outer_norms")
 _FORM = re.compile(r"e(\d+)-h([\d.x]+)-m([\d.x]+)")
 
 
@@ -42,24 +46,31 @@ class Submodel:
     mlp: tuple[int, ...]  # hidden neurons kept in each layer; 0 skips the MLP branch
 
     def __post_init__(self) -> None:
-        if self.embed < 1:
-            raise ValueError(f"submodel: embed is {self.embed}, must be at least 1")
+        object.__setattr__(self, "embed", whole_number("submodel: embed", self.embed, 1))
+        for name in ("heads", "mlp"):
+            object.__setattr__(self, name, whole_numbers(f"submodel: {name}", getattr(self, name), 0))
         if not self.heads or len(self.heads) != len(self.mlp):
             raise ValueError(
                 f"submodel: {len(self.heads)} layers of heads but {len(self.mlp)} of mlp; both need one each"
             )
-        if min(self.heads) < 0 or min(self.mlp) < 0:
-            raise ValueError(f"submodel: negative width in heads={self.heads} or mlp={self.mlp}")
 
     @classmethod
     def parse(cls, text: str) -> Submodel:
         """Read ``e384-h6x12-m1536x10.0x2``: embed, then run-length heads, then run-length hidden widths."""
-        match = _FORM.fullmatch(text.strip())
+        match = _FORM.fullmatch(text.strip()) if isinstance(text, str) else None
         if match is None:
-            raise ValueError(
-                f"not a submodel: {text!r}; the form is e<embed>-h<heads>-m<hidden>, as e384-h6x12-m1536x12"
-            )
+            kind = ValueError if isinstance(text, str) else TypeError
+            raise kind(f"not a submodel: {text!r}; the form is e<embed>-h<heads>-m<hidden>, as e384-h6x12-m1536x12")
         return cls(int(match[1]), _unpack(match[2], text), _unpack(match[3], text))
+
+    @classmethod
+    def of(cls, widths: Submodel | str) -> Submodel:
+        """A submodel as it is, or the one that a key spells."""
+        if isinstance(widths, str):
+            return cls.parse(widths)
+        if not isinstance(widths, cls):
+            raise TypeError(f"submodel is {shown(widths)}; must be a Submodel or its key, as e384-h6x12-m1536x12")
+        return widths
 
     @property
     def depth(self) -> int:
@@ -70,6 +81,8 @@ class Submodel:
 
     def __le__(self, other: Submodel) -> bool:
         """Nesting: every slice of ``self`` lies inside the slice of ``other``."""
+        if not isinstance(other, Submodel):
+            return NotImplemented
         if self.depth != other.depth:
             return False
         pairs = zip((self.embed, *self.heads, *self.mlp), (other.embed, *other.heads, *other.mlp), strict=True)
@@ -77,6 +90,7 @@ class Submodel:
 
     def meet(self, other: Submodel) -> Submodel:
         """The largest submodel nested in both."""
+        other = Submodel.of(other)
         if self.depth != other.depth:
             raise ValueError(f"submodels of {self.depth} and {other.depth} layers have no common submodel")
         return Submodel(
@@ -107,6 +121,26 @@ class Backbone:
     layer_scale: bool = False
     outer_norms: int = 1  # full-width LayerNorms outside the blocks: norm_pre, norm, fc_norm
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "bool":
+                if type(value) is not bool:
+                    raise TypeError(f"backbone: {field.name} is {shown(value)}; must be True or False")
+                continue
+            least = 0 if field.name in _MAY_BE_ZERO else 1
+            object.__setattr__(self, field.name, whole_number(f"backbone: {field.name}", value, least))
+
+    @classmethod
+    def of(cls, owner: Any) -> Backbone:
+        """A backbone as it is, or that of an object which has one, such as a nested ViT."""
+        backbone = getattr(owner, "backbone", owner)
+        if not isinstance(backbone, cls):
+            raise TypeError(
+                f"backbone is {shown(owner)}; must be a Backbone, such as NestedViT.from_timm(model).backbone"
+            )
+        return backbone
+
     @property
     def full(self) -> Submodel:
         return Submodel(self.embed, (self.heads,) * self.depth, (self.mlp,) * self.depth)
@@ -115,9 +149,11 @@ class Backbone:
     def patches(self) -> int:
         return self.tokens - self.prefix_tokens
 
-    def check(self, submodel: Submodel) -> None:
-        """Refuse, by name, a submodel that this backbone does not contain."""
+    def check(self, submodel: Submodel | str) -> Submodel:
+        """The submodel; ValueError unless this backbone contains it."""
+        submodel = Submodel.of(submodel)
         if submodel.depth != self.depth:
             raise ValueError(f"submodel {submodel} has {submodel.depth} layers, the backbone has {self.depth}")
         if not submodel <= self.full:
             raise ValueError(f"submodel {submodel} is not nested in the backbone {self.full}")
+        return submodel

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eavit.model import cost
+from eavit.model.arguments import shown, whole_numbers
 from eavit.model.submodel import Backbone, Submodel
 
 Genes = NDArray[np.int64]
@@ -29,7 +31,10 @@ def check_widths(backbone: Backbone, embeds: Widths, heads: Widths, mlps: Widths
 
 def check_genes(genes: Sequence[int] | Genes, sizes: Genes) -> list[int]:
     """The code as a list; ValueError unless it has a value below each of ``sizes``."""
-    code = [int(g) for g in genes]
+    if isinstance(genes, np.ndarray) and genes.ndim == 1 and genes.dtype.kind in "iu":
+        code: list[int] = genes.tolist()
+    else:
+        code = list(whole_numbers("genes", genes, 0))
     if len(code) != len(sizes) or any(not 0 <= g < n for g, n in zip(code, sizes, strict=True)):
         raise ValueError(f"genes {code} do not fit this space: {len(sizes)} genes below {sizes.tolist()}")
     return code
@@ -66,6 +71,8 @@ def nearest(path: Callable[[float], Submodel], backbone: Backbone, target: float
     """The submodel on ``path`` (a level in 0..1 to a submodel, ascending in MACs) whose MACs come closest to
     ``target``, by bisection.
     """
+    if isinstance(target, bool) or not isinstance(target, Real):
+        raise TypeError(f"target is {shown(target)}; must be a number of MACs")
     low, high = 0.0, 1.0
     tried: dict[Submodel, int] = {}
     for _ in range(BISECTIONS):

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, comb
+from numbers import Real
 
 import numpy as np
 
 from eavit.model import cost
+from eavit.model.arguments import random_generator, shown
 from eavit.model.submodel import Backbone, Submodel
 from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest, neighbours
 
@@ -57,6 +59,9 @@ class ProductSpace:
 
         ``min_depth`` is the fraction of attention and of MLP branches that every submodel keeps (the paper: 0).
         """
+        backbone = Backbone.of(backbone)
+        if isinstance(min_depth, bool) or not isinstance(min_depth, Real):
+            raise TypeError(f"min_depth is {shown(min_depth)}; must be a fraction of the layers, 0 to 1")
         if not 0 <= min_depth <= 1:
             raise ValueError(f"min_depth is {min_depth}; it is a fraction of the layers, 0 to 1")
         steps = range(-(-backbone.heads // 2), backbone.heads + 1)
@@ -105,7 +110,8 @@ class ProductSpace:
 
         return len(self.embeds) * layers(len(self.heads), self.min_attn) * layers(len(self.mlps), self.min_mlp)
 
-    def contains(self, submodel: Submodel) -> bool:
+    def contains(self, submodel: Submodel | str) -> bool:
+        submodel = Submodel.of(submodel)
         return (
             submodel.depth == self.depth
             and submodel.embed in self.embeds
@@ -115,7 +121,8 @@ class ProductSpace:
             and sum(map(bool, submodel.mlp)) >= self.min_mlp
         )
 
-    def require(self, submodel: Submodel) -> Submodel:
+    def require(self, submodel: Submodel | str) -> Submodel:
+        submodel = Submodel.of(submodel)
         if not self.contains(submodel):
             raise ValueError(
                 f"submodel {submodel} is not in the space embed={self.embeds} heads={self.heads} mlp={self.mlps} "
@@ -158,6 +165,7 @@ class ProductSpace:
         return self._neighbours(submodel, 1)
 
     def _neighbours(self, submodel: Submodel, step: int) -> Iterator[Submodel]:
+        submodel = self.require(submodel)
         lowest = (
             int(sum(map(bool, submodel.heads)) <= self.min_attn),
             int(sum(map(bool, submodel.mlp)) <= self.min_mlp),
@@ -166,6 +174,7 @@ class ProductSpace:
 
     def sample(self, rng: np.random.Generator) -> Submodel:
         """Uniform over configurations, every layer on its own."""
+        rng = random_generator("rng", rng)
         widths = [rng.integers(len(options), size=self.depth) for options in (self.heads, self.mlps)]
         gates = [self._draw_gates(rng, least) for least in (self.min_attn, self.min_mlp)]
         return self.from_genes(np.concatenate([[rng.integers(len(self.embeds))], *widths, *gates]))
@@ -186,7 +195,7 @@ class ProductSpace:
 
     def genes(self, submodel: Submodel) -> Genes:
         """Integer code of a member; a skipped branch has the largest width's code."""
-        self.require(submodel)
+        submodel = self.require(submodel)
         heads = [self.heads.index(h or self.heads[-1]) for h in submodel.heads]
         mlp = [self.mlps.index(m or self.mlps[-1]) for m in submodel.mlp]
         gates = [int(w > 0) for w in (*submodel.heads, *submodel.mlp)]
@@ -234,7 +243,7 @@ class ProductSpace:
 
     def near(self, target: float, rng: np.random.Generator) -> Submodel:
         """The member whose MACs come closest to ``target`` MACs on a random path (:meth:`at`)."""
-        noise = rng.random(len(self.gene_sizes) + 2)
+        noise = random_generator("rng", rng).random(len(self.gene_sizes) + 2)
         return nearest(partial(self.at, noise=noise), self.backbone, target)
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from eavit.model import cost
+from eavit.model.arguments import random_generator
 from eavit.model.submodel import Backbone, Submodel
 from eavit.space.members import Genes, Widths, check_genes, nearest
 
@@ -78,26 +79,29 @@ class ListSpace:
     def distinct(self) -> int:
         return len(self.members)
 
-    def contains(self, submodel: Submodel) -> bool:
-        return submodel in self.members
+    def contains(self, submodel: Submodel | str) -> bool:
+        return Submodel.of(submodel) in self.members
 
-    def require(self, submodel: Submodel) -> Submodel:
+    def require(self, submodel: Submodel | str) -> Submodel:
+        submodel = Submodel.of(submodel)
         if submodel not in self.members:
             raise ValueError(f"submodel {submodel} is none of the sizes {', '.join(map(str, self.members))}")
         return submodel
 
     def narrower(self, submodel: Submodel) -> Iterator[Submodel]:
         """The members next below in the order of nesting."""
+        submodel = Submodel.of(submodel)
         below = [s for s in self.members if s != submodel and s <= submodel]
         return (s for s in below if not any(s != other and s <= other for other in below))
 
     def wider(self, submodel: Submodel) -> Iterator[Submodel]:
         """The members next above in the order of nesting."""
+        submodel = Submodel.of(submodel)
         above = [s for s in self.members if s != submodel and submodel <= s]
         return (s for s in above if not any(s != other and other <= s for other in above))
 
     def sample(self, rng: np.random.Generator) -> Submodel:
-        return self.members[int(rng.integers(len(self.members)))]
+        return self.members[int(random_generator("rng", rng).integers(len(self.members)))]
 
     @property
     def gene_sizes(self) -> Genes:
@@ -110,7 +114,9 @@ class ListSpace:
         return self.members[check_genes(genes, self.gene_sizes)[0]]
 
     def near(self, target: float, rng: np.random.Generator) -> Submodel:
-        rng.random(3)  # a list has nothing random here; the draws keep later ones as in recorded runs
+        random_generator("rng", rng).random(
+            3
+        )  # a list has nothing random here; the draws keep later ones as in recorded runs
         last = len(self.members) - 1
         return nearest(lambda level: self.members[min(int(level * (last + 1)), last)], self.backbone, target)
 

@@ -69,8 +69,8 @@ class Space(Protocol, metaclass=_Factories):
     def distinct(self) -> int:
         """Number of different members."""
 
-    def contains(self, submodel: Submodel) -> bool: ...
-    def require(self, submodel: Submodel) -> Submodel:
+    def contains(self, submodel: Submodel | str) -> bool: ...
+    def require(self, submodel: Submodel | str) -> Submodel:
         """The submodel itself; ValueError unless it is a member."""
 
     def narrower(self, submodel: Submodel) -> Iterator[Submodel]:

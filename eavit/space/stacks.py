@@ -10,6 +10,7 @@ from math import ceil, prod
 
 import numpy as np
 
+from eavit.model.arguments import random_generator
 from eavit.model.submodel import Backbone, Submodel
 from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest, neighbours
 
@@ -78,7 +79,8 @@ class StackSpace:
         stacks: int = prod(sum(kinds**kept for kept in range(low, size + 1)) for size, low in pairs)
         return len(self.embeds) * stacks
 
-    def contains(self, submodel: Submodel) -> bool:
+    def contains(self, submodel: Submodel | str) -> bool:
+        submodel = Submodel.of(submodel)
         if submodel.depth != self.depth or submodel.embed not in self.embeds:
             return False
         counts, layers = self.counts(submodel), zip(submodel.heads, submodel.mlp, strict=True)
@@ -88,7 +90,8 @@ class StackSpace:
             and all(n >= low for n, low in zip(counts, self.least, strict=True))
         )
 
-    def require(self, submodel: Submodel) -> Submodel:
+    def require(self, submodel: Submodel | str) -> Submodel:
+        submodel = Submodel.of(submodel)
         if not self.contains(submodel):
             raise ValueError(
                 f"submodel {submodel} is not in the space embed={self.embeds} heads={self.heads} mlp={self.mlps} of "
@@ -103,6 +106,7 @@ class StackSpace:
         return self._neighbours(submodel, 1)
 
     def _neighbours(self, submodel: Submodel, step: int) -> Iterator[Submodel]:
+        submodel = self.require(submodel)
         yield from neighbours(submodel, step, self.embeds, self.heads, self.mlps)
         yield from self._stack_moves(submodel, step)
 
@@ -119,7 +123,7 @@ class StackSpace:
 
     def sample(self, rng: np.random.Generator) -> Submodel:
         """Uniform over configurations: embedding, depth of each stack, and every layer on its own."""
-        return self.from_genes(rng.integers(self.gene_sizes))
+        return self.from_genes(random_generator("rng", rng).integers(self.gene_sizes))
 
     @property
     def gene_sizes(self) -> Genes:
@@ -129,7 +133,7 @@ class StackSpace:
 
     def genes(self, submodel: Submodel) -> Genes:
         """Integer code of a member; a skipped layer has the largest widths' code."""
-        self.require(submodel)
+        submodel = self.require(submodel)
         heads = [self.heads.index(h or self.heads[-1]) for h in submodel.heads]
         mlp = [self.mlps.index(m or self.mlps[-1]) for m in submodel.mlp]
         depths = [kept - low for kept, low in zip(self.counts(submodel), self.least, strict=True)]
@@ -151,7 +155,7 @@ class StackSpace:
         return self._decoded((lift * sizes).astype(np.int64).tolist())
 
     def near(self, target: float, rng: np.random.Generator) -> Submodel:
-        noise = rng.random(len(self.gene_sizes) + 2)
+        noise = random_generator("rng", rng).random(len(self.gene_sizes) + 2)
         return nearest(partial(self.at, noise=noise), self.backbone, target)
 
 

@@ -154,6 +154,8 @@ class Fit:
 
 
 def _accelerator(precision: str) -> Accelerator:
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise ValueError("schedule: precision='fp16' needs a GPU and this machine has none; use 'bf16' or 'no'")
     world()  # joins a process group, if there is one to join, before accelerate looks for it
     AcceleratorState._reset_state()  # accelerate keeps the first precision of a process; each fit has its own
     return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision)

@@ -84,7 +84,7 @@ def test_masking_is_handed_to_stage_two_alone(tmp_path):
     """What stage 2 runs carries the masking; nothing stays on the modules."""
     seen = []
 
-    class Watched(nested.Block):
+    class Watched(nested.NestedBlock):
         def forward(self, *args, **kwargs):
             seen.append(args[5])
             return super().forward(*args, **kwargs)
@@ -107,8 +107,8 @@ def test_masking_is_handed_to_stage_two_alone(tmp_path):
 def test_norm_eps_is_that_of_every_norm_from_the_start(tmp_path):
     task = TinyTask(tmp_path)
     changed = Defects(norm_eps=1e-5).before(task)
-    assert prepare(changed).layout.norm_eps == 1e-5
-    assert prepare(Defects().before(task)).layout.norm_eps == 1e-6
+    assert {m.eps for m in prepare(changed).modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-5}
+    assert prepare(Defects().before(task)).norm.eps == 1e-6
     assert {m.eps for m in plain().modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-6}
     assert (changed.seed, changed.budgets) == (task.seed, task.budgets)  # the rest is the task's
 

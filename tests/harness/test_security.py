@@ -128,7 +128,7 @@ def test_a_nested_state_with_other_keys_is_refused_by_name(change: str) -> None:
     else:
         del state["blocks.2.norm2.bias"]
     with pytest.raises(RuntimeError, match=r"(?s)blocks\.2\.norm[29]\.bias"):
-        NestedViT.of_state(vit.backbone, vit.layout, vit.drop_path, state)
+        vit.load_state_dict(state)
 
 
 def test_a_pickle_in_place_of_weights_is_not_run(tmp_path: Path) -> None:

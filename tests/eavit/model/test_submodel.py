@@ -76,8 +76,8 @@ def test_an_absurd_number_of_layers_is_refused_before_memory_runs_out(text):
         ((-4, (1,), (1,)), "embed is -4"),
         ((4, (), ()), "0 layers of heads but 0 of mlp"),
         ((4, (1, 1), (1,)), "2 layers of heads but 1 of mlp"),
-        ((4, (-1,), (1,)), "negative width in heads=(-1,)"),
-        ((4, (1,), (-1,)), "negative width in heads=(1,) or mlp=(-1,)"),
+        ((4, (-1,), (1,)), "submodel: heads[0] is -1, must be at least 0"),
+        ((4, (1,), (-1,)), "submodel: mlp[0] is -1"),
     ],
 )
 def test_impossible_widths_are_refused(widths, says):

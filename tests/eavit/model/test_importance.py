@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader, TensorDataset
 
 from eavit.model.importance import METRICS, Scores, permute, sort_by_importance
 from eavit.model.submodel import Submodel
@@ -107,3 +108,54 @@ def test_ties_keep_the_pretrained_order(count):
     once = sort_by_importance(vit, batches)
     twice = sort_by_importance(once, batches)
     assert all(torch.allclose(once.state_dict()[k], v, atol=1e-6) for k, v in twice.state_dict().items())
+
+
+# What people bring
+
+
+@pytest.mark.parametrize("metric", ["taylor", "activation"])
+@pytest.mark.parametrize(
+    "batches",
+    [
+        list,
+        lambda: iter(()),
+        lambda: DataLoader(TensorDataset(torch.ones(3, 1, 4, 4), torch.zeros(3)), batch_size=4, drop_last=True),
+    ],
+    ids=["list", "spent", "drop_last"],
+)
+def test_no_batch_is_no_order(metric, batches):
+    with pytest.raises(ValueError, match="batches: there is no batch"):
+        sort_by_importance(tiny(), batches(), metric)
+
+
+def test_a_model_without_a_head_needs_a_loss_for_taylor_alone():
+    vit = tiny(num_classes=0)
+    batches = list(Blobs().batches(16))
+    with pytest.raises(ValueError, match=r"metric 'taylor': the model has no head .*pass loss="):
+        sort_by_importance(vit, batches)
+    given = sort_by_importance(vit, batches, loss=lambda features, labels: features.square().mean())
+    for twin in (given, sort_by_importance(vit, batches, "activation")):
+        x = batches[0][0]
+        assert_same(twin(x).sort(-1).values, vit(x).sort(-1).values, 1e-5)
+
+
+def test_taylor_scores_frozen_models_and_without_gradients_around():
+    vit, batches = tiny(), list(Blobs().batches(16))
+    wanted = METRICS["taylor"](vit, batches)
+    vit.requires_grad_(False)
+    with torch.no_grad():
+        scores = METRICS["taylor"](vit, batches)
+    assert torch.equal(scores.channels, wanted.channels) and torch.equal(scores.heads, wanted.heads)
+    assert not any(p.requires_grad for p in sort_by_importance(vit, batches).parameters())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_scores_of_half_precision_models_do_not_overflow(metric, dtype):
+    vit = tiny().to(dtype)
+    with torch.no_grad():
+        for block in vit.blocks:
+            block.mlp.fc1.weight[:, 0] = 300.0  # squared and summed beyond float16
+    scores = METRICS[metric](vit, [(x.to(dtype), y) for x, y in Blobs().batches(16)])
+    for values in (scores.channels, scores.heads, scores.neurons):
+        assert values.dtype == torch.float32 and values.isfinite().all()

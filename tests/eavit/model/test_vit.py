@@ -17,7 +17,7 @@ from torch import nn
 
 import eavit
 from eavit import Gates, NestedViT, Submodel
-from tests.eavit.vits import TINY, tiny
+from tests.eavit.model.vits import TINY, tiny
 
 SHALLOW = {"depth": 3, "img_size": 32, "num_classes": 10}
 DRAWS = settings(max_examples=3)
@@ -188,7 +188,6 @@ def test_extracting_everything_gives_the_timm_model_back(recipe):
     assert {k: v.shape for k, v in back.state_dict().items()} == {k: v.shape for k, v in plain.state_dict().items()}
     again = NestedViT.from_timm(back)
     assert again.backbone == vit.backbone
-    assert again.layout == vit.layout
     assert again.drop_path == vit.drop_path
     assert all(torch.equal(value, plain.state_dict()[key]) for key, value in again.state_dict().items())
 

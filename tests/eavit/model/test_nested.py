@@ -7,11 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import assert_same, build, images, randomise, recipes, seeds, submodels
+from timm.layers import Attention, LayerNorm, Mlp, PatchEmbed
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eavit import Backbone, Gates, NestedViT, Submodel, extract
 from eavit.model import nested
+from tests.eavit.model.vits import TINY
 
 DOUBLE = torch.float64
 
@@ -25,7 +28,15 @@ def gate(kept: int, width: int) -> Tensor:
 
 
 def filled(module: nn.Module, seed: int = 0) -> nn.Module:
-    return randomise(module.double(), seed)
+    return nested.nest(randomise(module.double(), seed))
+
+
+def norm_of(width: int, eps: float) -> nn.Module:
+    return filled(LayerNorm(width, eps=eps))
+
+
+def attention_of(bias: bool, norms: bool) -> Attention:
+    return Attention(6, 3, attn_head_dim=2, qkv_bias=bias, proj_bias=bias, qk_norm=norms, norm_layer=LayerNorm)
 
 
 # Single modules
@@ -33,7 +44,7 @@ def filled(module: nn.Module, seed: int = 0) -> nn.Module:
 
 @given(width=st.integers(1, 8), seed=st.integers(0, 99))
 def test_layer_norm_takes_its_statistics_over_kept_channels_only(width, seed):
-    norm = filled(nested.LayerNorm(8, eps=1e-6))
+    norm = norm_of(8, 1e-6)
     x = tokens(2, 3, 8, seed=seed)
     wanted = F.layer_norm(x[..., :width], (width,), norm.weight[:width], norm.bias[:width], 1e-6)
     assert torch.equal(norm(x[..., :width], width), wanted)
@@ -44,13 +55,13 @@ def test_layer_norm_takes_its_statistics_over_kept_channels_only(width, seed):
 
 
 def test_layer_norm_keeps_a_large_common_offset_out_of_the_variance():
-    norm = filled(nested.LayerNorm(6, eps=1e-6))
+    norm = norm_of(6, 1e-6)
     x = tokens(4, 6) * 1e-2 + 1e3
     assert_same(norm(x, gate(4, 6))[..., :4], norm(x[..., :4], 4), 1e-8)
 
 
 def test_layer_norm_of_soft_gates_is_a_weighted_one():
-    norm = filled(nested.LayerNorm(5, eps=1e-5))
+    norm = norm_of(5, 1e-5)
     x, soft = tokens(2, 5), torch.tensor([1.0, 0.9, 0.5, 0.2, 0.0], dtype=DOUBLE)
     mean = (x * soft).sum(-1, keepdim=True) / soft.sum()
     variance = ((x - mean) ** 2 * soft).sum(-1, keepdim=True) / soft.sum()
@@ -59,7 +70,7 @@ def test_layer_norm_of_soft_gates_is_a_weighted_one():
 
 @given(out=st.integers(1, 6), into=st.integers(1, 5), bias=st.booleans())
 def test_linear_uses_its_first_rows_and_columns(out, into, bias):
-    layer = filled(nested.Linear(5, 6, bias=bias))
+    layer = filled(nn.Linear(5, 6, bias=bias))
     x = tokens(2, into)
     wanted = x @ layer.weight[:out, :into].T + (layer.bias[:out] if bias else 0)
     assert_same(layer(x, out), wanted, 1e-12)
@@ -69,7 +80,7 @@ def test_linear_uses_its_first_rows_and_columns(out, into, bias):
 
 @given(heads=st.integers(1, 3), embed=st.integers(1, 6), norms=st.booleans(), bias=st.booleans())
 def test_attention_equals_one_of_its_first_heads_written_out(heads, embed, norms, bias):
-    attn = filled(nested.Attention(6, 3, 2, qkv_bias=bias, proj_bias=bias, norm_eps=1e-6 if norms else None))
+    attn = filled(attention_of(bias, norms))
     x = tokens(2, 4, embed)
     rows = attn.qkv.weight.view(3, 3, 2, 6)
     biases = attn.qkv.bias.view(3, 3, 2) if bias else torch.zeros(3, 3, 2, dtype=DOUBLE)
@@ -86,7 +97,7 @@ def test_attention_equals_one_of_its_first_heads_written_out(heads, embed, norms
 @given(hidden=st.integers(1, 7), embed=st.integers(1, 4))
 def test_mlp_equals_one_of_its_first_neurons(hidden, embed):
     # A shifted activation is not 0 at 0: closed neurons must be closed after it.
-    mlp = filled(nested.Mlp(4, 7, bias=True, act=nn.Softplus()))
+    mlp = filled(Mlp(4, 7, act_layer=nn.Softplus))
     x = tokens(2, 3, embed)
     inner = F.softplus(x @ mlp.fc1.weight[:hidden, :embed].T + mlp.fc1.bias[:hidden])
     wanted = inner @ mlp.fc2.weight[:embed, :hidden].T + mlp.fc2.bias[:embed]
@@ -94,9 +105,8 @@ def test_mlp_equals_one_of_its_first_neurons(hidden, embed):
     assert_same(mlp(F.pad(x, (0, 4 - embed)), gate(hidden, 7))[..., :embed], wanted, 1e-12)
 
 
-def block_of(layer_scale: bool) -> nested.Block:
-    attn = nested.Attention(6, 3, 2, qkv_bias=True, proj_bias=True, norm_eps=None)
-    return filled(nested.Block(6, 1e-6, attn, nested.Mlp(6, 9, True, nn.GELU()), layer_scale))
+def block_of(layer_scale: bool) -> nested.NestedBlock:
+    return filled(Block(6, 3, mlp_ratio=1.5, qkv_bias=True, init_values=0.1 if layer_scale else None))
 
 
 @pytest.mark.parametrize("layer_scale", [False, True])
@@ -136,7 +146,7 @@ def test_stochastic_depth_factors_scale_each_image_and_branch():
 
 @given(st.integers(1, 5), st.booleans(), st.booleans())
 def test_patches_are_the_first_channels_of_the_stem(width, bias, pad):
-    stem = filled(nested.PatchEmbed(2, 5, (2, 3), bias=bias, pad=pad))
+    stem = filled(PatchEmbed((6, 6), (2, 3), 2, 5, bias=bias, dynamic_img_pad=pad))
     found, grid = stem(tokens(2, 2, 6, 6), width)
     whole, _ = stem(tokens(2, 2, 6, 6), 5)
     assert grid == (3, 2)
@@ -146,7 +156,7 @@ def test_patches_are_the_first_channels_of_the_stem(width, bias, pad):
 
 
 def test_one_qkv_row_group_for_each_part_and_head():
-    attn = nested.Attention(2, 3, 2, qkv_bias=True, proj_bias=True, norm_eps=None)
+    attn = nested.nest(Attention(2, 3, attn_head_dim=2, qkv_bias=True))
     with torch.no_grad():
         attn.qkv.bias.copy_(torch.arange(18.0))
     # (3 parts, 3 heads, 2 values): the first two heads are rows 0-3, 6-9 and 12-15.
@@ -242,18 +252,7 @@ def _features_loss(vit: NestedViT, widths: Submodel | Gates) -> dict[str, Tensor
     return {key: p.grad if p.grad is not None else torch.zeros_like(p) for key, p in vit.named_parameters()}
 
 
-RICH = {
-    "img_size": 6,
-    "patch_size": 3,
-    "embed_dim": 12,
-    "num_heads": 3,
-    "depth": 3,
-    "num_classes": 5,
-    "reg_tokens": 2,
-    "qk_norm": True,
-    "init_values": 0.1,
-    "pre_norm": True,
-}
+RICH = {**TINY, "reg_tokens": 2, "qk_norm": True, "init_values": 0.1, "pre_norm": True}
 
 
 @pytest.mark.parametrize("pool", ["token", "avg"])
