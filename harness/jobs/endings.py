@@ -23,7 +23,7 @@ def describe_exit(code: int, log: str = "") -> tuple[End, str]:
     if code and NO_SPACE in last:
         return "failed", f"disk: {NO_SPACE}; {end}"
     if code and ("std::bad_alloc" in last or "MemoryError" in last):
-        return "oom", f"no more memory was given; {end}"
+        return "oom", f"memory could not be allocated; {end}"
     return "failed", end
 
 

@@ -159,7 +159,8 @@ class LocalJob:
             return Ending(*self._exceeded, tail)
         if self._left_result():
             return Ending("ok", log=tail)
-        return Ending(*describe_exit(self.process.returncode or 0, tail), tail)
+        code = self.process.poll()
+        return Ending(*describe_exit(-signal.SIGKILL if code is None else code, tail), tail)
 
     def _left_result(self) -> bool:
         """Whether there is a result: where a job has several processes, that of another one than the first may be."""
@@ -175,7 +176,8 @@ class LocalJob:
         except subprocess.TimeoutExpired:  # something has stopped the supervisor
             processes.kill_descendants(self.process.pid, GRACE)
             self.process.kill()
-            self.process.wait(GRACE)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for a device: nothing can be done
+                self.process.wait(GRACE)
         self._monitor.kill_seen()
 
     def _tidy(self) -> None:

@@ -176,7 +176,7 @@ class RayJob:
         try:
             self._take(dict(json.loads(ray.get(next(self._answers), timeout=ANSWER))))
         except StopIteration:
-            self._ending = Ending("failed", "its node ended it without a word")
+            self._ending = Ending("failed", "its node ended it without a report")
         except lost as error:
             self._lose(type(error).__name__)
         except ray.exceptions.OutOfMemoryError:

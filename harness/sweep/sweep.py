@@ -133,7 +133,7 @@ class _Sweep:
         todo = missing(cells, self.before, settings)
         self.fresh = {cell.id for cell in todo}  # to be run whatever is there
         self.todo = with_dependents(cells, self.fresh)
-        self.lost: list[tuple[Outcome, float]] = []  # outcomes that could not be kept, with their seconds
+        self.lost: list[Outcome] = []  # that could not be kept
         self._tell(watcher.begin, todo, len(cells) - len(todo))
 
     def prepare(self, name: str) -> Job | None:
@@ -192,15 +192,15 @@ class _Sweep:
 
     def keep_lost(self) -> None:
         """Try again to keep what could not be kept: the store was busy or its disk full."""
-        for outcome, seconds in self.lost:
-            lock = None
+        for outcome in self.lost:
+            cell, lock = self.cells[outcome.record.cell], None
             with contextlib.suppress(OSError):
-                lock = self.store.locks.acquire(outcome.record.cell)
+                lock = self.store.locks.acquire(cell.id)
             if lock is not None:
                 with lock, contextlib.suppress(StoreError):
                     self._write(outcome)
-                    del self.summary.lost[outcome.record.cell]
-                    self._finish(self.cells[outcome.record.cell], outcome.record.status, seconds, "kept after all")
+                    del self.summary.lost[cell.id]
+                    self._tell(self.settings.warn, f"{cell.title}: its outcome was kept at the second attempt")
 
     def _is_usable(self, need: str) -> bool:
         kept = self.summary.records.get(need)
@@ -262,8 +262,8 @@ class _Sweep:
         except StoreError as error:
             reason = str(error)
             if outcome.record.status in USABLE:
-                self.lost.append((outcome, seconds))
-                reason += f"; what came of it is left in {self._folder(cell).root} for the next run"
+                self.lost.append(outcome)
+                reason += f"; its outcome is left in {self._folder(cell).root} for the next run"
             self._lose(cell, reason, seconds)
         else:
             self._finish(cell, outcome.record.status, seconds, outcome.record.reason)

@@ -109,7 +109,7 @@ def test_what_is_no_loss_is_an_end_at_once(monkeypatch: pytest.MonkeyPatch, tmp_
 
     secret = "10.1.2.3:4567"
     for answers, status, reason in [
-        ([], "failed", "its node ended it without a word"),
+        ([], "failed", "its node ended it without a report"),
         ([OutOfMemoryError("x")], "oom", "Ray's memory monitor"),
         ([RaySystemError(f"no module named harness at {secret}")], "skipped", "no module named harness at <node>"),
         ([{"status": "ok", "reason": "", "log": "", "files": {"a": "?"}}], "failed", "cannot be read"),

@@ -183,7 +183,9 @@ def test_an_outcome_that_cannot_be_kept_is_tried_again(tmp_path: Path, monkeypat
         write(self, outcome)
 
     monkeypatch.setattr(Store, "write", refuse)
-    summary = run(stubs(*acts("a", "b")), tmp_path)
+    warned: list[str] = []
+    summary = run(stubs(*acts("a", "b")), tmp_path, warn=warned.append)
+    assert warned == ["a · digits · seed 0: its outcome was kept at the second attempt"]
     assert statuses(summary) == {"a": "ok", "b": "ok"}
     assert not summary.lost
     assert set(Store(tmp_path / "results").records()) == set(summary.records)
@@ -205,7 +207,7 @@ def test_an_outcome_that_cannot_be_kept_is_taken_in_by_the_next_run(
     summary = run(suite, tmp_path)
     assert statuses(summary) == {"b": "ok"}
     (cell, reason), *_ = summary.lost.items()
-    assert reason == f"the disk is full; what came of it is left in {tmp_path}/runs/{cell} for the next run"
+    assert reason == f"the disk is full; its outcome is left in {tmp_path}/runs/{cell} for the next run"
     monkeypatch.undo()
     again = run(suite, tmp_path)
     assert statuses(again) == {"a": "ok", "b": "ok"}
