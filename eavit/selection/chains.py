@@ -1,7 +1,7 @@
 """Choices nested across budgets, so that one device scales down without loading other weights: two ways to a chain.
 
-``best_chain`` is exact over what was measured; ``shrunk_chain`` cuts a selector's own choices into each other and
-measures nothing.
+:func:`best_chain` is exact over the measured submodels; :func:`shrunk_chain` cuts a selector's choices into each other
+and measures nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from eavit.model.submodel import Submodel
 from eavit.selection.search import Point
 from eavit.space.space import Space
 
-Worth = Callable[[Submodel, Submodel], float]  # (smaller, larger): what the step between them is worth
+StepValue = Callable[[Submodel, Submodel], float]  # value of the step between a (smaller, larger) submodel
 
 
 def best_chain(points: Sequence[Point], budgets: Sequence[float]) -> tuple[Point, ...] | None:
@@ -43,48 +43,51 @@ def best_chain(points: Sequence[Point], budgets: Sequence[float]) -> tuple[Point
     return tuple(ordered[i] for i in reversed(chain))
 
 
-def _revived(space: Space, thin: Submodel, wide: Submodel) -> Submodel:
-    """``thin`` with the first of ``wide``'s branches switched on at their least width, as many as the space demands."""
+def _with_least_depth(space: Space, inner: Submodel, outer: Submodel) -> Submodel:
+    """``inner`` with as many branches as the space demands: the first that ``outer`` has, at their least width."""
 
-    def row(kept: tuple[int, ...], outer: tuple[int, ...], least: int, width: int) -> tuple[int, ...]:
-        off = [layer for layer, (k, w) in enumerate(zip(kept, outer, strict=True)) if w and not k]
-        on = set(off[: max(0, least - sum(map(bool, kept)))])
-        return tuple(width if layer in on else k for layer, k in enumerate(kept))
+    def row(widths: tuple[int, ...], limits: tuple[int, ...], least: int, width: int) -> tuple[int, ...]:
+        skipped = [layer for layer, (w, limit) in enumerate(zip(widths, limits, strict=True)) if limit and not w]
+        added = set(skipped[: max(0, least - sum(map(bool, widths)))])
+        return tuple(width if layer in added else w for layer, w in enumerate(widths))
 
     return Submodel(
-        thin.embed,
-        row(thin.heads, wide.heads, space.min_attn, space.heads[0]),
-        row(thin.mlp, wide.mlp, space.min_mlp, space.mlps[0]),
+        inner.embed,
+        row(inner.heads, outer.heads, space.min_attn, space.heads[0]),
+        row(inner.mlp, outer.mlp, space.min_mlp, space.mlps[0]),
     )
 
 
-def dearest_step(space: Space) -> Worth:
-    """Steps by the MACs between their ends."""
+def macs_of_step(space: Space) -> StepValue:
+    """Steps valued by the MACs between their ends."""
     return lambda small, large: float(cost.macs(space.backbone, large) - cost.macs(space.backbone, small))
 
 
-def shrink_into(space: Space, own: Submodel, outer: Submodel, budget: float, worth: Worth) -> Submodel:
-    """A member within ``outer`` and the budget that keeps to ``own``: their meet, repaired, then grown inside ``outer``
-    by the worthiest step that fits, again and again. ``own`` itself where it is nested already.
+def shrink_into(space: Space, choice: Submodel, outer: Submodel, budget: float, value: StepValue) -> Submodel:
+    """A member within ``outer`` and the budget that stays close to ``choice``: the widths that both have, then wider
+    inside ``outer`` by the most valuable step that fits, again and again. ``choice`` itself where it is nested already.
     """
-    if own <= outer:
-        return own
+    if choice <= outer:
+        return choice
 
     def share(submodel: Submodel) -> float:
         return cost.share(space.backbone, submodel)
 
-    current = _revived(space, own.meet(outer), outer)  # never dearer than own: layers cost alike, and own has as many
+    # Never dearer than the choice: all layers cost the same, and the choice has as many.
+    current = _with_least_depth(space, choice.meet(outer), outer)
     while steps := [s for s in space.wider(current) if s <= outer and share(s) <= budget]:
         inner = current
-        current = max(steps, key=lambda s: (worth(inner, s), str(s)))
+        current = max(steps, key=lambda s: (value(inner, s), str(s)))
     return current
 
 
-def shrunk_chain(space: Space, own: Sequence[Submodel], budgets: Sequence[float], worth: Worth) -> tuple[Submodel, ...]:
-    """Nested choices for ascending budgets from free ones: the largest is kept, every smaller one shrunk into the next
+def shrunk_chain(
+    space: Space, choices: Sequence[Submodel], budgets: Sequence[float], value: StepValue
+) -> tuple[Submodel, ...]:
+    """Nested choices for ascending budgets from free ones: the largest stays, every smaller one is shrunk into the next
     larger (:func:`shrink_into`).
     """
-    chain = list(own[-1:])
-    for choice, budget in reversed(list(zip(own[:-1], budgets[:-1], strict=True))):
-        chain.append(shrink_into(space, choice, chain[-1], budget, worth))
+    chain = list(choices[-1:])
+    for choice, budget in reversed(list(zip(choices[:-1], budgets[:-1], strict=True))):
+        chain.append(shrink_into(space, choice, chain[-1], budget, value))
     return tuple(reversed(chain))

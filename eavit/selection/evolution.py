@@ -1,12 +1,12 @@
-"""Evolution under one MACs limit, as AutoFormer and OFA do it: the best so far are parents, children are mutants and
-crosses of them, what is missing is drawn at random.
+"""Evolutionary search under one MACs limit, as AutoFormer and OFA do it: the best so far are parents, children are
+mutants and crosses of them, the rest of a generation is drawn at random.
 
 Numbers: AutoFormer from AutoFormer/evolution.py of microsoft/Cream (population 50, 20 rounds, 10 parents, 25 mutants,
 25 crosses, each layer's width with probability 0.2, depth and embedding with 0.4, ten tries a child, no candidate
 twice, a window of sizes under the limit); OFA from ofa/nas/search_algorithm/evolution.py of mit-han-lab/once-for-all
 (population 100, a quarter are parents, half are mutants, rate 0.1, 500 rounds, no lower limit). Ours: MACs instead of
 parameters or latency, a gate on each branch (mutated like a width) instead of the first N layers, a first generation
-drawn near the limit (uniform draws would nearly all miss a small one), and nobody is evaluated who cannot be ranked.
+drawn near the limit (uniform draws would nearly all miss a small one), and only what can be ranked is evaluated.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from eavit.space.members import Genes
 from eavit.space.space import Space
 
 TRIES = 10  # for each child
-FRUITLESS = 50  # tries in a row that gave nobody new: the space has run out
+FRUITLESS = 50  # tries in a row that gave nothing new: the space has run out
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Numbers of one evolution; whoever is neither mutant nor cross is drawn at random."""
+    """Numbers of one evolution; children that are neither mutant nor cross are drawn at random."""
 
     population: int
     rounds: int
@@ -41,7 +41,7 @@ class Rules:
 
     def __post_init__(self) -> None:
         least = {"population": 1, "rounds": 0, "parents": 1, "mutants": 0, "crosses": 0}
-        low = [f"{name}={getattr(self, name)}" for name, floor in least.items() if getattr(self, name) < floor]
+        low = [f"{name}={getattr(self, name)}" for name, bound in least.items() if getattr(self, name) < bound]
         rates = [f"{n}={getattr(self, n)}" for n in ("rate", "embed_rate", "window") if not 0 <= getattr(self, n) <= 1]
         if low or rates:
             raise ValueError(f"evolution: impossible values: {', '.join(low + rates)}; counts >= 0, rates in 0..1")
@@ -71,8 +71,8 @@ def draw_under(space: Space, budget: float, window: float, rng: np.random.Genera
     """A random member aimed at ``window * budget .. budget``, uniform in log MACs there, and at most the budget; None
     where luck fails.
     """
-    full, floor = cost.macs(space.backbone, space.backbone.full), share_of(space, space.smallest)
-    low, high = max(floor, window * budget), min(1.0, budget)
+    full, least = cost.macs(space.backbone, space.backbone.full), share_of(space, space.smallest)
+    low, high = max(least, window * budget), min(1.0, budget)
     for _ in range(TRIES):
         target = exp(rng.uniform(log(min(low, high)), log(high)))
         submodel = space.near(target * full, rng)
@@ -81,23 +81,23 @@ def draw_under(space: Space, budget: float, window: float, rng: np.random.Genera
     return None
 
 
-def newcomers(make: Callable[[], Submodel | None], known: set[Submodel], count: int) -> list[Submodel]:
-    """Up to ``count`` that are new, within the tries; they are known from then on."""
-    taken, fruitless = list[Submodel](), 0
+def draw_new(make: Callable[[], Submodel | None], seen: set[Submodel], count: int) -> list[Submodel]:
+    """Up to ``count`` submodels that were not seen before, within the tries; they are added to ``seen``."""
+    new, fruitless = list[Submodel](), 0
     for _ in range(count * TRIES):
-        if len(taken) == count or fruitless == FRUITLESS:
+        if len(new) == count or fruitless == FRUITLESS:
             break
         submodel, fruitless = make(), fruitless + 1
-        if submodel is not None and submodel not in known:
-            known.add(submodel)
-            taken.append(submodel)
+        if submodel is not None and submodel not in seen:
+            seen.add(submodel)
+            new.append(submodel)
             fruitless = 0
-    return taken
+    return new
 
 
 @dataclass(frozen=True, slots=True)
-class _Breeding:
-    """What children of one evolution are made with; codes are those of :meth:`Space.genes`."""
+class _Variation:
+    """Mutation, crossover and random draws of one evolution; codes are those of :meth:`Space.genes`."""
 
     space: Space
     rules: Rules
@@ -116,8 +116,8 @@ class _Breeding:
         child: Genes = np.where(self.rng.random(len(one)) < 0.5, one, other)
         return child
 
-    def bred(
-        self, make: Callable[[Sequence[Genes]], Genes], parents: Sequence[Genes], known: set[Submodel], count: int
+    def children(
+        self, make: Callable[[Sequence[Genes]], Genes], parents: Sequence[Genes], seen: set[Submodel], count: int
     ) -> list[Submodel]:
         """Children that are new and lie in the window."""
 
@@ -126,10 +126,10 @@ class _Breeding:
             share = share_of(self.space, submodel)
             return submodel if self.rules.window * self.budget <= share <= self.budget else None
 
-        return newcomers(child, known, count) if parents else []
+        return draw_new(child, seen, count) if parents else []
 
-    def drawn(self, known: set[Submodel], count: int) -> list[Submodel]:
-        return newcomers(lambda: draw_under(self.space, self.budget, self.rules.window, self.rng), known, count)
+    def drawn(self, seen: set[Submodel], count: int) -> list[Submodel]:
+        return draw_new(lambda: draw_under(self.space, self.budget, self.rules.window, self.rng), seen, count)
 
 
 def evolve(
@@ -142,20 +142,20 @@ def evolve(
 ) -> dict[Submodel, float]:
     """Distinct members at or under the budget with their fitness, at most ``limit``; the best is what is sought.
 
-    Empty where the space has no member that fits. ``fitness`` is asked for a whole generation at a time.
+    Empty where the space has no member that fits. ``fitness`` is called with a whole generation at a time.
     """
     if share_of(space, space.smallest) > budget:
         return {}
     budget = min(budget, 1.0)
-    breed, known, found = _Breeding(space, rules, budget, rng), set[Submodel](), dict[Submodel, float]()
+    vary, seen, measured = _Variation(space, rules, budget, rng), set[Submodel](), dict[Submodel, float]()
     for done in range(rules.rounds + 1):
-        places = int(min(rules.population, limit - len(found)))
-        best = sorted(found, key=lambda s: (-found[s], str(s)))[: rules.parents] if done else []
+        places = int(min(rules.population, limit - len(measured)))
+        best = sorted(measured, key=lambda s: (-measured[s], str(s)))[: rules.parents] if done else []
         parents = [space.genes(s) for s in best]
-        brood = breed.bred(breed.mutant, parents, known, min(places, rules.mutants))
-        brood += breed.bred(breed.cross, parents, known, min(places - len(brood), rules.crosses))
-        brood += breed.drawn(known, places - len(brood))
-        if not brood:
+        children = vary.children(vary.mutant, parents, seen, min(places, rules.mutants))
+        children += vary.children(vary.cross, parents, seen, min(places - len(children), rules.crosses))
+        children += vary.drawn(seen, places - len(children))
+        if not children:
             break
-        found |= dict(zip(brood, fitness(brood), strict=True))
-    return found
+        measured |= dict(zip(children, fitness(children), strict=True))
+    return measured

@@ -84,20 +84,20 @@ class Predictor:
 def rank_agreement(
     space: Space, predict: Callable[[Sequence[Submodel]], Sequence[float]], held_out: Sequence[tuple[Submodel, float]]
 ) -> dict[str, float | int | None]:
-    """Rank correlation of prediction and measurement, beside that of MACs alone, which a predictor must beat to be
-    worth anything; None where fewer than three are held out or all are equal.
+    """Rank correlation of prediction and measurement, and of MACs alone, which a useful predictor must beat; None where
+    fewer than three are held out or all are equal.
     """
-    submodels, truth = [s for s, _ in held_out], [value for _, value in held_out]
-    guesses = {
+    submodels, measured = [s for s, _ in held_out], [value for _, value in held_out]
+    predictions = {
         "": predict(submodels) if submodels else [],
         "_of_macs": [cost.macs(space.backbone, s) for s in submodels],
     }
-    found: dict[str, float | int | None] = {"held_out": len(truth)}
-    for name, guess in guesses.items():
-        usable = len(truth) >= 3 and len(set(truth)) > 1 and len(set(guess)) > 1
-        found[f"spearman{name}"] = _rounded(spearmanr(guess, truth).statistic) if usable else None
-        found[f"kendall{name}"] = _rounded(kendalltau(guess, truth).statistic) if usable else None
-    return found
+    agreement: dict[str, float | int | None] = {"held_out": len(measured)}
+    for name, predicted in predictions.items():
+        usable = len(measured) >= 3 and len(set(measured)) > 1 and len(set(predicted)) > 1
+        agreement[f"spearman{name}"] = _rounded(spearmanr(predicted, measured).statistic) if usable else None
+        agreement[f"kendall{name}"] = _rounded(kendalltau(predicted, measured).statistic) if usable else None
+    return agreement
 
 
 def _rounded(value: float) -> float:

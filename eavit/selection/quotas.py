@@ -44,41 +44,41 @@ def scale_quotas(shape: Sequence[float] | Floats, population: int, reach: tuple[
         raise ValueError(f"quotas {list(shape)} are all zero in the bins {first}..{last} that the space reaches")
     beyond = np.maximum(weights * population / weights.sum() - 1, 0)
     extra = beyond * (population - len(weights)) / (beyond.sum() or 1)
-    floors = np.floor(extra + 1e-9).astype(np.int64)
-    left = population - len(weights) - int(floors.sum())
-    floors[np.argsort(floors - extra, kind="stable")[:left]] += 1
-    places[first : last + 1] = 1 + floors
+    whole = np.floor(extra + 1e-9).astype(np.int64)
+    remainder = population - len(weights) - int(whole.sum())
+    whole[np.argsort(whole - extra, kind="stable")[:remainder]] += 1
+    places[first : last + 1] = 1 + whole
     return places
 
 
 class BinQuotas(Survival):
-    """Survivors by bin of MACs: at most ``quotas[b]`` in bin b, and nobody closer than SPACING to another.
+    """Survivors by bin of MACs: at most ``quotas[b]`` in bin b, and none closer than SPACING to another.
 
     The cheapest and the dearest point (the fittest of equals) always stay and count in their bins, which must have a
-    place for them. Places that nobody may take stay open. Survivors are labelled with ``rank`` and ``crowding``.
+    place for them. Places that none may take stay open. Survivors are labelled with ``rank`` and ``crowding``.
     """
 
     def __init__(self, quotas: Ints, full_macs: int) -> None:
         super().__init__(filter_infeasible=False)
         self.quotas, self.full = quotas, full_macs
 
-    def home(self, pop: Any) -> Ints:
+    def bins_of(self, pop: Any) -> Ints:
         return bin_of(pop.get("F")[:, 0] / self.full, len(self.quotas))
 
     def open_bins(self, pop: Any, rng: np.random.Generator) -> Ints:
         """The bin of each place that ``pop`` leaves open."""
-        held = np.bincount(self.home(pop), minlength=len(self.quotas))
+        held = np.bincount(self.bins_of(pop), minlength=len(self.quotas))
         return np.repeat(np.arange(len(self.quotas)), np.maximum(self.quotas - held, 0))
 
     def _do(self, problem: Any, pop: Any, *_: Any, **__: Any) -> Any:
-        values, home = pop.get("F"), self.home(pop)
+        values, bins = pop.get("F"), self.bins_of(pop)
         shares, loss, rank = values[:, 0] / self.full, values[:, 1], pareto_rank(values)
         ends = {int(np.lexsort((loss, shares))[0]), int(np.lexsort((loss, -shares))[0])}
         chosen = sorted(ends)
         gap = np.min([np.abs(shares - shares[end]) for end in chosen], axis=0)
-        for b in np.unique(home):
-            held = sum(int(home[end] == b) for end in ends)
-            chosen += fill(np.flatnonzero(home == b), rank, shares, gap, self.quotas[b] - held)
+        for b in np.unique(bins):
+            held = sum(int(bins[end] == b) for end in ends)
+            chosen += fill(np.flatnonzero(bins == b), rank, shares, gap, self.quotas[b] - held)
         return label(pop[chosen])
 
 
@@ -97,11 +97,11 @@ class UnscaledQuotas(BinQuotas):
         return rng.integers(len(self.quotas), size=max(0, self.population - len(pop)))
 
     def _do(self, problem: Any, pop: Any, *_: Any, **__: Any) -> Any:
-        values, home = pop.get("F"), self.home(pop)
+        values, bins = pop.get("F"), self.bins_of(pop)
         shares, rank = values[:, 0] / self.full, pareto_rank(values)
         chosen: list[int] = []
-        for b in np.unique(home):
-            chosen += fill(np.flatnonzero(home == b), rank, shares, np.ones(len(pop)), self.quotas[b])
+        for b in np.unique(bins):
+            chosen += fill(np.flatnonzero(bins == b), rank, shares, np.ones(len(pop)), self.quotas[b])
         return label(pop[chosen[: self.population]])
 
 

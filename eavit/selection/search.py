@@ -6,7 +6,7 @@ no duplicates nor points closer than 0.002, up to 4 rounds a generation, then ra
 mutation rate for the individual, then 1/n for each gene, to another value drawn uniformly), parents by binary
 tournament on front and crowding, children never a submodel evaluated before, quotas scaled to the population and to the
 bins that the space reaches, a stratified start, both ends of the MACs axis always kept, later rounds only as large as
-the places still open, newcomers aimed at the open bins, and a front taken over everything ever evaluated.
+the places still open, immigrants aimed at the open bins, and a front taken over everything ever evaluated.
 """
 
 from __future__ import annotations
@@ -123,10 +123,10 @@ class Front:
         return replace(Front.of(new.values(), self.evaluations + len(new)), progress=self.progress), float(optimism)
 
     def report(self, optimism: float) -> dict[str, Any]:
-        """As findings of a method: a point is (submodel, share of the full MACs, fitness)."""
+        """Findings of a method: a point is (submodel, share of the full MACs, fitness)."""
         points = [[str(p.submodel), round(p.share, 6), round(p.fitness, 6)] for p in self.points]
-        told = {"front": points, "evaluations": self.evaluations, "optimism": round(optimism, 6)}
-        return told | ({"hypervolume_by_generation": [round(v, 6) for v in self.progress]} if self.progress else {})
+        findings = {"front": points, "evaluations": self.evaluations, "optimism": round(optimism, 6)}
+        return findings | ({"hypervolume_by_generation": [round(v, 6) for v in self.progress]} if self.progress else {})
 
 
 def volume(points: Iterable[Point]) -> float:
@@ -168,18 +168,18 @@ class _Canonical(Repair):
 
 
 class _Unseen(DuplicateElimination):
-    """Drops children that were evaluated before, or twice in one brood: a second look would teach nothing."""
+    """Drops children that were evaluated before, or occur twice in one generation."""
 
     def __init__(self, points: dict[bytes, Point]) -> None:
         super().__init__()
         self.points = points
 
     def _do(self, pop: Any, other: Any, is_duplicate: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        known = set() if other is None else set(map(bytes, other.get("X")))
+        seen = set() if other is None else set(map(bytes, other.get("X")))
         for i, code in enumerate(map(bytes, pop.get("X"))):
-            is_duplicate[i] = code in known or code in self.points
+            is_duplicate[i] = code in seen or code in self.points
             if other is None:
-                known.add(code)
+                seen.add(code)
         return is_duplicate
 
 
@@ -231,9 +231,9 @@ class _Search:
     def generation(self, pop: Any) -> Any:
         missing = self.population
         for _ in range(ROUNDS):
-            if not (brood := min(missing, self.left)):
+            if not (count := min(missing, self.left)):
                 return pop
-            children = self.mating.do(self.problem, pop, brood, random_state=self.rng)
+            children = self.mating.do(self.problem, pop, count, random_state=self.rng)
             pool = Population.merge(pop, self.evaluated(children))
             pop = self.survival.do(self.problem, pool, random_state=self.rng)
             missing = self.population - len(pop)
@@ -242,16 +242,16 @@ class _Search:
         return self._with_immigrants(pop)
 
     def _with_immigrants(self, pop: Any) -> Any:
-        """``pop`` and a random newcomer for each open place, aimed at the place's bin."""
-        known = set(map(bytes, pop.get("X")))
-        newcomers: list[Ints] = []
+        """``pop`` and a random immigrant for each open place, aimed at the place's bin."""
+        seen = set(map(bytes, pop.get("X")))
+        immigrants: list[Ints] = []
         allowed = min(self.limit - len(self.problem.points), self.population)
         for b in self.survival.open_bins(pop, self.rng)[: int(allowed)]:
             tries = (self._draw(int(b)) for _ in range(ROUNDS))
-            for code in islice((c for c in tries if bytes(c) not in known), 1):
-                known.add(bytes(code))
-                newcomers.append(code)
-        return label(Population.merge(pop, self.evaluated(Population.new("X", newcomers))))
+            for code in islice((c for c in tries if bytes(c) not in seen), 1):
+                seen.add(bytes(code))
+                immigrants.append(code)
+        return label(Population.merge(pop, self.evaluated(Population.new("X", immigrants))))
 
     def _draw(self, b: int) -> Ints:
         """The code of a member near a random share in bin b."""
@@ -313,9 +313,9 @@ def nsga2(
     ``population * (1 + generations)`` where the bins fill. ``quotas`` (default: the paper's) give the shape over
     ``bins`` and are scaled to the population; ``"paper"`` brings back the published defect of unscaled ones, and its
     front of the last generation alone. The search stops breeding when ``evaluations`` submodels, or all there are, were
-    evaluated. Everything follows from ``seed`` if the fitness does. ``progress`` hears (done, generations) at each
-    generation's end; the front's own ``progress`` is the hypervolume at each. FloatingPointError names a submodel whose
-    fitness is not finite.
+    evaluated. Everything follows from ``seed`` if the fitness does. ``progress`` is called with (done, generations) at
+    each generation's end; the front's ``progress`` is the hypervolume at each. FloatingPointError names a submodel
+    whose fitness is not finite.
     """
     _check(population, generations, bins, evaluations, quotas, {"crossover": crossover, "mutation": mutation})
     problem = _Objectives(space, fitness)

@@ -1,8 +1,9 @@
 """Selectors: from fixed trained weights, seen through callables alone, to a policy (budget -> submodel).
 
-The law for all: choices are members of the space, never above the budget, None where the selector's own floor is above
-it, equal for equal seeds; the evaluations (distinct submodels on either fold) are reported and at most the declared
-limit, so that a bake-off can give all the same. ``SELECTORS`` is the table; :func:`nested` makes a chain of any.
+The law for all: choices are members of the space, never above the budget, None where the selector's cheapest member is
+above it, equal for equal seeds; the evaluations (distinct submodels on either fold) are reported and at most the
+declared limit, so that a bake-off can give all the same. ``SELECTORS`` is the table; :func:`nested` makes a
+chain of any.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from eavit.model import cost
 from eavit.model.importance import Scores
 from eavit.model.submodel import Submodel
 from eavit.selection import search
-from eavit.selection.chains import best_chain, dearest_step, shrunk_chain
-from eavit.selection.evolution import AUTOFORMER, OFA, Rules, draw_under, evolve, newcomers
+from eavit.selection.chains import best_chain, macs_of_step, shrunk_chain
+from eavit.selection.evolution import AUTOFORMER, OFA, Rules, draw_new, draw_under, evolve
 from eavit.selection.predictor import Predictor, rank_agreement
 from eavit.selection.search import Fitness, Front, Point
 from eavit.selection.shapes import greedy_path, importance_per_mac, mixes, uniforms
@@ -44,9 +45,9 @@ class Problem:
 
     @property
     def reachable(self) -> tuple[float, ...]:
-        """Budgets at or above the space's floor, ascending."""
-        floor = cost.share(self.space.backbone, self.space.smallest)
-        return tuple(b for b in sorted(set(self.budgets)) if b >= floor)
+        """Budgets that some member fits, ascending."""
+        least = cost.share(self.space.backbone, self.space.smallest)
+        return tuple(b for b in sorted(set(self.budgets)) if b >= least)
 
     @property
     def rng(self) -> np.random.Generator:
@@ -65,7 +66,7 @@ Selector = Callable[[Problem], Selection]
 
 
 class Meter:
-    """A fitness that asks once for each submodel, keeps what it heard, and refuses to pass its limit."""
+    """A fitness that measures each submodel once and raises RuntimeError beyond its limit of evaluations."""
 
     def __init__(self, space: Space, fitness: Fitness, limit: float, known: Iterable[Point] = ()) -> None:
         self.space, self.fitness, self.limit = space, fitness, limit
@@ -79,7 +80,7 @@ class Meter:
     def __call__(self, submodel: Submodel) -> float:
         if submodel not in self.points:
             if self.spent >= self.limit:
-                raise RuntimeError(f"selector: more than its {self.limit} evaluations asked for, at {submodel}")
+                raise RuntimeError(f"selector: {submodel} would be evaluation {self.spent + 1} of at most {self.limit}")
             self.spent += 1
             macs, share = cost.macs(self.space.backbone, submodel), cost.share(self.space.backbone, submodel)
             value = float(self.fitness(self.space.require(submodel)))
@@ -111,7 +112,7 @@ def _fittest(space: Space, points: Iterable[Point]) -> Policy:
     return choose
 
 
-def _ladder(space: Space, members: Iterable[Submodel]) -> Policy:
+def _dearest_that_fits(space: Space, members: Iterable[Submodel]) -> Policy:
     """The dearest of fixed members that fits, without a measurement; of equal MACs the first."""
     table: dict[float, Submodel] = {}
     for member in members:
@@ -140,8 +141,8 @@ def nsga2(
     _limit(evaluations, 4)
 
     def select(problem: Problem) -> Selection:
-        kept = max(2, round(recheck * evaluations))
-        meter = Meter(problem.space, problem.fitness, evaluations - kept)
+        reserved = max(2, round(recheck * evaluations))
+        meter = Meter(problem.space, problem.fitness, evaluations - reserved)
         front = search.nsga2(
             problem.space,
             meter,
@@ -174,7 +175,7 @@ def evolution(evaluations: int = EVALUATIONS, rules: Rules = AUTOFORMER) -> Sele
         meter, rng, budgets = Meter(problem.space, problem.fitness, evaluations), problem.rng, problem.reachable
         for done, budget in enumerate(budgets):
             share = meter.left // (len(budgets) - done)
-            evolve(problem.space, lambda brood: [meter(s) for s in brood], budget, rules.within(share), rng, share)
+            evolve(problem.space, lambda members: [meter(s) for s in members], budget, rules.within(share), rng, share)
             problem.progress("search", done + 1, len(budgets))
         return Selection(_fittest(problem.space, meter.measured), meter.spent, {}, meter.measured)
 
@@ -197,15 +198,15 @@ def predictor(
             low, high = budgets[0], min(1.0, budgets[-1])
             _measure_drawn(problem, meter, max(2, round(measured * evaluations)), high, 0.8 * low / high, rng)
         pairs = [(p.submodel, p.fitness) for p in meter.measured]
-        kept = max(1, round(len(pairs) * (1 - held_out)))
-        trial = Predictor.fit(space, pairs[:kept], problem.seed, epochs) if pairs else None
-        agreement = rank_agreement(space, trial, pairs[kept:]) if trial else {}
+        fitted = max(1, round(len(pairs) * (1 - held_out)))
+        trial = Predictor.fit(space, pairs[:fitted], problem.seed, epochs) if pairs else None
+        agreement = rank_agreement(space, trial, pairs[fitted:]) if trial else {}
         predict = Predictor.fit(space, pairs, problem.seed, epochs) if pairs else None
         for done, budget in enumerate(budgets if predict else ()):
             share = meter.left // (len(budgets) - done)
-            guesses = evolve(space, predict, budget, rules, rng) if predict and share else {}
-            fresh = sorted((s for s in guesses if s not in meter.points), key=lambda s: (-guesses[s], str(s)))
-            for submodel in fresh[:share]:
+            predicted = evolve(space, predict, budget, rules, rng) if predict and share else {}
+            new = sorted((s for s in predicted if s not in meter.points), key=lambda s: (-predicted[s], str(s)))
+            for submodel in new[:share]:
                 meter(submodel)
             problem.progress("search", done + 1, len(budgets))
         return Selection(_fittest(space, meter.measured), meter.spent, {"predictor": agreement}, meter.measured)
@@ -217,14 +218,14 @@ def _measure_drawn(
     problem: Problem, meter: Meter, count: int, budget: float, window: float, rng: np.random.Generator
 ) -> None:
     """Measure up to ``count`` new random members, uniform in log MACs over ``window * budget .. budget``."""
-    known = set(meter.points)
-    for submodel in newcomers(lambda: draw_under(problem.space, budget, window, rng), known, count):
+    seen = set(meter.points)
+    for submodel in draw_new(lambda: draw_under(problem.space, budget, window, rng), seen, count):
         meter(submodel)
 
 
 def random(evaluations: int = EVALUATIONS, window: float = 0.9) -> Selector:
-    """As many random members for each budget as the evaluations allow, aimed at ``window`` of it and above, none over
-    it; the best on fold A. What every search must beat.
+    """Random search: as many members for each budget as the evaluations allow, aimed at ``window`` of it and above,
+    none over it; the best on fold A. What every search must beat.
     """
     _limit(evaluations, 1)
 
@@ -243,7 +244,7 @@ def mix_n_match(candidates: Callable[[Space], Iterable[Submodel]] = mixes) -> Se
     """MatFormer's Mix'n'Match: of the candidates the one nearest to the budget and at most it, of equal MACs the first
     (the most uniform). No evaluation. Any family that is a list (HydraViT's k, a grid, a chain) selects by it too.
     """
-    return lambda problem: Selection(_ladder(problem.space, candidates(problem.space)), 0)
+    return lambda problem: Selection(_dearest_that_fits(problem.space, candidates(problem.space)), 0)
 
 
 def uniform() -> Selector:
@@ -252,14 +253,14 @@ def uniform() -> Selector:
 
 
 def greedy() -> Selector:
-    """Down the path of least importance lost for each MAC saved; a budget gets the first member on it that fits. No
+    """The path of least importance lost for each MAC saved; a budget gets the first member on it that fits. No
     evaluation, nested by construction.
     """
 
     def select(problem: Problem) -> Selection:
         if problem.scores is None:
             raise ValueError("selector greedy needs the importance scores of the units; the problem has none")
-        return Selection(_ladder(problem.space, greedy_path(problem.space, problem.scores)), 0)
+        return Selection(_dearest_that_fits(problem.space, greedy_path(problem.space, problem.scores)), 0)
 
     return select
 
@@ -306,8 +307,8 @@ def nested(selection: Selection, problem: Problem) -> Selection:
     free = {b: choice for b in sorted(set(problem.budgets)) if (choice := selection.policy(b)) is not None}
     meter = Meter(space, problem.fitness, float("inf"), selection.measured)
     before = [meter(choice) for choice in free.values()]
-    worth = importance_per_mac(space, problem.scores) if problem.scores is not None else dearest_step(space)
-    shrunk = shrunk_chain(space, list(free.values()), list(free), worth)
+    value = importance_per_mac(space, problem.scores) if problem.scores is not None else macs_of_step(space)
+    shrunk = shrunk_chain(space, list(free.values()), list(free), value)
     ways = {"shrunk": shrunk, "measured": _chain_of(meter.measured, list(free))}
     sums = {name: sum(map(meter, chain)) for name, chain in ways.items() if chain}
     name = max(sums, key=lambda way: sums[way], default="shrunk")
@@ -318,7 +319,7 @@ def nested(selection: Selection, problem: Problem) -> Selection:
     }
     return replace(
         selection,
-        policy=_stairs(space, chosen),
+        policy=_step_function(space, chosen),
         evaluations=selection.evaluations + meter.spent,
         findings={**selection.findings, "nested": {"by": name, "budgets": price}},
         measured=meter.measured,
@@ -329,7 +330,7 @@ def _chain_of(points: tuple[Point, ...], budgets: list[float]) -> tuple[Submodel
     return tuple(p.submodel for p in best_chain(points, budgets) or ())
 
 
-def _stairs(space: Space, chosen: Mapping[float, Submodel]) -> Policy:
+def _step_function(space: Space, chosen: Mapping[float, Submodel]) -> Policy:
     budgets = sorted(chosen)
 
     def choose(budget: float) -> Submodel | None:

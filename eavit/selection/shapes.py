@@ -10,7 +10,7 @@ import numpy as np
 from eavit.model import cost
 from eavit.model.importance import Scores
 from eavit.model.submodel import Submodel
-from eavit.selection.chains import Worth
+from eavit.selection.chains import StepValue
 from eavit.space.space import Space
 
 
@@ -24,11 +24,11 @@ def mixes(space: Space) -> Iterator[Submodel]:
     def width(options: tuple[int, ...], level: int) -> int:
         return options[level * (len(options) - 1) // max(1, levels - 1)]
 
-    def slope(rungs: tuple[int, ...]) -> tuple[int, float]:
-        return rungs[-1] - rungs[0], float(np.var(rungs))
+    def slope(row: tuple[int, ...]) -> tuple[int, float]:
+        return row[-1] - row[0], float(np.var(row))
 
-    for rungs in sorted(combinations_with_replacement(range(levels), space.backbone.depth), key=slope):
-        heads, mlp = (tuple(width(options, level) for level in rungs) for options in (space.heads, space.mlps))
+    for row in sorted(combinations_with_replacement(range(levels), space.backbone.depth), key=slope):
+        heads, mlp = (tuple(width(options, level) for level in row) for options in (space.heads, space.mlps))
         for embed in reversed(space.embeds):
             yield Submodel(embed, heads, mlp)
 
@@ -44,33 +44,33 @@ def uniforms(space: Space) -> tuple[Submodel, ...]:
         return narrowest, cost.share(b, shape)
 
     shapes = [Submodel(e, (h,) * n, (m,) * n) for e, h, m in product(space.embeds, space.heads, space.mlps)]
-    kept: list[Submodel] = []
+    widest: list[Submodel] = []
     for shape in sorted(shapes, key=lambda s: (cost.share(b, s), s.embed)):
-        if not kept or order(shape) > order(kept[-1]):
-            kept.append(shape)
-    return tuple(reversed(kept))
+        if not widest or order(shape) > order(widest[-1]):
+            widest.append(shape)
+    return tuple(reversed(widest))
 
 
-def importance_per_mac(space: Space, scores: Scores) -> Worth:
+def importance_per_mac(space: Space, scores: Scores) -> StepValue:
     """Importance of the units between two nested members, for each MAC that they cost."""
     channels = np.concatenate([[0.0], np.cumsum(scores.channels.double().cpu().numpy())])
     rows = [np.cumsum(np.pad(s.double().cpu().numpy(), ((0, 0), (1, 0))), 1) for s in (scores.heads, scores.neurons)]
     b, layers = space.backbone, np.arange(space.backbone.depth)
 
-    def worth(small: Submodel, large: Submodel) -> float:
+    def value(small: Submodel, large: Submodel) -> float:
         units = channels[large.embed] - channels[small.embed]
         for table, less, more in ((rows[0], small.heads, large.heads), (rows[1], small.mlp, large.mlp)):
             units += (table[layers, list(more)] - table[layers, list(less)]).sum()
         return float(units / (cost.macs(b, large) - cost.macs(b, small)))
 
-    return worth
+    return value
 
 
 def greedy_path(space: Space, scores: Scores) -> tuple[Submodel, ...]:
-    """From the largest member down, always the step (a head, hidden or embedding step, at last the branch) that loses
-    the least importance for each MAC it saves.
+    """Members from the largest down, always by the step (a head, hidden or embedding step, at last the branch) that
+    loses the least importance for each MAC it saves.
     """
-    worth, path = importance_per_mac(space, scores), [space.largest]
+    value, path = importance_per_mac(space, scores), [space.largest]
     while steps := list(space.narrower(path[-1])):
-        path.append(min(steps, key=lambda s: (worth(s, path[-1]), str(s))))
+        path.append(min(steps, key=lambda s: (value(s, path[-1]), str(s))))
     return tuple(path)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from eavit.model.submodel import Submodel
 from eavit.selection.search import Front, Point, bin_of, non_dominated, nsga2
-from tests.eavit.searched import (
+from tests.eavit.selection.searched import (
     TINY,
     Recorder,
     brute_force,

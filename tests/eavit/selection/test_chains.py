@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from eavit.model import cost
 from eavit.model.submodel import Submodel
-from eavit.selection.chains import best_chain, dearest_step, shrink_into, shrunk_chain
+from eavit.selection.chains import best_chain, macs_of_step, shrink_into, shrunk_chain
 from eavit.selection.search import Point
 from tests.strategies import members, spaces
 
@@ -68,7 +68,7 @@ def pairs(draw):
 @given(pairs())
 def test_shrinking_stays_in_the_space_the_budget_and_the_larger_choice(drawn):
     space, own, outer, budget = drawn
-    inner = shrink_into(space, own, outer, budget, dearest_step(space))
+    inner = shrink_into(space, own, outer, budget, macs_of_step(space))
     assert space.contains(inner)
     assert inner <= outer
     assert cost.share(space.backbone, inner) <= budget
@@ -85,8 +85,8 @@ def test_a_shrunk_chain_keeps_the_largest_choice(drawn, data):
     third = data.draw(st.sampled_from(members(space)))
     free = sorted((own, outer, third), key=lambda s: cost.macs(space.backbone, s))
     limits = [cost.share(space.backbone, s) for s in free]
-    chain = shrunk_chain(space, free, limits, dearest_step(space))
+    chain = shrunk_chain(space, free, limits, macs_of_step(space))
     assert is_chain(chain)
     assert chain[-1] == free[-1]
     assert all(cost.share(space.backbone, s) <= b for s, b in zip(chain, limits, strict=True))
-    assert shrunk_chain(space, [], [], dearest_step(space)) == ()
+    assert shrunk_chain(space, [], [], macs_of_step(space)) == ()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from eavit.model import cost
 from eavit.selection.search import QUOTAS, Front, bin_of, nsga2
 from eavit.space.product import ProductSpace
-from tests.eavit.searched import (
+from tests.eavit.selection.searched import (
     SMALL,
     TINY,
     Recorder,
