@@ -329,7 +329,10 @@ def test_a_reader_that_dies_is_told_for_what_it_did_not_answer(tmp_path: Path, m
     found = fingerprints.prints_of(given, tmp_path / "cache")
     assert found.data == {"digits": "cd" * 32, "mnist5k": None}
     assert found.fit == {"digits": 9}
-    assert found.missing["mnist5k"] == "reading it failed: crashed with SIGKILL: no more memory"
+    assert (
+        found.missing["mnist5k"]
+        == "reading it failed: killed from outside by SIGKILL; memory may have run out: no more memory"
+    )
 
 
 def test_a_relative_data_root_is_that_of_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
