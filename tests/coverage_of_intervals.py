@@ -190,8 +190,7 @@ def wilson_coverage(experiments: int, seed: int = 0) -> Coverage:
     """Images alone are drawn: the accuracy of the trained cell is the truth."""
     rng = np.random.default_rng(seed)
     shares = rng.uniform(0.5, 0.999, experiments)
-    found = [intervals.wilson(int(rng.binomial(IMAGES, share)), IMAGES) for share in shares]
-    ends = [(each.low or 0.0, each.high or 0.0) for each in found]
+    ends = [intervals.wilson(int(rng.binomial(IMAGES, share)), IMAGES) for share in shares]
     share = float(np.mean([low <= true <= high for (low, high), true in zip(ends, shares, strict=True)]))
     width = float(np.mean([high - low for low, high in ends]))
     return Coverage(share, math.sqrt(share * (1 - share) / experiments), width, experiments, experiments)

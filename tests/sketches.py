@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from example_points import example
+from example_points import cell_of, example
 
-from harness.reports.figures import figure_data, style
+from harness.reports.figures import style
 from harness.reports.figures.style import Drawn, Skipped
+from harness.reports.report_data import ReportData
 from harness.results.record import Record
 
 FRONT = [["e48-h3x2-m96x2", 0.2, 0.5], ["e96-h6x2-m384x2", 0.9, 0.9]]
@@ -14,14 +15,14 @@ FRONT = [["e48-h3x2-m96x2", 0.2, 0.5], ["e96-h6x2-m384x2", 0.9, 0.9]]
 def record(method="ea_vit", dataset="digits", seed=0, use="eavit.methods:ea_vit", **told) -> Record:
     stamp = "2026-11-22T00:00:00+00:00"
     return Record(
-        cell=f"{method}-{dataset}-{seed}", suite="quick", method=method, dataset=dataset, seed=seed,
+        cell=cell_of(method, dataset, seed), suite="quick", method=method, dataset=dataset, seed=seed,
         identity={"method": {"use": use}}, status="ok", points=(), started=stamp, finished=stamp, seconds=1.0,
         diagnostics=told,
     )  # fmt: skip
 
 
-def of(points, records=(), **asked):
-    return figure_data.of(points, {one.cell: one for one in records}, **asked)
+def of(points, records=(), **options):
+    return ReportData("quick", points, records={one.cell: one for one in records}, **options)
 
 
 def drawn(draw, made) -> dict[str, Drawn]:
@@ -36,12 +37,6 @@ def skipped(draw, made) -> dict[str, str]:
 
 def steps_of(axis):
     return [line for line in axis.lines if line.get_drawstyle() == "steps-post"]
-
-
-def save(points, folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    points.to_csv(folder / "points.csv", index=False)
-    return folder
 
 
 def few():

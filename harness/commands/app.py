@@ -9,11 +9,11 @@ import typer
 
 from harness.code_digest import CodeError
 from harness.commands import listing, options, plan, run, stores, verdicts
-from harness.commands.lookup import BehindError
+from harness.commands.lookup import LookupFault
 from harness.commands.options import AskError
 from harness.jobs.ray_connection import ClusterError
 from harness.plugins import PluginError
-from harness.reports.report import ReportError
+from harness.reports.reported_values import ReportedValueError
 from harness.results.store import StoreError
 from harness.suite import SuiteError
 
@@ -31,7 +31,7 @@ def main() -> None:
     """What a person can mend is told in a paragraph, without a traceback; exit code 2."""
     try:
         app()
-    except (SuiteError, CodeError, StoreError, PluginError, AskError, BehindError, ClusterError, ReportError) as error:
+    except (SuiteError, CodeError, StoreError, PluginError, AskError, LookupFault, ClusterError, ReportedValueError) as error:
         options.complain(str(error))
         raise SystemExit(options.REFUSED) from None
 

@@ -12,7 +12,7 @@ import typer
 from harness import plan, plugins, suite
 from harness.commands import check as deep
 from harness.commands import options
-from harness.commands.options import DataRoot, Results, SuiteName, complain
+from harness.commands.options import DataRoot, ResultsFolder, SuiteName, complain
 from harness.nearest import choices
 from harness.reports import report as reports
 
@@ -24,14 +24,15 @@ WIDTH = 110  # of a card's lines
 @verbs.command()
 def report(
     name: SuiteName,
-    results: Results = options.RESULTS,
+    results: ResultsFolder = options.RESULTS,
     html: Annotated[bool, typer.Option("--html", help="Also one self-contained page, report.html.")] = False,
 ) -> None:
     """Write tables and plots again, from what is kept in results/ alone."""
     given = options.load(name)
     forms = reports.EVERYTHING if html else reports.FIGURES
-    path = options.suite_path(name)
-    options.show(reports.build(results / given.name, given, plan.count(given), forms, path))
+    folder = results / given.name
+    options.refuse_changed(folder)
+    options.show(reports.build(reports.read(folder, given), folder, given, options.suite_path(name), forms))
 
 
 @verbs.command("list")

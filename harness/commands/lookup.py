@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from statistics import mean
+from typing import TYPE_CHECKING, Any
 
 from harness.nearest import choices
 from harness.results.record import Record
 
-Row = Mapping[str, str]  # of points.csv
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-class BehindError(ValueError):
-    """No such number: names the file, what was asked for, what there is."""
+class LookupFault(ValueError):
+    """No point matches the filters; the message names the file, the filter and what there is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Filters:
     """Which points; empty: all. Named as the columns of points.csv."""
 
     method: Sequence[str] = ()
@@ -32,80 +31,67 @@ class Asked:
         return any(getattr(self, each.name) for each in fields(self))
 
 
-def read(path: Path) -> list[Row]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise BehindError(f"{path}: {error.strerror}; `eavit-bench run` writes it") from None
-
-
-def select(rows: Sequence[Row], asked: Asked, where: str) -> list[Row]:
-    """The rows asked for. BehindError with what there is, if a word matches none, or all together match none."""
-    found = list(rows)
-    for each in fields(Asked):
-        words = [_spelled(word) for word in getattr(asked, each.name)]
-        there = list(dict.fromkeys(_spelled(row[each.name]) for row in rows))
-        for word in words:
-            if word not in there:
-                raise BehindError(f"{where}: --{each.name} {word}: no such point; {choices(word, there)}")
-        found = [row for row in found if not words or _spelled(row[each.name]) in words]
-    if not found:
-        raise BehindError(f"{where}: no point is all of this; each word alone has some")
+def select(points: pd.DataFrame, filters: Filters, where: str) -> pd.DataFrame:
+    """The rows that match all filters. LookupFault if a word matches none, or all together match none."""
+    found = points
+    for each in fields(Filters):
+        allowed = list(dict.fromkeys(points[each.name]))
+        for word in getattr(filters, each.name):
+            if word not in allowed:
+                near = choices(_spelled(word), [_spelled(one) for one in allowed])
+                raise LookupFault(f"{where}: --{each.name} {_spelled(word)}: no such point; {near}")
+        if getattr(filters, each.name):
+            found = found[found[each.name].isin(getattr(filters, each.name))]
+    if found.empty:
+        raise LookupFault(f"{where}: no result matches all filters together; each of them alone matches some")
     return found
 
 
 def _spelled(word: object) -> str:
-    """0.20 and 0.2 are one budget."""
-    try:
-        return f"{float(str(word)):g}"
-    except ValueError:
-        return str(word)
+    return f"{word:g}" if isinstance(word, float) else str(word)
 
 
-def told(rows: Sequence[Row], kept: Mapping[str, Record], suite: str) -> str:
+def describe(points: pd.DataFrame, records: Mapping[str, Record], suite: str) -> str:
     """A line a point, the mean as tables show it (of the data sets' means), and commands to be pasted into a shell."""
     head = ("method", "data set", "budget", "seed", "accuracy", "right", "submodel", "cell", "commit")
-    table = [head, *(_line(row, kept) for row in rows)]
+    table = [head, *(_line(row, records) for row in points.to_dict("records"))]
     widths = [max(len(line[at]) for line in table) for at in range(len(head))]
     lines = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    return "\n".join([*lines, "", *_means(rows), *_commands(rows, suite)]) + "\n"
+    return "\n".join([*lines, "", *_means(points), *_commands(points, suite)]) + "\n"
 
 
-def _line(row: Row, kept: Mapping[str, Record]) -> tuple[str, ...]:
-    measured = bool(row["accuracy"])
-    commit = kept[row["cell"]].environment.get("commit") if row["cell"] in kept else None
+def _line(row: Mapping[Any, Any], records: Mapping[str, Record]) -> tuple[str, ...]:
+    measured = row["accuracy"] == row["accuracy"]
+    commit = records[row["cell"]].environment.get("commit") if row["cell"] in records else None
     return (
         row["method"],
         row["dataset"],
-        f"{100 * float(row['budget']):g} %",
-        row["seed"],
-        f"{100 * float(row['accuracy']):.2f} %" if measured else row["status"],
-        f"{row['correct']} of {row['n']}" if measured else "-",
-        row["key"] or "-",
-        row["cell"],
+        f"{100 * row['budget']:g} %",
+        str(row["seed"]),
+        f"{100 * row['accuracy']:.2f} %" if measured else row["status"],
+        f"{row['correct']:.0f} of {row['n']:.0f}" if measured else "-",
+        row["key"] if isinstance(row["key"], str) else "-",
+        str(row["cell"]),
         str(commit or "unknown")[:12],
     )
 
 
-def _means(rows: Sequence[Row]) -> list[str]:
+def _means(points: pd.DataFrame) -> list[str]:
     lines = []
-    for method, budget in dict.fromkeys((row["method"], row["budget"]) for row in rows):
-        here = [row for row in rows if (row["method"], row["budget"]) == (method, budget) and row["accuracy"]]
-        sets = dict.fromkeys(row["dataset"] for row in here)
-        means = [mean(float(row["accuracy"]) for row in here if row["dataset"] == one) for one in sets]
-        if means:
-            of = "" if len(means) == 1 else f", mean of the means of {len(means)} data sets"
-            lines.append(f"{method} at {100 * float(budget):g} %: {100 * mean(means):.1f} %{of}")
+    measured = points.dropna(subset=["accuracy"])
+    for (method, budget), here in measured.groupby(["method", "budget"], sort=False):
+        means = here.groupby("dataset")["accuracy"].mean()
+        of = "" if len(means) == 1 else f", mean of the means of {len(means)} data sets"
+        lines.append(f"{method} at {100 * float(str(budget)):g} %: {100 * means.mean():.1f} %{of}")
     return lines
 
 
-def _commands(rows: Iterable[Row], suite: str) -> list[str]:
-    cells = {row["cell"]: row for row in rows}
+def _commands(points: pd.DataFrame, suite: str) -> list[str]:
+    cells = points.drop_duplicates("cell")
     words = ["eavit-bench", "run", suite, "--force"]
-    for option, column in (("--method", "method"), ("--dataset", "dataset"), ("--seed", "seed")):
-        words += [part for one in dict.fromkeys(row[column] for row in cells.values()) for part in (option, one)]
+    for column in ("method", "dataset", "seed"):
+        words += [part for one in dict.fromkeys(cells[column]) for part in (f"--{column}", str(one))]
     return [
-        f"all about one cell: {shlex.join(['eavit-bench', 'why', suite, next(iter(cells))])}",
+        f"all about one cell: {shlex.join(['eavit-bench', 'why', suite, str(cells['cell'].iloc[0])])}",
         f"run {'them' if len(cells) > 1 else 'it'} again, at the commit above: {shlex.join(words)}",
     ]

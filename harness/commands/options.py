@@ -16,14 +16,15 @@ from harness import fingerprints, plan, suite
 from harness.nearest import choices
 from harness.plan import Cell, Prints
 from harness.reports.report import Built
-from harness.results import record
+from harness.results import checksums, record
+from harness.results.results import Results
 from harness.results.store import Store
 from harness.suite import Suite
 from harness.sweep import sweep
 from harness.sweep.sweep import Settings
 
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A suite's file, or its bare name in suites/.")]
-Results = Annotated[Path, typer.Option(help="Where records and reports are kept, one folder a suite.")]
+ResultsFolder = Annotated[Path, typer.Option(help="Where records and reports are kept, one folder a suite.")]
 Runs = Annotated[Path, typer.Option(help="Where logs, checkpoints and caches lie while cells run.")]
 DataRoot = Annotated[Path | None, typer.Option("--data", help="Data root. Default: EAVIT_DATA, else ./data.")]
 RESULTS, RUNS = Path("results"), Path("runs")
@@ -36,7 +37,7 @@ INTERRUPTED = 130  # as shells count a program ended by Ctrl-C
 class Where:
     """Options of the verbs that know cells: where all that belongs to them lies."""
 
-    results: Results = RESULTS
+    results: ResultsFolder = RESULTS
     runs: Runs = RUNS
     data: DataRoot = None
 
@@ -123,6 +124,28 @@ def load(name: str, data: Path | None = None) -> Suite:
 
 def store_of(given: Suite, results: Path) -> Store:
     return Store(results / given.name, warn=warn)
+
+
+def refuse_changed(folder: Path) -> None:
+    """Raise AskError where a file that reports are made of is not as it was written; warn of those made again."""
+    faults = checksums.checksum_faults(folder)
+    for name, what in faults.items():
+        if name not in (*checksums.SOURCES, checksums.NAME):
+            warn(f"{folder / name}: {what}; it is written again")
+    bad = [f"{folder / name}: {what}" for name, what in faults.items() if name in (*checksums.SOURCES, checksums.NAME)]
+    if bad:
+        advice = f"`eavit-bench run` writes it again; delete {folder / checksums.NAME} to take it as it is"
+        raise AskError("\n".join([*bad, f"nothing was written: {advice}"]))
+
+
+def results_of(folder: Path, given: Suite | None = None) -> Results:
+    """What the folder keeps, of the suite or of all; rows that the suite does not name are a warning."""
+    found = Results.read(folder, given)
+    for file, what in checksums.checksum_faults(folder).items():
+        warn(f"{folder / file}: {what}")
+    if len(found.unplanned):
+        warn(f"{folder}: not counted: {len(found.unplanned)} rows of points.csv, of cells that the suite does not name")
+    return found
 
 
 def show(built: Built) -> None:

@@ -121,7 +121,8 @@ def _finish(
         points.write_records(store.root / "records.jsonl", every, known)
         idle = not summary.ran and not summary.elsewhere and not summary.recovered
         built = reports.standing(store.root, given) if idle else None
-        options.show(built or reports.build(store.root, given, len(every), suite_file=options.suite_path(name)))
+        suite_file = options.suite_path(name)
+        options.show(built or reports.build(reports.read(store.root, given), store.root, given, suite_file))
     except OSError as error:
         full = error.errno in FULL
         if not full:

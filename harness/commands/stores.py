@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +10,10 @@ import typer
 
 from harness.commands import lookup, options
 from harness.commands import why as reasons
-from harness.commands.options import Results, SuiteName, Where, complain
-from harness.results import maintenance, points
+from harness.commands.options import ResultsFolder, SuiteName, Where, complain
+from harness.results import maintenance
 from harness.results.maintenance import Conflicts
-from harness.results.record import Record
+from harness.results.results import read_records
 from harness.results.store import Store
 
 verbs = typer.Typer()
@@ -30,8 +29,8 @@ class Number:
     budget: Annotated[list[float] | None, typer.Option(help="Points of this budget: 0.2; may be given again.")] = None
 
     @property
-    def asked(self) -> lookup.Asked:
-        return lookup.Asked(self.method or (), self.dataset or (), self.seed or (), self.budget or ())
+    def filters(self) -> lookup.Filters:
+        return lookup.Filters(self.method or (), self.dataset or (), self.seed or (), self.budget or ())
 
 
 @verbs.command()
@@ -45,29 +44,24 @@ def why(
     """Say of one cell: its status, the end of its log, and the command that runs it again. Or, without a cell but with
     --method, --dataset, --seed, --budget: which points and cells a number of the tables is made of, and that command.
     """
-    if (cell is None) != bool(number.asked):
+    if (cell is None) != bool(number.filters):
         raise options.AskError(
             "why: give a cell's id, or some of --method, --dataset, --seed and --budget for the points behind a number"
         )
     given = options.load(name, where.data)
     folder = where.results / given.name
-    kept = _kept(folder)
     if cell is None:
-        rows = lookup.select(lookup.read(folder / "points.csv"), number.asked, str(folder / "points.csv"))
-        typer.echo(lookup.told(rows, kept, name), nl=False)
+        results = options.results_of(folder, given)
+        points = lookup.select(results.points, number.filters, str(folder / "points.csv"))
+        typer.echo(lookup.describe(points, results.records, name), nl=False)
         return
+    kept = read_records(folder)  # kept without their cells, as in a fresh clone
     store, cells = options.store_of(given, where.results), options.planned(given, where.runs)
     typer.echo(reasons.why(store, cell, cells, where.runs / given.name, name, _how(where), kept), nl=False)
 
 
-def _kept(folder: Path) -> Mapping[str, Record]:
-    """Records that are kept without their cells, as in a fresh clone."""
-    path = folder / "records.jsonl"
-    return points.read_records(path) if path.is_file() else {}
-
-
 @verbs.command()
-def verify(name: SuiteName, results: Results = options.RESULTS) -> None:
+def verify(name: SuiteName, results: ResultsFolder = options.RESULTS) -> None:
     """Read every byte of a suite's store and say what is wrong. Exit code 1 if anything is."""
     store = options.store_of(options.load(name), results)
     faults = maintenance.verify(store)

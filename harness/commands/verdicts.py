@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from harness import plan
 from harness.commands import options
-from harness.commands.options import Results, SuiteName, complain
+from harness.commands.options import ResultsFolder, SuiteName, complain
 from harness.reports import report as reports
 from harness.reports.report import EVERYTHING
 from harness.suite import Suite
@@ -20,12 +19,14 @@ Folder = Annotated[Path, typer.Argument(help="A folder of results, such as resul
 
 
 @verbs.command("claims")
-def show_claims(name: SuiteName, results: Results = options.RESULTS) -> None:
+def show_claims(name: SuiteName, results: ResultsFolder = options.RESULTS) -> None:
     """Judge the claims beside a suite by its points. Exit code 0: all supported, 1: one refuted, 3: some undecided."""
+    from harness.reports.report_data import ReportData
     from harness.reports.verdicts import claim_file, claims
 
     given = options.load(name)
-    verdicts = reports.verdicts(results / given.name, given, options.suite_path(name))
+    data = ReportData.of(options.results_of(results / given.name, given), given)
+    verdicts = reports.judge_claims(data, given, options.suite_path(name))
     if verdicts is None:
         raise options.AskError(f"{name}: there is no {claim_file.beside(options.suite_path(name))}")
     typer.echo("\n".join(claims.lines(verdicts)))
@@ -43,10 +44,7 @@ def compare(
     """B minus A, paired by method, data set, seed and budget; what is not comparable is told with its reason."""
     from harness.reports.verdicts import compare as comparing
 
-    try:
-        found = comparing.compare(comparing.read(a), comparing.read(b), across_code=across_code)
-    except comparing.CompareError as error:
-        raise options.AskError(str(error)) from None
+    found = comparing.compare(options.results_of(a), options.results_of(b), across_code=across_code)
     typer.echo("\n".join(comparing.lines(found)))
 
 
@@ -59,13 +57,9 @@ def regress(
     ] = 0.01,
 ) -> None:
     """Is anything worse than the baseline? Exit code 0: no, 1: worse or missing, 2: not comparable."""
-    from harness.reports.verdicts import compare as comparing
     from harness.reports.verdicts import regress as regressing
 
-    try:
-        verdicts = regressing.regress(comparing.read(baseline), comparing.read(now), margin)
-    except comparing.CompareError as error:
-        raise options.AskError(str(error)) from None
+    verdicts = regressing.regress(options.results_of(baseline), options.results_of(now), margin)
     typer.echo("\n".join(regressing.lines(verdicts)))
     raise typer.Exit(regressing.exit_code(verdicts))
 
@@ -73,7 +67,7 @@ def regress(
 @verbs.command()
 def figures(
     name: Annotated[str | None, typer.Argument(metavar="[SUITE]", help="A suite; left out with --all.")] = None,
-    results: Results = options.RESULTS,
+    results: ResultsFolder = options.RESULTS,
     every: Annotated[bool, typer.Option("--all", help="Every suite that has results.")] = False,
 ) -> None:
     """Tables, figures and page of a suite again, from what is kept in results/ alone: the same bytes every time."""
@@ -96,8 +90,10 @@ def _remake(given: Suite, path: Path, results: Path) -> None:
     from harness.reports.figures import figures as drawing
 
     folder = results / given.name
-    built = reports.build(folder, given, plan.count(given), EVERYTHING, path)
-    drawn = drawing.write(folder, given.title or given.name, regime=given.regime, reference=given.methods[0].name)
+    options.refuse_changed(folder)
+    data = reports.read(folder, given)
+    built = reports.build(data, folder, given, path, EVERYTHING)
+    drawn = drawing.write_figures(data, folder)
     for file in (*built.files, *drawn.files):
         typer.echo(file)
     for figure, why in drawn.skipped:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,14 +56,22 @@ def _refuse(name: str) -> NoReturn:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data``; a kill at any moment leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    replace_files(path.parent, {path.name: data})
+
+
+def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Replace files of ``folder`` in the order given, none before all are on the disk; a kill leaves each old or new."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = {name: folder / f".{name}.{os.getpid()}.tmp" for name in files}
     try:
-        write_flushed(beside, data)
-        beside.replace(path)
+        for name, data in files.items():
+            write_flushed(temporary[name], data)
+        for name, beside in temporary.items():
+            beside.replace(folder / name)
     finally:
-        beside.unlink(missing_ok=True)
-    flush_folder(path.parent)
+        for beside in temporary.values():
+            beside.unlink(missing_ok=True)
+    flush_folder(folder)
 
 
 def write_flushed(path: Path, data: bytes) -> None:

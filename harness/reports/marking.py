@@ -30,14 +30,14 @@ class Marks:
 
 def marks(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[tuple[str, float], Marks]:
     """By (data set, budget). Methods with a suspicious or an ``unequal`` seed there are not in the running."""
-    measured = _in_the_running(points, unequal)
+    measured = _candidates(points, unequal)
     groups = measured.groupby(["dataset", "budget"])
     return {(str(here["dataset"].iloc[0]), float(here["budget"].iloc[0])): _marks(here) for _, here in groups}
 
 
 def overall(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[float, Marks]:
     """By budget, of the mean over all data sets; only methods that were measured on every set are in the running."""
-    measured = _in_the_running(points, unequal)
+    measured = _candidates(points, unequal)
     sets = points["dataset"].nunique()
     found = {}
     for _, here in measured.groupby("budget"):
@@ -46,7 +46,7 @@ def overall(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[float,
     return found
 
 
-def _in_the_running(points: pd.DataFrame, unequal: Collection[Cell]) -> pd.DataFrame:
+def _candidates(points: pd.DataFrame, unequal: Collection[Cell]) -> pd.DataFrame:
     """The measured points, those of budgets left out at which any seed of the method is doubted, on any data set."""
     measured = frames.accuracies(points)
     odd = [cell in unequal for cell in zip(*(measured[key] for key in frames.CELL), strict=True)]

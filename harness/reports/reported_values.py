@@ -20,7 +20,7 @@ FIELDS = {
 }
 
 
-class QuoteError(ValueError):
+class ReportedValueError(ValueError):
     """A file of reported figures, or of cards, that is not of its form."""
 
 
@@ -33,7 +33,9 @@ def reported(files: Mapping[str, str]) -> list[Section]:
         head, *rows = list(csv.reader(io.StringIO("\n".join(lines)))) or [[]]
         uneven = [row for row in rows if len(row) != len(head)]
         if uneven or not rows:
-            raise QuoteError(f"{place}: {uneven[0] if uneven else 'no row'}: every row needs {len(head)} columns")
+            raise ReportedValueError(
+                f"{place}: {uneven[0] if uneven else 'no row'}: every row needs {len(head)} columns"
+            )
         source = f"As reported by: {said['source']}. Not measured here: other data, backbone and schedule than above."
         sections.append(Section(f"As reported, not measured here: {said['title']}", "", table(head, rows, source)))
     return sections
@@ -44,7 +46,7 @@ def _said(place: str, text: str) -> dict[str, str]:
     said = {key.strip(): value.strip() for key, _, value in marks}
     absent = [key for key in ("title", "source") if not said.get(key)]
     if absent:
-        raise QuoteError(f"{place}: has no line `# {absent[0]}: ...`: a reported figure needs its {absent[0]}")
+        raise ReportedValueError(f"{place}: has no line `# {absent[0]}: ...`: a reported figure needs its {absent[0]}")
     return said
 
 

@@ -1,6 +1,6 @@
-"""The sanity ladder: what must hold of every cell before its numbers are believed. Pure: from points and bitmaps.
+"""Sanity checks: what must hold of every cell before its numbers are believed. Pure: from points and bitmaps.
 
-Rungs of one cell alone are run in the cell, which is then ``suspicious``; two need other points and are run here.
+Checks of one cell alone are run in the cell, which is then ``suspicious``; two need other points and are run here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import pandas as pd
 from harness.evaluation.check_names import DIAGNOSTICS_KEY, FULL, GROWING, OVERFIT, REASONS, SANITY_CHECKS, SLICED
 from harness.results.bitmaps import Bitmaps
 from harness.results.record import Record
-from harness.statistics import frames, shares
-from harness.statistics.shares import Gap
+from harness.statistics import frames, images
+from harness.statistics.images import ImageDifference
 
 Outcome = Literal["passed", "failed", "undecided", "not run"]
 OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "undecided", "not run")
@@ -28,8 +28,8 @@ Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
-    """``budget``: at which it failed, if it is about one; ``why`` for all that did not pass."""
+class SanityCheck:
+    """One check of one cell. ``budget``: at which it failed, if it is about one; ``why`` for all that did not pass."""
 
     name: str
     outcome: Outcome
@@ -41,17 +41,17 @@ class Rung:
     why: str = ""
 
 
-def climb(points: pd.DataFrame, records: Mapping[str, Record], bitmaps: Bitmaps) -> tuple[Rung, ...]:
-    """All rungs of all cells that have a measured point, in an order that does not depend on that of the points."""
+def run_checks(points: pd.DataFrame, records: Mapping[str, Record], bitmaps: Bitmaps) -> tuple[SanityCheck, ...]:
+    """All checks of all cells that have a measured point, in an order that does not depend on that of the points."""
     measured = frames.accuracies(points).sort_values([*frames.CELL, "budget"])
     cells = {_key(here): _answers(here, bitmaps) for _, here in measured.groupby(frames.CELL)}
     plain = _plain_names(points, records)
-    found: list[Rung] = []
+    found: list[SanityCheck] = []
     for key, answers in cells.items():
         record = records.get(answers[0].cell)
         found += [*_in_cell(key, answers, record), _full(key, cells, plain), _growing(key, answers)]
     order = {name: place for place, name in enumerate(SANITY_CHECKS)}
-    return tuple(sorted(found, key=lambda rung: (rung.method, rung.dataset, rung.seed, order[rung.name])))
+    return tuple(sorted(found, key=lambda one: (one.method, one.dataset, one.seed, order[one.name])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +81,24 @@ def _answers(here: pd.DataFrame, bitmaps: Bitmaps) -> list[_Answer]:
     ]  # fmt: skip
 
 
-def _rung(name: str, outcome: Outcome, key: Key, cell: str, why: str = "", budget: float | None = None) -> Rung:
-    return Rung(name, outcome, *key, cell, budget, why)
+def _check(name: str, outcome: Outcome, key: Key, cell: str, why: str = "", budget: float | None = None) -> SanityCheck:
+    return SanityCheck(name, outcome, *key, cell, budget, why)
 
 
-def _in_cell(key: Key, answers: Sequence[_Answer], record: Record | None) -> list[Rung]:
-    """As the cell itself told: its points' reasons, and what its record keeps."""
+def _in_cell(key: Key, answers: Sequence[_Answer], record: Record | None) -> list[SanityCheck]:
+    """As the cell itself says: by the reasons of its points, and by what its record keeps."""
     cell, found = answers[0].cell, []
     for words, name in REASONS.items():
         bad = [answer for answer in answers if words in answer.reason]
         why = "; ".join(part for part in bad[0].reason.split("; ") if words in part) if bad else ""
-        found.append(_rung(name, "failed" if bad else "passed", key, cell, why, bad[0].budget if bad else None))
-    kept = record.diagnostics.get(DIAGNOSTICS_KEY) if record is not None else None
+        found.append(_check(name, "failed" if bad else "passed", key, cell, why, bad[0].budget if bad else None))
+    outcomes = record.diagnostics.get(DIAGNOSTICS_KEY) if record is not None else None
     for name in (OVERFIT, SLICED):
-        told = kept.get(name) if isinstance(kept, Mapping) else None
-        if isinstance(told, str):
-            found.append(_rung(name, "failed" if told else "passed", key, cell, told))
+        outcome = outcomes.get(name) if isinstance(outcomes, Mapping) else None
+        if isinstance(outcome, str):
+            found.append(_check(name, "failed" if outcome else "passed", key, cell, outcome))
         else:
-            found.append(_rung(name, "not run", key, cell, "the cell did not run it"))
+            found.append(_check(name, "not run", key, cell, "the cell did not run it"))
     return found
 
 
@@ -117,7 +117,7 @@ def _use(record: Record) -> str:
     return str(method.get("use", "")) if isinstance(method, Mapping) else ""
 
 
-def _full(key: Key, cells: Mapping[Key, Sequence[_Answer]], plain: Sequence[str]) -> Rung:
+def _full(key: Key, cells: Mapping[Key, Sequence[_Answer]], plain: Sequence[str]) -> SanityCheck:
     """Failed only where the whole interval of the difference lies below -1 point: a bare point is noise of few images.
 
     Passed where the interval lies above -1 point, or the difference itself is no loss; else undecided.
@@ -125,16 +125,18 @@ def _full(key: Key, cells: Mapping[Key, Sequence[_Answer]], plain: Sequence[str]
     method, dataset, seed = key
     cell, mine = cells[key][0].cell, _at_full(cells[key])
     if method in plain:
-        return _rung(FULL, "passed", key, cell, "it is the plain fine-tune")
-    other = next((found for name in plain if (found := _at_full(cells.get((name, dataset, seed), ())))), None)
+        return _check(FULL, "passed", key, cell, "it is the plain fine-tune")
+    others = (_at_full(cells.get((name, dataset, seed), ())) for name in plain)
+    other = next((answer for answer in others if answer is not None), None)
     if mine is None or other is None or mine.share < SHARE:
-        return _rung(FULL, "not run", key, cell, _no_pair(mine, other))
-    gap = _gap(mine, other)
-    told = f"{_points(gap.estimate)} points against it ({_points(gap.low)} to {_points(gap.high)}, {gap.how})"
-    if gap.high < -MARGIN:
-        return _rung(FULL, "failed", key, cell, told, mine.budget)
-    passed = gap.low >= -MARGIN or gap.estimate >= 0
-    return _rung(FULL, "passed" if passed else "undecided", key, cell, "" if passed else told)
+        return _check(FULL, "not run", key, cell, _no_pair(mine, other))
+    found = _difference(mine, other)
+    span = f"{_points(found.low)} to {_points(found.high)}, {found.kind}"
+    why = f"{_points(found.estimate)} points against it ({span})"
+    if found.high < -MARGIN:
+        return _check(FULL, "failed", key, cell, why, mine.budget)
+    passed = found.low >= -MARGIN or found.estimate >= 0
+    return _check(FULL, "passed" if passed else "undecided", key, cell, "" if passed else why)
 
 
 def _no_pair(mine: _Answer | None, other: _Answer | None) -> str:
@@ -149,30 +151,31 @@ def _at_full(answers: Sequence[_Answer]) -> _Answer | None:
     return next((answer for answer in answers if answer.budget == 1.0), None)
 
 
-def _gap(a: _Answer, b: _Answer) -> Gap:
+def _difference(a: _Answer, b: _Answer) -> ImageDifference:
     if a.bits is not None and b.bits is not None and len(a.bits) == len(b.bits):
-        return shares.paired(a.bits, b.bits)
-    return shares.counts(a.correct, b.correct, a.n, b.n)
+        return images.paired_images(a.bits, b.bits)
+    return images.counted_images(a.correct, b.correct, a.n, b.n)
 
 
 # --- growing with the budget ------------------------------------------------------------------------------------
 
 
-def _growing(key: Key, answers: Sequence[_Answer]) -> Rung:
+def _growing(key: Key, answers: Sequence[_Answer]) -> SanityCheck:
     """Every larger choice against every smaller one, one-sided, Bonferroni over the pairs of the cell."""
     cell = answers[0].cell
     pairs = [(small, large) for small, large in combinations(answers, 2) if small.key != large.key]
     if not pairs:
-        return _rung(GROWING, "not run", key, cell, "fewer than two different choices")
-    gaps = [(_gap(large, small), small, large) for small, large in pairs]
-    gap, small, large = min(gaps, key=lambda found: (found[0].fall, found[0].estimate))
-    if gap.fall * len(pairs) >= ALPHA:
-        return _rung(GROWING, "passed", key, cell)
-    told = (
-        f"{_points(gap.estimate)} points from budget {small.budget:g} to {large.budget:g}, more than the noise of "
-        f"{large.n} images ({gap.how}, p {min(1.0, gap.fall * len(pairs)):.2g} of {len(pairs)} pairs)"
+        return _check(GROWING, "not run", key, cell, "fewer than two different choices")
+    differences = [(_difference(large, small), small, large) for small, large in pairs]
+    worst, small, large = min(differences, key=lambda found: (found[0].p_worse, found[0].estimate))
+    p = worst.p_worse * len(pairs)
+    if p >= ALPHA:
+        return _check(GROWING, "passed", key, cell)
+    why = (
+        f"{_points(worst.estimate)} points from budget {small.budget:g} to {large.budget:g}, more than the noise of "
+        f"{large.n} images ({worst.kind}, p {min(1.0, p):.2g} of {len(pairs)} pairs)"
     )
-    return _rung(GROWING, "failed", key, cell, told, large.budget)
+    return _check(GROWING, "failed", key, cell, why, large.budget)
 
 
 def _points(value: float) -> str:
@@ -182,26 +185,27 @@ def _points(value: float) -> str:
 # --- what follows from it ---------------------------------------------------------------------------------------
 
 
-def doubted(points: pd.DataFrame, rungs: Iterable[Rung]) -> pd.DataFrame:
-    """The same points, those ``suspicious`` that a rung failed on, the reason added; the others as they were."""
-    failed = [rung for rung in rungs if rung.outcome == "failed" and rung.name in (FULL, GROWING)]
-    doubts = points.copy()
-    doubts["reason"] = doubts["reason"].astype(object)
-    for rung in failed:
-        here = (doubts["cell"] == rung.cell) & (doubts["budget"] == rung.budget)
-        here &= doubts["status"].isin(frames.MEASURED)
-        doubts.loc[here, "status"] = "suspicious"
-        doubts.loc[here, "reason"] = [
-            f"{old}; {rung.name}: {rung.why}" if isinstance(old, str) and old else f"{rung.name}: {rung.why}"
-            for old in doubts.loc[here, "reason"]
+def marked_suspicious(points: pd.DataFrame, checks: Iterable[SanityCheck]) -> pd.DataFrame:
+    """The same points, those ``suspicious`` that a check failed on, the reason added; the others as they were."""
+    marked = points.copy()
+    marked["reason"] = marked["reason"].astype(object)
+    for check in checks:
+        if check.outcome != "failed" or check.name not in (FULL, GROWING):
+            continue
+        here = (marked["cell"] == check.cell) & (marked["budget"] == check.budget)
+        here &= marked["status"].isin(frames.MEASURED)
+        why = f"{check.name}: {check.why}"
+        marked.loc[here, "status"] = "suspicious"
+        marked.loc[here, "reason"] = [
+            f"{old}; {why}" if isinstance(old, str) and old else why for old in marked.loc[here, "reason"]
         ]
-    return doubts
+    return marked
 
 
-def tally(rungs: Iterable[Rung]) -> dict[tuple[str, str], dict[Outcome, int]]:
-    """By (rung, method): how many cells passed, failed, are undecided, were not run."""
+def count_outcomes(checks: Iterable[SanityCheck]) -> dict[tuple[str, str], dict[Outcome, int]]:
+    """By (check, method): how many cells passed, failed, are undecided, were not run."""
     found: dict[tuple[str, str], dict[Outcome, int]] = {}
-    for rung in rungs:
-        counts = found.setdefault((rung.name, rung.method), dict.fromkeys(OUTCOMES, 0))
-        counts[rung.outcome] += 1
+    for check in checks:
+        counts = found.setdefault((check.name, check.method), dict.fromkeys(OUTCOMES, 0))
+        counts[check.outcome] += 1
     return found

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from harness.jobs.processes import alive
 from harness.nearest import choices
+from harness.results import checksums
 from harness.results.cell_files import Damaged, Outcome, StoreError, card, decode, fits, is_cell, load, whole_files
 from harness.results.record import AGAIN, Point, Record
 from harness.results.store import OLD, Store, cell_of
@@ -84,15 +85,21 @@ class Rubbish:
 
 
 def verify(store: Store) -> list[Fault]:
-    """All that is wrong with a store, every byte of it read; nothing is moved or mended."""
-    if not store.cells.is_dir():
-        return [Fault(store.root, "no store: there is no folder cells/")]
-    found = [fault for cell in store.ids() for fault in _cell_faults(store.cells / cell)]
-    found += [
-        Fault(entry, "not a cell: a cell's folder is named by 1 to 64 hexadecimal digits")
-        for entry in sorted(store.cells.iterdir())
-        if entry.name[0] != "." and not (is_cell(entry.name) and entry.is_dir())
-    ]
+    """All that is wrong with a store, every byte of it read; nothing is moved or mended.
+
+    A store may have no cells, as in a fresh clone: then what is kept beside them is checked against its list.
+    """
+    listed = (store.root / checksums.NAME).is_file()
+    if not store.cells.is_dir() and not listed:
+        return [Fault(store.root, f"no store: there is neither a folder cells/ nor a {checksums.NAME}")]
+    found = [Fault(store.root / name, what) for name, what in checksums.checksum_faults(store.root).items()]
+    if store.cells.is_dir():
+        found += [fault for cell in store.ids() for fault in _cell_faults(store.cells / cell)]
+        found += [
+            Fault(entry, "not a cell: a cell's folder is named by 1 to 64 hexadecimal digits")
+            for entry in sorted(store.cells.iterdir())
+            if entry.name[0] != "." and not (is_cell(entry.name) and entry.is_dir())
+        ]
     if store.quarantine.is_dir():
         found += [
             Fault(entry, f"in quarantine: {'; '.join(fault.what for fault in _cell_faults(entry)) or 'whole'}")
@@ -246,10 +253,16 @@ def _unfinished(store: Store) -> Iterator[Rubbish]:
             yield Rubbish(path, "left by a writer that is gone", cell_of(path))
     for cell in store.locks.names():
         yield Rubbish(store.locks.path(cell), "a lock that no process holds", cell)
-    for path in sorted(store.root.glob(".*.tmp")):  # of points or index, which any run writes again
+    for path in leftover_files(store.root):  # of points, index or report, which any run writes again
+        yield Rubbish(path, "left by a writer that is gone", "")
+
+
+def leftover_files(folder: Path) -> Iterator[Path]:
+    """Half-written files of processes of this machine that are gone."""
+    for path in sorted(folder.glob(".*.tmp")):
         pid = path.stem.rpartition(".")[2]
-        if pid.isdigit() and not alive(int(pid)):
-            yield Rubbish(path, "left by a writer that is gone", "")
+        if pid.isdecimal() and not alive(int(pid)):
+            yield path
 
 
 def _worked(store: Store, planned: Collection[str], runs: Path) -> Iterator[Rubbish]:

@@ -1,4 +1,4 @@
-"""Points: one row a (method, data set, seed, budget), from records; the only thing tables and plots read."""
+"""The files that outlive the cells: points.csv, one row per method, data set, seed and budget, and records.jsonl."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.jobs.files import write_atomic
+from harness.nearest import choices
 from harness.plan import Cell, digest
 from harness.results.cell_files import StoreError, fits, parse_record
-from harness.results.record import Point, Record
+from harness.results.record import STATUSES, Point, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (
     "suite,method,dataset,seed,budget,status,key,macs,params,correct,n,accuracy,train_macs,train_seconds,cell,"
     "full_macs,latency_ms,choice_hash,reason,classes,search_macs,regime,data,code,counter"
 ).split(",")
+REQUIRED = COLUMNS[:15]  # of every version of the file; the others may be absent and are then empty
+TEXT = ("suite", "method", "dataset", "status", "key", "cell", "choice_hash", "reason", "regime", "data", "code")
+KEY = ["suite", "method", "dataset", "seed", "budget"]
 
 Row = dict[str, str | int | float | None]
 
@@ -68,6 +76,57 @@ def _said(record: Record, key: str) -> str | int | None:
     """A plain part of the cell's identity: two points are comparable only if these are equal."""
     value = record.identity.get(key)
     return value if isinstance(value, str | int) else None
+
+
+def read(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows of ``points.csv`` with all ``COLUMNS`` in their types, and the optional columns that the file lacks.
+
+    Ids and statuses stay text: ``12e45`` is no number, and ``nan`` is a status. StoreError: the file is not there or no
+    table of points, a number is none, a status is unknown, or a point occurs twice.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, "str"), keep_default_na=False, na_values=[""])
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; `eavit-bench run` writes it") from None
+    except ValueError as error:  # not CSV, empty, or not UTF-8
+        raise StoreError(f"{path}: not a table of points: {error}; `eavit-bench run` writes it") from None
+    absent = [column for column in REQUIRED if column not in table]
+    if absent:
+        raise StoreError(f"{path}: not a table of points, without the columns {', '.join(absent)}")
+    optional = tuple(column for column in COLUMNS if column not in table)
+    for column in COLUMNS:
+        if column in optional:
+            table[column] = pd.Series(
+                pd.NA if column in TEXT else float("nan"), table.index, "str" if column in TEXT else float
+            )
+        elif column not in TEXT:
+            table[column] = _numeric(table[column], path)
+    _check_rows(table, path)
+    return table, optional
+
+
+def _numeric(values: pd.Series, path: Path) -> pd.Series:
+    import pandas as pd
+
+    numbers = pd.to_numeric(values, errors="coerce")
+    wrong = values[numbers.isna() & values.notna()]
+    if len(wrong) or (values.name in KEY and numbers.isna().any()):
+        at = wrong.index[0] if len(wrong) else numbers.index[numbers.isna()][0]
+        what = f"{values[at]!r} is not a number" if len(wrong) else "empty; needs a number"
+        raise StoreError(f"{path}: line {at + 2}: {values.name}: {what}")
+    return numbers
+
+
+def _check_rows(table: pd.DataFrame, path: Path) -> None:
+    for at, status in table["status"][~table["status"].isin(STATUSES)].head(1).items():
+        raise StoreError(f"{path}: line {int(str(at)) + 2}: status: {choices(str(status), STATUSES)}")
+    twice = table[table.duplicated(KEY)]
+    if len(twice):
+        _, method, dataset, seed, budget = (twice[column].iloc[0] for column in KEY)
+        point = f"{method} · {dataset} · seed {seed} at {100 * budget:g} %"
+        raise StoreError(f"{path}: line {int(twice.index[0]) + 2}: {point} occurs twice")
 
 
 def write_records(path: Path, cells: Iterable[Cell], records: Mapping[str, Record]) -> None:

@@ -1,6 +1,4 @@
-"""Do cheap numbers tell the truth? Accuracies of shared weights, or predicted ones, against the same submodels trained
-alone; and whether choices keep to their budgets.
-"""
+"""Accuracies of shared weights, or predicted ones, against those of the same submodels trained alone."""
 
 from __future__ import annotations
 
@@ -11,8 +9,6 @@ import numpy as np
 from scipy import stats as distributions
 
 from harness.statistics.intervals import TIE
-
-SLACK = 1e-9  # relative: a budget such as 0.2 has no exact binary value
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +36,3 @@ def agreement(predicted: Sequence[float], alone: Sequence[float]) -> Agreement:
         return Agreement(None, regret, len(guess), "all submodels are tied")
     rounded = np.round(guess, 12), np.round(truth, 12)
     return Agreement(float(distributions.kendalltau(*rounded, variant="b").statistic), regret, len(guess))
-
-
-@dataclass(frozen=True, slots=True)
-class Discipline:
-    """``use``: mean share of the budget that choices use. ``over``: choices above their budget; law: none."""
-
-    choices: int
-    over: int
-    use: float | None
-
-    @property
-    def share(self) -> float | None:
-        return self.over / self.choices if self.choices else None
-
-
-def discipline(macs: Sequence[float], budgets: Sequence[float], full_macs: Sequence[float]) -> Discipline:
-    """``budgets``: shares of ``full_macs``, one a choice."""
-    if not len(macs):
-        return Discipline(0, 0, None)
-    use = np.asarray(macs, dtype=np.float64) / np.asarray(budgets, dtype=np.float64) / np.asarray(full_macs, np.float64)
-    return Discipline(len(use), int((use > 1 + SLACK).sum()), float(use.mean()))

@@ -1,4 +1,4 @@
-"""Points to numbers: frames of ``points.csv``, of one suite or several, to the values that the rooms below work on.
+"""Points to numbers: frames of ``points.csv``, of one suite or several, to what the other modules here work on.
 
 One trained supernet is one replicate for all its budgets, so everything is first computed within a (method, data set,
 seed) and only then over seeds. What is missing is counted, never filled in; nothing depends on the order of rows.
@@ -9,42 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
-from harness.statistics import agreement as agreements
-from harness.statistics import breakeven, curves, intervals, pairs
-from harness.statistics.agreement import SLACK as SLACK
-from harness.statistics.agreement import Agreement, Discipline
+from harness.statistics import breakeven, curves, intervals
 from harness.statistics.curves import Bounds, Steps
-from harness.statistics.curves import front as front
-from harness.statistics.pairs import Comparison
 
 MEASURED = ("ok", "suspicious")
 STATUSES = ("ok", "suspicious", "unreachable", "failed", "oom", "nan", "timeout", "killed", "skipped", "missing")
 KEYS = ["method", "dataset", "budget"]
 CELL = ["method", "dataset", "seed"]
-NEEDED = (
-    *CELL, "suite", "budget", "status", "macs", "n", "accuracy", "train_macs", "train_seconds", "cell", "full_macs"
-)  # fmt: skip
-CONFIDENCE = intervals.LEVEL
+SLACK = 1e-9  # relative: a budget such as 0.2 has no exact binary value
 Planned = Collection[tuple[str, str, int]]  # (method, data set, seed) of every cell of the suite
 
 
 # --- points -----------------------------------------------------------------------------------------------------
-
-
-def read_points(path: Path | str) -> pd.DataFrame:
-    """``points.csv`` with its types: cell ids are text (``12e45…`` is no number), and so is the status ``nan``."""
-    text = ("suite", "method", "dataset", "status", "key", "cell", "choice_hash", "reason")
-    points = pd.read_csv(path, dtype=dict.fromkeys(text, "str"), keep_default_na=False, na_values=[""])
-    absent = [column for column in (*NEEDED, "reason") if column not in points]
-    if absent:
-        raise ValueError(f"{path}: not a table of points, without the columns {', '.join(absent)}")
-    return points
 
 
 def accuracies(points: pd.DataFrame) -> pd.DataFrame:
@@ -52,19 +33,19 @@ def accuracies(points: pd.DataFrame) -> pd.DataFrame:
     return points[points["status"].isin(MEASURED)].astype({"accuracy": float, "macs": float})
 
 
-def completed(points: pd.DataFrame, planned: Planned = ()) -> pd.DataFrame:
+def completed(points: pd.DataFrame, planned: Planned = (), budgets: Collection[float] = ()) -> pd.DataFrame:
     """Every (method, data set, seed, budget) that each suite's points span, absent ones ``missing``; sorted.
 
-    ``planned`` cells are there too, in every suite of the points, whether or not any of them has a point.
+    ``planned`` cells and ``budgets`` are there too, in every suite of the points, whether or not any has a point.
     """
-    parts = [_grid(group, planned) for _, group in points.groupby("suite")]
+    parts = [_grid(group, planned, budgets) for _, group in points.groupby("suite")]
     return pd.concat(parts, ignore_index=True) if parts else points
 
 
-def _grid(points: pd.DataFrame, planned: Planned) -> pd.DataFrame:
+def _grid(points: pd.DataFrame, planned: Planned, budgets: Collection[float]) -> pd.DataFrame:
     seen = [sorted({*points[key], *(cell[at] for cell in planned)}) for at, key in enumerate(CELL)]
-    budgets = sorted(points["budget"].unique())
-    spanned = pd.MultiIndex.from_product([*seen, budgets], names=[*CELL, "budget"]).to_frame(index=False)
+    every = sorted({*points["budget"], *budgets})
+    spanned = pd.MultiIndex.from_product([*seen, every], names=[*CELL, "budget"]).to_frame(index=False)
     if planned:
         spanned = spanned[pd.MultiIndex.from_frame(spanned[CELL]).isin(list(planned))]
     full = spanned.merge(points, how="outer" if planned else "left", on=[*CELL, "budget"], validate="one_to_one")
@@ -84,54 +65,19 @@ def summary(points: pd.DataFrame) -> pd.DataFrame:
     groups = accuracies(full).groupby(keys)
     found = groups["accuracy"].agg(seeds="count", mean="mean", std="std").join(groups["macs"].mean())
     found = found.reindex(counts.index).fillna({"seeds": 0}).astype({"seeds": int})
-    reach = distributions.t.ppf((1 + CONFIDENCE) / 2, (found["seeds"] - 1).clip(lower=1))
+    reach = distributions.t.ppf((1 + intervals.LEVEL) / 2, (found["seeds"] - 1).clip(lower=1))
     spread = found.pop("std")
     half = (reach * spread / np.sqrt(found["seeds"])).where(spread > intervals.TIE)
     table: pd.DataFrame = found.assign(low=found["mean"] - half, high=found["mean"] + half, half=half)
     return table.join(counts).reset_index()
 
 
-def by_seed(points: pd.DataFrame, method: str, column: str, budget: float | None = None) -> dict[str, dict[int, float]]:
-    """Data set to seed to value, of measured points: at a budget, or, without one, of whole cells (``train_macs``)."""
-    here = accuracies(points)
-    here = here[here["method"] == method].dropna(subset=[column])
-    here = here.drop_duplicates(["dataset", "seed"]) if budget is None else here[here["budget"] == budget]
-    twice = here.duplicated(["dataset", "seed"])
-    if twice.any():
-        raise ValueError(
-            f"{method} at {budget}: a seed occurs twice on {here[twice]['dataset'].iloc[0]}; take one suite"
-        )
-    return {
-        str(name): {int(seed): float(value) for seed, value in zip(group["seed"], group[column], strict=True)}
-        for name, group in here.sort_values(["dataset", "seed"]).groupby("dataset")
-    }
-
-
-def at_budget(points: pd.DataFrame, budget: float) -> dict[str, dict[str, dict[int, float]]]:
-    """Accuracies of one suite: method to data set to seed."""
+def by_cell(rows: pd.DataFrame, column: str) -> dict[str, dict[str, dict[int, float]]]:
+    """The column of one row a cell: method to data set to seed."""
     found: dict[str, dict[str, dict[int, float]]] = {}
-    here = accuracies(points[points["budget"] == budget])
-    for method, name, seed, value in zip(*(here[key] for key in (*CELL, "accuracy")), strict=True):
+    for method, name, seed, value in zip(*(rows[key] for key in (*CELL, column)), strict=True):
         found.setdefault(str(method), {}).setdefault(str(name), {})[int(seed)] = float(value)
     return found
-
-
-def paired(points: pd.DataFrame, a: str, b: str, dataset: str, budget: float) -> list[float]:
-    """Accuracy of A minus accuracy of B for every seed that both have, in the order of the seeds."""
-    mine, other = (by_seed(points, name, "accuracy", budget).get(dataset, {}) for name in (a, b))
-    return pairs.paired(mine, other)
-
-
-def differences(points: pd.DataFrame, a: str, b: str, column: str, budget: float | None) -> dict[str, list[float]]:
-    """By data set, A minus B for every seed that both have; sets without such a seed are left out."""
-    mine, other = (by_seed(points, name, column, budget) for name in (a, b))
-    found = {name: pairs.paired(mine[name], other[name]) for name in sorted(mine.keys() & other.keys())}
-    return {name: values for name, values in found.items() if values}
-
-
-def compare(points: pd.DataFrame, a: str, b: str, budget: float, rng: np.random.Generator) -> Comparison:
-    """Accuracy of A against B at one budget, over all sets that both have."""
-    return pairs.compare(differences(points, a, b, "accuracy", budget), rng)
 
 
 def scores(points: pd.DataFrame, budget: float) -> tuple[dict[str, list[float]], tuple[str, ...]]:
@@ -159,14 +105,13 @@ class Denominator:
 
     @property
     def text(self) -> str:
-        """For example "54 of 56 cells; 2 oom"."""
+        """For example "54 of 56 cells complete; 2 oom"."""
         rest = "".join(f"; {count} {state}" for state, count in self.states.items() if state != "ok")
-        return f"{self.whole} of {self.planned} cells{rest}"
+        return f"{self.whole} of {self.planned} cells complete{rest}"
 
 
-def denominator(points: pd.DataFrame, planned: Planned = ()) -> Denominator:
-    """Of the cells that are ``planned``, without those of the cells that the points span."""
-    full = completed(points, planned)
+def denominator(full: pd.DataFrame, planned: Planned = ()) -> Denominator:
+    """Of points as :func:`completed` gives them; where there are none, of the cells that are ``planned``."""
     if full.empty:
         return Denominator(len(planned), {"missing": len(planned)} if planned else {})
     order = {status: place for place, status in enumerate(STATUSES)}
@@ -176,25 +121,15 @@ def denominator(points: pd.DataFrame, planned: Planned = ()) -> Denominator:
 
 
 def worst_case(
-    points: pd.DataFrame,
-    a: str,
-    budget: float,
-    b: str | None = None,
-    *,
-    chance: Mapping[str, float],
-    planned: Planned = (),
+    full: pd.DataFrame, method: str, budget: float, chance: Mapping[str, float]
 ) -> tuple[float, float] | None:
-    """Bounds of a headline of one suite, whatever the cells that have no number would have given.
+    """Bounds of the mean of set means of accuracy, whatever the cells that have no number would have given.
 
-    The headline is the mean of set means of accuracy, or of A minus B. For the lower bound each absent number is
-    guessing (``chance`` by set, 0 where not given: what a method without an answer counts as everywhere here), for the
-    upper bound it is 1; for B it is the other way round. Unreachable is an answer and counts as guessing in both.
+    ``full``: as :func:`completed` gives them. For the lower bound each absent number is guessing (``chance`` by set, 0
+    where not given: what a method without an answer counts as everywhere here), for the upper bound it is 1.
+    Unreachable is an answer and counts as guessing in both.
     """
-    full = completed(points, planned)
-    full = full[full["budget"] == budget]
-    low_a, high_a = _filled(full, a, chance)
-    low_b, high_b = _filled(full, b, chance) if b is not None else (low_a * 0, high_a * 0)
-    low, high = (float(gap.mean()) for gap in (low_a - high_b, high_a - low_b))
+    low, high = (float(ends.mean()) for ends in _filled(full[full["budget"] == budget], method, chance))
     return None if math.isnan(low) or math.isnan(high) else (low, high)
 
 
@@ -213,23 +148,18 @@ def _filled(points: pd.DataFrame, method: str, chance: Mapping[str, float]) -> t
 
 def classes(points: pd.DataFrame) -> dict[str, int]:
     """Number of classes of each data set, where a record told it."""
-    if "classes" not in points:
-        return {}
     known = points.groupby("dataset")["classes"].max().dropna()
     return {str(name): int(count) for name, count in known.items()}
 
 
-def areas(
-    points: pd.DataFrame, chance: Mapping[str, float] | None = None, bounds: tuple[float, float] | None = None
-) -> pd.DataFrame:
-    """Area under the step front, one row a (suite, method, data set, seed): these columns and ``area``.
+def areas(points: pd.DataFrame, chance: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """Area under the step front between the smallest and the largest budget, in MACs of the full model.
 
-    ``bounds``: two budgets, the smallest and the largest where none are declared; in MACs of the full model. A budget
-    that failed or is missing leaves the area missing: a curve with a hole is no curve. An unreachable budget counts as
-    ``chance`` (0 where not given).
+    One row a (suite, method, data set, seed): these columns and ``area``. A budget that failed or is missing leaves the
+    area missing: a curve with a hole is no curve. An unreachable budget counts as ``chance`` (0 where not given).
     """
     columns, rows, full = ["suite", *CELL], [], completed(points)
-    limits = {key: bounds_of(here, bounds) for key, here in full.groupby(["suite", "dataset"])}
+    limits = {key: bounds_of(here) for key, here in full.groupby(["suite", "dataset"])}
     for key, curve in _curves(full).items():
         suite, _, dataset, _ = key
         ends, floor = limits[suite, dataset], (chance or {}).get(dataset, 0.0)
@@ -238,10 +168,10 @@ def areas(
     return pd.DataFrame(rows, columns=[*columns, "area"]).sort_values(columns, ignore_index=True)
 
 
-def bounds_of(points: pd.DataFrame, declared: tuple[float, float] | None = None) -> Bounds | None:
+def bounds_of(points: pd.DataFrame) -> Bounds | None:
     """MACs of the smallest and the largest budget on one data set; None: the full model's are unknown."""
-    full = points["full_macs"].dropna() if "full_macs" in points else pd.Series(dtype=float)
-    low, high = declared or (float(points["budget"].min()), float(points["budget"].max()))
+    full = points["full_macs"].dropna()
+    low, high = float(points["budget"].min()), float(points["budget"].max())
     return None if full.empty or low >= high else (float(full.iloc[0]) * low, float(full.iloc[0]) * high)
 
 
@@ -261,13 +191,8 @@ def _curves(full: pd.DataFrame) -> dict[tuple[str, str, str, int], Steps | None]
     }
 
 
-def fronts(points: pd.DataFrame, method: str) -> dict[str, dict[int, Steps]]:
-    """Data set to seed to its whole curve; cells with a hole are left out."""
-    return all_fronts(points).get(method, {})
-
-
-def all_fronts(points: pd.DataFrame) -> dict[str, dict[str, dict[int, Steps]]]:
-    """Of every method, of one suite."""
+def fronts(points: pd.DataFrame) -> dict[str, dict[str, dict[int, Steps]]]:
+    """Method to data set to seed to its whole curve, of one suite; cells with a hole are left out."""
     found: dict[str, dict[str, dict[int, Steps]]] = {}
     for (_, method, dataset, seed), curve in _curves(completed(points)).items():
         if curve is not None:
@@ -284,24 +209,14 @@ def use(points: pd.DataFrame) -> pd.DataFrame:
     return values.assign(use=values["macs"] / (values["budget"] * values["full_macs"].astype(float)))
 
 
-def discipline(points: pd.DataFrame) -> dict[str, Discipline]:
-    """By method, over all measured choices."""
-    values = accuracies(points).dropna(subset=["macs", "full_macs"])
-    return {
-        str(name): agreements.discipline(
-            *(group[key].astype(float).tolist() for key in ("macs", "budget", "full_macs"))
-        )
-        for name, group in values.groupby("method")
-    }
-
-
 def break_even(points: pd.DataFrame, elastic: str, retrained: str, column: str) -> breakeven.BreakEven:
     """From how many sizes on ``elastic`` costs less; ``column``: ``train_macs`` or ``train_seconds``.
 
     A cell of ``retrained`` trained one model for each budget it answered; its cost is shared among these equally.
     """
-    whole, total = by_seed(points, elastic, column), by_seed(points, retrained, column)
     mine = accuracies(points)
+    cells = by_cell(mine.dropna(subset=[column]).drop_duplicates(CELL), column)
+    whole, total = (cells.get(name, {}) for name in (elastic, retrained))
     sizes = mine[mine["method"] == retrained].groupby(["dataset", "seed"])["budget"].nunique()
     names = sorted(whole.keys() & total.keys())
     seeds = {name: sorted(whole[name].keys() & total[name].keys()) for name in names}
@@ -310,17 +225,3 @@ def break_even(points: pd.DataFrame, elastic: str, retrained: str, column: str) 
     alone = [[total[name][seed] / int(sizes[name, seed]) for seed in seeds[name]] for name in names]
     interval = intervals.counted if column == "train_macs" else intervals.these_sets
     return breakeven.break_even(costs, alone, interval)
-
-
-def agreement(points: pd.DataFrame, shared: str, alone: str) -> dict[tuple[str, int], Agreement]:
-    """By (data set, seed): accuracies of ``shared`` weights against the very same submodels trained ``alone``."""
-    values = accuracies(points)
-    where = ["dataset", "seed", "key"]  # two budgets may have one choice; it is one submodel
-    left, right = (
-        values[values["method"] == name].groupby(where, as_index=False)["accuracy"].mean() for name in (shared, alone)
-    )
-    both = left.merge(right, on=where, suffixes=("", "_alone")).sort_values(where)
-    return {
-        (str(dataset), int(seed)): agreements.agreement(group["accuracy"].tolist(), group["accuracy_alone"].tolist())
-        for (dataset, seed), group in both.groupby(["dataset", "seed"])
-    }

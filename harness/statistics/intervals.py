@@ -17,7 +17,7 @@ from scipy import stats as distributions
 
 LEVEL = 0.95
 TIE = 1e-12  # values this near are equal: 0.96 - 0.95 and 0.95 - 0.94 differ in the last bit
-Kind = Literal["Wilson", "t over seeds", "these sets", "sets like these", "bootstrap over seeds", "counted"]
+Kind = Literal["t over seeds", "these sets", "sets like these", "bootstrap over seeds", "counted"]
 Scope = Literal["these sets", "sets like these"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
@@ -46,13 +46,11 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class PValue:
-    """``p`` is None exactly where ``why`` says why; ``least``: the smallest p that so few replicates can ever give."""
+    """``p`` is None exactly where ``why`` says why."""
 
     p: float | None
     why: str = ""
-    statistic: float | None = None
     n: int = 0
-    least: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +73,12 @@ def moments(values: Sequence[float]) -> Moments:
     return Moments(mean, 0.0 if tied else float(array.var(ddof=1)), len(array))
 
 
-def wilson(correct: int, n: int, level: float = LEVEL) -> Interval:
-    """Of a share of ``n`` images: the images, not the training, are what is sampled here."""
+def wilson(correct: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Interval of a share of ``n`` images: the images, not the training, are what is sampled here."""
     if not 0 <= correct <= n or n < 1:
         raise ValueError(f"correct = {correct} of n = {n}: needs 0 <= correct <= n and n >= 1")
-    z = float(distributions.norm.ppf((1 + level) / 2))
-    share, spread = correct / n, z * z / n
-    reach = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    low, high = ((share + spread / 2 + sign * reach) / (1 + spread) for sign in (-1, 1))
-    return Interval(share, 0.0 if correct == 0 else low, 1.0 if correct == n else high, "Wilson", n=1, level=level)
+    found = distributions.binomtest(correct, n).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
@@ -161,7 +156,7 @@ def _between(parts: Sequence[Moments], seeds: int | None) -> tuple[float, float]
 
 
 def satterthwaite_freedom(variances: NDArray[np.float64], freedom: NDArray[np.float64]) -> tuple[float, float]:
-    """Sum of independent variances and its degrees of freedom."""
+    """Sum of independent variances and its degrees of freedom. scipy has it for the difference of two samples alone."""
     total = float(variances.sum())
     return total, total**2 / float((variances**2 / freedom).sum()) if total > 0 else float(freedom.sum())
 
@@ -189,7 +184,8 @@ def bootstrap(
 
     A set of n seeds gives n - 1 draws each time, which makes the variance of a mean unbiased (McCarthy and Snowden,
     1985), and the bootstrap's standard error is stretched by t, its degrees of freedom from the jackknife: percentiles
-    of so few seeds can never reach beyond the seeds and cover far less than they say.
+    of so few seeds can never reach beyond the seeds and cover far less than they say. ``scipy.stats.bootstrap`` draws
+    n of n and knows neither sets nor t.
     """
     kind: Kind = "bootstrap over seeds"
     sizes = [n for n, _ in sets]

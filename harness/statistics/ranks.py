@@ -38,7 +38,7 @@ def _ranks(scores: Scores) -> NDArray[np.float64]:
 def friedman(scores: Scores, rng: np.random.Generator) -> PValue:
     """Do the methods differ at all? Friedman's statistic with ties corrected; its p from ranks shuffled within sets.
 
-    The usual chi-square is wrong by much for a handful of sets, the shuffles are not.
+    The chi-square of ``scipy.stats.friedmanchisquare`` is wrong by much for a handful of sets, the shuffles are not.
     """
     ranks = _ranks(scores)
     sets, methods = ranks.shape
@@ -53,9 +53,7 @@ def friedman(scores: Scores, rng: np.random.Generator) -> PValue:
     for row in ranks:  # set by set: memory stays small
         sums += rng.permuted(np.broadcast_to(row, (DRAWS, methods)), axis=1)
     shuffled = _friedman_statistic(sums, sets, spread)
-    p = (1 + int((shuffled >= found - 1e-9).sum())) / (DRAWS + 1)
-    least = max(1 / (DRAWS + 1), math.factorial(methods) ** (1.0 - sets))
-    return PValue(p, statistic=float(found), n=sets, least=least)
+    return PValue((1 + int((shuffled >= found - 1e-9).sum())) / (DRAWS + 1), n=sets)
 
 
 def _friedman_statistic(sums: NDArray[np.float64], sets: int, spread: float) -> NDArray[np.float64]:
@@ -86,11 +84,6 @@ def cliques(ranks: Mapping[str, float], joined: Callable[[str, str], bool]) -> l
         if end - start > 1 and not any(begun <= start and end <= ended for begun, ended in runs):
             runs.append((start, end))
     return [tuple(names[start:end]) for start, end in runs]
-
-
-def within(ranks: Mapping[str, float], difference: float) -> Callable[[str, str], bool]:
-    """Joined by Nemenyi's critical difference."""
-    return lambda a, b: abs(ranks[a] - ranks[b]) <= difference + TIE
 
 
 def not_told_apart(tests: Mapping[tuple[str, str], PValue], level: float = LEVEL) -> Callable[[str, str], bool]:

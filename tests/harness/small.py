@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness import plan
 from harness.plan import Cell, Prints
 from harness.results import record
 from harness.results.record import Point, Record, Spent
@@ -38,6 +39,10 @@ def prints(of: Suite, missing: str | None = None) -> Prints:
         data=data,
         missing={name: "it is not here" for name, found in data.items() if found is None},
     )
+
+
+def cells(of: Suite) -> tuple[Cell, ...]:
+    return plan.cells(of, prints(of))
 
 
 def acts(*names: str, **options: Any) -> list[dict[str, Any]]:

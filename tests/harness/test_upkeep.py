@@ -74,7 +74,7 @@ def test_a_whole_store_has_no_fault(tmp_path: Path) -> None:
 
 def test_a_store_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
     assert [fault.what for fault in maintenance.verify(Store(tmp_path / "none"))] == [
-        "no store: there is no folder cells/"
+        "no store: there is neither a folder cells/ nor a SHA256SUMS"
     ]
 
 
@@ -357,3 +357,12 @@ def test_the_hash_is_that_of_the_plan() -> None:
     assert fits(record)
     assert not fits(record.model_copy(update={"cell": record.cell[:4]}))
     assert plan.digest(record.identity)[:16] == record.cell
+
+
+def test_leftover_files_are_those_of_the_dead(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    gone, other, foreign = (tmp_path / f".table.md.{number}.tmp" for number in (dead.pid, os.getppid(), "x"))
+    for path in (gone, other, foreign):
+        path.write_bytes(b"")
+    assert list(maintenance.leftover_files(tmp_path)) == [gone]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-COMPARISON = "comparison"  # group of the sections that set methods against the first one
+Group = Literal["", "numbers", "comparison", "cost", "checks", "cells", "cards", "reported"]
 Look = Literal["plain", "code", "best", "tie", "apart"]
 
 
@@ -48,13 +49,13 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """``group``: sections of one name belong together."""
+    """``points``: a list below the table. ``group``: where the section stands on the page."""
 
     title: str
     text: str = ""
     table: Table | None = None
-    points: tuple[str, ...] = ()  # a list, below
-    group: str = ""
+    points: tuple[str, ...] = ()
+    group: Group = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,18 @@ class Page:
 def table(
     head: Sequence[str], rows: Iterable[Sequence[Entry | str]], note: str = "", left: int = 1, caption: str = ""
 ) -> Table:
-    """Plain text becomes plain entries."""
-    return Table(tuple(head), (block("", rows),), note, left, caption)
+    """Plain text becomes plain entries; columns of one name are numbered."""
+    return Table(distinct(head), (block("", rows),), note, left, caption)
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """``a, a`` as ``a, a (2)``."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 or not name else f"{name} ({seen[name]})")
+    return tuple(found)
 
 
 def prose(

@@ -18,16 +18,12 @@ def share(budget: float) -> str:
     return f"{100 * budget:g} %"
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
 def number(mean: float, half: float | None) -> str:
     """Of accuracies: percent, half the interval in brackets."""
     return f"{100 * mean:.1f} ({'n/a' if half is None else f'±{100 * half:.1f}'})"
 
 
-def gap(found: Interval) -> str:
+def difference(found: Interval) -> str:
     """Of differences, in points with their sign; "n/a" where there is nothing."""
     if found.estimate is None:
         return "n/a"
@@ -39,14 +35,14 @@ def signed(value: float) -> str:
     return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")
 
 
-def spread(found: Interval, show: Callable[[float], str]) -> str:
+def with_interval(found: Interval, show: Callable[[float], str]) -> str:
     """An estimate as ``show`` writes it, half the interval in brackets; exact where the interval has no width."""
     if found.estimate is None:
         return "n/a"
-    half, told = found.half, show(found.estimate)
+    half, estimate = found.half, show(found.estimate)
     if half is None:
-        return f"{told} (n/a)"
-    return f"{told} (± {show(half).removesuffix(' %')})" if half else told
+        return f"{estimate} (n/a)"
+    return f"{estimate} (± {show(half)})" if half else estimate
 
 
 def giga(macs: float) -> str:

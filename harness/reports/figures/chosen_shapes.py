@@ -17,14 +17,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from harness.reports.figures.figure_data import Material
+from harness.reports.appearance import COLOURS, appearance
 from harness.reports.figures.style import (
     BLUES,
-    COLOURS,
     FAINT,
     GREY,
     INK,
-    MARKERS,
     TWO,
     Drawn,
     Skipped,
@@ -35,6 +33,7 @@ from harness.reports.figures.style import (
     sheet,
     shown,
 )  # fmt: skip
+from harness.reports.report_data import ReportData
 from harness.statistics import frames
 
 FORM = re.compile(r"e(\d{1,7})-h([\d.x]+)-m([\d.x]+)")
@@ -101,10 +100,10 @@ def full_shape(several: Sequence[Shape]) -> Shape:
 # --- by budget ----------------------------------------------------------------------------------------------------
 
 
-def by_budget(material: Material) -> Iterator[Drawn | Skipped]:
+def by_budget(data: ReportData) -> Iterator[Drawn | Skipped]:
     """A figure a method: widths as heat maps, a row of panels a data set; several figures where there are many sets."""
-    values = shapes(material.points)
-    for method in material.methods:
+    values = shapes(data.full)
+    for method in data.methods:
         here = values[values["method"] == method]
         names = sorted(map(str, here["dataset"].unique()))
         if not names:
@@ -112,13 +111,13 @@ def by_budget(material: Material) -> Iterator[Drawn | Skipped]:
         for at in range(0, len(names), PAGE):
             page = here[here["dataset"].isin(names[at : at + PAGE])]
             name = f"shapes-{method}" if len(names) <= PAGE else f"shapes-{method}-{1 + at // PAGE}"
-            yield _heat(material, page, full_shape(list(values["shape"])), method, name)
+            yield _heat(data, page, full_shape(list(values["shape"])), method, name)
 
 
-def _heat(material: Material, here: pd.DataFrame, full: Shape, method: str, name: str) -> Drawn:
+def _heat(data: ReportData, here: pd.DataFrame, full: Shape, method: str, name: str) -> Drawn:
     names = sorted(map(str, here["dataset"].unique()))
-    budgets = material.budgets
-    notes = _heat_notes(here, full, material.seeds, len(budgets))
+    budgets = data.budgets
+    notes = _heat_notes(here, full, data.seed_count, len(budgets))
     high = len(names) * (0.3 + SHORT * len(budgets)) + 0.2
     depth = len(full.heads)
     page = sheet(TWO, high, len(names), 3, notes=notes, width_ratios=[max(1.0, depth / 6), depth, depth], sharey=True)
@@ -220,26 +219,26 @@ def directions(several: Sequence[Shape]) -> Directions:
     return Directions(centred @ (axes * np.array(signs)[:, None]).T, (shares[0], shares[1]))
 
 
-def by_set(material: Material) -> Iterator[Drawn | Skipped]:
+def by_set(data: ReportData) -> Iterator[Drawn | Skipped]:
     """All shapes in one plane, a panel a method: do sets get shapes of their own?"""
-    values = shapes(material.points)
+    values = shapes(data.full)
     if len({*values["shape"]}) < 3:
         yield Skipped("shapes-by-set", "fewer than 3 different shapes were chosen")
         return
     found = directions(list(values["shape"]))
     values = values.assign(x=found.places[:, 0], y=found.places[:, 1])
-    names = [method for method in material.methods if method in {*values["method"]}]
+    names = [method for method in data.methods if method in {*values["method"]}]
     rows, columns = grid_size(len(names), 3)
-    left_out = [method for method in material.methods if method not in names]
+    left_out = [method for method in data.methods if method not in names]
     notes = [
         "Main directions (PCA) of all choices, widths as shares of the widest; larger marks are larger budgets; "
         "lines join the budgets of one seed.",
         *([f"No shapes: {listed(left_out)}."] if left_out else []),
     ]
-    page = sheet(TWO, 1.75 * rows, rows, columns, legend=_sets(material), notes=notes, sharex=True, sharey=True)
+    page = sheet(TWO, 1.75 * rows, rows, columns, legend=_sets(data), notes=notes, sharex=True, sharey=True)
     for axis, method in zip(page.flat, names, strict=False):
         axis.set_title(shown(method, 30))
-        _plane(axis, values[values["method"] == method], material)
+        _plane(axis, values[values["method"] == method], data)
     for axis in lowest(page, len(names)):
         axis.set_xlabel(f"1st direction ({100 * found.explained[0]:.0f} % of variance)")
     for row in page.axes:
@@ -247,25 +246,26 @@ def by_set(material: Material) -> Iterator[Drawn | Skipped]:
     yield Drawn("shapes-by-set", " ".join(notes), page.figure)
 
 
-def _sets(material: Material) -> list[Line2D]:
+def _sets(data: ReportData) -> list[Line2D]:
     return [
         Line2D([], [], label=shown(name), linestyle="-", linewidth=0.6, markersize=4, **_mark(at))
-        for at, name in enumerate(material.datasets)
+        for at, name in enumerate(data.datasets)
     ]
 
 
 def _mark(at: int) -> dict[str, Any]:
-    return {"color": COLOURS[at % len(COLOURS)], "marker": MARKERS[at % len(MARKERS)]}
+    one = appearance(at)
+    return {"color": COLOURS[one.colour], "marker": one.marker}
 
 
-def _plane(axis: Axes, here: pd.DataFrame, material: Material) -> None:
+def _plane(axis: Axes, here: pd.DataFrame, data: ReportData) -> None:
     if here.empty:
         blank(axis, "nothing chosen")
         return
     axis.axhline(0, color=FAINT, linewidth=0.5)
     axis.axvline(0, color=FAINT, linewidth=0.5)
-    sizes: Mapping[float, float] = {b: 2.2 + 2.6 * at / len(material.budgets) for at, b in enumerate(material.budgets)}
-    for at, name in enumerate(material.datasets):
+    sizes: Mapping[float, float] = {b: 2.2 + 2.6 * at / len(data.budgets) for at, b in enumerate(data.budgets)}
+    for at, name in enumerate(data.datasets):
         for _, one in here[here["dataset"] == name].groupby("seed"):
             ordered = one.sort_values("budget")
             axis.plot(ordered["x"], ordered["y"], linewidth=0.5, alpha=0.45, color=_mark(at)["color"])

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from harness.reports.figures.figure_data import Material, areas
 from harness.reports.figures.style import (
     GREY,
     INK,
@@ -21,6 +20,7 @@ from harness.reports.figures.style import (
     handles,
     horizontal_grid,
     listed,
+    looks,
     lowest,
     macs_text,
     name_rows,
@@ -28,6 +28,8 @@ from harness.reports.figures.style import (
     shown,
     spread,
 )  # fmt: skip
+from harness.reports.paired_differences import difference
+from harness.reports.report_data import ReportData
 from harness.statistics import frames, intervals
 from harness.statistics.intervals import Interval
 
@@ -35,59 +37,42 @@ MOST = 5  # budgets that get a panel, beside the area
 Differences = Mapping[str, Sequence[float]]  # set to one value a seed
 
 
-def ablation(material: Material) -> Iterator[Drawn | Skipped]:
-    others = [method for method in material.methods if method != material.reference]
-    panels = _panels(material, others)
+def ablation(data: ReportData) -> Iterator[Drawn | Skipped]:
+    others = [method for method in data.methods if method != data.first]
+    panels = _panels(data, others)
     if not others or not any(values for panel in panels.values() for values in panel.values()):
-        why = "1 method" if not others else f"no seed of another method can be paired with {shown(material.reference)}"
+        why = "1 method" if not others else f"no seed of another method can be paired with {shown(data.first)}"
         yield Skipped("ablation", why)
         return
     rows, columns = grid_size(len(panels), 3)
-    notes = _notes(material, others, panels)
+    notes = _notes(data, others, panels)
     height = rows * (0.42 + 0.19 * len(others))
     page = sheet(TWO, height, rows, columns, notes=notes, sharey=True)
     for axis, (title, panel) in zip(page.flat, panels.items(), strict=False):
-        _bars(axis, material, others, panel)
+        _bars(axis, data, others, panel)
         axis.set_title(title)
     for axis in lowest(page, len(panels)):
         axis.set_xlabel("difference (points)")
     yield Drawn("ablation", " ".join(notes), page.figure)
 
 
-def _panels(material: Material, others: Sequence[str]) -> dict[str, dict[str, Differences]]:
+def _panels(data: ReportData, others: Sequence[str]) -> dict[str, dict[str, Differences]]:
     """Title to method to differences: the area, then budgets, evenly chosen where there are many."""
-    budgets = material.budgets
+    budgets = data.budgets
     if len(budgets) > MOST:
         budgets = [budgets[at] for at in np.linspace(0, len(budgets) - 1, MOST).round().astype(int)]
-    wholes = _area_differences(material, others)
-    panels = {"area": wholes} if any(wholes.values()) else {}
-    for budget in budgets:
-        panels[f"at {100 * budget:g} % of the MACs"] = {
-            method: frames.differences(material.points, method, material.reference, "accuracy", budget)
-            for method in others
-        }
-    return panels
+    titles = {"area": None, **{f"at {100 * budget:g} % of the MACs": budget for budget in budgets}}
+    panels = {
+        title: {method: difference(data, method, data.first, column).by_set for method in others}
+        for title, column in titles.items()
+    }
+    return panels if any(panels["area"].values()) else {title: panels[title] for title in panels if title != "area"}
 
 
-def _area_differences(material: Material, others: Sequence[str]) -> dict[str, Differences]:
-    table = frames.areas(material.points, material.chance).dropna() if areas(material) else None
-    if table is None:
-        return {method: {} for method in others}
-    wide = table.pivot_table(index=["dataset", "seed"], columns="method", values="area").sort_index()
-    found: dict[str, Differences] = {}
-    for method in others:
-        if method not in wide or material.reference not in wide:
-            found[method] = {}
-            continue
-        gaps = (wide[method] - wide[material.reference]).dropna()
-        found[method] = {str(name): group.tolist() for name, group in gaps.groupby("dataset")}
-    return found
-
-
-def _notes(material: Material, others: Sequence[str], panels: Mapping[str, Mapping[str, Differences]]) -> list[str]:
-    few = "" if material.seeds > 1 else " (1 seed: none)"
+def _notes(data: ReportData, others: Sequence[str], panels: Mapping[str, Mapping[str, Differences]]) -> list[str]:
+    few = "" if data.seed_count > 1 else " (1 seed: none)"
     lines = [
-        f"Accuracy minus that of {shown(material.reference, 40)}, paired by seed. Bars: mean over sets; whiskers: 95 % "
+        f"Accuracy minus that of {shown(data.first, 40)}, paired by seed. Bars: mean over sets; whiskers: 95 % "
         f"interval over seeds within these sets{few}, an arrow where it goes on; dots: means of single sets."
     ]
     gone = [name for name in others if not all(panel.get(name) for panel in panels.values())]
@@ -96,8 +81,9 @@ def _notes(material: Material, others: Sequence[str], panels: Mapping[str, Mappi
     return lines
 
 
-def _bars(axis: Axes, material: Material, others: Sequence[str], panel: Mapping[str, Differences]) -> None:
+def _bars(axis: Axes, data: ReportData, others: Sequence[str], panel: Mapping[str, Differences]) -> None:
     name_rows(axis, others)
+    appearance = looks(data.methods)
     axis.axvline(0, color=INK, linewidth=0.7)
     found = {name: intervals.these_sets(list(sets.values())) for name, sets in panel.items() if sets}
     dots = {name: [100 * float(np.mean(values)) for values in panel[name].values()] for name in found}
@@ -107,7 +93,7 @@ def _bars(axis: Axes, material: Material, others: Sequence[str], panel: Mapping[
         if name not in found:
             axis.text(0, at, " n/a", va="center", color=GREY, fontsize=6)
             continue
-        color = material.looks[name]["color"]
+        color = appearance[name]["color"]
         axis.barh([at], [100 * (found[name].estimate or 0.0)], height=0.5, color=color, alpha=0.55, linewidth=0)
         whisker(axis, at, found[name], ends)
         axis.plot(dots[name], [at + up for up in spread(len(dots[name]), 0.14)], ".", color=INK, markersize=2.4)
@@ -140,45 +126,45 @@ def whisker(axis: Axes, at: float, found: Interval, ends: tuple[float, float]) -
 KINDS = {"train_macs": "training MACs", "train_seconds": "training seconds"}
 
 
-def cost(material: Material) -> Iterator[Drawn | Skipped]:
+def cost(data: ReportData) -> Iterator[Drawn | Skipped]:
     """What one family costs, as bars, and what so many sizes cost: flat for a family, a slope for models alone."""
-    values = frames.accuracies(material.points)
+    values = frames.accuracies(data.full)
     spent = values.dropna(subset=["train_macs"]).drop_duplicates(["method", "dataset", "seed"])
     if spent.empty:
         yield Skipped("cost", "no cell that was measured has a ledger")
         return
-    alone = [name for name in material.alone if name in {*spent["method"]}]
+    alone = [name for name in data.alone if name in {*spent["method"]}]
     if not alone:
         yield Skipped("break-even", "no method is known to train a model of its own for each size")
-    families = [name for name in material.methods if name not in alone and name in {*spent["method"]}]
-    notes = _cost_notes(material, alone, families)
-    page = _slopes_sheet(material, spent, alone, notes) if alone else _totals_sheet(material, spent, notes)
+    families = [name for name in data.methods if name not in alone and name in {*spent["method"]}]
+    notes = _cost_notes(data, alone, families)
+    page = _slopes_sheet(data, spent, alone, notes) if alone else _totals_sheet(data, spent, notes)
     yield Drawn("break-even" if alone else "cost", " ".join(["Cost of training.", *notes]), page.figure)
 
 
-def _slopes_sheet(material: Material, spent: pd.DataFrame, alone: Sequence[str], notes: Sequence[str]) -> Sheet:
-    page = sheet(TWO, 1.9, 1, 2, legend=handles(material.looks), notes=notes)
+def _slopes_sheet(data: ReportData, spent: pd.DataFrame, alone: Sequence[str], notes: Sequence[str]) -> Sheet:
+    page = sheet(TWO, 1.9, 1, 2, legend=handles(looks(data.methods)), notes=notes)
     for axis, column in zip(page.flat, KINDS, strict=True):
-        _slopes(axis, material, spent, column, alone)
+        _slopes(axis, data, spent, column, alone)
     return page
 
 
-def _totals_sheet(material: Material, spent: pd.DataFrame, notes: Sequence[str]) -> Sheet:
-    names = [name for name in material.methods if name in {*spent["method"]}]
+def _totals_sheet(data: ReportData, spent: pd.DataFrame, notes: Sequence[str]) -> Sheet:
+    names = [name for name in data.methods if name in {*spent["method"]}]
     page = sheet(TWO, 0.5 + 0.19 * len(names), 1, 2, notes=notes, sharey=True)
     for axis, column in zip(page.flat, KINDS, strict=True):
-        _totals(axis, material, spent, column, names)
+        _totals(axis, data, spent, column, names)
     return page
 
 
-def _cost_notes(material: Material, alone: Sequence[str], families: Sequence[str]) -> list[str]:
+def _cost_notes(data: ReportData, alone: Sequence[str], families: Sequence[str]) -> list[str]:
     lines = ["Means over sets; search, importance and teachers included. Seconds are of the machine that ran it."]
     if not alone:
         return [*lines, "Dots: single cells."]
     said = []
     for method in families:
         for rival in alone:
-            found = frames.break_even(material.points, method, rival, "train_macs")
+            found = frames.break_even(data.full, method, rival, "train_macs")
             said.append(f"{shown(method)} {found.text} against {shown(rival)}")
     lines.append("Rings: the fewest sizes from which the family costs less than models trained alone.")
     if said:
@@ -187,10 +173,11 @@ def _cost_notes(material: Material, alone: Sequence[str], families: Sequence[str
     return lines
 
 
-def _totals(axis: Axes, material: Material, spent: pd.DataFrame, column: str, names: Sequence[str]) -> None:
+def _totals(axis: Axes, data: ReportData, spent: pd.DataFrame, column: str, names: Sequence[str]) -> None:
     name_rows(axis, names)
+    appearance = looks(data.methods)
     for at, method in enumerate(names):
-        here, color = spent[spent["method"] == method], material.looks[method]["color"]
+        here, color = spent[spent["method"] == method], appearance[method]["color"]
         axis.barh([at], [_set_mean(here, column)], height=0.55, color=color, alpha=0.55, linewidth=0)
         values = here[column].astype(float).tolist()
         axis.plot(values, [at + up for up in spread(len(values), 0.18)], ".", color=INK, markersize=2.4)
@@ -200,22 +187,22 @@ def _totals(axis: Axes, material: Material, spent: pd.DataFrame, column: str, na
         axis.xaxis.set_major_formatter(_macs_tick)
 
 
-def _slopes(axis: Axes, material: Material, spent: pd.DataFrame, column: str, alone: Sequence[str]) -> None:
+def _slopes(axis: Axes, data: ReportData, spent: pd.DataFrame, column: str, alone: Sequence[str]) -> None:
     horizontal_grid(axis)
-    sizes = _sizes(material, spent, column, alone)
+    sizes = _sizes(data, spent, column, alone)
     most = 0.0
-    for method, look in material.looks.items():
+    for method, look in looks(data.methods).items():
         here = spent[spent["method"] == method]
         if here.empty:
             continue
-        each = here.assign(each=here[column] / _answers(material, here))
+        each = here.assign(each=here[column] / _answers(data, here))
         level = (
             [_set_mean(each, "each") * n for n in sizes] if method in alone else [_set_mean(here, column)] * len(sizes)
         )
         axis.plot(sizes, level, markersize=3, linewidth=1.1, markevery=max(1, len(sizes) // 6), **look)
         most = max(most, *level)
         if method not in alone:
-            _rings(axis, material, method, alone, column, level[0], sizes)
+            _rings(axis, data, method, alone, column, level[0], sizes)
     axis.set_ylim(0, 1.06 * most)
     axis.set_xlim(sizes[0] - 0.3, sizes[-1] + 0.3)
     axis.set_xlabel("number of sizes")
@@ -225,28 +212,28 @@ def _slopes(axis: Axes, material: Material, spent: pd.DataFrame, column: str, al
         axis.yaxis.set_major_formatter(_macs_tick)
 
 
-def _sizes(material: Material, spent: pd.DataFrame, column: str, alone: Sequence[str]) -> list[int]:
+def _sizes(data: ReportData, spent: pd.DataFrame, column: str, alone: Sequence[str]) -> list[int]:
     """Up to the number of budgets, or past the last break-even, but not far."""
     found = [
-        frames.break_even(material.points, method, rival, column).sizes or 0
+        frames.break_even(data.full, method, rival, column).sizes or 0
         for method in sorted({*spent["method"]} - {*alone})
         for rival in alone
     ]
-    return list(range(1, min(24, max([len(material.budgets), *(n + 1 for n in found), 5])) + 1))
+    return list(range(1, min(24, max([len(data.budgets), *(n + 1 for n in found), 5])) + 1))
 
 
 def _rings(
-    axis: Axes, material: Material, method: str, alone: Sequence[str], column: str, level: float, sizes: Sequence[int]
+    axis: Axes, data: ReportData, method: str, alone: Sequence[str], column: str, level: float, sizes: Sequence[int]
 ) -> None:
     for rival in alone:
-        at = frames.break_even(material.points, method, rival, column).sizes
+        at = frames.break_even(data.full, method, rival, column).sizes
         if at is not None and at <= sizes[-1]:
-            axis.plot([at], [level], "o", mfc="none", mec=material.looks[rival]["color"], markersize=7, mew=1.0)
+            axis.plot([at], [level], "o", mfc="none", mec=looks(data.methods)[rival]["color"], markersize=7, mew=1.0)
 
 
-def _answers(material: Material, here: pd.DataFrame) -> pd.Series:
+def _answers(data: ReportData, here: pd.DataFrame) -> pd.Series:
     """Budgets that each cell answered, in the order of ``here``."""
-    measured = frames.accuracies(material.points)
+    measured = frames.accuracies(data.full)
     counts = measured.groupby(["method", "dataset", "seed"])["budget"].nunique()
     keys = here[["method", "dataset", "seed"]].itertuples(index=False, name=None)
     return pd.Series([int(counts[key]) for key in keys], index=here.index)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,12 +12,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.jobs.files import write_atomic
 from harness.reports.figures import style
 from harness.reports.figures.axes import accuracy_axis, budget_axis, label_room
-from harness.reports.figures.figure_data import absent
+from harness.reports.figures.notes import absent_points
 from harness.reports.figures.style import FAINT
-from harness.statistics import frames
+from harness.reports.report_data import ReportData
+from harness.statistics import curves, frames
 
 STYLE: dict[Any, Any] = {
     **style.BASE,
@@ -29,27 +28,18 @@ STYLE: dict[Any, Any] = {
 }
 PANEL = (3.7, 3.2)  # inches
 COLUMNS = 3
+LINE = {"linewidth": 1.5, "markersize": 4.5, "markeredgewidth": 1.0}
 
 
-def pareto(points: pd.DataFrame, out_dir: Path | str, title: str = "") -> list[Path]:
-    """Write ``pareto.png`` and ``pareto.svg``: a panel a data set, and their mean where there are several.
-
-    Without a title the figure is named after the suites of its points.
-    """
-    title = title or ", ".join(sorted(points["suite"].unique()))
+def pareto(data: ReportData) -> dict[str, bytes]:
+    """``pareto.png`` and ``pareto.svg``: a panel a data set, and their mean where there are several."""
     with style.style(STYLE):
-        figure = _figure(points.sort_values([*frames.CELL, "budget"], ignore_index=True), title)
-        return [_written(figure, Path(out_dir) / f"pareto.{kind}", kind) for kind in ("png", "svg")]
+        figure = _figure(data.full, data.title or data.suite, data.datasets, data.methods)
+        return {f"pareto.{kind}": style.encoded(figure, kind) for kind in ("png", "svg")}
 
 
-def _written(figure: Figure, path: Path, kind: str) -> Path:
-    write_atomic(path, style.encoded(figure, kind))
-    return path
-
-
-def _figure(points: pd.DataFrame, title: str) -> Figure:
-    methods, datasets = sorted(points["method"].unique()), sorted(points["dataset"].unique())
-    looks = {method: _look(i) for i, method in enumerate(methods)}
+def _figure(points: pd.DataFrame, title: str, datasets: Sequence[str], methods: Sequence[str]) -> Figure:
+    looks = {name: {**look, **LINE} for name, look in style.looks(methods).items()}
     panels = max(1, len(datasets) + (len(datasets) > 1))
     columns = min(COLUMNS, panels)
     rows = math.ceil(panels / columns)
@@ -102,10 +92,6 @@ def _frame(
         figure.text(left, (0.1 + 0.16 * line) / height, note, fontsize=7, color="#555555", va="bottom")
 
 
-def _look(index: int) -> dict[str, Any]:
-    return {**style.look(index), "linewidth": 1.5, "markersize": 4.5, "markeredgewidth": 1.0}
-
-
 # --- one panel --------------------------------------------------------------------------------------------------
 
 
@@ -115,12 +101,13 @@ def _panel(axis: Axes, points: pd.DataFrame, name: str, looks: dict[str, dict[st
     axis.set_axisbelow(True)
     axis.grid(axis="y", color=FAINT, linewidth=0.6)
     values = frames.accuracies(points)
-    if values.empty:
+    full_macs = points["full_macs"].dropna()
+    if values.empty or full_macs.empty:
         axis.text(0.5, 0.5, "nothing measured", transform=axis.transAxes, ha="center", color="#555555")
         axis.set_xticks([])
         axis.set_yticks([])
         return
-    full, budgets = float(points["full_macs"].dropna().iloc[0]), points["budget"].unique().tolist()
+    full, budgets = float(full_macs.iloc[0]), points["budget"].unique().tolist()
     least = float(values["macs"].min())
     right = budget_axis(axis, budgets, full, label_room(budgets, 2.4, least / full), least)
     axis.set_xlabel("budget and its MACs", fontsize=8)
@@ -140,7 +127,7 @@ def _curve(axis: Axes, values: pd.DataFrame, look: dict[str, Any], right: float)
     groups = values.groupby("budget")
     macs, accuracy = groups["macs"].mean().to_numpy(), 100 * groups["accuracy"].mean().to_numpy()
     odd = groups["status"].agg(lambda status: bool((status == "suspicious").any())).to_numpy(dtype=bool)
-    kept = frames.front(macs, accuracy)
+    kept = curves.front(macs, accuracy)
     steps = sorted(zip(macs[kept], accuracy[kept], strict=True))
     line = {key: look[key] for key in ("color", "linestyle", "linewidth")}
     x, y = [at for at, _ in steps] + [right], [level for _, level in steps] + [steps[-1][1]]
@@ -170,7 +157,7 @@ def _footnotes(points: pd.DataFrame) -> list[str]:
     seeds = points["seed"].nunique()
     several = f"Lines: fronts of the means over {seeds} seeds; faint points: single seeds."
     lines = [several if seeds > 1 else "Lines: fronts of one seed; its spread is unknown."]
-    lines += absent(points)
+    lines += absent_points(points)
     if (points["status"] == "suspicious").any():
-        lines.append("Hollow: a check of the sanity ladder failed there; the table says which.")
+        lines.append("Hollow: a sanity check failed there; the table says which.")
     return lines

@@ -7,37 +7,60 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from harness.reports.figures.figure_data import Groups, Material, areas
-from harness.reports.figures.style import FAINT, GREY, INK, TWO, Drawn, Skipped, blank, name_rows, sheet, shown, spread
+from harness.reports.figures.style import (
+    FAINT,
+    GREY,
+    INK,
+    TWO,
+    Drawn,
+    Skipped,
+    blank,
+    looks,
+    name_rows,
+    sheet,
+    shown,
+    spread,
+)
+from harness.reports.report_data import ReportData
 from harness.statistics import intervals, pairs, ranks
 
+Groups = Mapping[str, Mapping[str, Sequence[float]]]  # method to set to one value a seed
 SEED = 0  # of the shuffles in tests over sets
 
 
-def everywhere(material: Material, groups: Groups) -> tuple[dict[str, list[float]], list[str], list[str]]:
+def areas(data: ReportData) -> Groups:
+    """Areas under the curves, one value a cell; a cell with a hole has none."""
+    found: dict[str, dict[str, list[float]]] = {}
+    whole = data.areas.dropna(subset=["area"])
+    for method, dataset, area in zip(whole["method"], whole["dataset"], whole["area"], strict=True):
+        found.setdefault(str(method), {}).setdefault(str(dataset), []).append(float(area))
+    return found
+
+
+def everywhere(data: ReportData, groups: Groups) -> tuple[dict[str, list[float]], list[str], list[str]]:
     """Means by set of the methods that have all sets, those methods' rivals that have not, and the sets."""
-    names = material.datasets
+    names = data.datasets
     whole = {
         method: [float(np.mean(sets[name])) for name in names]
         for method, sets in groups.items()
         if all(name in sets for name in names)
     }
-    return whole, sorted({*material.methods} - {*whole}), names
+    return whole, sorted({*data.methods} - {*whole}), names
 
 
-def summary(material: Material) -> Iterator[Drawn | Skipped]:
-    groups = areas(material)
+def summary(data: ReportData) -> Iterator[Drawn | Skipped]:
+    groups = areas(data)
     if not groups:
         yield Skipped("summary", "no cell has a whole curve between two budgets, so there is no area")
         return
-    whole, missing, names = everywhere(material, groups)
+    whole, missing, names = everywhere(data, groups)
     places = ranks.mean_ranks(whole) if len(whole) > 1 else {}
     order = sorted(groups, key=lambda name: (places.get(name, np.inf), -_level(groups[name]), name))
-    notes = _notes(material, missing, len(names))
+    notes = _notes(data, missing, len(names))
     page = sheet(TWO, 0.55 + 0.2 * len(order), 1, 2, notes=notes, width_ratios=[1.25, 1])
     left, right = page.flat
-    _areas(left, material, groups, order)
-    _ranks(right, material, whole, order, places)
+    _areas(left, data, groups, order)
+    _ranks(right, data, whole, order, places)
     yield Drawn("summary", " ".join(["Area under the step front, and ranks by it.", *notes]), page.figure)
 
 
@@ -45,8 +68,8 @@ def _level(sets: Mapping[str, Sequence[float]]) -> float:
     return float(np.mean([np.mean(values) for values in sets.values()]))
 
 
-def _notes(material: Material, missing: Sequence[str], sets: int) -> list[str]:
-    few = "" if material.seeds > 1 else " (1 seed: none)"
+def _notes(data: ReportData, missing: Sequence[str], sets: int) -> list[str]:
+    few = "" if data.seed_count > 1 else " (1 seed: none)"
     lines = [
         "Area: mean accuracy over log2 MACs between the smallest and the largest budget, unreachable as guessing. "
         f"Filled: mean over sets, with the 95 % interval over seeds within these sets{few}; faint: single sets.",
@@ -57,10 +80,11 @@ def _notes(material: Material, missing: Sequence[str], sets: int) -> list[str]:
     return lines
 
 
-def _areas(axis: Axes, material: Material, groups: Groups, order: Sequence[str]) -> None:
+def _areas(axis: Axes, data: ReportData, groups: Groups, order: Sequence[str]) -> None:
     name_rows(axis, order)
+    appearance = looks(data.methods)
     for at, method in enumerate(order):
-        look, sets = material.looks[method], list(groups[method].values())
+        look, sets = appearance[method], list(groups[method].values())
         found = intervals.these_sets(sets)
         if found.low is not None and found.high is not None:
             axis.plot([100 * found.low, 100 * found.high], [at, at], color=look["color"], linewidth=1.3)
@@ -74,7 +98,7 @@ def _areas(axis: Axes, material: Material, groups: Groups, order: Sequence[str])
 
 def _ranks(
     axis: Axes,
-    material: Material,
+    data: ReportData,
     whole: Mapping[str, Sequence[float]],
     order: Sequence[str],
     places: Mapping[str, float],
@@ -84,9 +108,10 @@ def _ranks(
         return
     name_rows(axis, order)
     axis.set_yticklabels([])
+    appearance = looks(data.methods)
     single = [ranks.mean_ranks({name: [values[at]] for name, values in whole.items()}) for at in range(_sets(whole))]
     for at, method in enumerate(order):
-        look = material.looks[method]
+        look = appearance[method]
         if method not in places:
             axis.text(1, at, "no rank", va="center", color=GREY, fontsize=6)
             continue
@@ -105,9 +130,9 @@ def _sets(whole: Mapping[str, Sequence[float]]) -> int:
 # --- critical differences -----------------------------------------------------------------------------------------
 
 
-def critical(material: Material) -> Iterator[Drawn | Skipped]:
+def critical(data: ReportData) -> Iterator[Drawn | Skipped]:
     """Mean ranks over sets, joined where pairwise Wilcoxon tests with Holm's correction find nothing."""
-    whole, missing, names = everywhere(material, areas(material))
+    whole, missing, names = everywhere(data, areas(data))
     few = _too_few(len(whole), len(names))
     if few:
         yield Skipped("critical-difference", few)

@@ -25,14 +25,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 
+from harness.reports.appearance import COLOURS, appearances
+
 ONE, TWO = 3.25, 6.75  # inches: one and two columns of a paper
 FONT = "DejaVu Sans"  # comes with matplotlib: the same on every machine
 INK, GREY, FAINT = "#222222", "#666666", "#DDDDDD"
-# Okabe and Ito's colours without the yellow, which is too light for lines on white; markers and dashes tell the
-# methods apart in grey as well. The first seven methods get distinct triples, the next ones other combinations.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)), (0, (7, 2)))
 BLUES = LinearSegmentedColormap.from_list("widths", ["#FFFFFF", "#9CC6E3", "#2E7EB8", "#0A3159"])  # white is nothing
 BASE: dict[Any, Any] = {
     "font.family": FONT,
@@ -123,17 +120,16 @@ def encoded(figure: Figure, kind: str) -> bytes:
 # --- looks --------------------------------------------------------------------------------------------------------
 
 
-def look(index: int) -> dict[str, Any]:
+def looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Their appearances as keywords of matplotlib."""
     return {
-        "color": COLOURS[index % len(COLOURS)],
-        "marker": MARKERS[index % len(MARKERS)],
-        "linestyle": DASHES[index % len(DASHES)],
+        name: {
+            "color": COLOURS[one.colour],
+            "marker": one.marker,
+            "linestyle": (0, one.dash) if one.dash else "-",
+        }
+        for name, one in appearances(methods).items()
     }
-
-
-def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """By sorted name: a method looks alike in all figures of a suite."""
-    return {name: look(index) for index, name in enumerate(sorted(names))}
 
 
 def handles(names: Mapping[str, dict[str, Any]], size: float = 3.5) -> list[Line2D]:

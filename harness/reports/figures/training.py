@@ -20,7 +20,6 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.reports.figures.axes import accuracy_axis, budget_axis, label_room
-from harness.reports.figures.figure_data import Material
 from harness.reports.figures.style import (
     BLUES,
     FAINT,
@@ -32,10 +31,12 @@ from harness.reports.figures.style import (
     grid_size,
     handles,
     horizontal_grid,
+    looks,
     lowest,
     sheet,
     shown,
 )  # fmt: skip
+from harness.reports.report_data import ReportData
 from harness.statistics import curves
 
 COLUMNS = 3
@@ -44,11 +45,11 @@ Counts = NDArray[np.float64]  # parts of training x bins of MACs
 Found = Mapping[str, Mapping[str, Sequence[Told]]]  # method to set to one value a seed
 
 
-def _gather(material: Material, key: str, read: Callable[[Any], Told | None]) -> tuple[Found[Told], int]:
+def _gather(data: ReportData, key: str, read: Callable[[Any], Told | None]) -> tuple[Found[Told], int]:
     """And how many reports could not be read."""
     found: dict[str, dict[str, list[Told]]] = {}
     unread = 0
-    for record, told in material.told(key):
+    for record, told in data.diagnostics(key):
         value = read(told)
         if value is None:
             unread += 1
@@ -57,8 +58,8 @@ def _gather(material: Material, key: str, read: Callable[[Any], Told | None]) ->
     return found, unread
 
 
-def _why_none(material: Material, key: str, unread: int) -> str:
-    if not material.records:
+def _why_none(data: ReportData, key: str, unread: int) -> str:
+    if not data.records:
         return "there are no records beside the points"
     return f"{unread} reports under `{key}` cannot be read" if unread else f"no method reports `{key}`"
 
@@ -73,12 +74,12 @@ def _numbers(told: Any) -> list[float] | None:
     return [float(x) for x in told] if all(math.isfinite(x) for x in told) else None
 
 
-def _by_set(found: Found[Told], material: Material, notes: Sequence[str]) -> tuple[Sheet, list[tuple[Axes, str]]]:
+def _by_set(found: Found[Told], data: ReportData, notes: Sequence[str]) -> tuple[Sheet, list[tuple[Axes, str]]]:
     """A panel a data set that some method told of, and a legend of those methods."""
     names = sorted({name for sets in found.values() for name in sets})
     rows, columns = grid_size(len(names), COLUMNS)
-    looks = {method: look for method, look in material.looks.items() if method in found}
-    page = sheet(TWO, 1.85 * rows, rows, columns, legend=handles(looks), notes=notes)
+    known = {method: look for method, look in looks(data.methods).items() if method in found}
+    page = sheet(TWO, 1.85 * rows, rows, columns, legend=handles(known), notes=notes)
     for axis, name in zip(page.flat, names, strict=False):
         axis.set_title(shown(name))
         horizontal_grid(axis)
@@ -88,19 +89,19 @@ def _by_set(found: Found[Told], material: Material, notes: Sequence[str]) -> tup
 # --- search -------------------------------------------------------------------------------------------------------
 
 
-def search(material: Material) -> Iterator[Drawn | Skipped]:
-    found, unread = _gather(material, "front", _front)
-    if not found or material.full_macs() is None:
-        yield Skipped("search-fronts", _why_none(material, "front", unread))
+def search(data: ReportData) -> Iterator[Drawn | Skipped]:
+    found, unread = _gather(data, "front", _front)
+    if not found or data.full_macs() is None:
+        yield Skipped("search-fronts", _why_none(data, "front", unread))
         return
     notes = [
         "What the search found before the last training: accuracy on the second fold of the selection split, which the "
         "search did not see; a line a seed.",
         *_unread("front", unread),
     ]
-    page, panels = _by_set(found, material, notes)
+    page, panels = _by_set(found, data, notes)
     for axis, name in panels:
-        _fronts(axis, material, {method: sets.get(name, []) for method, sets in found.items()}, name)
+        _fronts(axis, data, {method: sets.get(name, []) for method, sets in found.items()}, name)
     for row in page.axes:
         row[0].set_ylabel("selection accuracy (%)")
     for axis in lowest(page, len(panels)):
@@ -117,14 +118,14 @@ def _front(told: Any) -> list[tuple[float, float]] | None:
     return pairs if len(pairs) == len(told) else None
 
 
-def _fronts(axis: Axes, material: Material, by_method: Mapping[str, Sequence[Any]], dataset: str) -> None:
-    full = material.full_macs(dataset) or material.full_macs() or 1.0
+def _fronts(axis: Axes, data: ReportData, by_method: Mapping[str, Sequence[Any]], dataset: str) -> None:
+    full = data.full_macs(dataset) or data.full_macs() or 1.0
     everything = [point for several in by_method.values() for points in several for point in points]
     least = min(share for share, _ in everything)
     inches = TWO / COLUMNS - 0.4
-    right = budget_axis(axis, material.budgets, full, label_room(material.budgets, inches, least), least * full)
+    right = budget_axis(axis, data.budgets, full, label_room(data.budgets, inches, least), least * full)
     for method, several in by_method.items():
-        look = material.looks[method]
+        look = looks(data.methods)[method]
         line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 0.8, "alpha": 0.8}
         for points in several:
             found = curves.steps([full * share for share, _ in points], [value for _, value in points])
@@ -134,19 +135,24 @@ def _fronts(axis: Axes, material: Material, by_method: Mapping[str, Sequence[Any
     accuracy_axis(axis, [value for _, value in everything])
 
 
-def progress(material: Material) -> Iterator[Drawn | Skipped]:
+def progress(data: ReportData) -> Iterator[Drawn | Skipped]:
     key = "hypervolume_by_generation"
-    found, unread = _gather(material, key, _generations)
+    found, unread = _gather(data, key, _generations)
     if not found:
-        yield Skipped("search-progress", _why_none(material, key, unread))
+        yield Skipped("search-progress", _why_none(data, key, unread))
         return
     notes = ["Hypervolume of the front after each generation of the search; a line a seed.", *_unread(key, unread)]
-    page, panels = _by_set(found, material, notes)
+    page, panels = _by_set(found, data, notes)
     for axis, name in panels:
         for method, sets in found.items():
             for values in sets.get(name, []):
                 axis.plot(
-                    range(1, len(values) + 1), values, linewidth=0.9, markersize=2.4, mew=0, **material.looks[method]
+                    range(1, len(values) + 1),
+                    values,
+                    linewidth=0.9,
+                    markersize=2.4,
+                    mew=0,
+                    **looks(data.methods)[method],
                 )
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for row in page.axes:
@@ -164,13 +170,13 @@ def _generations(told: Any) -> list[float] | None:
 # --- coverage -----------------------------------------------------------------------------------------------------
 
 
-def coverage(material: Material) -> Iterator[Drawn | Skipped]:
-    found, unread = _gather(material, "coverage", _coverage)
+def coverage(data: ReportData) -> Iterator[Drawn | Skipped]:
+    found, unread = _gather(data, "coverage", _coverage)
     sums = {method: _summed([one for several in sets.values() for one in several]) for method, sets in found.items()}
     known = {method: total for method, total in sums.items() if total is not None}
     unread += sum(len(several) for method in sums if method not in known for several in found[method].values())
     if not known:
-        yield Skipped("coverage", _why_none(material, "coverage", unread))
+        yield Skipped("coverage", _why_none(data, "coverage", unread))
         return
     notes = [
         "Submodels that training drew, by their MACs and by part of the training, the first one on top: in % of each "

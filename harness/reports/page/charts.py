@@ -12,20 +12,8 @@ from typing import Any
 
 import altair as alt
 
-COLOURS = 8  # the style sheet's --c0 to --c7
-# SVG paths on the square from -1 to 1, drawn by Vega and by the legend alike.
-SYMBOLS = (
-    "M-1,0A1,1,0,1,1,1,0A1,1,0,1,1,-1,0Z",
-    "M-.9,-.9H.9V.9H-.9Z",
-    "M0,-1.1L1.1,.9H-1.1Z",
-    "M0,-1.2L1.2,0L0,1.2L-1.2,0Z",
-    "M0,1.1L1.1,-.9H-1.1Z",
-    "M-.4,-1.1H.4V-.4H1.1V.4H.4V1.1H-.4V.4H-1.1V-.4H-.4Z",
-    "M1.1,0L-.9,1.1V-1.1Z",
-    "M-1,-.5L-.5,-1L0,-.5L.5,-1L1,-.5L.5,0L1,.5L.5,1L0,.5L-.5,1L-1,.5L-.5,0Z",
-    "M-1.1,0L.9,1.1V-1.1Z",
-)
-DASHES = ((), (6, 3), (2, 2), (8, 3, 2, 3), (10, 4))
+from harness.reports.appearance import appearance
+
 THEME: dict[str, Any] = {
     "background": None,
     "font": "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif",
@@ -43,20 +31,26 @@ SPEC = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ChartLook:
+    """A method's appearance as CSS and SVG have it; lines are 2 pixels wide."""
+
     colour: str
     symbol: str
-    dash: tuple[int, ...]
+    dash: tuple[float, ...]
 
 
-def look(at: int) -> Look:
-    return Look(f"var(--c{at % COLOURS})", SYMBOLS[at % len(SYMBOLS)], DASHES[at % len(DASHES)])
+def look(at: int) -> ChartLook:
+    one = appearance(at)
+    return ChartLook(f"var(--c{one.colour})", one.path, tuple(2 * length for length in one.dash))
 
 
 @cache
-def charts(methods: int, budgets: int) -> dict[str, SPEC]:
-    """All specifications by name; ``rows`` and ``seeds`` are the data they ask for."""
-    looks = [look(at) for at in range(methods)]
+def charts(places: tuple[int, ...], budgets: int) -> dict[str, SPEC]:
+    """All specifications by name; ``rows`` and ``seeds`` are the data they ask for.
+
+    ``places``: of each method the place of its appearance.
+    """
+    looks = [look(at) for at in places]
     axis = alt.Axis(values={"expr": "yticks"}, labelExpr="format(1 - datum.value, '.3~p')", grid=True)
     error = alt.Y("e:Q", title="accuracy, its error on a log scale", axis=axis, scale=_error())
     share = _value(".3~p")
@@ -85,21 +79,24 @@ def _error() -> alt.Scale:
     return alt.Scale(type="log", reverse=True, nice=False, **ENDS)
 
 
-def _marks(looks: list[Look]) -> dict[str, Any]:
-    """Colour, symbol and dashes by the method's number."""
+def _marks(looks: list[ChartLook]) -> dict[str, Any]:
+    """Colour, symbol and dashes by the method's number; a mark is hollow where its row has ``o``: suspicious."""
     domain = list(range(len(looks)))
 
     def scale(values: list[Any]) -> alt.Scale:
         return alt.Scale(domain=domain, range=values)
 
+    colours = scale([one.colour for one in looks])
     return {
-        "color": alt.Color("m:N", legend=None, scale=scale([one.colour for one in looks])),
+        "color": alt.Color("m:N", legend=None, scale=colours),
+        "stroke": alt.Stroke("m:N", legend=None, scale=colours),
+        "fill": alt.condition("datum.o", alt.value("var(--paper)"), alt.Fill("m:N", legend=None, scale=colours)),
         "shape": alt.Shape("m:N", legend=None, scale=scale([one.symbol for one in looks])),
         "strokeDash": alt.StrokeDash("m:N", legend=None, scale=scale([list(one.dash) or [1, 0] for one in looks])),
     }
 
 
-def _curve(looks: list[Look], y: alt.Y, line: Any, *, low: str = "lo", high: str = "hi", front: str = "f") -> SPEC:
+def _curve(looks: list[ChartLook], y: alt.Y, line: Any, *, low: str = "lo", high: str = "hi", front: str = "f") -> SPEC:
     """Against MACs on a log scale. ``front``: the best within so many MACs, which a step line may join."""
     marks = _marks(looks)
     label = "format(100 * datum.value / full, '~g')"
@@ -111,9 +108,9 @@ def _curve(looks: list[Look], y: alt.Y, line: Any, *, low: str = "lo", high: str
     )
     told: Any = y.to_dict()
     same = {key: told[key] for key in ("title", "axis", "scale")}
-    seeds = alt.Chart(alt.NamedData("seeds")).mark_point(filled=True, size=14, opacity=0.45, clip=True)
+    seeds = alt.Chart(alt.NamedData("seeds")).mark_point(size=14, strokeWidth=1, opacity=0.45, clip=True)
     rows = alt.Chart(alt.NamedData("rows"))
-    named = {"color": marks["color"], "shape": marks["shape"]}
+    named = {key: marks[key] for key in ("stroke", "fill", "shape")}
     layers = alt.layer(
         rows.mark_rule(clip=True, opacity=0.55, strokeWidth=1.5).encode(
             x=x, y=alt.Y(low, type="quantitative", **same),
@@ -123,7 +120,7 @@ def _curve(looks: list[Look], y: alt.Y, line: Any, *, low: str = "lo", high: str
             x=x, y=alt.Y(front, type="quantitative", **same), color=marks["color"], strokeDash=marks["strokeDash"]
         ),
         seeds.encode(x=x, y=y, tooltip=alt.Tooltip("i:Q"), **named),
-        rows.mark_point(filled=True, size=60, opacity=1, clip=True).encode(
+        rows.mark_point(size=60, strokeWidth=1.5, opacity=1, clip=True).encode(
             x=x, y=y, tooltip=alt.Tooltip("j:Q"), **named
         ),
     )  # fmt: skip
@@ -131,19 +128,19 @@ def _curve(looks: list[Look], y: alt.Y, line: Any, *, low: str = "lo", high: str
     return _finished(layers, names, 260)
 
 
-def _strip(looks: list[Look], title: str, axis: alt.Axis) -> SPEC:
+def _strip(looks: list[ChartLook], title: str, axis: alt.Axis) -> SPEC:
     """One value a cell: methods one above the other, their mean with its interval, single seeds behind."""
     marks, scale = _marks(looks), alt.Scale(**ENDS, zero=False, nice=False)
     y = alt.Y("m:N", title=None, sort=None, axis=alt.Axis(labelExpr="names[datum.value]", labelLimit=150, grid=True))
     rows, seeds = alt.Chart(alt.NamedData("rows")), alt.Chart(alt.NamedData("seeds"))
-    named = {"color": marks["color"], "shape": marks["shape"]}
+    named = {key: marks[key] for key in ("stroke", "fill", "shape")}
     x = alt.X("y:Q", title=title, axis=axis, scale=scale)
     layers = alt.layer(
         rows.mark_rule(clip=True, opacity=0.55, strokeWidth=2).encode(
             y=y, x=alt.X("lo:Q", title=title, axis=axis, scale=scale), x2="hi:Q", color=marks["color"]
         ),
-        seeds.mark_point(filled=True, size=14, opacity=0.45).encode(x=x, y=y, tooltip=alt.Tooltip("i:Q"), **named),
-        rows.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, tooltip=alt.Tooltip("j:Q"), **named),
+        seeds.mark_point(size=14, strokeWidth=1, opacity=0.45).encode(x=x, y=y, tooltip=alt.Tooltip("i:Q"), **named),
+        rows.mark_point(size=60, strokeWidth=1.5, opacity=1).encode(x=x, y=y, tooltip=alt.Tooltip("j:Q"), **named),
     )
     return _finished(layers, {"low": 0, "high": 1, "names": [""]}, 24 * max(2, len(looks)))
 

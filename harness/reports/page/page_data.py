@@ -7,48 +7,59 @@ sorted by the suite's own order, so that theirs does not matter.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.reports.paired_differences import PairedDifference, difference
+from harness.reports.report_data import ReportData
 from harness.statistics import frames, intervals, pairs
 from harness.statistics.intervals import Interval
 from harness.suite import Suite
 
 AT_BUDGET = {"accuracy": "accuracy", "use": "use", "latency": "latency_ms", "params": "params"}  # metric: column
 OF_CELL = ("area", "train_macs", "train_seconds")
+METRICS = {
+    "accuracy": "Accuracy on the test split",
+    "use": "MACs used, as a share of the budget",
+    "latency": "Latency of one image, ms",
+    "params": "Parameters",
+    "area": "Area: mean accuracy over log2 MACs",
+    "train_macs": "Training MACs of a cell",
+    "train_seconds": "Training seconds of a cell",
+}
 COUNTED = ("use", "params", "train_macs")  # seeds that agree are exact
 LONGEST = 2_000  # characters of a reason
-Scope = Literal["these sets", "sets like these"]
 
 
 @dataclass(frozen=True)
 class Names:
-    """Methods, data sets and budgets, in the suite's order, then those that only the points have."""
+    """Methods, data sets and budgets in the suite's order; ``looks``: of each method its place by name."""
 
     methods: tuple[str, ...]
     datasets: tuple[str, ...]
     budgets: tuple[float, ...]
 
+    @property
+    def looks(self) -> tuple[int, ...]:
+        order = sorted(self.methods)
+        return tuple(order.index(name) for name in self.methods)
 
-def names(points: pd.DataFrame, suite: Suite) -> Names:
-    def every(own: Iterable[Any], seen: pd.Series) -> tuple[Any, ...]:
-        first = tuple(own)
-        return (*first, *sorted(set(seen.tolist()) - set(first)))
 
+def names(suite: Suite) -> Names:
     return Names(
-        every((method.name for method in suite.methods), points["method"]),
-        every((entry.name for entry in suite.datasets), points["dataset"]),
-        every(sorted(suite.budgets), points["budget"]),
+        tuple(method.name for method in suite.methods),
+        tuple(entry.name for entry in suite.datasets),
+        tuple(sorted(suite.budgets)),
     )
 
 
-def ordered(points: pd.DataFrame, named: Names) -> pd.DataFrame:
+def ordered_points(points: pd.DataFrame, named: Names) -> pd.DataFrame:
     """With the numbers of the names as ``m``, ``d``, ``b``, and sorted by them and the seed."""
     keys = {"m": ("method", named.methods), "d": ("dataset", named.datasets), "b": ("budget", named.budgets)}
     numbers = {
@@ -75,14 +86,11 @@ class Words:
         return [self.number(text) for text in texts]
 
 
-@lru_cache(maxsize=65_536)
-def _wilson(correct: int, n: int) -> tuple[float | None, float | None]:
-    found = intervals.wilson(correct, n)
-    return found.low, found.high
+_wilson = lru_cache(maxsize=65_536)(intervals.wilson)
 
 
 def points_of(points: pd.DataFrame, words: Words) -> dict[str, list[Any]]:
-    """``points`` as :func:`ordered` gives them; ``lo`` and ``hi``: Wilson's interval over the test images."""
+    """``points`` as :func:`ordered_points` gives them; ``lo`` and ``hi``: Wilson's interval over the test images."""
     counted = [
         _wilson(int(c), int(n)) if pd.notna(c) and pd.notna(n) and 0 <= c <= n and n >= 1 else (None, None)
         for c, n in zip(points["correct"], points["n"], strict=True)
@@ -92,45 +100,46 @@ def points_of(points: pd.DataFrame, words: Words) -> dict[str, list[Any]]:
         **{key: [int(value) for value in points[key]] for key in ("m", "d", "b")},
         "s": [int(seed) for seed in points["seed"]],
         "st": [frames.STATUSES.index(str(status)) for status in points["status"]],
-        "acc": numbers(points["accuracy"].where(measured)),
-        "lo": numbers([low for low, _ in counted]),
-        "hi": numbers([high for _, high in counted]),
-        "macs": numbers(points["macs"]),
-        "full": numbers(points["full_macs"]),
-        "params": numbers(points["params"]),
-        "latency": numbers(points["latency_ms"]),
+        "acc": short_numbers(points["accuracy"].where(measured)),
+        "lo": short_numbers([low for low, _ in counted]),
+        "hi": short_numbers([high for _, high in counted]),
+        "macs": short_numbers(points["macs"]),
+        "full": short_numbers(points["full_macs"]),
+        "params": short_numbers(points["params"]),
+        "latency": short_numbers(points["latency_ms"]),
         "key": words.numbers(points["key"]),
         "cell": words.numbers(points["cell"]),
         "why": words.numbers(points["reason"]),
     }
 
 
-def cells_of(points: pd.DataFrame, areas: pd.DataFrame, commits: Mapping[str, Any], words: Words) -> dict[str, Any]:
+def cells_of(points: pd.DataFrame, data: ReportData, words: Words) -> dict[str, Any]:
     """One entry a cell, in the order of the points."""
     cells = points.drop_duplicates(frames.CELL)
-    area = {(r["method"], r["dataset"], r["seed"]): r["area"] for r in areas.to_dict("records")}
-    keys = zip(cells["method"], cells["dataset"], cells["seed"], strict=True)
+    areas = data.values[None]
+    keys = zip(*(cells[key] for key in frames.CELL), strict=True)
+    commits = {record.cell: record.environment.get("commit") for record in data.ordered_records}
     return {
         "m": [int(value) for value in cells["m"]],
         "d": [int(value) for value in cells["d"]],
         "s": [int(value) for value in cells["seed"]],
         "cell": words.numbers(cells["cell"]),
         "commit": words.numbers(commits.get(str(cell)) for cell in cells["cell"]),
-        "area": numbers([area.get(key) for key in keys]),
-        "train_macs": numbers(cells["train_macs"]),
-        "train_seconds": numbers(cells["train_seconds"]),
+        "area": short_numbers([areas.get(m, {}).get(d, {}).get(seed) for m, d, seed in keys]),
+        "train_macs": short_numbers(cells["train_macs"]),
+        "train_seconds": short_numbers(cells["train_seconds"]),
     }
 
 
-def number(value: Any) -> float | int | None:
-    """Six digits; whole numbers as they are."""
+def short_number(value: Any) -> float | int | None:
+    """Six digits; whole numbers as they are; None for what is no number."""
     if value is None or value is pd.NA or not math.isfinite(value):
         return None
     return int(value) if float(value).is_integer() else float(f"{value:.6g}")
 
 
-def numbers(values: Iterable[Any]) -> list[float | int | None]:
-    return [number(value) for value in values]
+def short_numbers(values: Iterable[Any]) -> list[float | int | None]:
+    return [short_number(value) for value in values]
 
 
 # --- means --------------------------------------------------------------------------------------------------------
@@ -148,14 +157,14 @@ class Mean:
     macs: float | None
 
 
-def means(points: pd.DataFrame, areas: pd.DataFrame, named: Names) -> list[Mean]:
-    shares = frames.use(points.assign(macs=points["macs"].astype(float)))
+def means(data: ReportData, named: Names) -> list[Mean]:
+    shares = frames.use(data.points)
     found: list[Mean] = []
     for metric, column in AT_BUDGET.items():
         for (method, budget), group in shares.dropna(subset=[column]).groupby(["method", "budget"]):
             found += _means(group, column, metric, str(method), float(str(budget)), named.datasets)
-    measured = frames.accuracies(points).drop_duplicates(frames.CELL)
-    whole = {"area": areas, "train_macs": measured, "train_seconds": measured}
+    measured = frames.accuracies(data.points).drop_duplicates(frames.CELL)
+    whole = {"area": data.areas, "train_macs": measured, "train_seconds": measured}
     for metric, frame in whole.items():
         for method, group in frame.dropna(subset=[metric]).groupby("method"):
             found += _means(group, metric, metric, str(method), None, named.datasets)
@@ -164,7 +173,7 @@ def means(points: pd.DataFrame, areas: pd.DataFrame, named: Names) -> list[Mean]
 
 def _place(mean: Mean, named: Names) -> tuple[int, ...]:
     return (
-        [*AT_BUDGET, *OF_CELL].index(mean.metric),
+        list(METRICS).index(mean.metric),
         -1 if mean.dataset is None else named.datasets.index(mean.dataset),
         named.methods.index(mean.method),
         -1 if mean.budget is None else named.budgets.index(mean.budget),
@@ -188,17 +197,14 @@ def _means(
 
 def means_of(found: Sequence[Mean], named: Names, words: Words) -> dict[str, Any]:
     """``d`` or ``b`` -1: over sets, or of whole cells."""
-    order = [*AT_BUDGET, *OF_CELL]
+    places = [_place(one, named) for one in found]
     return {
-        "k": [order.index(one.metric) for one in found],
-        "m": [named.methods.index(one.method) for one in found],
-        "d": [-1 if one.dataset is None else named.datasets.index(one.dataset) for one in found],
-        "b": [-1 if one.budget is None else named.budgets.index(one.budget) for one in found],
+        **{key: [place[at] for place in places] for at, key in enumerate("kdmb")},
         "n": [one.interval.n for one in found],
-        "x": numbers(one.macs for one in found),
-        "y": numbers(one.interval.estimate for one in found),
-        "lo": numbers(one.interval.low for one in found),
-        "hi": numbers(one.interval.high for one in found),
+        "x": short_numbers(one.macs for one in found),
+        "y": short_numbers(one.interval.estimate for one in found),
+        "lo": short_numbers(one.interval.low for one in found),
+        "hi": short_numbers(one.interval.high for one in found),
         "why": words.numbers(one.interval.why or None for one in found),
     }
 
@@ -216,38 +222,31 @@ class _Columns:
     )
 
     def add(self, pair: int, budget: int, dataset: int, found: Interval, words: Words) -> None:
-        values = (found.n, number(found.estimate), number(found.low), number(found.high))
+        values = (found.n, short_number(found.estimate), short_number(found.low), short_number(found.high))
         row = (pair, budget, dataset, *values, words.number(found.why or None))
         for key, value in zip(self.rows, row, strict=True):
             self.rows[key].append(value)
 
 
-def comparisons(points: pd.DataFrame, named: Names, words: Words) -> dict[str, Any]:
+def comparisons(data: ReportData, named: Names, words: Words) -> dict[str, Any]:
     """First minus second for every two methods at every budget, paired by seed."""
     every = list(combinations(range(len(named.methods)), 2))
     columns = _Columns()
-    tables = {budget: frames.at_budget(points, budget) for budget in named.budgets}
     for pair, (a, b) in enumerate(every):
         for at, budget in enumerate(named.budgets):
-            left, right = (tables[budget].get(named.methods[one], {}) for one in (a, b))
-            both = [name for name in named.datasets if name in left and name in right]
-            gaps = {name: pairs.paired(left[name], right[name]) for name in both}
-            _compared(columns, pair, at, {name: values for name, values in gaps.items() if values}, named, words)
+            found = difference(data, named.methods[a], named.methods[b], budget)
+            if found.by_set:
+                _add(columns, pair, at, found, named, words)
     return {"pairs": every, "rows": columns.rows, "tests": columns.tests, "zone": pairs.ZONE}
 
 
-def _compared(
-    columns: _Columns, pair: int, budget: int, gaps: Mapping[str, Sequence[float]], named: Names, words: Words
-) -> None:
-    if not gaps:
-        return
-    for name, values in gaps.items():
-        columns.add(pair, budget, named.datasets.index(name), intervals.over_seeds(values), words)
-    groups, means = [*gaps.values()], [float(np.mean(values)) for values in gaps.values()]
-    columns.add(pair, budget, -1, intervals.these_sets(groups), words)
-    columns.add(pair, budget, -2, intervals.like_sets(groups), words)
-    odds = pairs.signed_rank(means, np.random.default_rng(0), draws=4_000)
-    score = pairs.win_tie_loss(means)
-    row = (pair, budget, score.wins, score.ties, score.losses, *(number(p) for p in (odds.a, odds.same, odds.b)))
+def _add(columns: _Columns, pair: int, budget: int, found: PairedDifference, named: Names, words: Words) -> None:
+    for dataset, name in enumerate(named.datasets):
+        if name in found.by_set:
+            columns.add(pair, budget, dataset, intervals.over_seeds(found.by_set[name]), words)
+    columns.add(pair, budget, -1, found.these_sets(), words)
+    columns.add(pair, budget, -2, found.like_sets(), words)
+    odds, score = found.posterior(), pairs.win_tie_loss(found.means)
+    row = (pair, budget, score.wins, score.ties, score.losses, *map(short_number, (odds.a, odds.same, odds.b)))
     for key, value in zip(columns.tests, row, strict=True):
         columns.tests[key].append(value)

@@ -1,67 +1,15 @@
-"""The way back from the page's numbers: what failed and its command, the suite's setup, provenance, cells."""
+"""Where the page's numbers come from: the suite's setup, and commits, code, data and machines of its cells."""
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from harness.reports.document.blocks import Table, prose
-from harness.reports.document.formatting import share, text
 from harness.results.record import Record
-from harness.statistics import frames
 from harness.suite import Suite
-
-FINE = ("ok", "unreachable", "suspicious")
-
-
-def command(suite: str, method: str, dataset: str, seed: object) -> str:
-    words = (
-        "eavit-bench",
-        "run",
-        f"suites/{suite}.toml",
-        "--method",
-        method,
-        "--dataset",
-        dataset,
-        "--seed",
-        str(seed),
-    )
-    return shlex.join(words)
-
-
-def failures(points: pd.DataFrame, suite: Suite, planned: Iterable[tuple[str, str, int]]) -> Table | None:
-    """Every cell that has no number somewhere, with its command; cells without any point are missing."""
-    there = set(zip(points["method"], points["dataset"], points["seed"], strict=True))
-    bad = points[~points["status"].isin(FINE)]
-    rows: list[tuple[str, ...]] = []
-
-    def add(key: Sequence[Any], status: str, reason: str) -> None:
-        method, dataset, seed = str(key[0]), str(key[1]), str(key[2])
-        rows.append((method, dataset, seed, status, reason, command(suite.name, method, dataset, seed)))
-
-    for key, group in bad.groupby(frames.CELL, sort=False):
-        for (status, reason), same in group.groupby(["status", group["reason"].fillna("")], sort=False):
-            budgets = ", ".join(share(b) for b in same["budget"])
-            add(tuple(key), f"{status} at {budgets}", text(reason) or "–")
-    for key in planned:
-        if key not in there:
-            add(key, "missing", "no record")
-    head = ("method", "data set", "seed", "status", "reason", "command")
-    return prose("Cells without a result", head, rows, code=(5,)) if rows else None
-
-
-def unreachable(points: pd.DataFrame) -> list[str]:
-    here = points[points["status"] == "unreachable"]
-    told = []
-    for (method, dataset), group in here.groupby(["method", "dataset"], sort=False):
-        budgets = ", ".join(share(b) for b in sorted(group["budget"].unique()))
-        told.append(f"{method} on {dataset} at {budgets}")
-    return told
 
 
 def setup(suite: Suite) -> list[Table]:
@@ -102,17 +50,8 @@ def provenance(records: Sequence[Record]) -> list[Table]:
     if code:
         tables.append(prose("Digests of the code", ("code", "part", "digest", "cells"), _counted(code), code=(0, 2)))
     head = ("data set", "fingerprint", "images", "classes", "cells")
-    return [*tables, prose("Data", head, _counted(data), code=(1,))]
+    return [*tables, prose("Data", head, _counted(data), code=(1,))] if records else []
 
 
 def _counted(found: Mapping[Any, int]) -> list[tuple[str, ...]]:
     return [(*key, str(count)) for key, count in sorted(found.items())]
-
-
-def cells(points: pd.DataFrame) -> Table:
-    rows = []
-    for (method, dataset), group in points.groupby(["method", "dataset"], sort=False):
-        seeds = group.drop_duplicates("seed").sort_values("seed")
-        ids = ", ".join(f"{seed}: {text(cell) or '–'}" for seed, cell in zip(seeds["seed"], seeds["cell"], strict=True))
-        rows.append((str(method), str(dataset), ids))
-    return prose("Cells, by seed", ("method", "data set", "seed: cell"), rows, code=(2,))

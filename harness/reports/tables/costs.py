@@ -8,38 +8,36 @@ import pandas as pd
 
 from harness.reports.document.blocks import Row, Section, name, table
 from harness.reports.document.formatting import giga
-from harness.reports.subject import Subject
+from harness.reports.report_data import ReportData
 from harness.results.record import Record, Spent
 from harness.statistics import frames
 
-ALONE = "fixed_"  # callables that train one model for each budget
 SEARCH = "search"
 
 
-def cost(subject: Subject) -> Section:
+def cost(data: ReportData) -> Section:
     """Training is a cell's: every one of its rows repeats the total for all its budgets."""
-    cells = subject.full.groupby(frames.CELL, as_index=False)[["train_macs", "train_seconds"]].max()
+    cells = data.full.groupby(frames.CELL, as_index=False)[["train_macs", "train_seconds"]].max()
     rows: list[Row] = []
     for (method, dataset), group in cells.groupby(["method", "dataset"]):
         spent = group.dropna(subset=["train_macs"])
         macs = giga(spent["train_macs"].mean()) if len(spent) else "missing"
         seconds = f"{spent['train_seconds'].mean():.1f}" if len(spent) else "missing"
-        again = sum((method, dataset, seed) in subject.resumed for seed in group["seed"])
+        again = sum((method, dataset, seed) in data.resumed for seed in group["seed"])
         seconds += f", {again} resumed" if again else ""
         rows.append([name(str(method)), str(dataset), macs, seconds, f"{len(spent)} of {len(group)}"])
     text = (
         "One cell trains for all its budgets together; means over cells. Seconds are of the machine that ran them; "
-        "those of resumed cells hold what was done twice."
+        "those of resumed cells include work that was repeated."
     )
-    shown = table(["method", "data set", "GMACs", "seconds", "cells"], rows, subject.source(), left=2)
+    shown = table(["method", "data set", "GMACs", "seconds", "cells"], rows, data.source(), left=2)
     return Section("Cost of training", text, shown)
 
 
-def phases(subject: Subject) -> Section | None:
+def phases(data: ReportData) -> Section | None:
     """GMACs of each phase, search apart from what trains; only where records were kept."""
     kept: dict[tuple[str, str], list[Record]] = {}
-    for cell in sorted(set(subject.points["cell"].dropna()) & subject.records.keys()):
-        record = subject.records[cell]
+    for record in data.ordered_records:
         if record.ledger:
             kept.setdefault((record.method, record.dataset), []).append(record)
     if not kept:
@@ -49,9 +47,9 @@ def phases(subject: Subject) -> Section | None:
     for (method, dataset), records in sorted(kept.items()):
         shares = [_phase(records, [phase]) for phase in names]
         rows.append([name(method), dataset, *shares, _phase(records, names), _phase(records, [SEARCH])])
-    text = "GMACs by phase, forward and backward, means over cells; what search costs stands apart from the sum."
+    text = "GMACs by phase, forward and backward, means over cells; search is not part of the sum."
     head = ["method", "data set", *names, "sum without search", SEARCH]
-    return Section("Cost by phase", text, table(head, rows, subject.source(), left=2))
+    return Section("Cost by phase", text, table(head, rows, data.source(), left=2))
 
 
 def _phase(records: Sequence[Record], names: Sequence[str]) -> str:
@@ -65,12 +63,12 @@ def _macs(ledger: Mapping[str, Spent], names: Sequence[str]) -> float:
     return sum(spent.forward_macs + spent.backward_macs for spent in found)
 
 
-def economy(subject: Subject) -> Section | None:
+def break_even(data: ReportData) -> Section | None:
     """Every elastic family against every method that trains a model for each size."""
-    alone = [method for method in subject.methods if subject.uses[method].startswith(ALONE)]
-    elastic = [method for method in subject.methods if method not in alone]
+    alone = data.alone
+    elastic = [method for method in data.methods if method not in alone]
     rows: list[Row] = [
-        [name(family), name(one), *(_even(subject.points, family, one, column) for column in COSTS)]
+        [name(family), name(one), *(_even(data.points, family, one, column) for column in COSTS)]
         for family in elastic
         for one in alone
     ]
@@ -82,7 +80,7 @@ def economy(subject: Subject) -> Section | None:
     )
     head = ["elastic", "each size alone", "by training MACs", "by seconds"]
     interval = "these sets, 95 %; counted where seeds agree"
-    return Section("From how many sizes elastic is cheaper", text, table(head, rows, subject.source(interval), left=2))
+    return Section("Break-even", text, table(head, rows, data.source(interval), left=2))
 
 
 COSTS = ("train_macs", "train_seconds")

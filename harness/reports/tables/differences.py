@@ -9,88 +9,86 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from harness.reports import paired_differences
 from harness.reports.document import formatting
-from harness.reports.document.blocks import COMPARISON, Entry, Row, Section, Table, name, table
+from harness.reports.document.blocks import Entry, Row, Section, Table, name, table
 from harness.reports.document.formatting import share
-from harness.reports.subject import Subject
-from harness.reports.tables import paired_differences
-from harness.reports.tables.paired_differences import Column, Gap, leaves_out_zero
-from harness.statistics import advantage, curves, frames, intervals, pairs
+from harness.reports.paired_differences import PairedDifference, leaves_out_zero
+from harness.reports.report_data import Column, ReportData
+from harness.statistics import advantage, curves, frames, images, intervals, pairs
+from harness.statistics.images import McNemar
 from harness.statistics.intervals import LEVEL, Interval
-from harness.statistics.pairs import FEWEST, McNemar
+from harness.statistics.pairs import FEWEST
 
-ODDS = 4_000  # draws of a posterior: shares to half a point
 ZONE = f"{100 * pairs.ZONE:g} points"
-Gaps = Mapping[tuple[str, Column], Gap]
+Differences = Mapping[tuple[str, Column], PairedDifference]
 
 
-def sections(subject: Subject) -> list[Section]:
-    if not paired_differences.others(subject):
+def sections(data: ReportData) -> list[Section]:
+    if not paired_differences.others(data):
         return []
-    found = paired_differences.gaps(subject)
-    made = (over_sets(subject, found), set_by_set(subject, found), like_sets(subject, found), scores(subject, found))
-    return [one for one in (*made, whole_curves(subject), same_images(subject)) if one is not None]
+    found = paired_differences.against_first(data)
+    made = (over_sets(data, found), set_by_set(data, found), like_sets(data, found), scores(data, found))
+    return [one for one in (*made, whole_curves(data), same_images(data)) if one is not None]
 
 
-def _section(title: str, subject: Subject, text: str, shown: Table, points: Sequence[str] = ()) -> Section:
-    return Section(f"{title} {subject.first}", text, shown, tuple(points), COMPARISON)
+def _section(title: str, data: ReportData, text: str, shown: Table, points: Sequence[str] = ()) -> Section:
+    return Section(f"{title} {data.first}", text, shown, tuple(points))
 
 
-def _head(subject: Subject, *first: str) -> list[str]:
-    return [*first, *("area" if column is None else share(column) for column in paired_differences.columns(subject))]
+def _head(data: ReportData, *first: str) -> list[str]:
+    return [*first, *("area" if column is None else share(column) for column in paired_differences.columns(data))]
 
 
 # --- accuracy, over sets ----------------------------------------------------------------------------------------
 
 
-def over_sets(subject: Subject, found: Gaps) -> Section:
+def over_sets(data: ReportData, found: Differences) -> Section:
     rows: list[Row] = []
-    for method in paired_differences.others(subject):
-        mine = [found[method, column] for column in paired_differences.columns(subject)]
-        rows.append([name(method), *(_over(gap, gap.over(), subject) for gap in mine), _counted(subject, mine[:-1])])
+    for method in paired_differences.others(data):
+        mine = [found[method, column] for column in paired_differences.columns(data)]
+        rows.append([name(method), *(_over(one, one.these_sets(), data) for one in mine), _counted(data, mine[:-1])])
     text = (
-        f"Accuracy minus that of {subject.first}, in points, paired by seed: above 0 the method is better. Mean of the "
+        f"Accuracy minus that of {data.first}, in points, paired by seed: above 0 the method is better. Mean of the "
         "means of these sets; in brackets half the 95 % interval over seeds within sets, each at its own level. ≠: it "
         "leaves out 0; the last column counts these, of the intervals at budgets. Unequal budgets are not counted."
     )
-    source = subject.source("these sets, Satterthwaite t, 95 %, of paired differences")
-    return _section(
-        "Against", subject, text, table([*_head(subject, "method"), "≠"], rows, source), _chance(subject, found)
-    )
+    source = data.source("these sets, Satterthwaite t, 95 %, of paired differences")
+    return _section("Against", data, text, table([*_head(data, "method"), "≠"], rows, source), _chance(data, found))
 
 
-def _over(gap: Gap, over: Interval, subject: Subject) -> Entry:
-    there, every = len(gap.by_set), len(subject.datasets)
-    text = formatting.gap(over) if there == every else f"{there} of {every} sets"
-    apart = gap.fair and there == every and leaves_out_zero(over)
-    return Entry(", ".join([text, *gap.doubts]), "apart" if apart else "plain")
+def _over(one: PairedDifference, over: Interval, data: ReportData) -> Entry:
+    there, every = len(one.by_set), len(data.datasets)
+    text = formatting.difference(over) if there == every else f"{there} of {every} sets"
+    apart = one.fair and there == every and leaves_out_zero(over)
+    return Entry(", ".join([text, *one.warnings]), "apart" if apart else "plain")
 
 
-def _counted(subject: Subject, row: Sequence[Gap]) -> str:
-    given = _given(subject, row)
+def _counted(data: ReportData, row: Sequence[PairedDifference]) -> str:
+    given = _given(data, row)
     return f"{sum(map(leaves_out_zero, given))} of {len(given)}" if given else "n/a"
 
 
-def _given(subject: Subject, row: Sequence[Gap]) -> list[Interval]:
+def _given(data: ReportData, row: Sequence[PairedDifference]) -> list[Interval]:
     """The intervals there are over all sets, of comparisons on equal terms."""
-    every = [gap.over() for gap in row if gap.fair and len(gap.by_set) == len(subject.datasets)]
+    every = [one.these_sets() for one in row if one.fair and len(one.by_set) == len(data.datasets)]
     return [interval for interval in every if interval.given]
 
 
-def _chance(subject: Subject, every: Gaps) -> list[str]:
+def _chance(data: ReportData, every: Differences) -> list[str]:
     """How many leave out 0 by budget, and how many of true nothings would: who reads fifty intervals sees some."""
-    at: dict[Column, list[Gap]] = {}
+    at: dict[Column, list[PairedDifference]] = {}
     for one in every.values():
         at.setdefault(one.column, []).append(one)
-    parts = {column: _given(subject, row) for column, row in at.items()}
+    parts = {column: _given(data, row) for column, row in at.items()}
     lines = [(f"At {share(c)}" if c is not None else "Of the areas", given) for c, given in parts.items()]
-    words = {c: paired_differences.doubts(subject, subject.first, c) for c in subject.budgets}
-    doubted = [f"{subject.first} itself at {share(c)}: {', '.join(found)}." for c, found in words.items() if found]
+    words = {c: paired_differences.warnings(data, data.first, c) for c in data.budgets}
+    warned = [f"{data.first} itself at {share(c)}: {', '.join(found)}." for c, found in words.items() if found]
     if not any(parts.values()):
-        why = sorted({over.why for one in every.values() if (over := one.over()).why})
-        return [*doubted, f"No interval to count: {'; '.join(why) or 'unequal budgets'}."]
+        why = sorted({over.why for one in every.values() if (over := one.these_sets()).why})
+        return [*warned, f"No interval to count: {'; '.join(why) or 'unequal budgets'}."]
     lines.append(("At all budgets together", [one for c, given in parts.items() if c is not None for one in given]))
-    return [*doubted, *(f"{where}: {_tally(given)}" for where, given in lines)]
+    return [*warned, *(f"{where}: {_tally(given)}" for where, given in lines)]
 
 
 def _tally(given: Sequence[Interval]) -> str:
@@ -104,79 +102,73 @@ def _tally(given: Sequence[Interval]) -> str:
 # --- accuracy, set by set ---------------------------------------------------------------------------------------
 
 
-def set_by_set(subject: Subject, found: Gaps) -> Section | None:
+def set_by_set(data: ReportData, found: Differences) -> Section | None:
     """Sign flips only from as many seeds on as can tell anything."""
-    tested = any(len(values) >= FEWEST for gap in found.values() for values in gap.by_set.values())
-    if len(subject.datasets) < 2 and not tested:
+    tested = any(len(values) >= FEWEST for one in found.values() for values in one.by_set.values())
+    if len(data.datasets) < 2 and not tested:
         return None
     rows: list[Row] = []
-    for method in paired_differences.others(subject):
-        for dataset in subject.datasets:
-            places = [_on(found[method, column], dataset) for column in paired_differences.columns(subject)]
+    for method in paired_differences.others(data):
+        for dataset in data.datasets:
+            places = [_on(found[method, column], dataset) for column in paired_differences.columns(data)]
             rows.append([name(method), dataset, *places])
     text = (
         f"As above, on each set alone: Student's t over the paired differences of its seeds. p: two-sided sign-flip "
         f"test, only from {FEWEST} seeds on."
     )
     few = f"No p-value: with fewer than {FEWEST} seeds no sign-flip test can reach 0.05 (2 of 2^seeds patterns)."
-    source = subject.source("t over seeds, 95 %, of paired differences")
-    shown = table(_head(subject, "method", "data set"), rows, source, left=2)
-    return _section("Set by set against", subject, text, shown, () if tested else (few,))
+    source = data.source("t over seeds, 95 %, of paired differences")
+    shown = table(_head(data, "method", "data set"), rows, source, left=2)
+    return _section("Set by set against", data, text, shown, () if tested else (few,))
 
 
-def _on(gap: Gap, dataset: str) -> Entry:
-    values = gap.by_set.get(dataset)
+def _on(one: PairedDifference, dataset: str) -> Entry:
+    values = one.by_set.get(dataset)
     if values is None:
         return Entry("–")
     over = intervals.over_seeds(values)
-    flips = pairs.sign_flip([values], np.random.default_rng(0)) if len(values) >= FEWEST else None
+    flips = pairs.sign_flip(values, np.random.default_rng(0)) if len(values) >= FEWEST else None
     test = [] if flips is None else [f"p {'n/a' if flips.p is None else format(flips.p, '.3f')}"]
-    text = ", ".join([formatting.gap(over), *test])
-    return Entry(text, "apart" if gap.fair and leaves_out_zero(over) else "plain")
+    text = ", ".join([formatting.difference(over), *test])
+    return Entry(text, "apart" if one.fair and leaves_out_zero(over) else "plain")
 
 
 # --- sets like these --------------------------------------------------------------------------------------------
 
 
-def _too_few(subject: Subject) -> str:
-    sets = len(subject.datasets)
-    return f"n/a ({sets} set{'' if sets == 1 else 's'}; with fewer than {FEWEST} little can be said of other sets)"
-
-
-def like_sets(subject: Subject, found: Gaps) -> Section | None:
-    if len(subject.datasets) < FEWEST:
+def like_sets(data: ReportData, found: Differences) -> Section | None:
+    if len(data.datasets) < FEWEST:
         return None
     rows: list[Row] = []
-    for method in paired_differences.others(subject):
-        mine = [found[method, column] for column in paired_differences.columns(subject)]
-        rows.append([name(method), *(_over(gap, gap.over("sets like these"), subject) for gap in mine)])
+    for method in paired_differences.others(data):
+        mine = [found[method, column] for column in paired_differences.columns(data)]
+        rows.append([name(method), *(_over(one, one.like_sets(), data) for one in mine)])
     text = "As above, over sets like these: the interval is Student's t over the means of the sets."
-    source = subject.source("sets like these, t over set means, 95 %, of paired differences")
-    return _section("Over sets like these, against", subject, text, table(_head(subject, "method"), rows, source))
+    source = data.source("sets like these, t over set means, 95 %, of paired differences")
+    return _section("Over sets like these, against", data, text, table(_head(data, "method"), rows, source))
 
 
-def scores(subject: Subject, found: Gaps) -> Section:
+def scores(data: ReportData, found: Differences) -> Section:
     """Wins, ties and losses are counts; odds of them need sets enough."""
-    enough = len(subject.datasets) >= FEWEST
+    why = paired_differences.too_few(len(data.datasets))
     rows: list[Row] = [
-        [name(method), *(_score(found[method, column].means, enough) for column in paired_differences.columns(subject))]
-        for method in paired_differences.others(subject)
+        [name(method), *(_score(found[method, column]) for column in paired_differences.columns(data))]
+        for method in paired_differences.others(data)
     ]
     text = (
         f"Sets on which the method's mean is better by more than {ZONE}, the same within them, and worse; in brackets "
         "the probability of each of the three on another such set (Bayesian signed-rank test)."
     )
-    points = [] if enough else [f"Over sets like these, intervals and probabilities: {_too_few(subject)}."]
-    shown = table(_head(subject, "method"), rows, subject.source("none; a posterior where there is one"))
-    return _section("Better, same, worse than", subject, text, shown, points)
+    points = [f"Over sets like these, intervals and probabilities: n/a ({why})."] if why else []
+    shown = table(_head(data, "method"), rows, data.source("none; a posterior where there is one"))
+    return _section("Better, same, worse than", data, text, shown, points)
 
 
-def _score(means: Sequence[float], enough: bool) -> str:
-    if not means:
+def _score(one: PairedDifference) -> str:
+    if not one.by_set:
         return "–"
-    score = "/".join(map(str, pairs.win_tie_loss(means)))
-    odds = pairs.signed_rank(means, np.random.default_rng(0), draws=ODDS) if enough else None
-    if odds is None or odds.a is None or odds.same is None or odds.b is None:
+    score, odds = "/".join(map(str, pairs.win_tie_loss(one.means))), one.posterior()
+    if odds.a is None or odds.same is None or odds.b is None:
         return score
     return f"{score} ({odds.a:.2f}/{odds.same:.2f}/{odds.b:.2f})"
 
@@ -184,45 +176,45 @@ def _score(means: Sequence[float], enough: bool) -> str:
 # --- whole curves -----------------------------------------------------------------------------------------------
 
 
-def whole_curves(subject: Subject) -> Section | None:
+def whole_curves(data: ReportData) -> Section | None:
     """Of methods with a whole curve: MACs at equal accuracy, accuracy at equal MACs, hypervolume."""
-    bounds = {dataset: found for dataset in subject.datasets if (found := subject.bounds[dataset]) is not None}
-    if len(bounds) < len(subject.datasets) or not subject.fronts:
+    bounds = {dataset: found for dataset in data.datasets if (found := data.bounds[dataset]) is not None}
+    if len(bounds) < len(data.datasets) or not data.fronts:
         return None
     rows, silent = [], []
-    for method in (subject.first, *paired_differences.others(subject)):
-        row, why = _curve(subject, method, bounds)
+    for method in (data.first, *paired_differences.others(data)):
+        row, why = _curve(data, method, bounds)
         rows.append(row)
         silent += [f"`{method}`, {one}" for one in why]
     text = (
-        f"Step fronts of accuracy over MACs, averaged over seeds, against those of {subject.first}: share of its MACs "
+        f"Step fronts of accuracy over MACs, averaged over seeds, against those of {data.first}: share of its MACs "
         "saved at equal accuracy, points of accuracy gained at equal MACs (mean over log2 MACs), both means over sets "
         "with 95 % intervals; ≠: it leaves out 0. Hypervolume: share of the rectangle from chance to 100 % accuracy "
         "and from 0 to the largest budget that the front fills, in %, in brackets half the interval over seeds."
     )
-    source = subject.source("whole seeds bootstrapped within these sets; hypervolume: Satterthwaite t, 95 %")
+    source = data.source("whole seeds bootstrapped within these sets; hypervolume: Satterthwaite t, 95 %")
     head = ["method", "sets", "MACs saved", "accuracy gained", "hypervolume"]
-    return _section("Fronts against", subject, text, table(head, rows, source), silent)
+    return _section("Fronts against", data, text, table(head, rows, source), silent)
 
 
 Bounds = Mapping[str, curves.Bounds]
 
 
-def _curve(subject: Subject, method: str, bounds: Bounds) -> tuple[Row, list[str]]:
-    mine, first = subject.fronts.get(method, {}), subject.fronts.get(subject.first, {})
-    volume = _volume(subject, mine, bounds)
-    if method == subject.first:
-        return [name(method), _sets(mine, subject), "–", "–", volume], []
+def _curve(data: ReportData, method: str, bounds: Bounds) -> tuple[Row, list[str]]:
+    mine, first = data.fronts.get(method, {}), data.fronts.get(data.first, {})
+    volume = _volume(data, mine, bounds)
+    if method == data.first:
+        return [name(method), _sets(mine, data), "–", "–", volume], []
     both = {dataset: seeds for dataset, seeds in mine.items() if dataset in first}
-    ratio = advantage.macs_ratio(both, first, np.random.default_rng(0), subject.chance)
-    gain = advantage.accuracy_gained(both, first, bounds, np.random.default_rng(0), subject.chance)
+    ratio = advantage.macs_ratio(both, first, np.random.default_rng(0), data.chance)
+    gain = advantage.accuracy_gained(both, first, bounds, np.random.default_rng(0), data.chance)
     told = {"MACs saved": ratio, "accuracy gained": gain}
     why = [f"{what}: n/a: {one.why}." for what, one in told.items() if not one.given]
-    return [name(method), _sets(both, subject), _saved(ratio), _gained(gain), volume], why
+    return [name(method), _sets(both, data), _saved(ratio), _gained(gain), volume], why
 
 
-def _sets(there: Mapping[str, object], subject: Subject) -> str:
-    return f"{len(there)} of {len(subject.datasets)}"
+def _sets(there: Mapping[str, object], data: ReportData) -> str:
+    return f"{len(there)} of {len(data.datasets)}"
 
 
 def _saved(ratio: Interval) -> Entry:
@@ -237,15 +229,15 @@ def _saved(ratio: Interval) -> Entry:
 
 
 def _gained(gain: Interval) -> Entry:
-    return Entry(formatting.gap(gain), "apart" if leaves_out_zero(gain) else "plain")
+    return Entry(formatting.difference(gain), "apart" if leaves_out_zero(gain) else "plain")
 
 
-def _volume(subject: Subject, mine: advantage.Fronts, bounds: Bounds) -> str:
-    if len(mine) < len(subject.datasets):
+def _volume(data: ReportData, mine: advantage.Fronts, bounds: Bounds) -> str:
+    if len(mine) < len(data.datasets):
         return "n/a"
     groups = []
     for dataset, seeds in sorted(mine.items()):
-        chance, most = subject.chance.get(dataset, 0.0), bounds[dataset][1]
+        chance, most = data.chance.get(dataset, 0.0), bounds[dataset][1]
         whole = most * (1 - chance)
         groups.append([curves.hypervolume(curve, most, chance) / whole for _, curve in sorted(seeds.items())])
     found = intervals.these_sets(groups)
@@ -255,39 +247,39 @@ def _volume(subject: Subject, mine: advantage.Fronts, bounds: Bounds) -> str:
 # --- single images ----------------------------------------------------------------------------------------------
 
 
-def same_images(subject: Subject) -> Section | None:
+def same_images(data: ReportData) -> Section | None:
     """Only where it is known which images a choice got right."""
-    if not subject.bits:
+    if not data.bitmaps:
         return None
     cells = {
         (str(method), str(dataset), int(seed)): str(cell)
-        for method, dataset, seed, cell in zip(*(subject.full[key] for key in (*frames.CELL, "cell")), strict=True)
+        for method, dataset, seed, cell in zip(*(data.full[key] for key in (*frames.CELL, "cell")), strict=True)
     }
     rows: list[Row] = []
-    for method in paired_differences.others(subject):
-        tests = _tests(subject, method, cells)
-        for dataset in subject.datasets:
-            rows.append([name(method), dataset, *(_won(tests.get((dataset, b), [])) for b in subject.budgets)])
+    for method in paired_differences.others(data):
+        tests = _tests(data, method, cells)
+        for dataset in data.datasets:
+            rows.append([name(method), dataset, *(_won(tests.get((dataset, b), [])) for b in data.budgets)])
     text = (
         f"Exact McNemar test on the bitmaps of each seed: seeds in which the method gets significantly more (+) and "
-        f"fewer (−) images right than {subject.first}, p below {1 - LEVEL:.2f} after Holm over all tests of the "
-        "method, of the seeds tested. It speaks of these images and these trained weights, not of other seeds."
+        f"fewer (−) images right than {data.first}, p below {1 - LEVEL:.2f} after Holm over all tests of the "
+        "method, of the seeds tested. It holds for these images and these trained weights, not for other seeds."
     )
-    shown = table(["method", "data set", *map(share, subject.budgets)], rows, subject.source(), left=2)
-    return _section("Same images as", subject, text, shown)
+    shown = table(["method", "data set", *map(share, data.budgets)], rows, data.source(), left=2)
+    return _section("Same images as", data, text, shown)
 
 
 Won = list[int]  # one a seed: 1 the method, -1 the first one, 0 not told apart
 
 
-def _tests(subject: Subject, method: str, cells: Mapping[tuple[str, str, int], str]) -> dict[tuple[str, float], Won]:
+def _tests(data: ReportData, method: str, cells: Mapping[tuple[str, str, int], str]) -> dict[tuple[str, float], Won]:
     made: dict[tuple[str, int, float], McNemar] = {}
     for dataset, seed in sorted({(d, s) for m, d, s in cells if m == method}):
-        mine, first = cells[method, dataset, seed], cells.get((subject.first, dataset, seed), "")
-        for budget in subject.budgets:
-            left, right = subject.bits.get((mine, budget)), subject.bits.get((first, budget))
+        mine, first = cells[method, dataset, seed], cells.get((data.first, dataset, seed), "")
+        for budget in data.budgets:
+            left, right = data.bitmaps.get((mine, budget)), data.bitmaps.get((first, budget))
             if left is not None and right is not None and len(left) == len(right):
-                made[dataset, seed, budget] = pairs.mcnemar(left, right)
+                made[dataset, seed, budget] = images.mcnemar(left, right)
     known = [key for key, test in made.items() if test.p is not None]
     adjusted = dict(zip(known, pairs.holm([made[key].p or 0.0 for key in known]), strict=True))
     found: dict[tuple[str, float], Won] = {}

@@ -129,4 +129,4 @@ def _price(told: Sequence[Mapping[str, Any]], budget: float) -> str:
     prices = [
         float(price["price"]) for one in told for key, price in one["budgets"].items() if float(key) == float(budget)
     ]
-    return formatting.gap(intervals.over_seeds(prices)) if prices else "–"
+    return formatting.difference(intervals.over_seeds(prices)) if prices else "–"

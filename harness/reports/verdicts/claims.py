@@ -31,7 +31,7 @@ CAP = 100  # seeds a set
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ClaimVerdict:
     """``interval``: of the lead; of the worst budget where the claim is about all. ``seeds`` of the set with fewest.
 
     ``needed``: seeds a set that would decide it if means and spreads stayed; ``CAP + 1``: more; None: unknown.
@@ -47,7 +47,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
 
 
-def judge(claims: Sequence[Claim], points: pd.DataFrame, suite: Suite) -> tuple[Verdict, ...]:
+def judge(claims: Sequence[Claim], points: pd.DataFrame, suite: Suite) -> tuple[ClaimVerdict, ...]:
     """In the order of the claims. Every cell of the suite that a claim speaks of must be there: else undecided."""
     points = points[points["suite"] == suite.name]
     rows = {(r["method"], r["dataset"], r["seed"], r["budget"]): r for r in points.to_dict("records")}
@@ -121,7 +121,7 @@ class _View:
 Parts = dict[str, list[list[float]]]  # what is decided alone: budgets, sets, or one for everything; set by set, seeds
 
 
-def _judge(claim: Claim, view: _View) -> Verdict:
+def _judge(claim: Claim, view: _View) -> ClaimVerdict:
     if claim.metric == "over_budget":
         return _disciplined(claim, view)
     problems, parts = view.problems(), {}
@@ -130,11 +130,11 @@ def _judge(claim: Claim, view: _View) -> Verdict:
         values = [value for groups in parts.values() for group in groups for value in group]
         problems = [] if all(map(math.isfinite, values)) else [f"a cell without {claim.metric}"]
     if problems:
-        return Verdict(claim, "undecided", sets=len(view.sets), reason="; ".join(problems), notes=view.notes())
+        return ClaimVerdict(claim, "undecided", sets=len(view.sets), reason="; ".join(problems), notes=view.notes())
     return _decided(claim, parts, len(view.suite.seeds), view.notes())
 
 
-def _disciplined(claim: Claim, view: _View) -> Verdict:
+def _disciplined(claim: Claim, view: _View) -> ClaimVerdict:
     """A count, not an estimate: one choice over its budget refutes it."""
     rows = [row for name in view.sets for seed in view.suite.seeds for row in view.cell(claim.a, name, seed)]
     asked = [row for row in rows if row is not None and not pd.isna(row["macs"])]
@@ -144,7 +144,9 @@ def _disciplined(claim: Claim, view: _View) -> Verdict:
     outcome: Outcome = "refuted" if over else "undecided" if problems or not use else "supported"
     told = f"{over} of {len(use)} choices over budget" + (f", mean use {sum(use) / len(use):.1%}" if use else "")
     reason = problems if outcome == "undecided" else ""
-    return Verdict(claim, outcome, None, len(view.suite.seeds), len(view.sets), None, reason, (told, *view.notes()))
+    return ClaimVerdict(
+        claim, outcome, None, len(view.suite.seeds), len(view.sets), None, reason, (told, *view.notes())
+    )
 
 
 def _parts(claim: Claim, view: _View) -> Parts:
@@ -156,7 +158,7 @@ def _parts(claim: Claim, view: _View) -> Parts:
     return {"": [view.leads(name, budgets) for name in view.sets]}
 
 
-def _decided(claim: Claim, parts: Parts, seeds: int, notes: tuple[str, ...]) -> Verdict:
+def _decided(claim: Claim, parts: Parts, seeds: int, notes: tuple[str, ...]) -> ClaimVerdict:
     summed = [[moments(group) for group in groups] for groups in parts.values()]
     outcome = _decide(claim, summed, None)
     shown = {name: _interval(claim, groups) for name, groups in parts.items()}
@@ -170,7 +172,7 @@ def _decided(claim: Claim, parts: Parts, seeds: int, notes: tuple[str, ...]) -> 
     reason = interval.why if outcome == "undecided" else ""
     needed = _needed(claim, summed, seeds) if outcome == "undecided" and seeds > 1 else None
     sets = max(len(parts) if claim.at_least is not None else 0, interval.sets)
-    return Verdict(claim, outcome, interval, seeds, sets, needed, reason, notes)
+    return ClaimVerdict(claim, outcome, interval, seeds, sets, needed, reason, notes)
 
 
 def _interval(claim: Claim, groups: list[list[float]]) -> Interval:
@@ -218,24 +220,27 @@ def _needed(claim: Claim, parts: Sequence[Sequence[Moments]], seeds: int) -> int
 # --- for people and for CI ----------------------------------------------------------------------------------------
 
 
-def exit_code(verdicts: Sequence[Verdict]) -> int:
+def exit_code(verdicts: Sequence[ClaimVerdict]) -> int:
     """0: all supported; 1: at least one refuted; 3: none refuted, some undecided."""
     outcomes = {verdict.outcome for verdict in verdicts}
     return 1 if "refuted" in outcomes else 3 if "undecided" in outcomes else 0
 
 
-def lines(verdicts: Sequence[Verdict]) -> list[str]:
-    found = [line for verdict in verdicts for line in (_headline(verdict), *_details(verdict))]
+def lines(verdicts: Sequence[ClaimVerdict]) -> list[str]:
+    found = [
+        f"{'':<11}{line}" if at else line for one in verdicts for at, line in enumerate((_headline(one), *details(one)))
+    ]
     counts = Counter(verdict.outcome for verdict in verdicts)
     told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(Outcome))
     return [*found, f"{len(verdicts)} claims: {told}. Each stands at its own level, uncorrected for their number."]
 
 
-def _headline(verdict: Verdict) -> str:
+def _headline(verdict: ClaimVerdict) -> str:
     return f"{verdict.outcome:<10} {verdict.claim.id}: {verdict.claim.text}"
 
 
-def _details(verdict: Verdict) -> list[str]:
+def details(verdict: ClaimVerdict) -> list[str]:
+    """What led to the outcome, a line each."""
     claim, told = verdict.claim, []
     if verdict.interval is not None:
         first, second = (claim.a, claim.b) if claim.direction == "greater" else (claim.b, claim.a)
@@ -248,7 +253,7 @@ def _details(verdict: Verdict) -> list[str]:
     if verdict.needed is not None:
         count = f"> {CAP}" if verdict.needed > CAP else str(verdict.needed)
         told.append(f"seeds a set that would decide it, if means and spreads stay: {count}")
-    return [f"{'':<11}{line}" for line in (*told, *verdict.notes)]
+    return [*told, *verdict.notes]
 
 
 def _span(interval: Interval, claim: Claim) -> str:

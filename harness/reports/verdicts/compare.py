@@ -9,45 +9,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from harness.plan import digest
-from harness.results import bitmaps, points
-from harness.results.bitmaps import Bitmaps
 from harness.results.record import Record
-from harness.results.store import StoreError
-from harness.statistics import frames, intervals, shares
+from harness.results.results import Results
+from harness.statistics import frames, images, intervals
+from harness.statistics.images import ImageDifference
 from harness.statistics.intervals import Interval
 
-Key = tuple[str, str, int, float]  # method, data set, seed, budget
-
-
-class CompareError(ValueError):
-    """A folder that holds no results."""
-
-
-@dataclass(frozen=True)
-class Results:
-    """What ``run`` and ``report`` leave in the folder of a suite."""
-
-    name: str
-    points: pd.DataFrame
-    records: Mapping[str, Record]
-    bits: Bitmaps
+PointKey = tuple[str, str, int, float]  # method, data set, seed, budget
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One point in both; ``reason``: why the two are not comparable, "" if they are. ``bits``: of A and of B."""
+    """One point in both; ``reason``: why the two are not comparable, "" if they are. ``bitmaps``: of A and of B."""
 
-    key: Key
+    key: PointKey
     a: Mapping[str, Any]
     b: Mapping[str, Any]
     reason: str
-    bits: tuple[Any, Any] | None = None
+    bitmaps: tuple[Any, Any] | None = None
 
     @property
     def measured(self) -> bool:
@@ -60,7 +44,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Difference:
+class FolderDifference:
     """B minus A over all comparable seeds and sets. ``images``: where there is one point alone, over its images."""
 
     method: str
@@ -68,39 +52,26 @@ class Difference:
     points: int
     sets: int
     interval: Interval
-    images: shares.Gap | None
+    images: ImageDifference | None
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FolderComparison:
     a: str
     b: str
-    differences: tuple[Difference, ...]
+    differences: tuple[FolderDifference, ...]
     pairs: tuple[Pair, ...]
-    only_a: tuple[Key, ...]
-    only_b: tuple[Key, ...]
+    only_a: tuple[PointKey, ...]
+    only_b: tuple[PointKey, ...]
 
 
-def read(folder: Path) -> Results:
-    """CompareError where there is no ``points.csv``, or what lies beside it is damaged."""
-    path = folder / "points.csv"
-    try:
-        rows = frames.read_points(path)
-        kept = folder / "records.jsonl"
-        records = points.read_records(kept) if kept.is_file() else {}
-        return Results(str(folder), rows, records, bitmaps.gather(folder, rows))
-    except (OSError, ValueError, StoreError) as error:
-        text = str(error) if str(path.parent) in str(error) else f"{path}: {error}"
-        raise CompareError(text) from None
-
-
-def compare(a: Results, b: Results, *, across_code: bool = False) -> Comparison:
+def compare(a: Results, b: Results, *, across_code: bool = False) -> FolderComparison:
     """``across_code``: another code is no reason against a comparison: it is what is compared."""
     rows_a, rows_b = _rows(a), _rows(b)
     pairs = tuple(_pair(key, a, b, rows_a[key], rows_b[key], across_code) for key in sorted(rows_a.keys() & rows_b))
-    return Comparison(
-        a=a.name,
-        b=b.name,
+    return FolderComparison(
+        a=str(a.folder),
+        b=str(b.folder),
         differences=_differences(pairs),
         pairs=pairs,
         only_a=tuple(sorted(rows_a.keys() - rows_b.keys())),
@@ -108,22 +79,21 @@ def compare(a: Results, b: Results, *, across_code: bool = False) -> Comparison:
     )
 
 
-def _rows(of: Results) -> dict[Key, Mapping[str, Any]]:
-    found: dict[Key, Mapping[str, Any]] = {}
-    for row in of.points.to_dict("records"):
-        key = (str(row["method"]), str(row["dataset"]), int(row["seed"]), float(row["budget"]))
-        if key in found:
-            raise CompareError(f"{of.name}: {spelled(key)} is there twice")
-        found[key] = {str(name): value for name, value in row.items()}
-    return found
+def _rows(of: Results) -> dict[PointKey, Mapping[str, Any]]:
+    return {
+        (str(row["method"]), str(row["dataset"]), int(row["seed"]), float(row["budget"])): {
+            str(k): v for k, v in row.items()
+        }
+        for row in of.points.to_dict("records")
+    }
 
 
 def _pair(
-    key: Key, a: Results, b: Results, row_a: Mapping[str, Any], row_b: Mapping[str, Any], across_code: bool
+    key: PointKey, a: Results, b: Results, row_a: Mapping[str, Any], row_b: Mapping[str, Any], across_code: bool
 ) -> Pair:
     about_a, about_b = about(row_a, a.records), about(row_b, b.records)
     reason = why_not(about_a, about_b, across_code)
-    found = a.bits.get((row_a["cell"], key[3])), b.bits.get((row_b["cell"], key[3]))
+    found = a.bitmaps.get((row_a["cell"], key[3])), b.bitmaps.get((row_b["cell"], key[3]))
     both = found if all(bits is not None for bits in found) else None
     return Pair(key, row_a, row_b, reason, both)
 
@@ -187,42 +157,50 @@ def usable(pairs: Iterable[Pair]) -> list[Pair]:
     return [pair for pair in pairs if not pair.reason and pair.measured]
 
 
-def _differences(pairs: Sequence[Pair]) -> tuple[Difference, ...]:
+def _differences(pairs: Sequence[Pair]) -> tuple[FolderDifference, ...]:
     groups: dict[tuple[str, float], list[Pair]] = {}
     for pair in usable(pairs):
         groups.setdefault((pair.key[0], pair.key[3]), []).append(pair)
     return tuple(_difference(*where, group) for where, group in sorted(groups.items()))
 
 
-def _difference(method: str, budget: float, group: Sequence[Pair]) -> Difference:
+def _difference(method: str, budget: float, group: Sequence[Pair]) -> FolderDifference:
     sets: dict[str, list[float]] = {}
     for pair in group:
         sets.setdefault(pair.key[1], []).append(pair.difference)
-    images = on_images(group[0]) if len(group) == 1 else None
-    return Difference(method, budget, len(group), len(sets), intervals.these_sets(list(sets.values())), images)
+    images = on_images(group) if len(group) == 1 else None
+    return FolderDifference(method, budget, len(group), len(sets), intervals.these_sets(list(sets.values())), images)
 
 
-def on_images(pair: Pair, level: float = intervals.LEVEL) -> shares.Gap:
-    """B minus A on the images of one point: paired where both bitmaps are known, else by their counts."""
-    if pair.bits is not None and len(pair.bits[0]) == len(pair.bits[1]):
-        return shares.paired(pair.bits[1], pair.bits[0], level)
-    return shares.counts(int(pair.b["correct"]), int(pair.a["correct"]), int(pair.b["n"]), int(pair.a["n"]), level)
+def on_images(pairs: Sequence[Pair], level: float = intervals.LEVEL) -> ImageDifference:
+    """B minus A on the images of all pairs: paired where every bitmap is known, else by counts."""
+    if all(pair.bitmaps is not None and len(pair.bitmaps[0]) == len(pair.bitmaps[1]) for pair in pairs):
+        before, after = (np.concatenate([pair.bitmaps[at] for pair in pairs if pair.bitmaps]) for at in (0, 1))
+        return images.paired_images(after, before, level)
+    good, once = (sum(int(row["correct"]) for row in rows) for rows in _rows_of(pairs))
+    n, m = (sum(int(row["n"]) for row in rows) for rows in _rows_of(pairs))
+    return images.counted_images(good, once, n, m, level)
+
+
+def _rows_of(pairs: Sequence[Pair]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Now, and before."""
+    return [pair.b for pair in pairs], [pair.a for pair in pairs]
 
 
 # --- lines ------------------------------------------------------------------------------------------------------
 
 
-def lines(found: Comparison) -> list[str]:
+def lines(found: FolderComparison) -> list[str]:
     """For the command line: differences first, then all that could not be compared, by reason."""
     told = [f"{found.b} minus {found.a}, accuracy in points, paired by method, data set, seed and budget"]
     told += [_told(one) for one in found.differences]
     told += [] if found.differences else ["nothing could be compared"]
     for reason, keys in reasons(found).items():
-        told.append(f"not comparable: {reason}: {len(keys)} points, such as {spelled(keys[0])}")
+        told.append(f"not comparable: {reason}: {len(keys)} points, such as {point_name(keys[0])}")
     return told
 
 
-def _told(one: Difference) -> str:
+def _told(one: FolderDifference) -> str:
     word = f"{one.points} point{'s' if one.points > 1 else ''}, {one.sets} set{'s' if one.sets > 1 else ''}"
     head = f"  {one.method} at {100 * one.budget:g} %: {100 * (one.interval.estimate or 0.0):+.2f}"
     if one.interval.low is not None and one.interval.high is not None:
@@ -230,13 +208,13 @@ def _told(one: Difference) -> str:
         return f"{head} ({span}; {word})"
     images = ""
     if one.images is not None:
-        images = f"; over images {100 * one.images.low:+.2f} to {100 * one.images.high:+.2f}, {one.images.how}"
+        images = f"; over images {100 * one.images.low:+.2f} to {100 * one.images.high:+.2f}, {one.images.kind}"
     return f"{head} (interval n/a: {one.interval.why}{images}; {word})"
 
 
-def reasons(found: Comparison) -> dict[str, list[Key]]:
+def reasons(found: FolderComparison) -> dict[str, list[PointKey]]:
     """Why points were not compared; the most frequent first."""
-    held: dict[str, list[Key]] = {}
+    held: dict[str, list[PointKey]] = {}
     for pair in found.pairs:
         if pair.reason:
             held.setdefault(pair.reason, []).append(pair.key)
@@ -249,6 +227,6 @@ def reasons(found: Comparison) -> dict[str, list[Key]]:
     return {reason: held[reason] for reason in sorted(held, key=lambda reason: (-order[reason], reason))}
 
 
-def spelled(key: Key) -> str:
+def point_name(key: PointKey) -> str:
     method, dataset, seed, budget = key
     return f"{method} · {dataset} · seed {seed} at {100 * budget:g} %"

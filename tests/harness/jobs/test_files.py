@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from harness.jobs.files import UnreadableError, parse_json, read_regular
+from harness.jobs.files import UnreadableError, parse_json, read_regular, replace_files, write_atomic
 
 
 def test_a_regular_file_is_read_whole_or_from_a_place_on(tmp_path: Path) -> None:
@@ -47,3 +52,40 @@ def test_json_of_others_is_plain_or_an_error(text: bytes, why: str) -> None:
     assert parse_json(b'{"a": [1.5, null]}', "x") == {"a": [1.5, None]}
     with pytest.raises(UnreadableError, match=f"^x: .*{why}"):
         parse_json(text, "x")
+
+
+def test_files_take_the_place_of_old_ones_and_nothing_else_stays(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "new" / "a", b"old")
+    replace_files(tmp_path / "new", {"a": b"1", "b": b"2"})
+    assert {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()} == {"a": b"1", "b": b"2"}
+
+
+def test_one_that_cannot_be_written_leaves_all_as_they_were(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a", b"old")
+    with pytest.raises(OSError, match="too long"):
+        replace_files(tmp_path, {"a": b"new", "x" * 300: b""})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
+
+
+def test_killed_at_any_moment_each_file_is_old_or_new_in_the_order_given(tmp_path: Path) -> None:
+    """Fault 33."""
+    code = (
+        "import sys; from pathlib import Path; from harness.jobs.files import replace_files\n"
+        "for turn in range(10**6):\n"
+        "    replace_files(Path(sys.argv[1]), {f'{i:02}.svg': b'%09d' % turn for i in range(20)})\n"
+        "    print('on', flush=True)\n"
+    )
+    replace_files(tmp_path, {f"{i:02}.svg": b"first" for i in range(20)})
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        child = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE)
+        child.stdout.readline()
+        time.sleep(float(rng.uniform(0.01, 0.2)))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        contents = [int(path.read_bytes()) for path in sorted(tmp_path.glob("*.svg"))]
+        assert len(contents) == 20
+        assert contents == sorted(contents, reverse=True) and contents[0] - contents[-1] <= 1
+        for path in leftover_files(tmp_path: Path) -> None:
+            path.unlink()

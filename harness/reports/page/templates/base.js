@@ -51,6 +51,9 @@ const BY_SET = D.datasets.map(() => []);
 for (let i = 0; i < Z; i++) BY_SET[P.d[i]].push(i);
 const CELLS_BY_SET = D.datasets.map(() => []);
 C.m.forEach((_, i) => CELLS_BY_SET[C.d[i]].push(i));
+const suspicious = (i) => D.statuses[P.st[i]] === "suspicious";
+const ODD = new Set(); // "method set budget" of means with a suspicious point; -1: over all sets, of whole cells
+for (let i = 0; i < Z; i++) if (suspicious(i)) for (const d of [P.d[i], -1]) for (const b of [P.b[i], -1]) ODD.add(`${P.m[i]} ${d} ${b}`);
 const COMMIT = new Map(C.cell.map((cell, i) => [cell, C.commit[i]]));
 
 const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`);

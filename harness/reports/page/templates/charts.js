@@ -16,7 +16,7 @@ function seedsOf(metric, set, now) {
 // Where there is no interval, or none is wanted, the whisker has no length.
 function meanRow(i, now) {
   const [lo, hi] = now.whiskers && some(M.lo[i]) ? [M.lo[i], M.hi[i]] : [M.y[i], M.y[i]];
-  return { m: M.m[i], j: i, x: M.x[i], y: M.y[i], lo, hi };
+  return { m: M.m[i], j: i, x: M.x[i], y: M.y[i], lo, hi, o: ODD.has(`${M.m[i]} ${M.d[i]} ${M.b[i]}`) };
 }
 
 function curveRows(indices, now) {
@@ -52,7 +52,7 @@ function curveData(set, now) {
   const metric = now.metric;
   const rows = curveRows(meansOf(metric, set, now).filter((i) => some(M.x[i]) && M.x[i] > 0), now);
   const value = METRICS[metric].of;
-  const seeds = seedsOf(metric, set, now).map((i) => ({ m: P.m[i], i, x: P.macs[i], y: value(i), e: 1 - value(i) }));
+  const seeds = seedsOf(metric, set, now).map((i) => ({ m: P.m[i], i, x: P.macs[i], y: value(i), e: 1 - value(i), o: suspicious(i) }));
   const shown = [...rows, ...seeds];
   const full = set < 0 ? P.full.find(some) : P.full[BY_SET[set].find((i) => some(P.full[i]))];
   const signals = {};

@@ -1,0 +1,218 @@
+"""What tables, figures, page and claims are made of: the points of one suite, and what is derived from them once."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import pandas as pd
+
+from harness.reports import marking, sanity
+from harness.reports.sanity import SanityCheck
+from harness.results.bitmaps import Bitmaps
+from harness.results.record import Record
+from harness.results.results import CellKey, Results
+from harness.statistics import frames
+from harness.statistics.curves import Bounds, Steps
+from harness.suite import Suite
+
+Column = float | None  # a budget; None: the area over all budgets
+ALONE = "fixed_"  # callables that train one model for each budget
+REFERENCE = "reference"  # the folder of reported values, beside those of the suites
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """``points``: as ``points.csv`` has them, in any order. ``planned``: every cell of the suite; empty: those there.
+
+    ``cards``: method to its card; ``records`` by cell, as far as they were kept; ``unplanned``: rows that the plan
+    does not name and that are in no number.
+    """
+
+    suite: str
+    points: pd.DataFrame
+    title: str = ""
+    regime: str = "equal_steps"
+    planned: frozenset[CellKey] = frozenset()
+    planned_budgets: tuple[float, ...] = ()
+    records: Mapping[str, Record] = field(default_factory=dict)
+    checks: tuple[SanityCheck, ...] = ()
+    cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reported: Mapping[str, str] = field(default_factory=dict)  # name of a file -> its text
+    reference: str = ""  # the method that others are compared with; "": the first by name
+    bitmaps: Bitmaps = field(default_factory=dict)
+    unplanned: pd.DataFrame = field(default_factory=pd.DataFrame)
+    absent: tuple[str, ...] = ()  # optional columns that points.csv lacks
+
+    @classmethod
+    def of(cls, results: Results, suite: Suite) -> Self:
+        """From the folder of a suite; points are suspicious where a sanity check over several cells failed."""
+        records = {
+            cell: results.records[cell] for cell in results.points["cell"].dropna().unique() if cell in results.records
+        }
+        checks = sanity.run_checks(results.points, records, results.bitmaps)
+        files = sorted((results.folder.parent / REFERENCE).glob("*.csv"))
+        return cls(
+            suite=suite.name,
+            points=sanity.marked_suspicious(results.points, checks),
+            title=suite.title,
+            regime=suite.regime,
+            planned=results.planned,
+            planned_budgets=suite.budgets,
+            records=records,
+            checks=checks,
+            cards=results.cards,
+            reported={path.name: path.read_text(encoding="utf-8") for path in files},
+            reference=suite.methods[0].name,
+            bitmaps=results.bitmaps,
+            unplanned=results.unplanned,
+            absent=results.absent,
+        )
+
+    @cached_property
+    def full(self) -> pd.DataFrame:
+        """The points in order, and a row ``missing`` for each that is not there."""
+        ordered = self.points.sort_values([*frames.CELL, "budget"], ignore_index=True)
+        return frames.completed(ordered, self.planned, self.planned_budgets)
+
+    @cached_property
+    def chance(self) -> dict[str, float]:
+        """Accuracy of guessing, by data set."""
+        return {name: 1 / count for name, count in frames.classes(self.points).items() if count}
+
+    @cached_property
+    def areas(self) -> pd.DataFrame:
+        return frames.areas(self.full, self.chance)
+
+    @cached_property
+    def values(self) -> dict[Column, dict[str, dict[str, dict[int, float]]]]:
+        """Accuracies at each budget, and the areas: method to data set to seed."""
+        measured = frames.accuracies(self.full)
+        found: dict[Column, dict[str, dict[str, dict[int, float]]]] = {
+            budget: frames.by_cell(measured[measured["budget"] == budget], "accuracy") for budget in self.budgets
+        }
+        return {**found, None: frames.by_cell(self.areas.dropna(subset=["area"]), "area")}
+
+    @cached_property
+    def denominator(self) -> frames.Denominator:
+        return frames.denominator(self.full, self.planned)
+
+    @cached_property
+    def notices(self) -> tuple[str, ...]:
+        """What a reader has to know before any number."""
+        return (self._unplanned(),) if len(self.unplanned) else ()
+
+    def _unplanned(self) -> str:
+        cells = self.unplanned.drop_duplicates(frames.CELL)
+        names = ", ".join(f"{m} on {d} (seed {s})" for m, d, s in cells[frames.CELL].head(3).itertuples(index=False))
+        more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
+        return (
+            f"Not counted: {len(self.unplanned)} rows of points.csv, of cells that the suite no longer names, by their "
+            f"recipe or by their name: {names}{more}."
+        )
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        return sorted(map(str, self.full["dataset"].unique()))
+
+    @cached_property
+    def budgets(self) -> list[float]:
+        return sorted(map(float, self.full["budget"].unique()))
+
+    @cached_property
+    def methods(self) -> list[str]:
+        return sorted(map(str, self.full["method"].unique()))
+
+    @property
+    def seed_count(self) -> int:
+        return int(self.full["seed"].nunique())
+
+    @property
+    def first(self) -> str:
+        return self.reference or next(iter(self.methods), "")
+
+    @cached_property
+    def fronts(self) -> dict[str, dict[str, dict[int, Steps]]]:
+        """Method to data set to seed to its whole curve."""
+        return frames.fronts(self.full)
+
+    @cached_property
+    def bounds(self) -> dict[str, Bounds | None]:
+        """MACs of the smallest and the largest budget, by data set."""
+        return {str(name): frames.bounds_of(here) for name, here in self.full.groupby("dataset")}
+
+    @cached_property
+    def suspicious(self) -> frozenset[tuple[str, float]]:
+        """Methods and budgets at which a point is."""
+        odd = self.points[self.points["status"] == "suspicious"]
+        places = zip(odd["method"], odd["budget"], strict=True)
+        return frozenset((str(method), float(budget)) for method, budget in places)
+
+    @cached_property
+    def unequal(self) -> dict[CellKey, float]:
+        return marking.unequal(self.points, self.regime)
+
+    @cached_property
+    def commits(self) -> tuple[str, ...]:
+        found = {str(record.environment.get("commit") or "unknown") for record in self.ordered_records}
+        return tuple(sorted(found)) or ("unknown",)
+
+    @cached_property
+    def resumed(self) -> frozenset[CellKey]:
+        """Cells that were started more than once: their seconds hold whatever was lost in between."""
+        found = (record for record in self.ordered_records if record.attempts > 1)
+        return frozenset((record.method, record.dataset, record.seed) for record in found)
+
+    @cached_property
+    def alone(self) -> list[str]:
+        """Methods that train a model of its own for each budget, by the callable that their records name."""
+        uses = {name: name for name in self.methods}
+        for record in self.ordered_records:
+            method = record.identity.get("method")
+            if isinstance(method, Mapping) and "use" in method:
+                uses[record.method] = str(method["use"]).rpartition(":")[2]
+        return [name for name in self.methods if uses[name].startswith(ALONE)]
+
+    @cached_property
+    def ordered_records(self) -> list[Record]:
+        """The records of the points' own cells, by method, data set and seed."""
+        cells = set(self.points["cell"].dropna()) & self.records.keys()
+        return sorted((self.records[cell] for cell in cells), key=lambda one: (one.method, one.dataset, one.seed))
+
+    def diagnostics(self, key: str) -> Iterator[tuple[Record, Any]]:
+        """What methods reported under ``key``, by method, data set and seed."""
+        return ((record, record.diagnostics[key]) for record in self.ordered_records if key in record.diagnostics)
+
+    def full_macs(self, dataset: str | None = None) -> float | None:
+        """Of the full model; it differs a little between data sets, by their classes."""
+        here = self.points if dataset is None else self.points[self.points["dataset"] == dataset]
+        known = here["full_macs"].dropna().astype(float)
+        return float(known.mean()) if len(known) else None
+
+    def seeds_text(self, dataset: str | None = None) -> str:
+        """ "3 seeds", or "2 to 3 seeds" where methods or data sets have different ones."""
+        measured = frames.accuracies(self.points)
+        here = measured if dataset is None else measured[measured["dataset"] == dataset]
+        counts = here.groupby(["method", "dataset"])["seed"].nunique()
+        low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
+        word = "seed" if high == 1 else "seeds"
+        return f"{high} {word}" if low == high else f"{low} to {high} {word}"
+
+    def source(self, interval: str = "none", dataset: str | None = None) -> str:
+        """The line below every table."""
+        sets = 1 if dataset is not None else len(self.datasets)
+        commits = ", ".join(short_commit(commit) for commit in self.commits)
+        which = "" if dataset is None else f" --dataset {shlex.quote(dataset)}"
+        command = f"eavit-bench why {self.suite} --method METHOD --budget BUDGET{which}"
+        return (
+            f"Suite `{self.suite}`, commit {commits}; {sets} data set{'' if sets == 1 else 's'}, "
+            f"{self.seeds_text(dataset)}; interval: {interval}. To the cells of a number: `{command}`."
+        )
+
+
+def short_commit(commit: str) -> str:
+    head, plus, rest = commit.partition("+")
+    return f"{head[:12]}{plus}{rest}"
