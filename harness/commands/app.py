@@ -17,6 +17,7 @@ from harness.reports.reported_values import ReportedValueError
 from harness.results.store import StoreError
 from harness.suite import SuiteError
 
+KNOWN = (SuiteError, CodeError, StoreError, PluginError, AskError, LookupFault, ClusterError, ReportedValueError)
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -31,7 +32,16 @@ def main() -> None:
     """What a person can mend is told in a paragraph, without a traceback; exit code 2."""
     try:
         app()
-    except (SuiteError, CodeError, StoreError, PluginError, AskError, LookupFault, ClusterError, ReportedValueError) as error:
+    except (
+        SuiteError,
+        CodeError,
+        StoreError,
+        PluginError,
+        AskError,
+        LookupFault,
+        ClusterError,
+        ReportedValueError,
+    ) as error:
         options.complain(str(error))
         raise SystemExit(options.REFUSED) from None
 

@@ -60,7 +60,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Replace files of ``folder`` in the order given, none before all are on the disk; a kill leaves each old or new."""
+    """Replace files of ``folder`` in the order given, none before all are written; a kill leaves each old or new."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = {name: folder / f".{name}.{os.getpid()}.tmp" for name in files}
     try:

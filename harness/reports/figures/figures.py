@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from harness.jobs.files import replace_files
 from harness.reports.figures import chosen_shapes, effects, fronts, ranks, training
 from harness.reports.figures.style import Drawn, Skipped, encoded, settle, style
 from harness.reports.report_data import ReportData
-from harness.jobs.files import replace_files
 
 KINDS = ("svg", "png")
 LIST = "README.md"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from harness import cli
+from harness.commands import app
 from harness.commands.options import AskError
 
 ROOT = Path(__file__).parents[3]
@@ -22,7 +22,7 @@ def kept(tmp_path: Path) -> Path:
 
 
 def call(*words: object):
-    return CliRunner().invoke(cli.app, [str(word) for word in words])
+    return CliRunner().invoke(app.app, [str(word) for word in words])
 
 
 def change(path: Path) -> None:

@@ -87,5 +87,5 @@ def test_killed_at_any_moment_each_file_is_old_or_new_in_the_order_given(tmp_pat
         contents = [int(path.read_bytes()) for path in sorted(tmp_path.glob("*.svg"))]
         assert len(contents) == 20
         assert contents == sorted(contents, reverse=True) and contents[0] - contents[-1] <= 1
-        for path in leftover_files(tmp_path: Path) -> None:
+        for path in tmp_path.glob(".*.tmp"):
             path.unlink()

@@ -50,7 +50,7 @@ def test_two_builds_give_the_same_bytes(tmp_path):
     first = read(place)
     assert {*TABLES, "pareto.png", "pareto.svg"} <= first.keys()
     assert built.files[0] == place / "table.md"
-    inputs = {"points.csv", report.STAMP}
+    inputs = {"points.csv", report.STAMP, report.NAME}
     assert {path.name for path in built.files} == first.keys() - inputs
     folder(place, POINTS.sample(frac=1, random_state=0))
     build(place, forms=report.FIGURES)
