@@ -48,7 +48,7 @@ def pico(num_classes: int) -> VisionTransformer:
 
 
 def _with_head(model: VisionTransformer, num_classes: int) -> VisionTransformer:
-    """A new head of zeros: every class equally likely until it is trained or probed."""
+    """Give a model a new head of zeros: every class is equally likely until it is trained or probed."""
     model.reset_classifier(num_classes)
     if num_classes:
         torch.nn.init.zeros_(model.head.weight)
@@ -67,19 +67,26 @@ def pico_letters(num_classes: int) -> VisionTransformer:
 
 
 def save_half(model: VisionTransformer, path: Path, note: dict[str, str]) -> None:
-    """Weights in half precision with a note of where they come from, replaced atomically."""
+    """Save weights in half precision with a note of where they come from, replacing the file atomically."""
     draft = path.with_suffix(".tmp")
     save_file({key: value.detach().half().contiguous() for key, value in model.state_dict().items()}, draft, note)
     draft.replace(path)
 
 
-def timm_vit(num_classes: int, tag: str, path: str | None = None, **options: Any) -> VisionTransformer:
-    """Any timm ViT by tag, for example ``vit_base_patch16_224.augreg_in21k``: downloaded, or from a local file.
+def timm_vit(
+    num_classes: int, tag: str, path: str | None = None, pretrained: bool = True, **options: Any
+) -> VisionTransformer:
+    """Any timm ViT by tag, for example ``vit_base_patch16_224.augreg_in21k``: downloaded, from a local file, or, where
+    ``pretrained`` is false, from timm's random weights (the same ones every time).
 
     ``options`` go to ``timm.create_model`` (``img_size``, ``in_chans``, ...). A file's keys must match exactly but for
     the head; positions are resampled to ``img_size`` by timm.
     """
     known_tag(tag, "backbone tag")
+    if not pretrained:
+        if path is not None:
+            raise ValueError(f"backbone {tag!r}: path={path!r} contradicts pretrained=false; leave one out")
+        return random_start(timm.create_model(tag, pretrained=False, num_classes=num_classes, **options), seed=0)
     if path is None:
         return _with_head(_downloaded(tag, num_classes, options), num_classes)
     if not Path(path).is_file():
@@ -127,15 +134,15 @@ def _downloaded(tag: str, num_classes: int, options: dict[str, Any]) -> VisionTr
     try:
         return timm.create_model(tag, pretrained=True, num_classes=num_classes, **options)
     except OSError as error:  # whatever the hub's client says of the network or of its cache
-        told = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0]
         raise MissingWeightsError(
-            f"backbone {tag!r}: its weights are neither in the local cache nor to be downloaded ({told}); "
+            f"backbone {tag!r}: its weights are neither in the local cache nor to be downloaded ({reason}); "
             "fetch them once with a network, or give a local safetensors file"
         ) from error
 
 
 def random_start(model: VisionTransformer, seed: int) -> VisionTransformer:
-    """The model in place, with the random weights that timm starts its ViTs from, head included.
+    """Give a model the random weights that timm starts its ViTs from, in place, head included.
 
     Each value's deviation depends on no width that submodels cut, so a prefix of it is a random start of its own shape.
     """

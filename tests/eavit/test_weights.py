@@ -49,6 +49,15 @@ def test_a_timm_backbone_from_a_local_file(tmp_path):
     assert not made.head.weight.any()
 
 
+def test_a_backbone_can_start_from_the_same_random_weights():
+    options = {"img_size": 32, "depth": 2}
+    one, two = (weights.timm_vit(3, "vit_tiny_patch16_224", pretrained=False, **options) for _ in range(2))
+    assert len(one.blocks) == 2 and one.head.out_features == 3
+    assert all(torch.equal(value, two.state_dict()[key]) for key, value in one.state_dict().items())
+    with pytest.raises(ValueError, match=r"path='w' contradicts pretrained=false"):
+        weights.timm_vit(3, "vit_tiny_patch16_224", path="w", pretrained=False)
+
+
 def test_positions_are_resampled_to_another_size(tmp_path):
     source = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=5)
     save_file(source.state_dict(), tmp_path / "w.safetensors")
