@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
+BENCH = "typer is not installed; the bench needs its extra: python -m pip install 'eavit-bench[bench]'"
 INTERRUPTED = 130  # as shells count a program ended by Ctrl-C
 
 
@@ -33,6 +35,8 @@ class LossyStream:
 def main() -> None:
     sys.path.append(str(Path.cwd()))  # a suite may name a module that lies beside it
     standard = sys.stdout, sys.stderr
+    if find_spec("typer") is None:  # a base installation, which has the library alone
+        raise SystemExit(f"eavit-bench: {BENCH}")
     try:
         sys.stdout, sys.stderr = (stream and LossyStream(stream) for stream in standard)
         from harness.commands import app

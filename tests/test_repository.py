@@ -19,6 +19,7 @@ TEXT = {".py", ".toml", ".ini", ".md", ".txt", ".sh", ".json", ".csv", ".cfg", "
 HEAVY = ("torch", "torchvision", "timm", "accelerate", "pandas", "scipy", "sklearn", "matplotlib", "pymoo")
 MACHINE_PATH = re.compile(r"(?:^|[^A-Za-z0-9._-])/(?:work|tmp|root|home|Users)/[A-Za-z.]")
 REGISTRY = re.compile(r"https?://[^\s\")]*(?:/simple\b|/pool/|registry)|index[-]url", re.IGNORECASE)
+EXAMPLES = {"suites/mine.toml", "suites/SUITE.claims.toml"}  # files that a reader is to write
 DRAWER = re.compile(r"(?:^|/)(?:utils?|helpers?|common|misc)(?:\.py$|/)")
 
 
@@ -142,6 +143,21 @@ def test_readme_examples_are_whole(tmp_path: Path):
     for code in suites:
         (tmp_path / "mine.toml").write_text(code, encoding="utf-8")
         assert suite.load(tmp_path / "mine.toml").methods
+
+
+def pages() -> dict[str, str]:
+    """The pages that describe the present state: no history."""
+    names = ["README.md", "CONTRIBUTING.md", *sorted(str(p) for p in files() if p.parent == Path("docs"))]
+    return {name: (ROOT / name).read_text(encoding="utf-8") for name in names if name != "docs/log.md"}
+
+
+@pytest.mark.parametrize("page", pages())
+def test_files_that_a_page_names_exist(page: str):
+    text = pages()[page]
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", text)
+    sources = re.findall(r"`((?:eavit|harness|tests|suites|docs)/[\w/.-]+\.(?:py|toml|md))`", text)
+    lost = [name for name in links if not (ROOT / page).parent.joinpath(name).exists()]
+    assert lost + [name for name in sources if name not in EXAMPLES and not (ROOT / name).exists()] == []
 
 
 def test_decisions_are_numbered_without_gaps():
