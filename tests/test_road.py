@@ -38,7 +38,7 @@ test = 100
 
 [[methods]]
 use = "eavit.methods:ea_vit"
-options = { population = 12, generations = 2 }
+options = { search = { population = 12, generations = 2 } }
 
 [[methods]]
 use = "eavit.methods:fixed_same_shape"

@@ -14,6 +14,7 @@ from eavit.methods.hydravit import hydravit
 from eavit.methods.matformer import matformer
 from eavit.methods.ofa import ofa
 from eavit.methods.pruned import pruned
+from eavit.methods.published import ea_vit_published
 from eavit.methods.sandwich import sandwich
 from eavit.methods.scala import scala
 from eavit.methods.selected import selected, trained_alone
@@ -24,6 +25,7 @@ __all__ = [
     "autoformer",
     "dynabert",
     "ea_vit",
+    "ea_vit_published",
     "fixed_random_start",
     "fixed_same_shape",
     "fixed_uniform",

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
-from eavit.methods.card import Card
-from eavit.methods.choosing import Choosing, answer_on, choosing
-from eavit.methods.phases import Phase, findings_of, portions_of, train_phase
-from eavit.methods.recipe import Elastic, Recipe
+from eavit.methods.answers import Elastic
+from eavit.methods.choosing import Choosing, SelectOptions
+from eavit.methods.fitting import steps_taken, train, trained_diagnostics
+from eavit.methods.recipe import Card, Recipe
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
-from eavit.options import allowed
+from eavit.options import allowed, switch
 from eavit.selection.selectors import EVALUATIONS, evolution
 from eavit.space.stacks import StackSpace, headwise
-from eavit.training.prepare import prepare
-from eavit.training.samplers import Always, Random, per_layer
-from eavit.training.steps import plain, taught
+from eavit.training.allocation import Phase, allocate, plan_cost
+from eavit.training.passes import always
+from eavit.training.plans import plain, taught
+from eavit.training.prepare import preparation_cost, prepare, start
+from eavit.training.samplers import Random, per_layer
 from eavit.training.task import Task
+
+TEACHER_SHARE = 0.25  # of the steps, if a teacher is trained
 
 CARD = Card(
     title="AutoFormer",
@@ -37,7 +41,7 @@ CARD = Card(
         "search": ("population 50, 20 rounds, 10 parents, 25 mutants at 0.2, 25 crosses", "code"),
         "evaluations": (EVALUATIONS, "ours"),
         "distill": ("1/2 cross-entropy + 1/2 teacher", "code"),
-        "teacher_share": (0.25, "ours"),
+        "teacher_share": (TEACHER_SHARE, "ours"),
     },
     ours=(
         "the ranges, wide enough for budgets down to an eighth, scaled to the backbone's heads",
@@ -63,12 +67,14 @@ def autoformer(
     nesting: str = "free",
     evaluations: int = EVALUATIONS,
 ) -> Recipe:
-    """``distill``: a full model is fine-tuned in a quarter of the training and teaches in the rest."""
+    """AutoFormer: one uniformly drawn submodel a step, evolution selects.
+
+    ``distill``: a full model is fine-tuned in a quarter of the training and teaches in the rest.
+    """
     allowed("importance", importance, METRICS)
-    if not isinstance(distill, bool):
-        raise ValueError(f"option distill={distill!r}: must be true or false")
-    choose = choosing(select, nesting, evaluations, evolution(max(1, evaluations)))
-    return Recipe("autoformer", _AutoFormer(distill, importance, choose).run, CARD)
+    switch("distill", distill)
+    choose = SelectOptions(select, nesting, evaluations).choosing(evolution(max(1, evaluations)))
+    return Recipe("autoformer", partial(_adapted, distill=distill, importance=importance, choose=choose), CARD)
 
 
 def space_of(backbone: Backbone) -> StackSpace:
@@ -77,24 +83,25 @@ def space_of(backbone: Backbone) -> StackSpace:
     return StackSpace(backbone, *headwise(backbone), (depth,), (ceil(2 * depth / 3),))
 
 
-@dataclass(frozen=True, slots=True)
-class _AutoFormer:
-    distill: bool
-    importance: str
-    choose: Choosing
-
-    def run(self, task: Task) -> Elastic:
-        vit = prepare(task, self.importance)
-        space = space_of(vit.backbone)
-        drawn = Random(space, per_layer)
-        phases, plans = [Phase("train", 1.0)], [plain(drawn)]
-        if self.distill:
-            phases = [Phase("teacher", 0.25), Phase("train", 0.75)]
-            plans = [plain(Always(space, (vit.backbone.full,))), taught(drawn, soft=0.5, hard=0.5)]
-        parts = portions_of(task, space, self.choose, phases, plans)
-        teacher, steps = None, dict[str, int]()
-        if self.distill:
-            teacher = deepcopy(vit)
-            steps["teacher"] = train_phase(task, teacher, plans[0], phases[0], parts[0])
-        steps["train"] = train_phase(task, vit, plans[-1], phases[-1], parts[-1], teacher)
-        return answer_on(task, vit, space, self.choose, findings_of(task, vit, steps, {"train": plans[-1]}))
+def _adapted(task: Task, distill: bool, importance: str, choose: Choosing) -> Elastic:
+    vit = start(task)
+    space, b, own = space_of(vit.backbone), vit.backbone, (0.0, 1.0)
+    drawn, full = Random(space, per_layer), always(b.full)
+    plan = taught(drawn, soft=0.5, hard=0.5) if distill else plain(drawn)
+    share = TEACHER_SHARE if distill else 0.0
+    allocation = allocate(
+        task,
+        partial(preparation_cost, task, b, importance),
+        *([Phase("teacher", plan_cost(task, b, full), share, own)] if distill else []),
+        Phase("train", plan_cost(task, b, plan, taught=distill), 1 - share, own),
+        partial(choose.cost, task, space),
+    )
+    vit, teacher, fits = prepare(task, vit, importance), None, []
+    if distill:
+        teacher = deepcopy(vit)
+        fits.append(allocation.fit("teacher"))
+        train(teacher, full, fits[0])
+    fits.append(allocation.fit("train"))
+    train(vit, plan, fits[-1], teacher)
+    diagnostics = {"steps": steps_taken(*fits), **trained_diagnostics(vit, (plan, fits[-1]))}
+    return choose.answer(task, vit, space, diagnostics)

@@ -1,98 +1,111 @@
-"""How a trained family is chosen from: by its own rule or a common one, free or nested; and what that will cost."""
+"""Choosing from a trained family: by its own selector or a common one, free or nested; and what that costs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from inspect import signature
+from math import log
 from typing import Any
 
 import torch
 
-from eavit.methods.recipe import Elastic
-from eavit.methods.selection_stage import NESTINGS, select_on, selection_cost
+from eavit.methods.answers import Elastic
+from eavit.methods.fitness import Measured, estimate_on, measure_on
+from eavit.model import cost
 from eavit.model.importance import Scores
 from eavit.model.vit import NestedViT
 from eavit.options import allowed
-from eavit.selection.selectors import SELECTORS, Selection, Selector, uniform
+from eavit.selection import selectors
+from eavit.selection.search import Fitness
+from eavit.selection.selectors import EVALUATIONS, SELECTORS, Problem, Selection, Selector
 from eavit.space.space import Space
 from eavit.training.prepare import scored, scoring_cost
-from eavit.training.spending import budget_left
 from eavit.training.task import Task
 
 SELECTS = ("native", *SELECTORS)
-METRIC = "taylor"  # of a selector that wants importance scores
+METRIC = "taylor"  # of a selector that needs importance scores
+
+# How choices of different budgets relate: each on its own, or the smaller always inside the larger one.
+NESTINGS: dict[str, Callable[[Selection, Problem], Selection]] = {
+    "free": lambda selection, problem: selection,
+    "nested": selectors.nested,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Choosing:
-    """How a trained family is chosen from; ``scored``: the selector wants importance scores."""
+    """How a trained family is chosen from; ``scored``: the selector needs importance scores."""
 
     selector: Selector
     nesting: str = "free"
     scored: bool = False
 
+    def cost(self, task: Task, space: Space) -> float:
+        """MACs of :meth:`run`, estimated with the logarithm of the MACs in the place of accuracy."""
+        b = space.backbone
+        flat = Scores(torch.ones(b.embed), torch.ones(b.depth, b.heads), torch.ones(b.depth, b.mlp))
+        scoring = scoring_cost(task, b, METRIC) if self.scored else 0.0
+        return scoring + estimate_on(task, b, self._selected(task, space, flat), lambda s: log(cost.macs(b, s)))
 
-def choosing(
-    select: str,
-    nesting: str,
-    evaluations: int,
-    native: Selector,
-    instead: Mapping[str, Selector] | None = None,
-) -> Choosing:
-    """``select``: native, or a common selector over the family's own space. ``evaluations`` limits those that measure;
-    ``instead``: common names that mean something else in this family, such as the shapes of a list.
-    """
-    allowed("select", select, SELECTS)
-    allowed("nesting", nesting, NESTINGS)
-    special = {"native": native, **(instead or {})}
-    if select in special:
-        return Choosing(special[select], nesting)
-    make = SELECTORS[select]
-    measures = "evaluations" in signature(make).parameters
-    return Choosing(make(evaluations=evaluations) if measures else make(), nesting, select == "greedy")
+    def run(self, task: Task, vit: NestedViT, space: Space, name: str = "search") -> Selection:
+        """The selector's choices from the trained weights: fold A is its fitness, fold B its second look. ``name``: of
+        the file of what was measured, which holds for these weights alone.
+        """
+        scores = scored(task, vit, METRIC, "search") if self.scored else None
+        chosen = measure_on(task, vit, self._selected(task, space, scores, task.progress), name)
+        return replace(chosen, findings={**chosen.findings, "evaluations": chosen.evaluations})
+
+    def answer(
+        self, task: Task, vit: NestedViT, space: Space, diagnostics: Mapping[str, Any], name: str = "search"
+    ) -> Elastic:
+        """The trained family with what is chosen from it; evaluations are added to those of the ``diagnostics``."""
+        selection = self.run(task, vit, space, name)
+        spent = {"evaluations": diagnostics.get("evaluations", 0) + selection.evaluations}
+        return Elastic(vit, selection.policy, {**diagnostics, **selection.findings, **spent})
+
+    def _selected(
+        self,
+        task: Task,
+        space: Space,
+        scores: Scores | None,
+        progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
+    ) -> Measured[Selection]:
+        def select(on_a: Fitness, on_b: Fitness) -> Selection:
+            problem = Problem(space, on_a, on_b, task.budgets, task.seed, scores, progress)
+            return NESTINGS[self.nesting](self.selector(problem), problem)
+
+        return select
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """How to choose, where a family's own selector is there only once it is trained."""
+class SelectOptions:
+    """The options that every elastic method has: ``select`` (native, or a common selector over the family's own space),
+    ``nesting``, and ``evaluations``, the limit of those that measure.
+    """
 
-    select: str
-    nesting: str
-    evaluations: int
+    select: str = "native"
+    nesting: str = "free"
+    evaluations: int = EVALUATIONS
 
     def __post_init__(self) -> None:
-        self.choosing(uniform())  # refuses wrong values before any work
+        allowed("select", self.select, SELECTS)
+        allowed("nesting", self.nesting, NESTINGS)
+        if self.select != "native":
+            self.choosing(selectors.uniform())  # refuses wrong values before any work
 
     @property
     def own(self) -> bool:
         """Whether the family's own policy stands as it is."""
         return (self.select, self.nesting) == ("native", "free")
 
-    def choosing(self, native: Selector) -> Choosing:
-        return choosing(self.select, self.nesting, self.evaluations, native)
-
-
-def reserve_of(task: Task, space: Space, choose: Choosing) -> float:
-    """MACs that the selection at the end will cost (regime equal MACs; else nobody asks)."""
-    if budget_left(task) is None:
-        return 0.0
-    b = space.backbone
-    flat = Scores(torch.ones(b.embed), torch.ones(b.depth, b.heads), torch.ones(b.depth, b.mlp))
-    scoring = sum(scoring_cost(task, b, METRIC)) if choose.scored else 0.0
-    return scoring + selection_cost(task, space, choose.selector, nesting=choose.nesting, scores=flat)
-
-
-def choose_on(task: Task, vit: NestedViT, space: Space, choose: Choosing, name: str = "search") -> Selection:
-    """``name``: of what is written down, which holds for these weights alone."""
-    scores = scored(task, vit, METRIC, "search") if choose.scored else None
-    return select_on(task, vit, space, choose.selector, nesting=choose.nesting, scores=scores, name=name)
-
-
-def answer_on(
-    task: Task, vit: NestedViT, space: Space, choose: Choosing, findings: Mapping[str, Any], name: str = "search"
-) -> Elastic:
-    """The trained family with what is chosen from it; ``findings`` are those so far, their evaluations counted on."""
-    selection = choose_on(task, vit, space, choose, name)
-    spent = {"evaluations": findings.get("evaluations", 0) + selection.evaluations}
-    return Elastic(vit, selection.policy, {**findings, **selection.findings, **spent})
+    def choosing(self, native: Selector, instead: Mapping[str, Selector] | None = None) -> Choosing:
+        """``native``: the family's own selector; ``instead``: common names that mean something else in this family."""
+        special = {"native": native, **(instead or {})}
+        if self.select in special:
+            return Choosing(special[self.select], self.nesting)
+        make = SELECTORS[self.select]
+        measures = "evaluations" in signature(make).parameters
+        return Choosing(
+            make(evaluations=self.evaluations) if measures else make(), self.nesting, self.select == "greedy"
+        )

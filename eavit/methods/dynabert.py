@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from math import floor, isfinite
+from functools import partial
+from math import floor
 
-from eavit.methods.card import Card
-from eavit.methods.choosing import Choosing, answer_on
-from eavit.methods.phases import Phase, findings_of, portions_of, resorted, train_phase
-from eavit.methods.recipe import Elastic, Recipe
+from eavit.methods.answers import Elastic
+from eavit.methods.choosing import Choosing
+from eavit.methods.fitting import steps_taken, train, trained_diagnostics
+from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
-from eavit.options import allowed
+from eavit.model.vit import NestedViT
+from eavit.options import allowed, number
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
-from eavit.training.prepare import prepare
-from eavit.training.samplers import Always
-from eavit.training.steps import TEACHER, Pass, Plan, plain
+from eavit.training.allocation import Phase, allocate, plan_cost
+from eavit.training.passes import TEACHER, Pass, Plan, always
+from eavit.training.prepare import preparation_cost, prepare, resorted, scoring_cost, start
 from eavit.training.task import Task
 
 WIDTHS, DEPTHS = (0.25, 0.5, 0.75, 1.0), (0.5, 0.75, 1.0)
@@ -72,41 +74,53 @@ def dynabert(
     nesting: str = "free",
     evaluations: int = EVALUATIONS,
 ) -> Recipe:
-    """``phases``: 2, or 1 for widths alone (DynaBERT-w); ``hidden`` and ``hidden_deep`` weigh hidden states in each."""
+    """DynaBERT: fine-tune, then distil all widths, then all widths and depths.
+
+    ``phases``: 2, or 1 for widths alone (DynaBERT-w); ``hidden`` and ``hidden_deep`` weigh hidden states in each.
+    """
     allowed("importance", importance, METRICS)
     if phases not in (1, 2):
-        raise ValueError(f"option phases={phases}: must be 1 (widths) or 2 (widths, then widths and depths)")
-    for name, weight in {"hidden": hidden, "hidden_deep": hidden_deep}.items():
-        if not (isfinite(weight) and weight >= 0):
-            raise ValueError(f"option {name}={weight}: must be a number from 0 up")
+        raise ValueError(f"option phases={phases!r}: must be 1 (widths) or 2 (widths, then widths and depths)")
+    weights = number("hidden", hidden, "[0, inf)"), number("hidden_deep", hidden_deep, "[0, inf)")
     choose = choosing_size(select, nesting, evaluations)
-    return Recipe("dynabert", _Dynabert(phases, (hidden, hidden_deep), importance, choose).run, CARD)
+
+    def run(task: Task) -> Elastic:
+        vit = start(task)
+        spaces = (grid(vit.backbone, depths=(1.0,)), grid(vit.backbone))[:phases]
+        if choose.nesting == "nested" and not spaces[-1].closed:
+            raise ValueError(
+                f"option nesting='nested': at {vit.backbone.depth} layers the sizes of the grid do not nest"
+            )
+        plans = [_distilled(space, weight) for space, weight in zip(spaces, weights, strict=False)]
+        return _adapted(task, vit, spaces[-1], plans, choose, importance)
+
+    return Recipe("dynabert", run, CARD)
 
 
-@dataclass(frozen=True, slots=True)
-class _Dynabert:
-    phases: int
-    hidden: tuple[float, float]
-    importance: str
-    choose: Choosing
-
-    def run(self, task: Task) -> Elastic:
-        vit = prepare(task, self.importance)
-        b = vit.backbone
-        wide, deep = grid(b, depths=(1.0,)), grid(b)
-        space = deep if self.phases == 2 else wide
-        if self.choose.nesting == "nested" and not space.closed:
-            raise ValueError(f"option nesting='nested': at {b.depth} layers the sizes of the grid do not nest")
-        phases = [Phase(name, 1.0) for name in ("teacher", "width", "depth")[: self.phases + 1]]
-        plans = [plain(Always(space, (b.full,))), *map(_distilled, (wide, deep), self.hidden)][: self.phases + 1]
-        parts = portions_of(task, space, self.choose, phases, plans)
-        steps = [train_phase(task, vit, plans[0], phases[0], parts[0])]
-        vit = resorted(task, vit, self.importance, ("heads", "neurons"))  # as in the source; channels are all kept
-        for plan, phase, part in zip(plans[1:], phases[1:], parts[1:], strict=True):
-            steps.append(train_phase(task, vit, plan, phase, part, deepcopy(vit)))
-        names = [phase.name for phase in phases]
-        told = findings_of(task, vit, dict(zip(names, steps, strict=True)), dict(zip(names, plans, strict=True)))
-        return answer_on(task, vit, space, self.choose, told)
+def _adapted(
+    task: Task, vit: NestedViT, space: ListSpace, plans: Sequence[Plan], choose: Choosing, importance: str
+) -> Elastic:
+    b, own, share = vit.backbone, (0.0, 1.0), 1 / (1 + len(plans))
+    first, *phases = (
+        Phase(name, plan_cost(task, b, plan, taught=name != "teacher"), share, own)
+        for name, plan in zip(("teacher", "width", "depth"), (always(b.full), *plans), strict=False)
+    )
+    allocation = allocate(
+        task,
+        partial(preparation_cost, task, b, importance),
+        first,
+        partial(scoring_cost, task, b, importance),
+        *phases,
+        partial(choose.cost, task, space),
+    )
+    vit, fits = prepare(task, vit, importance), [(always(b.full), allocation.fit("teacher"))]
+    train(vit, *fits[0])
+    vit = resorted(task, vit, importance, ("heads", "neurons"))  # as in the source; channels are all kept
+    for plan, phase in zip(plans, phases, strict=True):
+        fits.append((plan, allocation.fit(phase.name)))
+        train(vit, *fits[-1], teacher=deepcopy(vit))
+    diagnostics = {"steps": steps_taken(*(run for _, run in fits)), **trained_diagnostics(vit, *fits)}
+    return choose.answer(task, vit, space, diagnostics)
 
 
 def kept_layers(depth: int, fraction: float) -> tuple[int, ...]:

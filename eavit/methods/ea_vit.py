@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 
-from eavit.methods.card import Card
-from eavit.methods.choosing import Asked, answer_on, reserve_of
-from eavit.methods.defects import Defects
-from eavit.methods.phases import PROBED
-from eavit.methods.recipe import (
-    Elastic,
-    Recipe,
-    Search,
-    digest_of,
-    fit_on,
-    front_policy,
-    search_cost,
-    search_on,
-    train_on,
-)
-from eavit.methods.stage1 import DIMENSIONS, PAPER, Adapting, sampler_of, space_of, uniform_points, wanted
+from eavit.methods.answers import Elastic
+from eavit.methods.choosing import SelectOptions
+from eavit.methods.fitness import FrontSearch, Search, front_policy
+from eavit.methods.fitting import digest_of, train
+from eavit.methods.recipe import Card, Recipe
 from eavit.model import cost
+from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
-from eavit.options import allowed
-from eavit.selection.router import Policy, Router, Routing, cost_of_route, imitate, route
+from eavit.options import allowed, number, refuse, table
+from eavit.selection.router import Policy, Router, Routing, cost_of_route, imitate, route_frozen, route_jointly
 from eavit.selection.search import Front, Point
 from eavit.selection.selectors import EVALUATIONS, given, uniform
 from eavit.selection.selectors import Policy as Chosen
+from eavit.selection.shapes import uniforms
 from eavit.space.product import ProductSpace
+from eavit.training.allocation import Allocation, FixedCost, Phase, allocate, batch_of, fit_on, plan_cost, steps_of
 from eavit.training.coverage import coverage
-from eavit.training.prepare import prepare
-from eavit.training.samplers import Sampler
-from eavit.training.spending import Portion, batch_of, budget_left, steps_for, steps_of
-from eavit.training.steps import as_plan, cost_of_steps
+from eavit.training.prepare import preparation_cost, prepare, start
+from eavit.training.samplers import ORDERS, TYINGS, Curriculum, Random, Sampler, Triggered, stratified
 from eavit.training.task import Task
-from eavit.training.train import Span, accuracy
+from eavit.training.train import Fit, Span, accuracy
 
+PAPER = "EA-ViT: Efficient Adaptation for Elastic Vision Transformer, ICCV 2025, arXiv 2507.19360"
+DIMENSIONS = ("mlp", "heads", "embed", "depth")
+ORDER_OF = {"growing": "largest_first", "reversed": "smallest_first", "stages": "newest_only", "published": "published"}
+CURRICULA = (*ORDER_OF, "triggered", "none")
+PATIENCE = 0.05  # of stage 1: how long a loss-triggered stage waits for a gain; the paper's stages are as long
 STARTS = ("nsga2", "none", "uniform")
-QUOTAS = ("scaled", "paper")
+KNOWN = ("importance", "stage1", "stage2", "search", "select", "nesting", "evaluations")
+RENAMED = {  # earlier spellings
+    **{key: f"stage1.{key}" for key in ("tying", "curriculum", "min_depth", "elastic")},
+    **{key: f"stage2.{key}" for key in ("selector", "start", "budget_weight", "imitation_weight")},
+    **{key: f"search.{key}" for key in ("population", "generations")},
+    "route": "stage2.share",
+    "router_warmup": "stage2.warmup",
+}
+DEFECTS = "norm_over skipped_bias norm_eps fresh_norms fitness targets warmup searched quotas epoch_batches".split()
+RENAMED |= {key: f"defects.{key} of eavit.methods:ea_vit_published" for key in DEFECTS}
 
 CARD = Card(
     title="EA-ViT",
@@ -61,17 +65,10 @@ CARD = Card(
         "crossover": (0.95, "code"),
         "mutation": (0.3, "code"),
         "bins": (20, "code"),
-        "l1": (20.0, "code"),
-        "l2, annealed to 0": (20.0, "code"),
+        "stage2.budget_weight": (20.0, "code"),
+        "stage2.imitation_weight": (20.0, "code"),  # annealed to 0
         "tau": (1.0, "code"),
         "router lr": ((1e-2, 1e-4), "code"),
-        "min_depth": (0.5, "ours"),
-        "route": (0.4, "ours"),
-        "population": (40, "ours"),
-        "generations": (12, "ours"),
-        "router_warmup": (0.1, "ours"),
-        "importance": ("taylor", "ours"),
-        "tying": ("stratified", "ours"),
     },
     ours=(
         "hidden widths are absolute, not ratios of the drawn channels: the code has both meanings",
@@ -85,209 +82,264 @@ CARD = Card(
     deviations=(
         "stage 2 takes .4 of the steps (code: 1000 steps and 100 epochs after 100 epochs): equal steps for all methods",
         "population 40, 12 generations (code: 5 with quotas for 100, 301): what the schedules here can pay",
-        "none of the defects of the code, each of which an option brings back (eavit.methods.defects)",
+        "none of the defects of the code, each of which ea_vit_published can have alone",
     ),
 )
 
 
-def ea_vit(
-    importance: str = "taylor",
-    tying: str = "stratified",
-    curriculum: str | bool = "growing",
-    selector: str = "router",
-    min_depth: float = 0.5,
-    route: float = 0.4,
-    population: int = 40,
-    generations: int = 12,
-    router_warmup: float = 0.1,
-    budget_weight: float = 20.0,
-    imitation_weight: float = 20.0,
-    elastic: Sequence[str] = DIMENSIONS,
-    start: str = "nsga2",
-    select: str = "native",
-    evaluations: int = EVALUATIONS,
-    nesting: str = "free",
-    norm_over: str = "kept",
-    skipped_bias: bool = False,
-    norm_eps: float | None = None,
-    fresh_norms: bool = False,
-    fitness: str = "select",
-    quotas: str = "scaled",
-    targets: Sequence[float] | None = None,
-    warmup: str = "noisy",
-    searched: str = "trained",
-    epoch_batches: int | None = None,
-) -> Recipe:
-    """EA-ViT: curriculum elastic adaptation, NSGA-II, then router and backbone together.
+@dataclass(frozen=True, slots=True)
+class Stage1:
+    """Table ``stage1``: the training of the elastic backbone.
 
-    ``tying`` is shared, per_layer or stratified; ``curriculum`` growing, none, reversed, stages, triggered (by the
-    loss; equal steps only) or published; ``elastic`` the dimensions that vary (mlp, heads, embed, depth); ``selector``
-    router, or search for stage 1 and the front alone; ``route`` the fraction of all steps that stage 2 gets;
-    ``min_depth`` the fraction of branches always kept; ``start`` whence the router starts and what it imitates: nsga2,
-    uniform shapes, or none. ``select`` other than native: a common selector, with so many ``evaluations``, in the place
-    of the trained router. ``nesting`` is free or nested. The rest brings back one defect each of the published code
-    (:class:`eavit.methods.defects.Defects`; ``quotas="paper"`` with ``population=5``).
+    ``tying``: how the layers of a random submodel hang together: shared, per_layer or stratified. ``curriculum``:
+    growing, reversed, stages, triggered (by the loss; equal steps only), published or none. ``min_depth``: the fraction
+    of branches always kept. ``elastic``: the dimensions that vary; the others stay full.
     """
-    adapting = Adapting(importance, tying, _named(curriculum), min_depth, tuple(elastic))
-    second = _Second(selector, start, route, Routing(router_warmup, budget_weight, imitation_weight))
-    search = _search(population, generations, quotas)
-    asked = Asked(select, nesting, evaluations)
-    defects = Defects(norm_over, skipped_bias, norm_eps, fresh_norms, fitness, targets, warmup, searched, epoch_batches)
-    return Recipe("ea_vit", _EaVit(adapting, second, search, asked, defects).run, CARD)
 
+    tying: str = "stratified"
+    curriculum: str = "growing"
+    min_depth: float = 0.5
+    elastic: Sequence[str] = DIMENSIONS
 
-def _named(curriculum: str | bool) -> str:
-    return {True: "growing", False: "none"}[curriculum] if isinstance(curriculum, bool) else curriculum
+    def __post_init__(self) -> None:
+        allowed("stage1.tying", self.tying, TYINGS)
+        allowed("stage1.curriculum", self.curriculum, CURRICULA)
+        number("stage1.min_depth", self.min_depth, "[0, 1]")
+        for name in self.elastic:
+            allowed("stage1.elastic", name, DIMENSIONS)
+        if not self.elastic or len(set(self.elastic)) != len(self.elastic):
+            raise ValueError(
+                f"option stage1.elastic={list(self.elastic)}: at least one of {', '.join(DIMENSIONS)}, and each once"
+            )
 
+    def space(self, backbone: Backbone) -> ProductSpace:
+        """The paper's space with only the ``elastic`` dimensions free."""
+        whole, b = ProductSpace.eavit(backbone, self.min_depth), backbone
+        return replace(
+            whole,
+            embeds=whole.embeds if "embed" in self.elastic else (b.embed,),
+            heads=whole.heads if "heads" in self.elastic else (b.heads,),
+            mlps=whole.mlps if "mlp" in self.elastic else (b.mlp,),
+            min_attn=whole.min_attn if "depth" in self.elastic else b.depth,
+            min_mlp=whole.min_mlp if "depth" in self.elastic else b.depth,
+        )
 
-def _search(population: int, generations: int, quotas: str) -> Search:
-    if population < 2 or generations < 0:
-        raise ValueError(f"options population={population}, generations={generations}: at least 2 and 0")
-    return Search(population, generations, "paper" if allowed("quotas", quotas, QUOTAS) == "paper" else None)
+    def sampler(self, space: ProductSpace, floor: float, steps: int) -> Sampler:
+        """What so many steps draw; nothing cheaper than ``floor``, a share of the full MACs, is wanted."""
+        draw = partial(stratified, floor=floor) if TYINGS[self.tying] is stratified else TYINGS[self.tying]
+        if self.curriculum == "none":
+            return Random(space, draw)
+        if self.curriculum == "triggered":
+            return Triggered(space, draw, patience=max(5, round(PATIENCE * steps)))
+        return Curriculum(space, draw, order=ORDERS[ORDER_OF[self.curriculum]])
 
 
 @dataclass(frozen=True, slots=True)
-class _Second:
-    """Options of stage 2; ``route``: its part of all steps, if there is a router."""
+class Stage2:
+    """Table ``stage2``: the training of router and backbone together.
 
-    selector: str
-    start: str
-    route: float
-    routing: Routing
+    ``selector``: router, or search for stage 1 and the front alone. ``share``: of all steps. ``warmup``: the fraction
+    of stage 2 in which the router trains alone. ``start``: what the router starts from and imitates: nsga2, uniform
+    shapes or none. ``budget_weight`` and ``imitation_weight`` weigh its losses.
+    """
+
+    selector: str = "router"
+    share: float = 0.4
+    warmup: float = 0.1
+    start: str = "nsga2"
+    budget_weight: float = 20.0
+    imitation_weight: float = 20.0
 
     def __post_init__(self) -> None:
-        allowed("selector", self.selector, ("router", "search"))
-        allowed("start", self.start, STARTS)
-        if not 0 < self.route < 1:
-            raise ValueError(f"option route={self.route}: the fraction of steps for stage 2 must lie between 0 and 1")
-        warmup = self.routing.warmup
-        if not 0 <= warmup < 1:
-            raise ValueError(f"option router_warmup={warmup}: the fraction of stage 2 must lie in 0..1, 1 excluded")
+        allowed("stage2.selector", self.selector, ("router", "search"))
+        allowed("stage2.start", self.start, STARTS)
+        number("stage2.share", self.share, "(0, 1)")
+        number("stage2.warmup", self.warmup, "[0, 1)")
+        number("stage2.budget_weight", self.budget_weight, "[0, inf)")
+        number("stage2.imitation_weight", self.imitation_weight, "[0, inf)")
 
     @property
     def routed(self) -> bool:
         return self.selector == "router"
 
     @property
-    def share(self) -> float:
-        return self.route if self.routed else 0.0
+    def searched(self) -> bool:
+        """Whether the search runs."""
+        return self.start == "nsga2"
 
 
 @dataclass(frozen=True, slots=True)
-class _EaVit:
-    adapting: Adapting
-    second: _Second
-    search: Search
-    asked: Asked
-    defects: Defects
+class WarmUp:
+    """Start of stage 2, which trains the router alone; ``free``: it runs no image."""
 
-    def __post_init__(self) -> None:
-        start, select = self.second.start, self.asked.select
-        if not self.second.routed and (start, select) != ("nsga2", "native"):
-            raise ValueError(
-                f"option selector='search' has no router: start={start!r} and select={select!r} mean nothing"
-            )
+    run: Callable[[NestedViT, Router, Sequence[Point], Routing, Fit], None] = route_frozen
+    free: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EaVit:
+    """EA-ViT as a value: its options and what its phases do. :mod:`eavit.methods.published` alters some of them."""
+
+    stage1: Stage1
+    stage2: Stage2
+    search: FrontSearch
+    options: SelectOptions
+    importance: str
+    routing: Routing
+    start: Callable[[Task], NestedViT] = start
+    prepare: Callable[[Task, NestedViT, str], NestedViT] = prepare
+    training: Callable[[Task], Task] = lambda task: task  # the task as everything after the preparation sees it
+    warm_up: WarmUp = field(default_factory=WarmUp)
 
     def run(self, task: Task) -> Elastic:
-        stage1, second = self.adapting, self.second
-        if stage1.curriculum == "triggered" and budget_left(task) is not None:
-            raise ValueError(
-                "option curriculum='triggered': what it will spend cannot be known beforehand; regime equal_steps only"
-            )
-        vit = self.defects.started(prepare(self.defects.before(task), stage1.importance))
-        own = self.defects.training(task)
-        space = space_of(vit.backbone, stage1.min_depth, stage1.elastic)
-        whole = steps_of(own)
-        first = whole - round(whole * second.share)
-        tying = self.defects.tying(stage1.tying)
-        sampler = sampler_of(space, tying, stage1.curriculum, min(task.budgets), first)
-        parts = self._portions(own, vit.backbone, sampler)
-        fixed = budget_left(own) is None
-        steps = train_on(own, vit, sampler, "stage1", first if fixed else None, portion=parts[0])
-        findings: dict[str, Any] = {"coverage": coverage([(sampler, steps)], vit.backbone, task.seed), "evaluations": 0}
-        if not second.routed:
-            front, told = self._searched(own, vit, space)
-            return self._answer(own, vit, space, front_policy(front), findings | told)
-        found, told = self._searched(own, vit, space) if second.start == "nsga2" else (None, {})
-        span = Span(first, whole) if fixed else None
-        policy = self._route(own, vit, space, found, parts[-1], span)
-        told |= {"emitted": policy.emitted, "on_fold_b": _compare(task, vit, policy, found)}
-        return self._answer(own, vit, space, policy.choose, findings | told)
+        vit, own = self.start(task), self.training(task)
+        space = self.stage1.space(vit.backbone)
+        allocation = self._allocation(task, own, space)
+        vit = self.prepare(task, vit, self.importance)
+        first = allocation.fit("stage1")
+        sampler = self.stage1.sampler(space, min(task.budgets), first.total or 0)
+        train(vit, sampler, first)
+        diagnostics: dict[str, Any] = {
+            "coverage": coverage([(sampler, first.total or 0)], vit.backbone, task.seed),
+            "evaluations": 0,
+        }
+        front = None
+        if self.stage2.searched:
+            front, optimism = self.search.run(own, vit, space)
+            diagnostics |= front.report(optimism)
+        if front is not None and not self.stage2.routed:
+            return self._answer(own, vit, space, front_policy(front), diagnostics)
+        policy = self._route(own, vit, space, front, allocation.fit("stage2"))
+        diagnostics |= {"emitted": policy.emitted, "on_fold_b": _compare(task, vit, policy, front)}
+        return self._answer(own, vit, space, policy.choose, diagnostics)
 
-    def _searched(self, task: Task, vit: NestedViT, space: ProductSpace) -> tuple[Front, dict[str, Any]]:
-        front, optimism = search_on(task, vit, space, self.search, seen=self.defects.seen(task))
-        return front, front.report(optimism)
+    def _allocation(self, task: Task, own: Task, space: ProductSpace) -> Allocation:
+        b, share = space.backbone, self.stage2.share if self.stage2.routed else 0.0
+        sampler = self.stage1.sampler(space, min(task.budgets), steps_of(own))
+        parts: list[Phase | FixedCost] = [
+            partial(preparation_cost, task, b, self.importance),
+            Phase("stage1", plan_cost(own, b, sampler), 1 - share),
+        ]
+        if self.stage2.searched:
+            parts.append(partial(self.search.cost, own, space))
+        if self.stage2.routed:
+            parts.append(Phase("stage2", partial(self._route_cost, b, batch_of(own)), share))
+        return allocate(own, *parts, partial(self.options.choosing(uniform()).cost, own, space))
 
-    def _portions(self, task: Task, backbone: Backbone, sampler: Sampler) -> tuple[Portion, ...]:
-        """Stage 1 and, with a router, stage 2. Of equal MACs each gets what its part of the steps costs."""
-        if budget_left(task) is None:
-            return (Portion(),)
-        after = reserve_of(task, sampler.space, self.asked.choosing(uniform()))
-        searching = self.second.start == "nsga2"
-        before = search_cost(task, sampler.space, self.search, self.defects.seen(task)) if searching else 0.0
-        one = cost_of_steps(as_plan(sampler), backbone, batch_of(task), task.seed, PROBED) * (1 - self.second.share)
-        two = self._price(task, backbone, PROBED) * self.second.share
-        stage1 = Portion(one / (one + two), 0.0, before + after)
-        return (stage1, Portion(two / (one + two), stage1.share, after)) if self.second.routed else (stage1,)
+    def _route_cost(self, backbone: Backbone, batch: int, steps: int) -> float:
+        warm = round(steps * self.stage2.warmup)
+        return cost_of_route(backbone, batch, 0 if self.warm_up.free else warm, steps - warm)
 
-    def _price(self, task: Task, backbone: Backbone, steps: int) -> float:
-        warm = round(steps * self.second.routing.warmup)
-        silent = self.defects.warmup == "silent"
-        return cost_of_route(backbone, batch_of(task), 0 if silent else warm, steps - warm)
-
-    def _route(
-        self, task: Task, vit: NestedViT, space: ProductSpace, front: Front | None, part: Portion, span: Span | None
-    ) -> Policy:
-        """Stage 2. ``span``: its steps within all, where they are known; else its portion of the MACs tells them."""
-        if span is None:
-            steps = steps_for(task, part, partial(self._price, task, vit.backbone))
-            span = part.span(steps, steps_of(task))
-        else:
-            steps = span.whole - span.before
+    def _route(self, task: Task, vit: NestedViT, space: ProductSpace, front: Front | None, run: Fit) -> Policy:
+        """Stage 2."""
+        steps, span = run.total or 0, run.span or Span(0, 0)
+        first = round(steps * self.stage2.warmup)
+        warm = fit_on(task, "warm", first, span)
+        joint = fit_on(task, "joint", steps - first, Span(span.before + first, span.whole))
         router = Router(space, generator=torch.Generator().manual_seed(task.seed))
-        first = round(steps * self.second.routing.warmup)
-        warm = fit_on(task, "warm", first)
-        joint = replace(fit_on(task, "joint", steps - first), span=Span(span.before + first, span.whole))
-        start, routing = self._start(space, front), self._routing(task, space)
+        references, routing = self._references(space, front), self._routing(task, space)
         with task.ledger.phase("route"):
-            if start:
-                imitate(router, start)
-            route(vit, router, wanted(start, min(task.budgets)), routing, warm, joint)
+            if references:
+                imitate(router, references)
+            needed = needed_of(references, min(task.budgets))
+            self.warm_up.run(vit, router, needed, routing, warm)
+            route_jointly(vit, router, needed, routing, joint)
         return Policy.of(router)
 
-    def _start(self, space: ProductSpace, front: Front | None) -> tuple[Point, ...]:
-        """What the router is started from, and what it is held to from the smallest budget on."""
+    def _references(self, space: ProductSpace, front: Front | None) -> tuple[Point, ...]:
+        """What the router starts from, and is held to from the smallest budget on."""
         if front is not None:
             return front.cover
-        return uniform_points(space) if self.second.start == "uniform" else ()
+        return uniform_points(space) if self.stage2.start == "uniform" else ()
 
     def _routing(self, task: Task, space: ProductSpace) -> Routing:
-        targets = self.defects.span
-        if targets is None and self.second.start == "none":
-            targets = max(min(task.budgets), cost.share(space.backbone, space.smallest)), 1.0
-        silent = self.defects.warmup == "silent"
-        return replace(self.second.routing, targets=targets, silent=silent, masking=self.defects.masking)
+        if self.routing.targets is not None or self.stage2.start != "none":
+            return self.routing
+        return replace(self.routing, targets=(max(min(task.budgets), cost.share(space.backbone, space.smallest)), 1.0))
 
     def _answer(
-        self, task: Task, vit: NestedViT, space: ProductSpace, own: Chosen, findings: dict[str, Any]
+        self, task: Task, vit: NestedViT, space: ProductSpace, own: Chosen, diagnostics: Mapping[str, Any]
     ) -> Elastic:
-        """The method's own policy, or what the options ask for in its place, with what that adds to the findings."""
-        found = findings | {"weights": digest_of(vit)}
-        if self.asked.own:
-            return Elastic(vit, own, found)
-        return answer_on(task, vit, space, self.asked.choosing(given(own)), found, name="choice")
+        """The method's own policy, or what the options put in its place."""
+        known = {**diagnostics, "weights": digest_of(vit)}
+        if self.options.own:
+            return Elastic(vit, own, known)
+        return self.options.choosing(given(own)).answer(task, vit, space, known, name="choice")
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values of all options, for a card."""
+        tables = {"stage1": asdict(self.stage1), "stage2": asdict(self.stage2), "search": asdict(self.search.size)}
+        values = {f"{name}.{key}": value for name, table in tables.items() for key, value in table.items()}
+        return {"importance": self.importance, **values, **asdict(self.options)}
+
+
+def method_of(
+    importance: str,
+    stage1: Mapping[str, Any],
+    stage2: Mapping[str, Any],
+    search: Mapping[str, Any],
+    options: SelectOptions,
+    others: Mapping[str, Any],
+    known: Sequence[str] = KNOWN,
+) -> EaVit:
+    """EA-ViT with the options of a suite; ValueError on ``others``, that no method has."""
+    refuse(others, known, RENAMED)
+    allowed("importance", importance, METRICS)
+    first, second = table(Stage1, "stage1", stage1), table(Stage2, "stage2", stage2)
+    if not second.routed and (second.start, options.select) != ("nsga2", "native"):
+        raise ValueError(
+            f"option stage2.selector='search' has no router: stage2.start={second.start!r} and "
+            f"select={options.select!r} mean nothing"
+        )
+    routing = Routing(second.budget_weight, second.imitation_weight)
+    return EaVit(first, second, FrontSearch(table(Search, "search", search)), options, importance, routing)
+
+
+def ea_vit(
+    importance: str = "taylor",
+    stage1: Mapping[str, Any] = {},
+    stage2: Mapping[str, Any] = {},
+    search: Mapping[str, Any] = {},
+    select: str = "native",
+    nesting: str = "free",
+    evaluations: int = EVALUATIONS,
+    **others: Any,
+) -> Recipe:
+    """EA-ViT: curriculum elastic adaptation, NSGA-II, then router and backbone together.
+
+    Tables: ``stage1`` (:class:`Stage1`), ``stage2`` (:class:`Stage2`), ``search``
+    (:class:`~eavit.methods.fitness.Search`). ``select`` other than native: a common selector, with so many
+    ``evaluations``, in the place of the trained router. ``nesting`` is free or nested.
+    """
+    options = SelectOptions(select, nesting, evaluations)
+    method = method_of(importance, stage1, stage2, search, options, others)
+    return Recipe("ea_vit", method.run, CARD.with_values(method.values))
+
+
+def uniform_points(space: ProductSpace) -> tuple[Point, ...]:
+    """The uniform shapes of a space by ascending MACs, without a measured accuracy."""
+    b = space.backbone
+    shapes = sorted(uniforms(space), key=partial(cost.macs, b))
+    return tuple(Point(s, cost.macs(b, s), cost.share(b, s), 0.0) for s in shapes)
+
+
+def needed_of(points: Sequence[Point], floor: float) -> tuple[Point, ...]:
+    """References from the dearest one at or under the smallest budget on: no budget needs a smaller target."""
+    below = [p for p in points if p.share <= floor]
+    return (*below[-1:], *(p for p in points if p.share > floor))
 
 
 def _compare(task: Task, vit: NestedViT, policy: Policy, front: Front | None) -> dict[str, Any]:
-    """Router against plain search on the same final weights, on fold B, for each budget. A finding, not part of the
-    method: nothing is chosen by it, and it is not charged.
+    """Router against plain search on the same final weights, on fold B, for each budget. A diagnostic: nothing is
+    chosen by it, and it is not charged.
     """
 
     def score(submodel: Submodel | None) -> float | None:
         return None if submodel is None else round(accuracy(vit, submodel, task.select_b), 6)
 
-    told: dict[str, Any] = {str(b): {"router": score(policy.choose(b))} for b in task.budgets}
+    scores: dict[str, Any] = {str(b): {"router": score(policy.choose(b))} for b in task.budgets}
     if front is not None:
         searched = front_policy(front)
-        told = {str(b): told[str(b)] | {"search": score(searched(b))} for b in task.budgets}
-    return told
+        scores = {str(b): scores[str(b)] | {"search": score(searched(b))} for b in task.budgets}
+    return scores

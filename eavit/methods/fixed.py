@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 
-from eavit.methods.card import Card
-from eavit.methods.recipe import Recipe, Retrained, retrain_on, train_one_of
+from eavit.methods.answers import Retrained
+from eavit.methods.recipe import Card, Recipe
+from eavit.methods.retraining import Sized, distinct, phases_alone, retrain, train_alone
 from eavit.model import cost
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Submodel
-from eavit.model.vit import NestedViT, extract
+from eavit.model.vit import NestedViT
 from eavit.options import allowed
-from eavit.space.product import ProductSpace, uniform_shape
-from eavit.training.prepare import prepare
-from eavit.training.samplers import Always
+from eavit.space.product import uniform_shape
+from eavit.training.allocation import allocate
+from eavit.training.prepare import preparation_cost, prepare, start
 from eavit.training.task import Task
 from eavit.weights import known_tag, random_start, timm_vit
 
@@ -43,28 +44,6 @@ _REFERENCE = Card(
 )
 _SLICED = {**_REFERENCE.parameters, "start": ("sliced from the sorted pretrained weights", "ours")}
 _CHOSEN = "the shape that the method it comes `after` chose for this budget"
-Key = TypeVar("Key")
-
-
-@dataclass(frozen=True, slots=True)
-class Sized:
-    """A choice with widths that need not be nested in the backbone: a name, then the model's own widths."""
-
-    name: str
-    widths: Submodel
-
-    def __str__(self) -> str:
-        return f"{self.name}-{self.widths}"
-
-
-def train_alone(task: Task, models: Mapping[Key, NestedViT]) -> dict[Key, nn.Module]:
-    """Each model trained at its full widths (:func:`train_one_of`). Plain timm modules, in eval mode."""
-    modules: dict[Key, nn.Module] = {}
-    for number, (key, vit) in enumerate(models.items(), 1):
-        sampler = Always(ProductSpace.of_widths(vit.backbone, [vit.backbone.mlp]), (vit.backbone.full,))
-        train_one_of(task, vit, sampler, number, len(models))
-        modules[key] = extract(vit, vit.backbone.full).eval()
-    return modules
 
 
 def fixed_same_shape(importance: str = "taylor") -> Recipe:
@@ -72,8 +51,7 @@ def fixed_same_shape(importance: str = "taylor") -> Recipe:
     allowed("importance", importance, METRICS)
 
     def run(task: Task) -> Retrained[Submodel]:
-        shapes = _given("fixed_same_shape", task)
-        return retrain_on(task, prepare(task, importance), shapes)
+        return _prepared_and_retrained(task, start(task), _given("fixed_same_shape", task), importance)
 
     card = replace(
         _REFERENCE,
@@ -96,8 +74,9 @@ def fixed_uniform(importance: str = "taylor") -> Recipe:
     allowed("importance", importance, METRICS)
 
     def run(task: Task) -> Retrained[Submodel]:
-        vit = prepare(task, importance)
-        return retrain_on(task, vit, {b: uniform_shape(vit.backbone, b) for b in task.budgets})
+        vit = start(task)
+        shapes = {b: uniform_shape(vit.backbone, b) for b in task.budgets}
+        return _prepared_and_retrained(task, vit, shapes, importance)
 
     card = replace(
         _REFERENCE,
@@ -115,7 +94,7 @@ def fixed_random_start() -> Recipe:
         shapes = _given("fixed_random_start", task)
         with task.ledger.phase("prepare"):
             vit = NestedViT.from_timm(random_start(task.backbone(), task.seed)).eval()
-        return retrain_on(task, vit, shapes)
+        return retrain(allocate(task, *phases_alone(task, [(vit.backbone, s) for s in distinct(shapes)])), vit, shapes)
 
     card = replace(
         _REFERENCE,
@@ -162,27 +141,21 @@ def own_pretraining(
 def _largest_that_fit(
     task: Task, tags: Sequence[str], fresh: Callable[[str, NestedViT], nn.Module]
 ) -> Retrained[Sized]:
-    reference = NestedViT.from_timm(task.backbone())
+    reference = start(task)
     limit = cost.macs(reference.backbone, reference.backbone.full)
-    bare = {tag: NestedViT.from_timm(fresh(tag, reference)) for tag in tags}
-    sizes = {tag: Sized(tag, vit.backbone.full) for tag, vit in bare.items()}
-    macs = {tag: cost.macs(vit.backbone, vit.backbone.full) for tag, vit in bare.items()}
+    vits = {tag: NestedViT.from_timm(fresh(tag, reference)).eval() for tag in tags}
+    sizes = {tag: Sized(tag, vit.backbone.full) for tag, vit in vits.items()}
+    macs = {tag: cost.macs(vit.backbone, vit.backbone.full) for tag, vit in vits.items()}
     best = {b: max((t for t in tags if macs[t] <= b * limit), key=macs.__getitem__, default=None) for b in task.budgets}
     used = [tag for tag in tags if tag in best.values()]
-    ready = {sizes[tag]: prepare(_With(task, partial(fresh, tag, reference)), "none") for tag in used}
+    allocation = allocate(
+        task,
+        *(partial(preparation_cost, task, vits[tag].backbone, "none") for tag in used),
+        *phases_alone(task, [(vits[tag].backbone, sizes[tag].widths) for tag in used]),
+    )
+    ready = [(sizes[tag], prepare(task, vits[tag], "none"), sizes[tag].widths) for tag in used]
     choices = {b: None if tag is None else sizes[tag] for b, tag in best.items()}
-    return Retrained(choices, train_alone(task, ready), {"macs": macs, "trained": used})
-
-
-@dataclass(frozen=True, slots=True)
-class _With:
-    """A task with another backbone: as much of it as the common start needs."""
-
-    task: Task
-    backbone: Callable[[], nn.Module]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.task, name)
+    return Retrained(choices, train_alone(allocation, ready), {"macs": macs, "trained": used})
 
 
 _OWN = replace(
@@ -205,6 +178,17 @@ _OWN = replace(
         "each size was pretrained by others, which no ledger here counts: a reference line, never ranked as a rival",
     ),
 )
+
+
+def _prepared_and_retrained(
+    task: Task, vit: NestedViT, shapes: Mapping[float, Submodel | None], importance: str
+) -> Retrained[Submodel]:
+    allocation = allocate(
+        task,
+        partial(preparation_cost, task, vit.backbone, importance),
+        *phases_alone(task, [(vit.backbone, shape) for shape in distinct(shapes)]),
+    )
+    return retrain(allocation, prepare(task, vit, importance), shapes)
 
 
 def _given(method: str, task: Task) -> dict[float, Submodel | None]:

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from eavit.methods.card import Card
-from eavit.methods.choosing import Asked, answer_on, reserve_of
-from eavit.methods.phases import Phase, Spending, findings_of, fit_of, portions, spending_of, train_phase
-from eavit.methods.recipe import Elastic, Recipe
+from eavit.methods.answers import Elastic
+from eavit.methods.choosing import SelectOptions
+from eavit.methods.fitting import steps_taken, train, trained_diagnostics
+from eavit.methods.recipe import Card, Recipe
 from eavit.model import cost
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
-from eavit.options import allowed
+from eavit.options import allowed, number
 from eavit.selection.layer_router import (
     Asking,
     LayerRouters,
@@ -33,10 +33,11 @@ from eavit.selection.layer_router import (
 from eavit.selection.router import Policy
 from eavit.selection.selectors import EVALUATIONS, given
 from eavit.space.product import ProductSpace
-from eavit.training.prepare import prepare
+from eavit.training.allocation import Allocation, Phase, allocate, batch_of, plan_cost
+from eavit.training.passes import Pass, Passes, Plan
+from eavit.training.plans import plain
+from eavit.training.prepare import preparation_cost, prepare, start
 from eavit.training.samplers import TYINGS, Draw, Random, Submodels, stratified
-from eavit.training.spending import batch_of
-from eavit.training.steps import Pass, Passes, Plan, plain
 from eavit.training.task import Task
 from eavit.training.train import Fit
 
@@ -85,13 +86,15 @@ def flextron(
     nesting: str = "free",
     evaluations: int = EVALUATIONS,
 ) -> Recipe:
-    """``tying`` draws the random submodel of the first phase; ``budget_weight`` weighs the routers' budget penalty."""
+    """Flextron-style: full and one random submodel a step, then per-layer routers taught by a surrogate of the loss.
+
+    ``tying`` draws the random submodel of the first phase; ``budget_weight`` weighs the routers' budget penalty.
+    """
     allowed("importance", importance, METRICS)
     allowed("tying", tying, TYINGS)
-    if not 0 < budget_weight < float("inf"):
-        raise ValueError(f"option budget_weight={budget_weight}: must be a number above 0")
-    asked = Asked(select, nesting, evaluations)
-    return Recipe("flextron", _Flextron(TYINGS[tying], budget_weight, importance, asked).run, CARD)
+    number("budget_weight", budget_weight, "(0, inf)")
+    options = SelectOptions(select, nesting, evaluations)
+    return Recipe("flextron", _Flextron(TYINGS[tying], budget_weight, importance, options).run, CARD)
 
 
 def space_of(backbone: Backbone) -> ProductSpace:
@@ -134,38 +137,47 @@ class _Flextron:
     draw: Draw
     weight: float
     importance: str
-    asked: Asked
+    options: SelectOptions
 
     def run(self, task: Task) -> Elastic:
-        vit = prepare(task, self.importance)
-        b = vit.backbone
-        space = space_of(b)
+        vit = start(task)
+        space, b = space_of(vit.backbone), vit.backbone
         low = _lowest(task, space)
         asking = Asking(space, partial(stratified, floor=low))
         elastic = full_and_random(space, self.draw)
-        phases = [Phase("elastic", 0.6, (0.0, 2 / 3)), Phase("surrogate", 0.1), Phase("routed", 0.3, (2 / 3, 1.0))]
-        guess = plain(Random(space, partial(stratified, floor=low)))
-        ask = partial(cost_of_asking, asking, batch_of(task), task.seed)
-        prices: list[Spending] = [spending_of(task, b, elastic), ask, spending_of(task, b, guess)]
-        reserve = reserve_of(task, space, self.asked.choosing(given(_uniform(space))))
-        parts = portions(task, phases, prices, reserve)
-        steps = {"elastic": train_phase(task, vit, elastic, phases[0], parts[0])}
-        asked = fit_of(task, phases[1], parts[1], ask)
-        policy, told = self._route(task, vit, asking, asked, low)
+        allocation = self._allocation(task, asking, elastic)
+        vit, first = prepare(task, vit, self.importance), allocation.fit("elastic")
+        train(vit, elastic, first)
+        second = allocation.fit("surrogate")
+        policy, routers = self._route(task, vit, asking, second, low)
         routed = plain(Routed.of(policy, low))
-        steps["surrogate"] = asked.total or 0
-        steps["routed"] = train_phase(task, vit, routed, phases[2], parts[2])
-        findings = findings_of(task, vit, steps, {"elastic": elastic, "routed": routed}) | {"router": told}
-        return answer_on(task, vit, space, self.asked.choosing(given(policy.choose)), findings)
+        third = allocation.fit("routed", plan_cost(task, b, routed))
+        train(vit, routed, third)
+        diagnostics = trained_diagnostics(vit, (elastic, first), (routed, third))
+        diagnostics |= {"steps": steps_taken(first, second, third), "router": routers}
+        return self.options.choosing(given(policy.choose)).answer(task, vit, space, diagnostics)
 
-    def _route(
-        self, task: Task, vit: NestedViT, asking: Asking, asked: Fit, low: float
-    ) -> tuple[Policy, dict[str, Any]]:
+    def _allocation(self, task: Task, asking: Asking, elastic: Plan) -> Allocation:
+        """What the routers will choose is not known yet: random submodels and uniform shapes stand for it."""
+        space = asking.space
+        b = space.backbone
+        random = Random(space, asking.draw)
+        return allocate(
+            task,
+            partial(preparation_cost, task, b, self.importance),
+            Phase("elastic", plan_cost(task, b, elastic), 0.6, (0.0, 2 / 3)),
+            Phase("surrogate", partial(cost_of_asking, asking, batch_of(task), task.seed), 0.1, (0.0, 1.0)),
+            lambda: 3 * cost_of_routers(space),
+            Phase("routed", plan_cost(task, b, random), 0.3, (2 / 3, 1.0)),
+            partial(self.options.choosing(given(_uniform(space))).cost, task, space),
+        )
+
+    def _route(self, task: Task, vit: NestedViT, asking: Asking, run: Fit, low: float) -> tuple[Policy, dict[str, Any]]:
         """Surrogate from forward passes, routers from the surrogate (no image), policy from the routers."""
         generator = torch.Generator().manual_seed(task.seed)
         surrogate, routers = Surrogate(asking.space, generator), LayerRouters(asking.space, generator)
         with task.ledger.phase("route"):
-            fit_surrogate(vit, surrogate, asking, asked)
+            fit_surrogate(vit, surrogate, asking, run)
             penalty = train_routers(routers, surrogate, low, generator, self.weight)
             spent = cost_of_routers(asking.space)
             task.ledger.add(forward_macs=spent, backward_macs=2 * spent)

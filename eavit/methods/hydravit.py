@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from eavit.methods.card import Card
-from eavit.methods.recipe import Elastic, Recipe
-from eavit.methods.single_fit import one_fit
+from eavit.methods.answers import Elastic
+from eavit.methods.fitting import one_fit
+from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size, tied
 from eavit.model.importance import METRICS
 from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS
-from eavit.training.prepare import prepare
+from eavit.training.plans import plain
+from eavit.training.prepare import start
 from eavit.training.samplers import OneOf
-from eavit.training.steps import plain
 from eavit.training.task import Task
 
 CARD = Card(
@@ -57,8 +57,8 @@ def hydravit(
     choose = choosing_size(select, nesting, evaluations)
 
     def run(task: Task) -> Elastic:
-        vit = prepare(task, importance)
+        vit = start(task)
         space = tied(vit.backbone)
-        return one_fit(task, vit, space, plain(OneOf(space, space.members)), choose)
+        return one_fit(task, vit, space, plain(OneOf(space, space.members)), choose, importance)
 
     return Recipe("hydravit", run, CARD)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from eavit.methods.card import Card
-from eavit.methods.choosing import choosing
-from eavit.methods.recipe import Elastic, Recipe
-from eavit.methods.single_fit import one_fit
+from eavit.methods.answers import Elastic
+from eavit.methods.choosing import SelectOptions
+from eavit.methods.fitting import one_fit
+from eavit.methods.recipe import Card, Recipe
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
 from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS, mix_n_match
 from eavit.selection.shapes import mixes
 from eavit.space.product import ProductSpace
-from eavit.training.prepare import prepare
+from eavit.training.plans import plain
+from eavit.training.prepare import start
 from eavit.training.samplers import Always, OneOf, Sampler, Submodels, chain
-from eavit.training.steps import plain
 from eavit.training.task import Task
 
 PARTS = (1, 2, 4, 8)
@@ -68,13 +68,13 @@ def matformer(
     """
     sampler = SAMPLERS[allowed("granularities", granularities, SAMPLERS)]
     allowed("importance", importance, METRICS)
-    choose = choosing(select, nesting, evaluations, mix_n_match(mixes))
+    choose = SelectOptions(select, nesting, evaluations).choosing(mix_n_match(mixes))
 
     def run(task: Task) -> Elastic:
-        vit = prepare(task, importance)
+        vit = start(task)
         widths = granularities_of(vit.backbone)
         space = ProductSpace.of_widths(vit.backbone, widths)
-        return one_fit(task, vit, space, plain(sampler(space, chain(space, widths))), choose)
+        return one_fit(task, vit, space, plain(sampler(space, chain(space, widths))), choose, importance)
 
     return Recipe("matformer", run, CARD)
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import NamedTuple
 
-from eavit.methods.card import Card
-from eavit.methods.choosing import Choosing, answer_on, choosing
-from eavit.methods.phases import Phase, findings_of, portions_of, resorted, train_phase
-from eavit.methods.recipe import Elastic, Recipe
+from eavit.methods.answers import Elastic
+from eavit.methods.choosing import Choosing, SelectOptions
+from eavit.methods.fitting import steps_taken, train, trained_diagnostics
+from eavit.methods.recipe import Card, Recipe
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
-from eavit.options import allowed
+from eavit.options import allowed, whole
 from eavit.selection.selectors import EVALUATIONS, predictor
 from eavit.space.stacks import StackSpace, headwise
-from eavit.training.prepare import prepare
-from eavit.training.samplers import Always, Random, per_layer
-from eavit.training.steps import Plan, plain, taught
+from eavit.training.allocation import FixedCost, Phase, allocate, plan_cost
+from eavit.training.passes import Plan, always
+from eavit.training.plans import taught
+from eavit.training.prepare import preparation_cost, prepare, resorted, scoring_cost, start
+from eavit.training.samplers import Random, per_layer
 from eavit.training.task import Task
+from eavit.training.train import Fit
 
 FULL = 0.3  # of the steps, the rest evenly to the stages that shrink
 
@@ -67,10 +71,9 @@ def ofa(
 ) -> Recipe:
     """Full model, then depth, hidden widths, heads and embedding become elastic; a predictor with evolution selects."""
     allowed("importance", importance, METRICS)
-    choose = choosing(select, nesting, evaluations, predictor(max(4, evaluations)))
-    if evaluations < 4:
-        raise ValueError(f"option evaluations={evaluations}: must be at least 4")
-    return Recipe("ofa", _Ofa(importance, choose).run, CARD)
+    whole("evaluations", evaluations, 4)
+    choose = SelectOptions(select, nesting, evaluations).choosing(predictor(evaluations))
+    return Recipe("ofa", partial(_adapted, importance=importance, choose=choose), CARD)
 
 
 class Stage(NamedTuple):
@@ -108,32 +111,39 @@ def stages_of(backbone: Backbone) -> tuple[Stage, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Ofa:
-    importance: str
-    choose: Choosing
+def _adapted(task: Task, importance: str, choose: Choosing) -> Elastic:
+    vit = start(task)
+    b, stages = vit.backbone, stages_of(vit.backbone)
+    allocation = allocate(
+        task,
+        partial(preparation_cost, task, b, importance),
+        *_parts(task, b, stages, importance),
+        partial(choose.cost, task, stages[-1].space),
+    )
+    vit = prepare(task, vit, importance)
+    teacher, fits = None, list[tuple[Plan, Fit]]()
+    for stage in stages:
+        if stage.sorts:
+            vit = resorted(task, vit, importance, stage.sorts)
+        fits.append((plan_of(stage), allocation.fit(stage.name)))
+        train(vit, *fits[-1], teacher=teacher)
+        teacher = teacher or deepcopy(vit)
+    diagnostics = {"steps": steps_taken(*(run for _, run in fits)), **trained_diagnostics(vit, *fits)}
+    return choose.answer(task, vit, stages[-1].space, diagnostics)
 
-    def run(self, task: Task) -> Elastic:
-        vit = prepare(task, self.importance)
-        stages = stages_of(vit.backbone)
-        space, last = stages[-1].space, len(stages) - 1
-        cycles = [(0.0, 1.0), *((i / last, (i + 1) / last) for i in range(last))]
-        shares = [FULL, *[(1 - FULL) / last] * last]
-        phases = [Phase(s.name, share, cycle) for s, share, cycle in zip(stages, shares, cycles, strict=True)]
-        plans = [plan_of(stage) for stage in stages]
-        parts = portions_of(task, space, self.choose, phases, plans)
-        teacher, steps = None, dict[str, int]()
-        for stage, plan, phase, part in zip(stages, plans, phases, parts, strict=True):
-            if stage.sorts:
-                vit = resorted(task, vit, self.importance, stage.sorts)
-            steps[stage.name] = train_phase(task, vit, plan, phase, part, teacher)
-            teacher = teacher or deepcopy(vit)
-        told = findings_of(task, vit, steps, dict(zip(steps, plans, strict=True)))
-        return answer_on(task, vit, space, self.choose, told)
+
+def _parts(task: Task, backbone: Backbone, stages: Sequence[Stage], importance: str) -> Iterator[Phase | FixedCost]:
+    """The stages as phases, after the sorting of each; those that shrink share one cycle of the learning rate."""
+    last = len(stages) - 1
+    for i, stage in enumerate(stages):
+        if stage.sorts:
+            yield partial(scoring_cost, task, backbone, importance)
+        share, cycle = (FULL, (0.0, 1.0)) if i == 0 else ((1 - FULL) / last, ((i - 1) / last, i / last))
+        yield Phase(stage.name, plan_cost(task, backbone, plan_of(stage), taught=i > 0), share, cycle)
 
 
 def plan_of(stage: Stage) -> Plan:
     """The full stage learns from labels, the others from labels and the teacher."""
     if stage.number == 1:
-        return plain(Always(stage.space, (stage.space.largest,)))
+        return always(stage.space.largest)
     return taught(Random(stage.space, per_layer, stage.number), soft=1.0, hard=1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from itertools import islice
 from math import floor
@@ -14,17 +14,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eavit.methods.card import Card
-from eavit.methods.fixed import Sized, train_alone
-from eavit.methods.recipe import Recipe, Retrained, digest_of
+from eavit.methods.answers import Retrained
+from eavit.methods.fitting import digest_of
+from eavit.methods.recipe import Card, Recipe
+from eavit.methods.retraining import Sized, phases_alone, train_alone
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT, extract
-from eavit.options import allowed
+from eavit.options import allowed, whole
+from eavit.training.allocation import allocate
 from eavit.training.checkpoint import load_tensors, save_tensors
 from eavit.training.distributed import is_main
-from eavit.training.prepare import prepare
-from eavit.training.task import Split, Task
+from eavit.training.prepare import preparation_cost, prepare, start
+from eavit.training.task import Spent, Split, Task
 
 BATCH = 64  # of the gradients that Taylor scores need
 MOST = 0.95  # of a width that is pruned at most
@@ -48,9 +50,8 @@ def pruned(importance: str = "taylor", units: str = "all", images: int = 3200, r
     """
     allowed("importance", importance, CRITERIA)
     allowed("units", units, UNITS)
-    for name, value in (("images", images), ("round_to", round_to)):
-        if not (isinstance(value, int) and value >= 1):
-            raise ValueError(f"option {name}={value!r}: must be a whole number from 1 up")
+    whole("images", images, 1)
+    whole("round_to", round_to, 1)
     recipe = _Pruned(importance, units == "all", images, round_to)
     return Recipe("pruned", recipe.run, replace(CARD, parameters={**CARD.parameters, **recipe.parameters}))
 
@@ -73,18 +74,29 @@ class _Pruned:
         }
 
     def run(self, task: Task) -> Retrained[Sized]:
-        vit = _prunable(prepare(task, "none"))
+        vit = _prunable(start(task))
         shapes = {b: widths_at(vit.backbone, b, self.round_to, self.channels) for b in task.budgets}
         choices = {b: None if s is None else Sized(f"pruned-{b:.12g}", s) for b, s in shapes.items()}
         wanted = [choice for choice in choices.values() if choice is not None]
+        spent = self._scores(task, vit.backbone) if wanted else Spent()
+        allocation = allocate(
+            task,
+            partial(preparation_cost, task, vit.backbone, "none"),
+            lambda: spent.macs,
+            *phases_alone(task, [(b := backbone_of(vit.backbone, one.widths), b.full) for one in wanted]),
+        )
+        vit = prepare(task, vit, "none")
         with task.ledger.phase("prune"):
             cut = dict(zip(wanted, self._cut_all(task, vit, wanted), strict=True))
-            if self.importance == "taylor" and cut:
-                seen = min(self.images, len(task.fit))
-                spent = float(cost.macs(vit.backbone, vit.backbone.full)) * seen
-                task.ledger.add(forward_macs=spent, backward_macs=2 * spent, images=seen)
-        modules = train_alone(task, cut)
+            task.ledger.add(**spent.amounts)
+        modules = train_alone(allocation, ((one, vit, vit.backbone.full) for one, vit in cut.items()))
         return Retrained(choices, modules, {"weights": {str(c): digest_of(one) for c, one in cut.items()}})
+
+    def _scores(self, task: Task, backbone: Backbone) -> Spent:
+        """Compute of the gradients that the scores need."""
+        images = min(self.images, len(task.fit)) if self.importance == "taylor" else 0
+        full = float(cost.macs(backbone, backbone.full)) * images
+        return Spent(full, 2 * full, images)
 
     def _cut_all(self, task: Task, vit: NestedViT, wanted: list[Sized]) -> Iterator[NestedViT]:
         """The pruned starts, each kept with its widths in the notes: a killed cell does not prune again."""
@@ -243,6 +255,11 @@ def narrowed(vit: NestedViT, widths: Submodel, state: dict[str, Tensor]) -> Nest
     plain.load_state_dict(state, strict=True)
     nested: NestedViT = NestedViT.from_timm(plain).eval()
     return nested
+
+
+def backbone_of(backbone: Backbone, widths: Submodel) -> Backbone:
+    """The backbone whose full widths are these uniform ``widths``."""
+    return replace(backbone, embed=widths.embed, heads=widths.heads[0], mlp=widths.mlp[0])
 
 
 CARD = Card(

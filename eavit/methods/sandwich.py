@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 
-from eavit.methods.card import Card
-from eavit.methods.choosing import choosing
-from eavit.methods.recipe import Elastic, Recipe
-from eavit.methods.single_fit import one_fit
+from eavit.methods.answers import Elastic
+from eavit.methods.choosing import SelectOptions
+from eavit.methods.fitting import one_fit
+from eavit.methods.recipe import Card, Recipe
 from eavit.model.importance import METRICS
-from eavit.options import allowed
-from eavit.selection.selectors import EVALUATIONS
-from eavit.selection.selectors import evolution as evolved
+from eavit.options import allowed, number, whole
+from eavit.selection.selectors import EVALUATIONS, evolution
 from eavit.space.product import ProductSpace
-from eavit.training.prepare import prepare
+from eavit.training.plans import in_place
+from eavit.training.prepare import start
 from eavit.training.samplers import Sandwich, stratified
-from eavit.training.steps import in_place
 from eavit.training.task import Task
 
 CARD = Card(
@@ -66,18 +65,16 @@ def sandwich(
     ``min_depth`` is the fraction of branches always kept; 1: all layers.
     """
     allowed("importance", importance, METRICS)
-    if middle < 0:
-        raise ValueError(f"option middle={middle}: the number of random submodels a step must be at least 0")
-    if not 0 <= min_depth <= 1:
-        raise ValueError(f"option min_depth={min_depth}: the fraction of branches always kept must lie in 0..1")
-    if not temperature > 0:
-        raise ValueError(f"option temperature={temperature}: must be above 0")
-    choose = choosing(select, nesting, evaluations, evolved(evaluations))
+    whole("middle", middle, 0)
+    number("min_depth", min_depth, "[0, 1]")
+    number("temperature", temperature, "(0, inf)")
+    choose = SelectOptions(select, nesting, evaluations).choosing(evolution(evaluations))
 
     def run(task: Task) -> Elastic:
-        vit = prepare(task, importance)
+        vit = start(task)
         space = ProductSpace.eavit(vit.backbone, min_depth)
         draw = partial(stratified, floor=min(task.budgets))
-        return one_fit(task, vit, space, in_place(Sandwich(space, middle, draw), temperature=temperature), choose)
+        plan = in_place(Sandwich(space, middle, draw), temperature=temperature)
+        return one_fit(task, vit, space, plan, choose, importance)
 
     return Recipe("sandwich", run, CARD)

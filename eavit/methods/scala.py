@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from torch import Tensor, nn
 
-from eavit.methods.card import Card
-from eavit.methods.choosing import Choosing, choose_on
-from eavit.methods.recipe import Elastic, Recipe
-from eavit.methods.single_fit import one_fit, train_once
+from eavit.methods.answers import Elastic
+from eavit.methods.fitting import train_once
+from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size, tied
 from eavit.model.importance import METRICS, permute, reversed_units
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT, extract
-from eavit.options import allowed
-from eavit.selection.selectors import EVALUATIONS, Selection
+from eavit.options import allowed, number
+from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
-from eavit.training.prepare import prepare
+from eavit.training.plans import next_larger
+from eavit.training.prepare import start
 from eavit.training.samplers import Submodels
-from eavit.training.steps import Plan, next_larger
 from eavit.training.task import Task
 
 CARD = Card(
@@ -101,24 +99,10 @@ class TwoEnded(nn.Module):
         logits: Tensor = self.side(submodel)(images, submodel)
         return logits
 
-
-@dataclass(frozen=True, slots=True)
-class Isolated:
-    """An adapted family of isolated sizes."""
-
-    vit: TwoEnded
-    selection: Selection
-    findings: Mapping[str, Any]
-
-    def select(self, budget: float) -> Submodel | None:
-        return self.selection.policy(budget)
-
-    def module(self, choice: Submodel) -> nn.Module:
-        deployed: nn.Module = extract(self.vit.side(choice), choice).eval()
-        return deployed
-
-    def report(self) -> Mapping[str, Any]:
-        return self.findings
+    def cut(self, submodel: Submodel) -> nn.Module:
+        """The module of a size, with the weights of its end."""
+        module: nn.Module = extract(self.side(submodel), submodel)
+        return module
 
 
 def scala(
@@ -137,43 +121,26 @@ def scala(
     full model alone. ``soft`` and ``hard`` weigh teacher and labels of the smaller ones.
     """
     allowed("importance", importance, METRICS)
-    if isolated:
-        _check_isolated(select, nesting)
-    _check_numbers(warm, soft, hard)
-    choose = choosing_size(select, nesting, evaluations)
-    answer = _isolated if isolated else one_fit
-
-    def run(task: Task) -> Elastic:
-        vit = prepare(task, importance)
-        space = tied(vit.backbone)
-        plan = next_larger(FourSizes(space, warm), soft, hard, isolated=isolated)
-        return cast(Elastic, answer(task, vit, space, plan, choose))
-
-    return Recipe("scala", run, CARD)
-
-
-def _check_isolated(select: str, nesting: str) -> None:
-    if nesting == "nested":
+    number("warm", warm, "[0, 1)")
+    number("soft", soft, "(0, inf)")
+    number("hard", hard, "[0, inf)")
+    if isolated and nesting == "nested":
         raise ValueError(
             "option nesting='nested': isolated sizes lie at two ends of the weights, not inside each other"
         )
-    if select == "greedy":
+    if isolated and select == "greedy":
         raise ValueError("option select='greedy': it counts the importance of prefixes, isolated sizes are tails")
+    choose = choosing_size(select, nesting, evaluations)
 
+    def run(task: Task) -> Elastic:
+        vit = start(task)
+        space = tied(vit.backbone)
+        plan = next_larger(FourSizes(space, warm), soft, hard, isolated=isolated)
+        vit, diagnostics = train_once(task, vit, space, plan, choose, importance)
+        if not isolated:
+            return choose.answer(task, vit, space, diagnostics)
+        ends = TwoEnded(vit, (space.smallest, space.largest))
+        adapted = choose.answer(task, cast(NestedViT, ends), space, diagnostics)
+        return replace(adapted, cut=lambda _, size: ends.cut(size))
 
-def _check_numbers(warm: float, soft: float, hard: float) -> None:
-    if not 0 <= warm < 1:
-        raise ValueError(
-            f"option warm={warm}: the fraction of training for the full model alone must lie in 0..1, below 1"
-        )
-    if not soft > 0:
-        raise ValueError(f"option soft={soft}: the weight of the next larger one's logits must be above 0")
-    if not hard >= 0:
-        raise ValueError(f"option hard={hard}: the weight of the labels must be at least 0")
-
-
-def _isolated(task: Task, vit: NestedViT, space: ListSpace, plan: Plan, choose: Choosing) -> Isolated:
-    findings = train_once(task, vit, space, plan, choose)
-    whole = TwoEnded(vit, (space.smallest, space.largest))
-    selection = choose_on(task, cast(NestedViT, whole), space, choose)
-    return Isolated(whole, selection, findings | dict(selection.findings))
+    return Recipe("scala", run, CARD)

@@ -5,37 +5,35 @@ they chose, each submodel trained alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import nn
 
-from eavit.methods.card import Card
-from eavit.methods.choosing import Choosing, choose_on, choosing, reserve_of
-from eavit.methods.phases import PROBED
-from eavit.methods.recipe import Elastic, Recipe, Retrained, digest_of, fit_on, retrain_on, train_on
-from eavit.methods.selection_stage import NESTINGS
-from eavit.methods.stage1 import PAPER, Adapting, sampler_of, space_of, wanted
+from eavit.methods.answers import Elastic, Retrained
+from eavit.methods.choosing import NESTINGS, Choosing, SelectOptions
+from eavit.methods.ea_vit import PAPER, RENAMED, Stage1, needed_of
+from eavit.methods.fitting import train, trained_diagnostics
+from eavit.methods.recipe import Card, Recipe
+from eavit.methods.retraining import phases_alone, train_alone
 from eavit.model import cost
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
-from eavit.options import allowed
-from eavit.selection import selectors
+from eavit.options import allowed, number, refuse, table, whole
 from eavit.selection.router import Policy, Router, Routing, cost_of_route, imitate, route_frozen
 from eavit.selection.search import Front
-from eavit.selection.selectors import EVALUATIONS, SELECTORS, Selection, given
+from eavit.selection.selectors import EVALUATIONS, SELECTORS, Selection, given, uniform
 from eavit.space.product import ProductSpace
-from eavit.space.space import Space
-from eavit.training.coverage import coverage
-from eavit.training.prepare import prepare
+from eavit.training.allocation import Allocation, FixedCost, Phase, allocate, batch_of, plan_cost, steps_of
+from eavit.training.prepare import preparation_cost, prepare, start
 from eavit.training.samplers import Sampler
-from eavit.training.spending import Portion, batch_of, budget_left, steps_for, steps_of
-from eavit.training.steps import as_plan, cost_of_steps
 from eavit.training.task import Split, Task
-from eavit.training.train import Span, accuracy
+from eavit.training.train import Fit, accuracy
 
 CONTESTANTS = (*SELECTORS, "router")
 
@@ -77,90 +75,91 @@ def selected(
     evaluations: int = EVALUATIONS,
     nesting: str = "free",
     importance: str = "taylor",
-    tying: str = "stratified",
-    curriculum: str = "growing",
-    min_depth: float = 0.5,
+    stage1: Mapping[str, Any] = {},
     router_steps: float = 0.2,
+    **others: Any,
 ) -> Recipe:
     """A selector on the weights of EA-ViT's stage 1, trained with all the steps: for a bake-off on equal weights.
 
     ``selector`` is one of ``SELECTORS``, or router: started from NSGA-II with as many ``evaluations``, then
-    trained on the frozen weights for ``router_steps`` of the schedule's steps.
+    trained on the frozen weights for ``router_steps`` of the schedule's steps. ``stage1``: as in ``ea_vit``.
     """
-    adapting = Adapting(importance, tying, curriculum, min_depth)
+    refuse(others, ("selector", "evaluations", "nesting", "importance", "stage1", "router_steps"), RENAMED)
+    allowed("importance", importance, METRICS)
     allowed("selector", selector, CONTESTANTS)
-    allowed("nesting", nesting, NESTINGS)
-    if not 0 < router_steps <= 1:
-        raise ValueError(f"option router_steps={router_steps}: a fraction of the schedule's steps, 0 excluded")
-    search = choosing("nsga2" if selector == "router" else selector, "free", evaluations, selectors.uniform())
-    choose = replace(search, nesting=nesting)
-    routed = router_steps if selector == "router" else 0.0
-    recipe = _Selected(search if routed else choose, nesting, adapting, routed)
-    return Recipe("selected", recipe.run, CARD)
+    number("router_steps", router_steps, "(0, 1]")
+    first = table(Stage1, "stage1", stage1)
+    if selector != "router":
+        choose = SelectOptions(selector, nesting, evaluations).choosing(uniform())
+        return Recipe("selected", _Selected(choose, first, importance).run, CARD)
+    choose = SelectOptions("nsga2", "free", evaluations).choosing(uniform())
+    router = _Router(router_steps, allowed("nesting", nesting, NESTINGS))
+    return Recipe("selected", _Selected(choose, first, importance, router).run, CARD)
+
+
+@dataclass(frozen=True, slots=True)
+class _Router:
+    """A router that starts from a search and learns on frozen weights; ``share``: of the schedule's steps."""
+
+    share: float
+    nesting: str
+
+    def phase(self, task: Task, backbone: Backbone) -> Phase:
+        batch = batch_of(task)
+        return Phase("router", lambda steps: cost_of_route(backbone, batch, steps, 0), self.share, (0.0, 1.0))
+
+    def cost(self, task: Task, space: ProductSpace) -> float:
+        """MACs of the nesting of its choices."""
+        return Choosing(uniform(), self.nesting).cost(task, space)
+
+    def run(self, task: Task, vit: NestedViT, space: ProductSpace, found: Selection, run: Fit) -> Selection:
+        floor = max(min(task.budgets), cost.share(vit.backbone, space.smallest))
+        references = Front.of(found.measured, found.evaluations).cover
+        router = Router(space, generator=torch.Generator().manual_seed(task.seed))
+        routing = Routing(targets=(floor, 1.0))
+        with task.ledger.phase("route"):
+            imitate(router, references)
+            route_frozen(vit, router, needed_of(references, min(task.budgets)), routing, run, fading=1.0)
+        policy = Policy.of(router)
+        choose = Choosing(given(policy.choose, {"emitted": policy.emitted}), self.nesting)
+        chosen = choose.run(task, vit, space)  # the same weights, so what the search measured still holds
+        findings = {**found.findings, **chosen.findings, "router_steps": run.total}
+        return replace(chosen, findings=findings, evaluations=found.evaluations + chosen.evaluations)
 
 
 @dataclass(frozen=True, slots=True)
 class _Selected:
     choose: Choosing  # of a router: of what it starts from
-    nesting: str
-    adapting: Adapting
-    routed: float  # steps of the router, of all the schedule's; 0: no router
+    stage1: Stage1
+    importance: str
+    router: _Router | None = None
 
     def run(self, task: Task) -> Elastic:
-        stage1 = self.adapting
-        vit = prepare(task, stage1.importance)
-        space = space_of(vit.backbone, stage1.min_depth)
-        sampler = sampler_of(space, stage1.tying, stage1.curriculum, min(task.budgets), steps_of(task))
-        steps = train_on(task, vit, sampler, "stage1", portion=self._portion(task, vit.backbone, sampler))
-        digest = digest_of(vit)
-        selection = choose_on(task, vit, space, self.choose)
-        if self.routed:
-            selection = self._route(task, vit, space, selection)
-        findings = {
-            "weights": digest,
-            "coverage": coverage([(sampler, steps)], vit.backbone, task.seed),
-            **selection.findings,
-            "evaluations": selection.evaluations,
-            "choices": {str(b): _looked_at(task, vit, selection.policy(b)) for b in task.budgets},
-        }
-        return Elastic(vit, selection.policy, findings)
+        vit = start(task)
+        space = self.stage1.space(vit.backbone)
+        sampler = self.stage1.sampler(space, min(task.budgets), steps_of(task))
+        allocation = self._allocation(task, space, sampler)
+        vit, run = prepare(task, vit, self.importance), allocation.fit("stage1")
+        train(vit, sampler, run)
+        diagnostics = trained_diagnostics(vit, (sampler, run))
+        selection = self.choose.run(task, vit, space)
+        if self.router is not None:
+            selection = self.router.run(task, vit, space, selection, allocation.fit("router"))
+        choices = {str(b): _looked_at(task, vit, selection.policy(b)) for b in task.budgets}
+        spent = {"evaluations": selection.evaluations, "choices": choices}
+        return Elastic(vit, selection.policy, {**diagnostics, **selection.findings, **spent})
 
-    def _portion(self, task: Task, backbone: Backbone, sampler: Sampler) -> Portion:
-        """All of the training; of equal MACs what selection and router leave, so that there the weights differ."""
-        if budget_left(task) is None:
-            return Portion()
-        reserve = reserve_of(task, sampler.space, self.choose)
-        reserve += self._nesting_cost(task, sampler.space)
-        own = cost_of_steps(as_plan(sampler), backbone, batch_of(task), task.seed, PROBED)
-        other = self.routed * cost_of_route(backbone, batch_of(task), PROBED, 0)
-        return Portion(own / (own + other), 0.0, reserve)
-
-    def _route(self, task: Task, vit: NestedViT, space: ProductSpace, found: Selection) -> Selection:
-        """A router that starts from what a search found and learns on frozen weights."""
-        floor = max(min(task.budgets), cost.share(vit.backbone, space.smallest))
-        start = Front.of(found.measured, found.evaluations).cover
-        router = Router(space, generator=torch.Generator().manual_seed(task.seed))
-        steps = self._router_steps(task, space, vit.backbone)
-        run = replace(fit_on(task, "router", steps), span=Span(0, steps))
-        with task.ledger.phase("route"):
-            imitate(router, start)
-            route_frozen(vit, router, wanted(start, min(task.budgets)), Routing(targets=(floor, 1.0)), run)
-        policy = Policy.of(router)
-        choose = Choosing(given(policy.choose, {"emitted": policy.emitted}), self.nesting)
-        chosen = choose_on(task, vit, space, choose)  # the same weights, so what the search measured still holds
-        findings = {**found.findings, **chosen.findings, "router_steps": steps}
-        return replace(chosen, findings=findings, evaluations=found.evaluations + chosen.evaluations)
-
-    def _router_steps(self, task: Task, space: ProductSpace, backbone: Backbone) -> int:
-        if budget_left(task) is None:
-            return max(1, round(self.routed * steps_of(task)))
-        last = Portion(reserve=self._nesting_cost(task, space))
-        return steps_for(task, last, lambda n: cost_of_route(backbone, batch_of(task), n, 0))
-
-    def _nesting_cost(self, task: Task, space: Space) -> float:
-        """Of a router's choices; of other selectors it is a part of theirs."""
-        choose = Choosing(selectors.uniform(), self.nesting)
-        return reserve_of(task, space, choose) if self.routed else 0.0
+    def _allocation(self, task: Task, space: ProductSpace, sampler: Sampler) -> Allocation:
+        """All steps of the schedule for the weights, and steps beside them for a router."""
+        b = space.backbone
+        parts: list[Phase | FixedCost] = [
+            partial(preparation_cost, task, b, self.importance),
+            Phase("stage1", plan_cost(task, b, sampler), cycle=(0.0, 1.0)),
+            partial(self.choose.cost, task, space),
+        ]
+        if self.router is not None:
+            parts += [self.router.phase(task, b), partial(self.router.cost, task, space)]
+        return allocate(task, *parts)
 
 
 def _looked_at(task: Task, vit: NestedViT, choice: Submodel | None) -> dict[str, Any] | None:
@@ -177,20 +176,26 @@ def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
     A budget gets the best of them on fold B. What supernet accuracies are held against.
     """
     allowed("importance", importance, METRICS)
-    if cap < 1:
-        raise ValueError(f"option cap={cap}: must be at least 1")
+    whole("cap", cap, 1)
 
     def run(task: Task) -> Retrained[Submodel]:
         if not any(task.given.values()):
             raise ValueError("trained_alone comes after at least one method that chose something; `after` gives none")
-        vit = prepare(task, importance)
+        vit = start(task)
         b, given_keys = vit.backbone, _chosen(task.given)
         kept = [Submodel.parse(key) for key in spread(given_keys, cap)]
-        reserve = sum(cost.macs(b, s) for s in kept) * len(task.select_b)
-        alone = retrain_on(task, vit, {float(i): s for i, s in enumerate(kept)}, reserve)
+        comparison = float(sum(cost.macs(b, s) for s in kept) * len(task.select_b))
+        allocation = allocate(
+            task,
+            partial(preparation_cost, task, b, importance),
+            *phases_alone(task, [(b, s) for s in kept]),
+            lambda: comparison,
+        )
+        vit = prepare(task, vit, importance)
+        modules = train_alone(allocation, ((s, deepcopy(vit), s) for s in kept))
         with task.ledger.phase("search"):
-            looks = {s: _looks(alone.modules[s], task) for s in kept}
-            task.ledger.add(forward_macs=float(reserve), images=len(kept) * len(task.select_b))
+            looks = {s: _looks(modules[s], task) for s in kept}
+            task.ledger.add(forward_macs=comparison, images=len(kept) * len(task.select_b))
         shares = {s: cost.share(b, s) for s in kept}
 
         def best(budget: float) -> Submodel | None:
@@ -200,7 +205,7 @@ def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
         distinct = {key for keys in given_keys.values() for key in keys}
         table = {str(s): {"share": round(shares[s], 6), **looks[s], "by": _who(task.given, str(s))} for s in kept}
         shapes = {budget: best(budget) for budget in task.budgets}
-        return Retrained(shapes, alone.modules, {"alone": table, "left_out": len(distinct) - len(kept)})
+        return Retrained(shapes, modules, {"alone": table, "left_out": len(distinct) - len(kept)})
 
     return Recipe("trained_alone", run, ALONE)
 

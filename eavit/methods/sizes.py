@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from eavit.methods.choosing import Choosing, choosing
+from eavit.methods.choosing import Choosing, SelectOptions
 from eavit.model.submodel import Backbone, Submodel
 from eavit.selection.selectors import mix_n_match
 from eavit.space.sizes import ListSpace
@@ -34,4 +34,4 @@ def choosing_size(select: str, nesting: str, evaluations: int) -> Choosing:
     """Natively the dearest size that fits, which is also all that Mix'n'Match and uniform shapes can mean here."""
     dearest_that_fits = mix_n_match(members_of)
     lists = {"mix_n_match": dearest_that_fits, "uniform": dearest_that_fits}
-    return choosing(select, nesting, evaluations, dearest_that_fits, lists)
+    return SelectOptions(select, nesting, evaluations).choosing(dearest_that_fits, lists)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from eavit.methods.card import Card
+from eavit.methods.answers import Elastic
+from eavit.methods.fitting import one_fit
 from eavit.methods.matformer import granularities_of
-from eavit.methods.recipe import Elastic, Recipe
-from eavit.methods.single_fit import one_fit
+from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size, tied
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
-from eavit.options import allowed, nearest
+from eavit.options import allowed, nearest, whole
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
-from eavit.training.prepare import prepare
+from eavit.training.plans import micro_batches as in_pieces
+from eavit.training.prepare import start
 from eavit.training.samplers import OneOf
-from eavit.training.steps import micro_batches as in_pieces
 from eavit.training.task import Task
 
 CARD = Card(
@@ -83,14 +83,13 @@ def sortednet(
     """
     sizes_of = _chain(chain)
     allowed("importance", importance, METRICS)
-    if micro_batches < 1:
-        raise ValueError(f"option micro_batches={micro_batches}: must be at least 1")
+    whole("micro_batches", micro_batches, 1)
     choose = choosing_size(select, nesting, evaluations)
 
     def run(task: Task) -> Elastic:
-        vit = prepare(task, importance)
+        vit = start(task)
         space = sizes_of(vit.backbone)
-        return one_fit(task, vit, space, in_pieces(OneOf(space, space.members), micro_batches), choose)
+        return one_fit(task, vit, space, in_pieces(OneOf(space, space.members), micro_batches), choose, importance)
 
     return Recipe("sortednet", run, CARD)
 

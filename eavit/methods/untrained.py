@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from eavit.methods.card import Card
-from eavit.methods.choosing import Asked, answer_on
-from eavit.methods.recipe import Elastic, Recipe, Search, digest_of, front_policy, search_on
+from eavit.methods.answers import Elastic
+from eavit.methods.choosing import SelectOptions
+from eavit.methods.fitness import FrontSearch, Search, front_policy
+from eavit.methods.fitting import digest_of
+from eavit.methods.recipe import Card, Recipe
 from eavit.model.importance import METRICS
-from eavit.options import allowed
+from eavit.options import allowed, number, refuse, table
 from eavit.selection.selectors import EVALUATIONS, given, uniform
 from eavit.space.product import ProductSpace
-from eavit.training.prepare import prepare
+from eavit.training.prepare import prepare, start
 from eavit.training.task import Task
 
 CARD = Card(
@@ -25,8 +28,8 @@ CARD = Card(
     parameters={
         "importance": ("taylor", "ours"),
         "min_depth": (0.5, "ours"),
-        "population": (40, "ours"),
-        "generations": (12, "ours"),
+        "search.population": (40, "ours"),
+        "search.generations": (12, "ours"),
     },
     ours=(
         "the head is a linear probe, as for all methods: with a random one it would be at chance by construction",
@@ -38,28 +41,31 @@ CARD = Card(
 def slice_untrained(
     importance: str = "taylor",
     min_depth: float = 0.5,
-    population: int = 40,
-    generations: int = 12,
+    search: Mapping[str, Any] = {},
     select: str = "native",
     evaluations: int = EVALUATIONS,
     nesting: str = "free",
+    **others: Any,
 ) -> Recipe:
     """Sorted prefixes of the pretrained backbone with a probed head, no training at all; the common search selects.
 
     ``select`` other than native: a common selector with so many ``evaluations``; ``nesting`` is free or nested.
     """
     allowed("importance", importance, METRICS)
-    asked = Asked(select, nesting, evaluations)
+    number("min_depth", min_depth, "[0, 1]")
+    renamed = {key: f"search.{key}" for key in ("population", "generations")}
+    refuse(others, ("importance", "min_depth", "search", "select", "evaluations", "nesting"), renamed)
+    options, front_search = SelectOptions(select, nesting, evaluations), FrontSearch(table(Search, "search", search))
 
     def run(task: Task) -> Elastic:
-        vit = prepare(task, importance)
+        vit = prepare(task, start(task), importance)
         space, own = ProductSpace.eavit(vit.backbone, min_depth), None
-        found: dict[str, Any] = {"weights": digest_of(vit), "evaluations": 0}
+        diagnostics: dict[str, Any] = {"weights": digest_of(vit), "evaluations": 0}
         if select == "native":
-            front, optimism = search_on(task, vit, space, Search(population, generations))
-            found, own = found | front.report(optimism), front_policy(front)
-            if asked.own:
-                return Elastic(vit, own, found)
-        return answer_on(task, vit, space, asked.choosing(given(own) if own else uniform()), found)
+            front, optimism = front_search.run(task, vit, space)
+            diagnostics, own = diagnostics | front.report(optimism), front_policy(front)
+            if options.own:
+                return Elastic(vit, own, diagnostics)
+        return options.choosing(given(own) if own else uniform()).answer(task, vit, space, diagnostics)
 
     return Recipe("slice_untrained", run, CARD)

@@ -21,7 +21,7 @@ def _prefixes(counts: Sequence[int], width: int, like: Tensor | None) -> Tensor:
 @dataclass(frozen=True, slots=True)
 class Masking:
     """What closed gates do in a masked pass. By default what slicing does; the other values are defects of EA-ViT's
-    published training code, there to be measured (:mod:`eavit.methods.defects`).
+    published training code, there to be measured (:mod:`eavit.methods.published`).
     """
 
     norm_over: Literal["kept", "all"] = "kept"  # "all": closed channels live on in the stream and count in LayerNorm

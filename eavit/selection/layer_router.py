@@ -19,10 +19,9 @@ from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT
 from eavit.selection.predictor import one_hot
 from eavit.space.product import ProductSpace
-from eavit.training.losses import cross_entropy
+from eavit.training.passes import Step, Term, Terms, draws_of
 from eavit.training.samplers import Draw
-from eavit.training.steps import draws_of
-from eavit.training.train import Fit, Group, Step, Term, Terms, fit
+from eavit.training.train import Fit, Group, fit
 
 WARM, COLD = 1.0, 0.1  # temperatures
 UPDATES, TARGETS = 200, 8  # of the routers: how many, and on how many targets each
@@ -127,7 +126,7 @@ def _asking_terms(vit: NestedViT, asking: Asking) -> Terms:
     def terms(model: Surrogate, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
         submodel = asking.at(step.seed, step.index)
         with torch.no_grad():
-            truth = cross_entropy(vit(images, submodel), labels)
+            truth = F.cross_entropy(vit(images, submodel), labels)
         guess = model(one_hot(asking.space, [submodel]).to(truth))
         yield Term((guess - truth).square().mean(), cost.macs(vit.backbone, submodel), 0, drawn=str(submodel))
 

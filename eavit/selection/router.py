@@ -22,8 +22,8 @@ from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.selection.search import Point
 from eavit.space.product import ProductSpace
-from eavit.training.losses import budget_penalty, cross_entropy, imitation
-from eavit.training.train import Fit, Group, Step, Term, Terms, fit
+from eavit.training.passes import Step, Term, Terms
+from eavit.training.train import Fit, Group, fit
 
 
 def _blocks(widths: Sequence[int], full: int) -> Tensor:
@@ -68,13 +68,10 @@ class Router(nn.Module):
 
     def forward(self, target: float, generator: torch.Generator | None = None) -> Gates:
         """Gates for a target share: noisy, with straight-through gradients, given a generator; else deterministic."""
-        return self._gates(target, _hard if generator is None else partial(self._straight, generator=generator))
+        return self.gates(target, _hard if generator is None else partial(self.straight, generator=generator))
 
-    def silent(self, target: float) -> Gates:
-        """Deterministic gates with straight-through gradients, of the sigmoid without noise."""
-        return self._gates(target, self._straight)
-
-    def _gates(self, target: float, steps: Callable[[Tensor], Tensor]) -> Gates:
+    def gates(self, target: float, steps: Callable[[Tensor], Tensor]) -> Gates:
+        """Gates for a target share, by a function from logits to steps in [0, 1]."""
         like = self.first.weight
         embed, heads, mlp = (part[0] for part in self.logits(like.new_tensor([[target]])))
         space, b = self.space, self.space.backbone
@@ -85,7 +82,7 @@ class Router(nn.Module):
             self._spread(self._keep_least(steps(mlp), mlp, space.min_mlp), _blocks(space.mlps, b.mlp)),
         )
 
-    def _straight(self, logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def straight(self, logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Hard steps in {0, 1} with the gradient of the sigmoid: the Gumbel-sigmoid, given a generator of noise."""
         if generator is not None:
             noise = torch.rand(logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6).logit().to(logits)  # G1 - G2
@@ -151,16 +148,14 @@ def imitate(router: Router, references: Sequence[Point], steps: int = 600, lr: f
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Hyper-parameters of stage 2 (defaults: the paper's, fractions of stage 2 where the paper counts steps)."""
+    """Hyper-parameters of a router's training (defaults: the paper's)."""
 
-    warmup: float = 0.1  # fraction of stage 2 with a frozen backbone
     budget_weight: float = 20.0  # l1
     imitation_weight: float = 20.0  # l2, annealed linearly to 0 over the joint training
     lr: float = 1e-2
     min_lr: float = 1e-4
     targets: tuple[float, float] | None = None  # shares of the full MACs; None: from the cheapest reference to 1
-    silent: bool = False  # warm-up without noise and without the cross-entropy (the published code)
-    masking: Masking = EXACT
+    masking: Masking = EXACT  # of the gates in stage 2
 
     def range(self, references: Sequence[Point]) -> tuple[float, float]:
         if self.targets is None and not references:
@@ -180,13 +175,33 @@ class Routed(nn.Module):
         return self.vit(images, gates), gates
 
 
+def budget_penalty(backbone: Backbone, gates: Gates, target: float) -> Tensor:
+    """Squared distance of the gates' share of full MACs from the target share (EA-ViT's l1 term)."""
+    share = cost.macs(backbone, gates) / cost.macs(backbone, backbone.full)
+    return (share - target).square()
+
+
+def imitation(gates: Gates, reference: Gates) -> Tensor:
+    """Mean squared distance of kept fractions from a reference's, over embed and every layer's heads and neurons
+    (EA-ViT's l2 term).
+    """
+
+    def gap(mine: Tensor, theirs: Tensor) -> Tensor:
+        return (mine.mean(-1) - theirs.mean(-1)).square()
+
+    layers = gap(gates.heads, reference.heads).sum() + gap(gates.mlp, reference.mlp).sum()
+    return (layers + gap(gates.embed, reference.embed)) / (2 * len(gates.heads) + 1)
+
+
 Shaping = Callable[[Gates, float, float], tuple[Tensor, ...]]  # (gates, target, progress) to losses
 
 
-def _shaping(backbone: Backbone, like: Tensor, references: Sequence[Point], routing: Routing, fading: float) -> Shaping:
+def shaping_of(routed: Routed, references: Sequence[Point], routing: Routing, fading: float) -> Shaping:
     """l1 · (share - target)² and l2 · |gates - reference|² with the reference nearest the target. Of l2 the part
     ``fading`` is gone at the end of the fit.
     """
+
+    backbone, like = routed.vit.backbone, next(routed.parameters())
 
     def shaping(gates: Gates, target: float, progress: float) -> tuple[Tensor, ...]:
         budget = routing.budget_weight * budget_penalty(backbone, gates, target)
@@ -200,69 +215,52 @@ def _shaping(backbone: Backbone, like: Tensor, references: Sequence[Point], rout
 
 
 def _route_terms(routed: Routed, references: Sequence[Point], routing: Routing, run: Fit, fading: float) -> Terms:
-    """Cross-entropy and :func:`_shaping`, one target a step. Masked passes cost the full width, and their backward once
-    more for the gradient of the weights, where they have one.
+    """Cross-entropy and :func:`shaping_of`, one target a step. Masked passes cost the full width, and their backward
+    once more for the gradient of the weights, where they have one.
     """
-    backbone, like, (low, high) = routed.vit.backbone, next(routed.parameters()), routing.range(references)
-    full, trained = cost.macs(backbone, backbone.full), any(p.requires_grad for p in routed.vit.parameters())
-    shaping = _shaping(backbone, like, references, routing, fading)
+    backbone, (low, high) = routed.vit.backbone, routing.range(references)
+    full, shaping = cost.macs(backbone, backbone.full), shaping_of(routed, references, routing, fading)
 
     def terms(model: Routed, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
         target = float(step.rng.uniform(low, high))
         noise = int(step.rng.integers(2**62))
         logits, gates = model(images, target, torch.Generator().manual_seed(noise))
-        first = cross_entropy(logits, labels, run.schedule.smoothing)
+        first = F.cross_entropy(logits, labels, label_smoothing=run.schedule.smoothing)
         loss = sum(shaping(gates, target, step.progress), start=first)
+        trained = any(p.requires_grad for p in model.vit.parameters())
         yield Term(loss, full, 2 * full if trained else full, drawn=f"{target} {noise}")
 
     return terms
 
 
-def _silent_terms(routed: Routed, references: Sequence[Point], routing: Routing) -> Terms:
-    """:func:`_shaping` of gates without noise. The published code runs the images too, sliced, to no effect, as no
-    gradient comes back from them. Here they are not run.
-    """
-    low, high = routing.range(references)
-    shaping = _shaping(routed.vit.backbone, next(routed.parameters()), references, routing, 0.0)
-
-    def terms(model: Routed, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
-        target = float(step.rng.uniform(low, high))
-        losses = shaping(model.router.silent(target), target, step.progress)
-        yield Term(torch.stack(losses).sum(), 0, 0, drawn=f"{target}")
-
-    return terms
-
-
 def cost_of_route(backbone: Backbone, batch: int, warm: int, joint: int) -> float:
-    """MACs of :func:`route` with so many steps of each kind: masked passes cost the full width, whatever the gates."""
+    """MACs of so many steps of :func:`route_frozen` and :func:`route_jointly`: masked passes cost the full width,
+    whatever the gates.
+    """
     return float(cost.macs(backbone, backbone.full)) * batch * (2 * warm + 3 * joint)
 
 
-def route(vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, warm: Fit, joint: Fit) -> None:
-    """Stage 2, in place: the router alone on a frozen backbone, then both together."""
-    route_frozen(vit, router, references, routing, warm, fading=0.0)
-    routed, rates = Routed(vit, router, routing.masking), joint.schedule
-    both = [
-        Group(vit, rates.lr, rates.min_lr, rates.weight_decay, joint.span),
-        Group(router, routing.lr, routing.min_lr),
-    ]
-    fit(routed, _route_terms(routed, references, routing, joint, fading=1.0), both, joint)
+def fit_router(routed: Routed, terms: Terms, routing: Routing, run: Fit) -> None:
+    """Train the router alone, in place; the backbone stays as it is to the bit."""
+    if run.total:
+        routed.vit.requires_grad_(False)
+        fit(routed, terms, [Group(routed.router, routing.lr, routing.min_lr)], run)
+        routed.vit.requires_grad_(True)
 
 
 def route_frozen(
-    vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, run: Fit, *, fading: float = 1.0
+    vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, run: Fit, *, fading: float = 0.0
 ) -> None:
-    """The router alone, in place, on a backbone that stays as it is to the bit; ``fading`` of the imitation goes."""
-    if not run.total:
-        return
+    """Train the router on a frozen backbone, in place; ``fading`` of the imitation is gone at the end."""
     routed = Routed(vit, router, routing.masking)
-    vit.requires_grad_(False)
-    if routing.silent:
-        terms = _silent_terms(routed, references, routing)
-    else:
-        terms = _route_terms(routed, references, routing, run, fading)
-    fit(routed, terms, [Group(router, routing.lr, routing.min_lr)], run)
-    vit.requires_grad_(True)
+    fit_router(routed, _route_terms(routed, references, routing, run, fading), routing, run)
+
+
+def route_jointly(vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, run: Fit) -> None:
+    """Train router and backbone together, in place; the imitation fades to 0."""
+    routed, rates = Routed(vit, router, routing.masking), run.schedule
+    both = [Group(vit, rates.lr, rates.min_lr, rates.weight_decay, run.span), Group(router, routing.lr, routing.min_lr)]
+    fit(routed, _route_terms(routed, references, routing, run, fading=1.0), both, run)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,20 +25,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from eavit.training.distributed import is_main
+from eavit.training.task import Spent
 
 
 class CheckpointError(ValueError):
     """A checkpoint that must not be used: damaged, of another run, or with other parameters."""
-
-
-@dataclass(slots=True)
-class Spending:
-    """What a fit has spent so far, on all processes together."""
-
-    forward_macs: float = 0.0
-    backward_macs: float = 0.0
-    images: int = 0
-    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +119,14 @@ class Checkpoint:
         self.due = time.monotonic() + saving.seconds
         self.kept: dict[str, str] = {}  # further notes, to be written and as they were read
 
-    def save(self, spent: Spending, *, finished: bool = False) -> None:
+    def save(self, spent: Spent, *, finished: bool = False) -> None:
         """Write if it is due, or if the fit is finished."""
         if self.path is None or not is_main() or not (finished or time.monotonic() >= self.due):
             return
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
         if not finished:
             tensors |= self._moments()
-        notes = {"identity": self.identity, "spent": json.dumps(asdict(spent))}
+        notes = {"identity": self.identity, "spent": json.dumps(spent.amounts)}
         save_tensors(self.path, tensors, {**self.kept, **notes})
         self.due = time.monotonic() + self.seconds
 
@@ -143,9 +134,9 @@ class Checkpoint:
         state = self.optimiser.state_dict()["state"]
         return {f"optimiser.{i}.{key}": value for i, values in state.items() for key, value in values.items()}
 
-    def load(self) -> Spending:
+    def load(self) -> Spent:
         if self.path is None or not self.path.exists():
-            return Spending()
+            return Spent()
         tensors, note = load_tensors(self.path)
         if note.get("identity") != self.identity:
             raise CheckpointError(
@@ -161,7 +152,7 @@ class Checkpoint:
                 moments.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict({"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]})
         self.kept = {key: value for key, value in note.items() if key not in ("identity", "spent")}
-        return Spending(**json.loads(note["spent"]))
+        return Spent(**json.loads(note["spent"]))
 
     def _require_keys(self, weights: Mapping[str, Tensor]) -> None:
         own, found = ({k: tuple(v.shape) for k, v in side.items()} for side in (self.model.state_dict(), weights))

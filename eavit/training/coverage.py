@@ -8,8 +8,9 @@ from itertools import accumulate
 
 from eavit.model import cost
 from eavit.model.submodel import Backbone
+from eavit.training.passes import Plan, draws_of
+from eavit.training.plans import as_plan
 from eavit.training.samplers import Feedback, Sampler
-from eavit.training.steps import Plan, as_plan, draws_of
 
 BINS, QUARTERS = 10, 4
 REPLAYED = 400  # steps that are drawn again, at most

@@ -1,14 +1,29 @@
-"""One pass of a step as a value: which submodel, which losses, whom it learns from; what cannot be; what it costs."""
+"""Passes of a training step: which submodel, which losses, whom it learns from; what is refused, the cost, the run.
+
+A plan maps (progress in [0, 1], generator) to the passes of one step, in order. Each pass is propagated at once, so
+memory is that of one pass; of earlier ones only detached logits (and hidden states where a later pass learns from them)
+are kept. The cost of a plan is exact and known without training: draws are named by (seed, step).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
 
 from eavit.model import cost
+from eavit.model.importance import permuted, reversed_units
 from eavit.model.submodel import Backbone, Submodel
+from eavit.model.vit import NestedViT
 from eavit.training.distributed import Share
+from eavit.training.task import Spent
 
 TEACHER: Literal["teacher"] = "teacher"
 
@@ -39,10 +54,20 @@ class Pass:
 
 
 Passes = tuple[Pass, ...]
+Plan = Callable[[float, np.random.Generator], Passes]
+
+
+def always(*submodels: Submodel) -> Plan:
+    """Plan of the same submodels at every step, each by its cross-entropy."""
+    passes = tuple(map(Pass, submodels))
+    return lambda progress, rng: passes
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
 
 
 def check(passes: Passes, backbone: Backbone, batch: int, teacher: Backbone | None = None) -> Passes:
-    """The passes themselves, or a ValueError that names the pass and what cannot be about it."""
+    """The passes themselves; ValueError names the pass and what is wrong with it."""
     for place, p in enumerate(passes):
         fault = _fault_of_one(p, batch) or _fault_of_source(place, passes, backbone, teacher)
         if fault:
@@ -99,27 +124,164 @@ def _fault_of_features(p: Pass, backbone: Backbone, source: Pass | None, shape: 
     return None
 
 
-class Spent(NamedTuple):
-    """Multiply-accumulates."""
-
-    forward: float
-    backward: float
-
-    @property
-    def macs(self) -> float:
-        return self.forward + self.backward
+# --- cost ------------------------------------------------------------------------------------------------------------
 
 
-def cost_of_pass(p: Pass, backbone: Backbone) -> Spent:
-    """For one image; the backward of whatever has a loss costs two forwards."""
+def cost_of_pass(p: Pass, backbone: Backbone) -> tuple[int, int]:
+    """MACs forward and backward for one image; the backward of a pass with a loss costs two forwards."""
     forward = cost.macs(backbone, p.submodel)
-    return Spent(forward, 2 * forward if p.learns else 0)
+    return forward, 2 * forward if p.learns else 0
 
 
 def cost_of(passes: Passes, backbone: Backbone, batch: int, teacher: Backbone | None = None) -> Spent:
-    """For one step on a batch of so many images; a teacher (without one given: the full backbone) runs once."""
-    everyone = Share(0, batch, batch)
-    spent = [(cost_of_pass(p, backbone), everyone.part(p.part)[1]) for p in passes]
-    guide = teacher or backbone
-    once = batch * cost.macs(guide, guide.full) if any(p.source == TEACHER for p in passes) else 0
-    return Spent(once + sum(one.forward * n for one, n in spent), sum(one.backward * n for one, n in spent))
+    """Compute of one step on ``batch`` images; a teacher (None: of the same backbone) runs once."""
+    everyone, guide = Share(0, batch, batch), teacher or backbone
+    spent = Spent(images=batch, steps=1)
+    if any(p.source == TEACHER for p in passes):
+        spent.forward_macs += batch * cost.macs(guide, guide.full)
+    for p in passes:
+        (forward, backward), images = cost_of_pass(p, backbone), everyone.part(p.part)[1]
+        spent.add(forward_macs=forward * images, backward_macs=backward * images)
+    return spent
+
+
+def cost_of_steps(
+    plan: Plan, backbone: Backbone, batch: int, seed: int, steps: int, teacher: Backbone | None = None
+) -> float:
+    """MACs of a whole fit of ``steps`` steps: its draws are replayed, nothing is trained."""
+    drawn = (plan(index / steps, draws_of(seed, index)) for index in range(steps))
+    return sum(cost_of(passes, backbone, batch, teacher).macs for passes in drawn)
+
+
+# --- running a step --------------------------------------------------------------------------------------------------
+
+
+def draws_of(seed: int, index: int) -> np.random.Generator:
+    """The generator of a step's draws."""
+    return np.random.default_rng([seed, index])
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    index: int
+    total: int
+    seed: int
+    share: Share
+
+    @property
+    def progress(self) -> float:
+        """Fraction of training done before this step."""
+        return self.index / self.total
+
+    @property
+    def rng(self) -> np.random.Generator:
+        return draws_of(self.seed, self.index)
+
+
+class Term(NamedTuple):
+    """One loss of a step with what it costs for one image; the loss is a mean over this process's rows of ``part``.
+
+    ``None``: no loss of its own, or no row here. ``drawn`` says what was drawn; it must be equal on all processes.
+    """
+
+    loss: Tensor | None
+    forward_macs: float
+    backward_macs: float
+    part: tuple[int, int] | None = None
+    drawn: str = ""
+
+
+Terms = Callable[[Any, Tensor, Tensor, Step], Iterator[Term]]
+
+
+class _Seen(NamedTuple):
+    """What other passes may learn from, detached: logits, and hidden states where one of them needs these."""
+
+    logits: Tensor
+    states: tuple[Tensor, ...]
+
+    def of(self, rows: slice) -> _Seen:
+        return _Seen(self.logits[rows], tuple(state[rows] for state in self.states))
+
+
+def terms_of(vit: NestedViT, plan: Plan, smoothing: float, teacher: NestedViT | None = None) -> Terms:
+    """The passes of a plan as a trainer's terms; a teacher (frozen, in eval mode) runs at most once a step."""
+    backbone, guide = vit.backbone, None if teacher is None else teacher.backbone
+
+    def ask(images: Tensor, *, states: bool) -> _Seen:
+        if teacher is None:
+            raise ValueError("step plan: source='teacher', but the fit has no teacher")
+        with torch.no_grad():
+            return _Seen(*teacher.hidden(images)) if states else _Seen(teacher(images), ())
+
+    def terms(model: Any, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
+        passes = check(plan(step.progress, step.rng), backbone, step.share.whole, guide)
+        watched = {p.source for p in passes if p.features}
+        seen: dict[int | str | None, _Seen] = {}
+        if guide is not None and any(p.source == TEACHER for p in passes):
+            seen[TEACHER] = ask(images, states=TEACHER in watched)
+            yield Term(None, cost.macs(guide, guide.full), 0)
+        for place, p in enumerate(passes):
+            rows, _ = step.share.part(p.part)
+            spent = cost_of_pass(p, backbone)
+            if rows.start == rows.stop:
+                yield Term(None, *spent, p.part, str(p))
+                continue
+            mine = _forward(vit, p, images[rows], states=p.features > 0 or place in watched)
+            if any(p.source == place for p in passes):
+                seen[place] = _Seen(mine.logits.detach(), tuple(s.detach() for s in mine.states))
+            source = _source_of(p, passes, seen, rows)
+            yield Term(_loss(p, mine, labels[rows], source, smoothing) if p.learns else None, *spent, p.part, str(p))
+
+    return terms
+
+
+def _source_of(p: Pass, passes: Passes, seen: dict[int | str | None, _Seen], rows: slice) -> _Seen | None:
+    """What ``p`` learns from, on the images that it sees."""
+    if p.source is None:
+        return None
+    same = isinstance(p.source, int) and passes[p.source].part == p.part
+    return seen[p.source] if same else seen[p.source].of(rows)
+
+
+def flipped(vit: NestedViT) -> dict[str, Tensor]:
+    """The parameters with all channels, heads and neurons in reverse order, differentiable: the same function at full
+    width, and prefixes that are the tails of ``vit``'s.
+    """
+    return permuted(dict(vit.named_parameters()), vit.backbone, *reversed_units(vit))
+
+
+def _forward(vit: NestedViT, p: Pass, images: Tensor, *, states: bool) -> _Seen:
+    rates = None if p.smoothed else ()
+    if states:
+        return _Seen(*vit.hidden(images, p.submodel, rates))
+    if p.tail:
+        return _Seen(functional_call(vit, flipped(vit), (images, p.submodel, rates)), ())
+    return _Seen(vit(images, p.submodel, rates), ())
+
+
+def _loss(p: Pass, mine: _Seen, labels: Tensor, source: _Seen | None, smoothing: float) -> Tensor:
+    parts: list[Tensor] = []
+    if p.hard:
+        parts.append(p.hard * F.cross_entropy(mine.logits, labels, label_smoothing=smoothing if p.smoothed else 0.0))
+    if p.soft and source is not None:
+        parts.append(p.soft * distillation(mine.logits, source.logits, p.temperature))
+    if p.features and source is not None:
+        kept = [0, *(i for i, on in enumerate(zip(p.submodel.heads, p.submodel.mlp, strict=True), 1) if any(on))]
+        parts.append(p.features * hidden_distance([mine.states[i] for i in kept], [source.states[i] for i in kept]))
+    return torch.stack(parts).sum()
+
+
+def distillation(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL divergence from the teacher's softened classes; no gradient reaches the teacher (Hinton, 2015)."""
+    target = F.log_softmax(teacher.detach() / temperature, -1)
+    student = F.log_softmax(logits / temperature, -1)
+    return F.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
+
+
+def hidden_distance(states: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """Mean over pairs of hidden states (b, tokens, channels) of their squared distance, itself a mean over elements; no
+    gradient reaches the teacher (DynaBERT, 2020).
+    """
+    gaps = [F.mse_loss(mine, theirs.detach()) for mine, theirs in zip(states, teacher, strict=True)]
+    return torch.stack(gaps).mean()

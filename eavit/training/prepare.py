@@ -1,10 +1,10 @@
 """The common start of every method: pretrained backbone, a linear probe as head, weights sorted by importance; and the
-same importance later in a method.
+same sorting later in a method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Any
 
@@ -13,10 +13,10 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from eavit.model import cost
-from eavit.model.importance import PASSES, Scores, score, sorted_by
+from eavit.model.importance import PASSES, UNITS, Scores, score, sorted_by
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT, extract
-from eavit.training.task import Split, Task
+from eavit.training.task import Spent, Split, Task
 
 BATCH = 64
 PROBE_IMAGES = 156 * BATCH  # a linear probe and an importance order need no more; whole batches
@@ -44,37 +44,54 @@ def _probe(vit: NestedViT, split: Split) -> None:
         head.bias[rows] = bias.to(head.bias)
 
 
-def prepare(task: Task, importance: str = "taylor") -> NestedViT:
-    """Pretrained backbone, probed head, weights sorted by importance: the common start of every method."""
+def start(task: Task) -> NestedViT:
+    """The task's backbone as it was pretrained."""
     with task.ledger.phase("prepare"):
         task.progress("prepare", 0, 2)
-        vit = NestedViT.from_timm(task.backbone()).eval()
-        seen = min(len(task.fit), PROBE_IMAGES)
-        full = float(cost.macs(vit.backbone, vit.backbone.full))
+        vit: NestedViT = NestedViT.from_timm(task.backbone()).eval()
+    return vit
+
+
+def prepare(task: Task, vit: NestedViT, importance: str = "taylor") -> NestedViT:
+    """Probe the head in place; a copy with weights sorted by importance: the common start of every method."""
+    with task.ledger.phase("prepare"):
         _probe(vit, task.fit)
         task.progress("prepare", 1, 2)
         vit = sorted_by(vit, _scores(vit, task.fit, importance))
-        forward, backward = PASSES[importance]
-        task.ledger.add(forward_macs=(1 + forward) * full * seen, backward_macs=backward * full * seen, images=seen)
+        task.ledger.add(**_spent(task, vit.backbone, importance, probes=1).amounts)
         task.progress("prepare", 2, 2)
     return vit
+
+
+def preparation_cost(task: Task, backbone: Backbone, importance: str = "taylor") -> float:
+    """MACs of :func:`prepare`."""
+    return _spent(task, backbone, importance, probes=1).macs
+
+
+def resorted(task: Task, vit: NestedViT, metric: str, units: Collection[str] = UNITS) -> NestedViT:
+    """A copy with these units sorted by importance on the fit split and the same function at full width; charged."""
+    return sorted_by(vit, scored(task, vit, metric, "prepare"), units)
 
 
 def scored(task: Task, vit: NestedViT, metric: str, phase: str) -> Scores:
     """Importance of the units in the order of these weights, on the fit split; charged to the phase."""
     with task.ledger.phase(phase):
-        found = _scores(vit, task.fit, metric)
-        forward, backward = scoring_cost(task, vit.backbone, metric)
-        images = min(len(task.fit), PROBE_IMAGES) if forward else 0
-        task.ledger.add(forward_macs=forward, backward_macs=backward, images=images)
-    return found
+        scores = _scores(vit, task.fit, metric)
+        task.ledger.add(**_spent(task, vit.backbone, metric).amounts)
+    return scores
 
 
-def scoring_cost(task: Task, backbone: Backbone, metric: str) -> tuple[float, float]:
-    """MACs forward and backward that :func:`scored` charges."""
-    full = float(cost.macs(backbone, backbone.full)) * min(len(task.fit), PROBE_IMAGES)
+def scoring_cost(task: Task, backbone: Backbone, metric: str) -> float:
+    """MACs of :func:`scored` and :func:`resorted`."""
+    return _spent(task, backbone, metric).macs
+
+
+def _spent(task: Task, backbone: Backbone, metric: str, probes: int = 0) -> Spent:
+    """Passes of the full model over the images that are seen: of a probe, and of the metric."""
+    images = min(len(task.fit), PROBE_IMAGES)
+    full = float(cost.macs(backbone, backbone.full)) * images
     forward, backward = PASSES[metric]
-    return forward * full, backward * full
+    return Spent((probes + forward) * full, backward * full, images if probes + forward else 0)
 
 
 def _scores(vit: NestedViT, split: Split, metric: str) -> Scores:

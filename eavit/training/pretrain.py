@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from eavit.model.vit import NestedViT, extract
-from eavit.space.product import ProductSpace
-from eavit.training.samplers import Always
+from eavit.training.checkpoint import Saving
+from eavit.training.passes import always
 from eavit.training.task import Split
-from eavit.training.train import Fit, Saving, Schedule, accuracy, fit_submodels
+from eavit.training.train import Fit, Schedule, accuracy, fit_plan
 from eavit.weights import pico, save_half
 
 SCHEDULE = Schedule(batch=128, lr=2e-3, min_lr=1e-5, warmup=0.05, weight_decay=0.05, smoothing=0.1, drop_path=0.2)
@@ -40,7 +40,7 @@ def pretrain_pico(
     schedule = replace(SCHEDULE, epochs=epochs)
     saving = Saving(path.with_suffix(".checkpoint"))
     run = Fit(fit, schedule, seed, saving=saving, progress=progress, phase="pretrain")
-    fit_submodels(vit, Always(ProductSpace.eavit(vit.backbone), (full,)), run)
+    fit_plan(vit, always(full), run)
     top1 = accuracy(vit, full, held_out)
     save_half(extract(vit, full), path, (note or {}) | {"held_out_top1": f"{top1:.4f}"})
     path.with_suffix(".checkpoint").unlink(missing_ok=True)

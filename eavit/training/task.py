@@ -1,9 +1,10 @@
-"""What this library needs of a task: the structural twin of ``harness.protocol``; neither house imports the other."""
+"""What this library needs of a task, the structural twin of ``harness.protocol``; and compute that was spent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Split(Protocol):
-    """Images to train or to score on; see ``harness.protocol.Split`` for the one contract."""
+    """Images to train or to score on; the contract is ``harness.protocol.Split``."""
 
     @property
     def labels(self) -> Tensor: ...
@@ -24,20 +25,44 @@ class Ledger(Protocol):
     def add(self, *, forward_macs: float = 0, backward_macs: float = 0, images: int = 0, steps: int = 0) -> None: ...
 
 
-class NoLedger:
-    """Counts nothing, for use without a bench."""
+@dataclass(slots=True)
+class Spent:
+    """Compute that was spent: MACs forward and backward, images, optimiser steps. A ledger that can be read;
+    ``onward``, if any, gets the same phases and amounts.
+    """
+
+    forward_macs: float = 0.0
+    backward_macs: float = 0.0
+    images: int = 0
+    steps: int = 0
+    onward: Ledger | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def macs(self) -> float:
+        return self.forward_macs + self.backward_macs
+
+    @property
+    def amounts(self) -> dict[str, Any]:
+        """As keywords of :meth:`add`."""
+        return {name: getattr(self, name) for name in ("forward_macs", "backward_macs", "images", "steps")}
 
     def phase(self, name: str) -> AbstractContextManager[None]:
-        return nullcontext()
+        return nullcontext() if self.onward is None else self.onward.phase(name)
 
     def add(self, *, forward_macs: float = 0, backward_macs: float = 0, images: int = 0, steps: int = 0) -> None:
-        return None
+        self.forward_macs += forward_macs
+        self.backward_macs += backward_macs
+        self.images += images
+        self.steps += steps
+        if self.onward is not None:
+            self.onward.add(forward_macs=forward_macs, backward_macs=backward_macs, images=images, steps=steps)
 
 
 class Task(Protocol):
-    """What a recipe is given; the bench's one contract is ``harness.protocol.Task``.
+    """Inputs of an adaptation; the contract is ``harness.protocol.Task``.
 
-    It may also have ``train_macs: float | None``, what the whole method may spend in all phases (regime equal MACs).
+    A task may also have ``train_macs: float | None``, the MACs of all phases of the method together (regime equal
+    MACs); :func:`eavit.training.allocation.allocate` alone reads it.
     """
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from math import isfinite
 from typing import Any, NamedTuple
@@ -24,32 +24,13 @@ from torch import Tensor, nn
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
-from eavit.training.checkpoint import Checkpoint, Saving, Spending
+from eavit.training.checkpoint import Checkpoint, Saving
 from eavit.training.distributed import Share, rank, reduce_gradients, require_same, same_start, summed, world
-from eavit.training.samplers import Feedback, Sampler
-from eavit.training.steps import Plan, Step, Term, Terms, plain, terms_of
-from eavit.training.task import Ledger, NoLedger, Split
+from eavit.training.passes import Plan, Step, Term, Terms, terms_of
+from eavit.training.samplers import Feedback
+from eavit.training.task import Ledger, Spent, Split
 
-__all__ = [
-    "Fit",
-    "Group",
-    "Saving",
-    "Schedule",
-    "Span",
-    "Step",
-    "Term",
-    "Terms",
-    "accuracy",
-    "charge_accuracy",
-    "fit",
-    "fit_plan",
-    "fit_submodels",
-    "learning_rate",
-    "schedule_of",
-]
-
-
-HEARD = "heard"  # of a checkpoint: what the fit's feedback remembers
+FEEDBACK = "heard"  # note of a checkpoint: the state of the fit's feedback
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +127,7 @@ class Fit:
     seed: int
     total: int | None = None  # steps; None: the schedule's epochs over the split
     saving: Saving = field(default_factory=Saving)
-    ledger: Ledger = field(default_factory=NoLedger)
+    ledger: Ledger = field(default_factory=Spent)
     progress: Callable[[str, int, int], None] = lambda phase, done, total: None
     phase: str = "train"
     span: Span | None = None  # of the backbone's learning rate; None: this fit is the whole of it
@@ -173,8 +154,8 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
     optimiser = torch.optim.AdamW(_parameter_groups(groups), fused=True)
     checkpoint = Checkpoint(run.saving, model, optimiser, f"{run.phase} seed={run.seed} total={total} {schedule}")
     spent = checkpoint.load()
-    if run.feedback is not None and HEARD in checkpoint.kept:
-        run.feedback.restore(json.loads(checkpoint.kept[HEARD]))
+    if run.feedback is not None and FEEDBACK in checkpoint.kept:
+        run.feedback.restore(json.loads(checkpoint.kept[FEEDBACK]))
     require_same(f"{run.phase}: the step to go on from", f"{spent}")
     same_start(model)
     loop = _Loop(model, terms, optimiser, accelerator.prepare(optimiser), accelerator, schedule.clip, spent)
@@ -186,7 +167,7 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
         loss = loop.step(batch, Step(index, total, run.seed, Share.of(len(batch[0]))))
         if run.feedback is not None:
             run.feedback.observe(summed(loss))
-            checkpoint.kept[HEARD] = json.dumps(run.feedback.state())
+            checkpoint.kept[FEEDBACK] = json.dumps(run.feedback.state())
         checkpoint.save(spent, finished=index + 1 == total)
         run.progress(run.phase, index + 1, total)
     if spent.steps != total:
@@ -195,7 +176,7 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
             f"{max(1, len(run.split) // schedule.batch)} of size {schedule.batch}"
         )
     model.eval().zero_grad(set_to_none=True)
-    run.ledger.add(**asdict(spent))
+    run.ledger.add(**spent.amounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +189,7 @@ class _Loop:
     stepper: Any  # the optimiser as accelerate prepared it
     accelerator: Accelerator
     clip: float
-    spent: Spending
+    spent: Spent
 
     def step(self, batch: tuple[Tensor, Tensor], step: Step) -> float:
         """The part of the step's loss (the sum of its terms' means) that comes from this process's images."""
@@ -275,11 +256,6 @@ def fit_plan(vit: NestedViT, plan: Plan, run: Fit, teacher: NestedViT | None = N
     vit.drop_path = tuple(schedule.drop_path * i / layers for i in range(vit.backbone.depth))
     group = Group(vit, schedule.lr, schedule.min_lr, schedule.weight_decay, run.span)
     fit(vit, terms_of(vit, plan, schedule.smoothing, teacher), [group], run)
-
-
-def fit_submodels(vit: NestedViT, sampler: Sampler, run: Fit) -> None:
-    """Train a nested ViT in place on the submodels of a sampler, each by its cross-entropy."""
-    fit_plan(vit, plain(sampler), run)
 
 
 @torch.inference_mode()

@@ -115,12 +115,13 @@ def _own() -> dict[str, Any]:
     return {"models": [TAG], "files": {TAG: _tiny_file()}, "build": BUILD}
 
 
-SEARCH = {"population": 8, "generations": 2}
+SEARCH = {"search": {"population": 8, "generations": 2}}
 FEW = {"evaluations": EVALUATIONS}
 METHODS: dict[str, Tried] = {
     "autoformer": Tried(_first_layers, FEW),
     "dynabert": Tried(_dynabert, enough=8000),
     "ea_vit": Tried(_wide, SEARCH, beside=True),
+    "ea_vit_published": Tried(_wide, SEARCH, beside=True),
     "fixed_random_start": Tried(_given, after=True),
     "fixed_same_shape": Tried(_given, after=True),
     "fixed_uniform": Tried(lambda s: s in {uniform_shape(BACKBONE, b) for b in BUDGETS}),
@@ -195,7 +196,6 @@ class Watched(TinyTask):
     budgets: tuple[float, ...] = BUDGETS
     schedule: Mapping[str, Any] = field(default_factory=lambda: SHORT)
     ledger: Any = field(default_factory=Books)
-    train_macs: float | None = None
     full_macs: int = FULL
     test: Any = field(default_factory=Poison)
     told: dict[str, int] = field(default_factory=dict)  # phase -> the most that its progress said

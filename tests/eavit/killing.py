@@ -6,7 +6,7 @@ import signal
 from multiprocessing import get_context
 from pathlib import Path
 
-SEARCH = {"population": 6, "generations": 1}
+SEARCH = {"search": {"population": 6, "generations": 1}}
 BUDGETS = (0.05, 0.4, 0.7, 1.0)
 
 
@@ -24,8 +24,8 @@ def adapt(folder: str, phase: str, at: int) -> None:
     import torch
 
     from eavit import methods
-    from eavit.methods import recipe
-    from eavit.training import checkpoint, train
+    from eavit.methods import fitness
+    from eavit.training import allocation, checkpoint, train
     from tests.eavit.small import SCHEDULE, Blobs, TinyTask
 
     torch.set_num_threads(1)
@@ -46,8 +46,8 @@ def adapt(folder: str, phase: str, at: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     checkpoint.os.replace = killing("rename", os.replace)
-    recipe.accuracy = killing("evaluation", train.accuracy)
-    recipe.Saving = lambda path: train.Saving(path, seconds=0)
+    fitness.accuracy = killing("evaluation", train.accuracy)
+    allocation.Saving = lambda path: checkpoint.Saving(path, seconds=0)
     out = Path(folder)
     task = Task(out, schedule=SCHEDULE | {"epochs": 3.0})
     adapted = methods.ea_vit(**SEARCH).adapt(task)
@@ -62,10 +62,10 @@ def adapt(folder: str, phase: str, at: int) -> None:
 
 
 def share_a_fit(rank: int, world: int, folder: str) -> None:
-    """One of several gloo processes: the fits of ``tests/eavit/test_distributed.py``, parameters kept by rank."""
+    """One of several gloo processes: the fits of ``training/test_distributed.py``, parameters kept by rank."""
     import torch
 
-    from tests.eavit.test_distributed import everything
+    from tests.eavit.training.test_distributed import everything
 
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)

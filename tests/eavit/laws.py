@@ -1,7 +1,6 @@
 """What every trained family must obey, on a tiny task: used by the tests of single methods."""
 
 import json
-from dataclasses import dataclass
 
 import torch
 
@@ -13,16 +12,9 @@ FULL = cost.macs(BACKBONE, BACKBONE.full)
 SHORT = SCHEDULE | {"epochs": 2.0}
 
 
-@dataclass
-class Paid(TinyTask):
-    """A task that may be of the regime equal MACs."""
-
-    train_macs: float | None = None
-
-
 def task_in(folder, **changes):
     folder.mkdir(parents=True, exist_ok=True)
-    return Paid(folder, **({"schedule": SHORT} | changes))
+    return TinyTask(folder, **({"schedule": SHORT} | changes))
 
 
 def spent(task):

@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from eavit.model.vit import NestedViT
-from eavit.training.task import NoLedger
+from eavit.training.task import Spent
 
 RECIPE: dict[str, Any] = {
     "img_size": 4,
@@ -75,22 +75,6 @@ class Blobs:
             yield images[rows], labels[rows]
 
 
-@dataclass
-class Account(NoLedger):
-    """A ledger that remembers."""
-
-    forward_macs: float = 0
-    backward_macs: float = 0
-    images: int = 0
-    steps: int = 0
-
-    def add(self, *, forward_macs: float = 0, backward_macs: float = 0, images: int = 0, steps: int = 0) -> None:
-        self.forward_macs += forward_macs
-        self.backward_macs += backward_macs
-        self.images += images
-        self.steps += steps
-
-
 SCHEDULE = {
     "epochs": 8.0,
     "batch": 16,
@@ -115,7 +99,8 @@ class TinyTask:
     schedule: Mapping[str, Any] = field(default_factory=lambda: dict(SCHEDULE))
     seed: int = 0
     given: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
-    ledger: Account = field(default_factory=Account)
+    ledger: Spent = field(default_factory=Spent)
+    train_macs: float | None = None  # regime equal MACs
     stop_at: tuple[str, int] | None = None  # raise KeyboardInterrupt when this phase reaches this step
 
     def backbone(self) -> nn.Module:

@@ -33,7 +33,7 @@ epochs = 4.0
 batch = 20
 [[methods]]
 use = "tests.faults.real:ea_vit"
-options = { population = 8, generations = 2 }
+options = { search = { population = 8, generations = 2 } }
 [[datasets]]
 name = "digits200"
 source = "digits"

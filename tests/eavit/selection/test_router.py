@@ -7,13 +7,27 @@ from hypothesis import strategies as st
 
 from eavit.model import cost
 from eavit.model.gates import Gates
-from eavit.model.submodel import Submodel
-from eavit.selection.router import Policy, Router, Routing, imitate, route
+from eavit.model.submodel import Backbone, Submodel
+from eavit.selection.router import (
+    Policy,
+    Routed,
+    Router,
+    Routing,
+    budget_penalty,
+    imitate,
+    imitation,
+    route_frozen,
+    route_jointly,
+    shaping_of,
+)
 from eavit.selection.search import Point
 from eavit.space.product import ProductSpace
+from eavit.training.task import Spent
 from eavit.training.train import Fit, accuracy, schedule_of
-from tests.eavit.small import SCHEDULE, Account, Blobs, tiny
-from tests.strategies import members, seeds, spaces
+from tests.eavit.small import SCHEDULE, Blobs, tiny
+from tests.strategies import backbones, members, seeds, spaces, submodels
+
+B = Backbone(8, 2, 4, 16, 2, 5, 3, patch_pixels=4, position_tokens=5)
 
 
 def shaken(space, seed):
@@ -49,8 +63,6 @@ def test_noise_gives_a_gradient_to_every_logit():
 
 def test_vit_b_router_is_light():
     """A few thousand parameters, as the paper's (2,326 for ViT-B)."""
-    from eavit.model.submodel import Backbone
-
     router = Router(ProductSpace.eavit(Backbone(768, 12, 64, 3072, 12, 197, 100)))
     assert sum(p.numel() for p in router.parameters()) < 4000
 
@@ -119,7 +131,7 @@ def test_an_overshot_budget_gets_a_near_relative():
 def routed(tmp_path, **changes):
     vit = tiny()
     space = ProductSpace.eavit(vit.backbone, 0.5)
-    router, ledger = Router(space), Account()
+    router, ledger = Router(space), Spent()
     points = spread_front(space)
     imitate(router, points)
     table = schedule_of(SCHEDULE | {"lr": 1e-2})
@@ -127,7 +139,8 @@ def routed(tmp_path, **changes):
         Fit(Blobs(), table, 0, total, ledger=ledger, phase=phase) for phase, total in (("warm", 6), ("joint", 60))
     )
     before = {key: value.clone() for key, value in vit.state_dict().items()}
-    route(vit, router, points, Routing(**changes), warm, joint)
+    route_frozen(vit, router, points, Routing(**changes), warm)
+    route_jointly(vit, router, points, Routing(**changes), joint)
     return vit, router, before, ledger
 
 
@@ -150,7 +163,7 @@ def test_warm_up_leaves_the_backbone_alone():
     router = Router(space)
     logits = router.last.bias.detach().clone()
     table = schedule_of(SCHEDULE)
-    route(vit, router, spread_front(space), Routing(), Fit(Blobs(), table, 0, 5), Fit(Blobs(), table, 0, 0))
+    route_frozen(vit, router, spread_front(space), Routing(), Fit(Blobs(), table, 0, 5))
     assert all(torch.equal(vit.state_dict()[key], value) for key, value in before.items())
     assert not torch.equal(router.last.bias, logits)
     assert all(p.requires_grad for p in vit.parameters())
@@ -163,7 +176,7 @@ def test_the_budget_term_pulls_the_router_to_its_targets():
     router = Router(space)
     table = schedule_of(SCHEDULE)
     plan = Routing(imitation_weight=0.0, budget_weight=200.0, lr=3e-2)
-    route(vit, router, spread_front(space), plan, Fit(Blobs(), table, 0, 150), Fit(Blobs(), table, 0, 0))
+    route_frozen(vit, router, spread_front(space), plan, Fit(Blobs(), table, 0, 150))
     shares = [cost.share(vit.backbone, router(t).harden()) for t in (0.2, 0.5, 0.9)]
     assert shares[0] < shares[1] < shares[2]
     assert max(abs(s - t) for s, t in zip(shares, (0.2, 0.5, 0.9), strict=True)) < 0.25
@@ -176,9 +189,7 @@ def test_policy_refuses_foreign_members():
 
 
 def test_a_frozen_backbone_stays_as_it_is_and_the_imitation_fades():
-    from eavit.selection.router import _shaping, route_frozen
-
-    vit, ledger = tiny(), Account()
+    vit, ledger = tiny(), Spent()
     space = ProductSpace.eavit(vit.backbone, 0.5)
     router, points = Router(space), spread_front(space)
     before = {key: value.clone() for key, value in vit.state_dict().items()}
@@ -191,11 +202,28 @@ def test_a_frozen_backbone_stays_as_it_is_and_the_imitation_fades():
     assert (ledger.steps, ledger.forward_macs, ledger.backward_macs) == (7, 7 * 16 * full, 7 * 16 * full)
     gates = Gates.of(space.smallest, vit.backbone)
     losses = {
-        fading: [
-            _shaping(vit.backbone, gates.embed, points, Routing(), fading)(gates, 1.0, p)[1] for p in (0.0, 0.5, 1.0)
-        ]
+        fading: [shaping_of(Routed(vit, router), points, Routing(), fading)(gates, 1.0, p)[1] for p in (0.0, 0.5, 1.0)]
         for fading in (0.0, 1.0)
     }
     assert losses[0.0][0] == losses[0.0][2] > 0
     assert losses[1.0] == [losses[0.0][0], losses[0.0][0] / 2, 0]
-    assert len(_shaping(vit.backbone, gates.embed, (), Routing(), 1.0)(gates, 1.0, 0.0)) == 1
+    assert len(shaping_of(Routed(vit, router), (), Routing(), 1.0)(gates, 1.0, 0.0)) == 1
+
+
+@given(st.data())
+def test_imitation_is_zero_only_at_the_reference(data):
+    backbone = data.draw(backbones())
+    a, b = data.draw(submodels(backbone)), data.draw(submodels(backbone))
+    like = torch.zeros((), dtype=torch.float64)
+    gap = imitation(Gates.of(a, backbone, like), Gates.of(b, backbone, like)).item()
+    assert (gap == 0) == (a == b)
+
+
+def test_budget_penalty_is_the_squared_gap_and_differentiable():
+    gates = Gates.of(B.full, B)
+    assert budget_penalty(B, gates, 1.0).item() == pytest.approx(0, abs=1e-12)
+    assert budget_penalty(B, gates, 0.25).item() == pytest.approx(0.75**2, rel=1e-5)
+    half = Gates.of(Submodel(4, (1, 1), (8, 8)), B)
+    soft = Gates(half.embed.clone().requires_grad_(), half.heads, half.mlp)
+    budget_penalty(B, soft, 0.01).backward()
+    assert (soft.embed.grad > 0).all()  # too dear: every gate should shrink

@@ -1,0 +1,65 @@
+"""Answers of an adaptation: from a budget to a choice, from a choice to a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from eavit.model.submodel import Submodel
+from eavit.model.vit import NestedViT, extract
+
+Choice = TypeVar("Choice")
+
+
+class Adapted(Protocol):
+    """Result of an adaptation; the contract is ``harness.protocol.Adapted``."""
+
+    def select(self, budget: float) -> Any | None: ...
+    def module(self, choice: Any) -> nn.Module: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Elastic:
+    """One trained family: a policy picks the submodel, ``cut`` makes its module from the shared weights."""
+
+    vit: NestedViT
+    policy: Callable[[float], Submodel | None]
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    cut: Callable[[NestedViT, Submodel], nn.Module] = extract
+
+    def select(self, budget: float) -> Submodel | None:
+        return self.policy(budget)
+
+    def module(self, choice: Submodel) -> nn.Module:
+        return self.cut(self.vit, choice).eval()
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor, choice: Submodel) -> Tensor:
+        """Logits of the shared weights, sliced in place: the bench compares them with :meth:`module`."""
+        answer: Tensor = self.vit.eval()(images, choice)
+        return answer
+
+    def report(self) -> Mapping[str, Any]:
+        return self.diagnostics
+
+
+@dataclass(frozen=True, slots=True)
+class Retrained(Generic[Choice]):
+    """Models that were trained alone, one for each choice."""
+
+    choices: Mapping[float, Choice | None]
+    modules: Mapping[Choice, nn.Module]
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+    def select(self, budget: float) -> Choice | None:
+        return self.choices[budget]
+
+    def module(self, choice: Choice) -> nn.Module:
+        return self.modules[choice]
+
+    def report(self) -> Mapping[str, Any]:
+        return self.diagnostics

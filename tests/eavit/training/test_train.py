@@ -1,0 +1,154 @@
+"""The one loop: it learns, resumes bit for bit, counts what it spends, and stops on a loss that is not finite."""
+
+import pytest
+import torch
+
+from eavit.model import cost
+from eavit.model.submodel import Submodel
+from eavit.space.product import ProductSpace
+from eavit.training.checkpoint import Saving
+from eavit.training.passes import Term, always
+from eavit.training.plans import plain
+from eavit.training.samplers import Curriculum, Random
+from eavit.training.task import Spent
+from eavit.training.train import Fit, Group, Schedule, accuracy, fit, fit_plan, learning_rate, schedule_of
+from tests.eavit.small import SCHEDULE, Blobs, tiny
+
+
+def trained(tmp_path, sampler_of=Curriculum, **changes):
+    vit = tiny()
+    space = ProductSpace.eavit(vit.backbone, 0.5)
+    run = {"split": Blobs(), "schedule": schedule_of(SCHEDULE), "seed": 3} | changes
+    fit_plan(vit, plain(sampler_of(space)), Fit(**run))
+    return vit
+
+
+def same_weights(a, b):
+    return all(torch.equal(value, b.state_dict()[key]) for key, value in a.state_dict().items())
+
+
+def test_training_learns_and_every_size_profits(tmp_path):
+    vit, space = trained(tmp_path, Random), ProductSpace.eavit(tiny().backbone, 0.5)
+    assert not vit.training
+    assert accuracy(vit, space.largest, Blobs(60, 9)) > 0.9
+    assert accuracy(tiny(), space.largest, Blobs(60, 9)) < 0.7
+
+
+@pytest.mark.parametrize("stop", [1, 7, 30, 47])
+def test_a_killed_run_resumes_bit_for_bit(tmp_path, stop):
+    """Stochastic depth, curriculum and data order included; the ledger too."""
+    straight, ledger = trained(tmp_path), Spent()
+    trained(tmp_path, ledger=ledger)
+
+    def killed(phase, done, total):
+        if done == stop:
+            raise KeyboardInterrupt
+
+    saving = Saving(tmp_path / "x.safetensors", seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, saving=saving, progress=killed)
+    seen, resumed_ledger = [], Spent()
+    resumed = trained(tmp_path, saving=saving, ledger=resumed_ledger, progress=lambda *state: seen.append(state[1]))
+    assert seen[0] == stop + 1 and seen[-1] == 48
+    assert same_weights(straight, resumed)
+    assert resumed_ledger == ledger
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    saving = Saving(tmp_path / "x.safetensors")
+    first = trained(tmp_path, saving=saving)
+    again = trained(tmp_path, saving=saving, progress=lambda *_: pytest.fail("trained again"))
+    assert same_weights(first, again)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    saving = Saving(tmp_path / "x.safetensors")
+    trained(tmp_path, saving=saving)
+    with pytest.raises(ValueError, match=r"x\.safetensors: made by another run.*seed=3.*seed=4.*delete it"):
+        trained(tmp_path, saving=saving, seed=4)
+
+
+def test_equal_seeds_equal_weights_and_global_state_is_left_alone(tmp_path):
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = trained(tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert same_weights(first, trained(tmp_path))
+    assert not same_weights(first, trained(tmp_path, seed=4))
+
+
+def test_the_ledger_counts_forward_and_backward(tmp_path):
+    ledger, vit = Spent(), tiny()
+    small = Submodel(6, (2, 2, 0), (6, 0, 6))
+    space = ProductSpace(vit.backbone, (6, 12), (2, 4), (6, 24), 0, 0)
+    run = Fit(Blobs(), schedule_of(SCHEDULE | {"epochs": 1}), 0, ledger=ledger)
+    fit_plan(vit, always(small, space.largest), run)
+    one = cost.macs(vit.backbone, small) + cost.macs(vit.backbone, space.largest)
+    assert (ledger.steps, ledger.images) == (6, 96)
+    assert (ledger.forward_macs, ledger.backward_macs) == (96 * one, 2 * 96 * one)
+    accuracy(vit, small, Blobs(10), ledger)
+    assert ledger.forward_macs == 96 * one + 10 * cost.macs(vit.backbone, small)
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path):
+    with pytest.raises(FloatingPointError, match="loss is nan at step 0 of 6"):
+        trained(tmp_path, split=Blobs(poison=0), schedule=schedule_of(SCHEDULE | {"epochs": 1, "batch": 96}), total=6)
+
+
+class Short(Blobs):
+    """A split that breaks the protocol: one batch too few an epoch."""
+
+    def batches(self, size, *, seed=None, epoch=0):
+        yield from list(super().batches(size, seed=seed, epoch=epoch))[:-1]
+
+
+def test_a_split_that_gives_too_few_batches_is_not_trained_on_silently(tmp_path):
+    with pytest.raises(ValueError, match="train: the fit split gave batches for 40 of 48 steps"):
+        trained(tmp_path, split=Short())
+
+
+def test_gradients_of_all_terms_add_up(tmp_path):
+    """Two terms of half weight equal one of full weight."""
+
+    def terms(parts):
+        def run(model, images, labels, step):
+            for _ in range(parts):
+                yield Term(torch.nn.functional.cross_entropy(model(images), labels) / parts, 0, 0)
+
+        return run
+
+    models = [tiny(), tiny()]
+    for parts, model in enumerate(models, 1):
+        plan = Fit(Blobs(), schedule_of(SCHEDULE | {"drop_path": 0.0}), 0, total=3)
+        fit(model.double(), terms(parts), [Group(model, 1e-3, 1e-4)], _double(plan))
+    assert all(torch.allclose(v, models[1].state_dict()[k], atol=1e-9) for k, v in models[0].state_dict().items())
+
+
+def _double(plan):
+    class Doubled(Blobs):
+        def batches(self, size, *, seed=None, epoch=0):
+            return ((x.double(), y) for x, y in super().batches(size, seed=seed, epoch=epoch))
+
+    return Fit(Doubled(), plan.schedule, plan.seed, plan.total)
+
+
+def test_learning_rate_rises_then_falls_to_the_floor():
+    rates = [learning_rate(i, 100, 0.1, 1e-3, 1e-5) for i in range(100)]
+    assert rates[9] == rates[10] == 1e-3 and rates[-1] == pytest.approx(1e-5)
+    assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
+    assert learning_rate(0, 1, 0.0, 1e-3, 1e-5) == 1e-3
+
+
+def test_schedules_count_steps_and_refuse_nonsense():
+    assert Schedule(epochs=2, batch=64).steps(1000) == 30
+    assert Schedule(epochs=0.01, batch=64).steps(10) == 1
+    for bad in ({"epochs": -1}, {"batch": 0}, {"precision": "fp8"}, {"lr": float("nan")}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            Schedule(**bad)
+
+
+def test_bfloat16_trains_on_cpu(tmp_path):
+    vit = trained(tmp_path, schedule=schedule_of(SCHEDULE | {"precision": "bf16"}))
+    assert accuracy(vit, vit.backbone.full, Blobs(60, 9)) > 0.8
+    assert next(vit.parameters()).dtype == torch.float32
