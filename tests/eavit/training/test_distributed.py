@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.eavit.test_router import spread_front
 
 from eavit.methods.fitness import FrontSearch, Search
 from eavit.model.submodel import Submodel
@@ -21,7 +22,6 @@ from eavit.training.task import Spent
 from eavit.training.train import Fit, Group, fit, schedule_of
 from tests.eavit.killing import context, share_a_fit
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, tiny
-from tests.eavit.test_router import spread_front
 
 FULL, RESTING = Submodel(12, (4, 4, 4), (24, 24, 24)), Submodel(12, (4, 0, 2), (12, 0, 12))
 DEEP, NARROW = Submodel(9, (0, 2, 0), (0, 12, 0)), Submodel(6, (2, 0, 0), (6, 0, 0))
