@@ -11,7 +11,7 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.progress import Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 from harness.data import synthetic
 from harness.data.batches import MemorySplit
@@ -20,17 +20,6 @@ from harness.plugins import resolve
 SHIPPED = Path(__file__).parent.parent / "eavit" / "pretrained" / "pico_letters.safetensors"
 HELD_OUT_SEED = 1  # of other images than the training images
 SIZE = 24
-
-
-class _Bar:
-    """Progress of the pretraining as one rich bar."""
-
-    def __init__(self, bar: Progress) -> None:
-        self.bar = bar
-        self.task: TaskID = bar.add_task("pretrain", total=None)
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        self.bar.update(self.task, description=phase, completed=done, total=total)
 
 
 def main(
@@ -57,11 +46,15 @@ def main(
         "license": "MIT, rendered from matplotlib's fonts",
     }
     splits = (MemorySplit(train, (0.5,), (0.5,), "shift"), MemorySplit(held_out, (0.5,), (0.5,)))
-    with Progress(
-        *Progress.get_default_columns(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn()
-    ) as bar:
+    columns = (*Progress.get_default_columns(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("pretrain", total=None)
+
+        def progress(phase: str, done: int, total: int) -> None:
+            bar.update(task, description=phase, completed=done, total=total)
+
         top1 = resolve("eavit.training.pretrain:pretrain_pico")(
-            *splits, len(train.classes), out, epochs=epochs, seed=seed, note=note, progress=_Bar(bar)
+            *splits, len(train.classes), out, epochs=epochs, seed=seed, note=note, progress=progress
         )
     typer.echo(f"{out.name}: {top1:.1%} of held-out letters right")
 

@@ -119,13 +119,13 @@ def scan_folder(path: str | None) -> ImageFolder:
     return ImageFolder(folder.root, folder.name, splits)
 
 
-def _root(given: Path) -> ImageFolder:
-    if not given.is_file():
-        return ImageFolder(given.resolve(), given, {})
-    root = unpacked = _unpacked(given)
+def _root(source: Path) -> ImageFolder:
+    if not source.is_file():
+        return ImageFolder(source.resolve(), source, {})
+    root = unpacked = _unpacked(source)
     while len(folders := _folders(root)) == 1 and _split_of(folders[0]) is None:
         root = folders[0]  # archives often hold one folder that holds everything
-    return ImageFolder(root, given / root.relative_to(unpacked), {})
+    return ImageFolder(root, source / root.relative_to(unpacked), {})
 
 
 def _unpacked(archive: Path) -> Path:
@@ -154,31 +154,31 @@ def _split_of(folder: Path) -> str | None:
 def _split_folders(folder: ImageFolder) -> dict[str, Path]:
     """Folder of each split. One that may be meant as a split and has another name is refused, not ignored."""
     name, children = quoted(folder.name), _visible(folder.root)
-    found: dict[str, Path] = {}
+    splits: dict[str, Path] = {}
     for child in children:
         split = _split_of(child)
-        if split in found:
-            first = found[split].name
+        if split in splits:
+            first = splits[split].name
             raise DataError(f"{name} has both `{first}` and `{child.name}`: they mean the same split, keep one.")
         if split is not None:
-            found[split] = child
-    if "train" not in found:
+            splits[split] = child
+    if "train" not in splits:
         names = ", ".join(quoted(child.name) for child in children[:8]) or "nothing"
         raise DataError(
             f"{name} has no folder `train` (it holds: {names}). Expected {name}/train/<class>/<image files>; put the "
             "class folders into `train`, splits are made from it."
         )
-    for child in found.values():
+    for child in splits.values():
         if not child.is_dir():
             raise DataError(f"{folder.shown(child)} is not a folder.")
-    classes = {child.name for child in _folders(found["train"])}
+    classes = {child.name for child in _folders(splits["train"])}
     for child in children:
         if child.is_dir() and _split_of(child) is None and _may_be_a_split(child, classes):
             raise DataError(
                 f"{folder.shown(child)}: a folder beside `train` that may be a split under another name; "
                 f"{choices(child.name, SPLIT_OF)}. Rename it, or move it out."
             )
-    return found
+    return splits
 
 
 def _may_be_a_split(folder: Path, classes: set[str]) -> bool:

@@ -86,14 +86,6 @@ class CellLedger:
                 raise LedgerError(f"phase {self._open!r}: {key} = {value}: only finite numbers from 0 up are spent")
             setattr(spent, key, getattr(spent, key) + value)
 
-    @property
-    def train_macs(self) -> float:
-        return sum(spent.forward_macs + spent.backward_macs for spent in self._phases.values())
-
-    @property
-    def train_seconds(self) -> float:
-        return sum(spent.seconds for spent in self._phases.values())
-
     def as_dict(self) -> dict[str, dict[str, float]]:
         return {name: asdict(spent) for name, spent in self._phases.items()}
 

@@ -241,6 +241,18 @@ def test_a_bmp_with_alpha(tmp_path: Path) -> None:
     assert decoded(tmp_path / "x.bmp").tolist() == [[list(LEFT), list(WHITE)]]
 
 
+@pytest.mark.parametrize(
+    ("suffix", "kind"), [(".jpg", "MPO"), (".gif", "GIF"), (".png", "PNG"), (".webp", "WEBP"), (".tif", "TIFF")]
+)
+def test_the_first_of_several_frames_is_taken(tmp_path: Path, suffix: str, kind: str) -> None:
+    others = [Image.new("RGB", (16, 8), colour) for colour in ((0, 0, 0), WHITE)]
+    options = {"save_all": True, "append_images": others, **EXACT.get(suffix, {})}
+    halves("RGB", LEFT, RIGHT).save(tmp_path / f"x{suffix}", kind, **options)
+    with Image.open(tmp_path / f"x{suffix}") as image:
+        assert image.n_frames == 3
+    assert np.abs(decoded(tmp_path / f"x{suffix}")[4, 4].astype(int) - LEFT).max() <= 1
+
+
 # --- orientation ----------------------------------------------------------------------------------------------------
 
 
