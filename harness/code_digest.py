@@ -53,7 +53,7 @@ def digest(use: str) -> str:
 
 
 def digests(uses: Iterable[str]) -> dict[str, str]:
-    """As :func:`digest`, for many import strings in one look at the files."""
+    """Digests as by :func:`digest`, for many import strings in one pass over the files."""
     projects: dict[str, Project] = {}
     found: dict[str, str] = {}
     for use in uses:
@@ -98,7 +98,7 @@ class Project:
         return found
 
     def find(self, name: str) -> ModuleSpec | None:
-        """Where a module of this project lies; None: not there, or not of this project."""
+        """Path of a module of this project; None: not there, or not of this project."""
         if name not in self._specs:
             self._specs[name] = self._look(name)
         return self._specs[name]
@@ -124,7 +124,7 @@ class Project:
         return read(file, module, *stamp(file))
 
     def _origin(self, module: str, attribute: str) -> str:
-        """Where ``from module import attribute`` comes from: a submodule, what the package passes on, or itself."""
+        """Module that ``from module import attribute`` means: a submodule, what the package re-exports, or itself."""
         if self.find(f"{module}.{attribute}") is not None:
             return f"{module}.{attribute}"
         return (self._passed_on(module) or {}).get(attribute, module)
@@ -206,7 +206,7 @@ def _serialised(node: object) -> str:
 
 
 def _is_docstring(node: object) -> bool:
-    """Whether this is a statement of a string alone."""
+    """Return whether this is a statement of a string alone."""
     return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
 
 
@@ -237,7 +237,7 @@ def _imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
 
 
 def _names_passed_on(tree: ast.Module, package: str) -> Mapping[str, str] | None:
-    """What a module passes on, by name, if it does nothing else: ``from a import b``, ``__all__``, a docstring."""
+    """Names that a module re-exports, if it does nothing else: ``from a import b``, ``__all__``, a docstring."""
     names: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and all(alias.name != "*" for alias in node.names):

@@ -100,7 +100,7 @@ def _remember(folder: Path, known: Known) -> None:
 
 
 def _read(suite: Suite, entries: Mapping[str, DataSet], keys: Mapping[str, str]) -> dict[str, Known | str]:
-    """By name of the data set: what it holds, or why it cannot be read."""
+    """Contents of each data set by its name, or the reason why it cannot be read."""
     root, shared = str(locations.data_root().resolve()), suite.input.model_dump(mode="json")
     requests = [{"dataset": entry.model_dump(mode="json"), "input": shared, "root": root} for entry in entries.values()]
     found: dict[str, Known | str] = {}

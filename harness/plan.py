@@ -21,7 +21,7 @@ COUNTER_VERSION = 1  # grows when counting, splitting, augmenting or measuring g
 
 @dataclass(frozen=True, slots=True)
 class Prints:
-    """What the files of a suite's code and data hold now: SHA-256 in hex (:mod:`harness.fingerprints`)."""
+    """Digests of a suite's code and data as they are now: SHA-256 in hex (:mod:`harness.fingerprints`)."""
 
     code: Mapping[str, str]  # import string -> digest of its module and all that this imports from its project
     data: Mapping[str, str | None]  # name of a data set -> fingerprint of its splits; None: it cannot be read

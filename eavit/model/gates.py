@@ -20,7 +20,7 @@ def _prefixes(counts: Sequence[int], width: int, like: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """What closed gates do in a masked pass. By default what slicing does; the other values are defects of EA-ViT's
+    """Behaviour of closed gates in a masked pass. The default is that of slicing; other values are defects of EA-ViT's
     published training code, there to be measured (:mod:`eavit.methods.published`).
     """
 

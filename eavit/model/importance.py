@@ -44,7 +44,7 @@ class Scores:
 
 
 def _wide(x: Tensor) -> Tensor:
-    """At least float32: sums of half-precision values overflow."""
+    """Convert to float32 at least: sums of half-precision values overflow."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

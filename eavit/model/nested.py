@@ -64,7 +64,7 @@ def apply_gates(x: Tensor, width: Width) -> Tensor:
 
 
 def residual(x: Tensor, width: Width, masking: Masking) -> Tensor:
-    """What a branch adds to the residual stream."""
+    """Output of a branch that is added to the residual stream."""
     return x if masking.norm_over == "all" else apply_gates(x, width)
 
 

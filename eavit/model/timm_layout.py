@@ -1,4 +1,4 @@
-"""What a plain timm ``VisionTransformer`` is made of: its parts, what they rely on, and what is refused by name.
+"""Parts of a plain timm ``VisionTransformer``, the assumptions on them, and refusals by name.
 
 Whatever hangs on a model beside its tensors must be kept by nesting, sorting and extracting, or be refused here.
 """
@@ -187,7 +187,7 @@ def taken_for_granted(part: Any) -> dict[str, Any]:
 
 
 def faults_of(model: nn.Module) -> list[str]:
-    """Why a model cannot be nested, each part by name; empty if it can."""
+    """Reasons why a model cannot be nested, each part by name; empty if it can."""
     faults = [*_class_faults(model), *_merged(_part_faults(model))]
     if not faults:
         faults = [*_merged(_tensor_faults(model)), *_merged(_instance_faults(model))]
@@ -312,7 +312,7 @@ def _activation_fault(act: nn.Module) -> str:
 
 
 def _whole_faults(model: Any) -> Iterator[str]:
-    """What concerns the model as a whole: pooling, head, and how patches become tokens."""
+    """Faults of the model as a whole: pooling, head, and how patches become tokens."""
     if model.global_pool not in POOLS:
         yield f"global_pool: {model.global_pool!r} is not nested; allowed: {', '.join(POOLS)}"
     if isinstance(model.head, nn.Linear) and model.head.bias is None:

@@ -29,7 +29,7 @@ from eavit.model.timm_layout import (
 
 
 def masking_of(widths: Submodel | Gates) -> Masking:
-    """How closed gates act; a submodel has none."""
+    """Behaviour of closed gates; a submodel has none."""
     return widths.masking if isinstance(widths, Gates) else EXACT
 
 

@@ -82,7 +82,7 @@ def draw_under(space: Space, budget: float, window: float, rng: np.random.Genera
 
 
 def draw_new(make: Callable[[], Submodel | None], seen: set[Submodel], count: int) -> list[Submodel]:
-    """Up to ``count`` submodels that were not seen before, within the tries; they are added to ``seen``."""
+    """Draw up to ``count`` submodels that were not seen before, within the tries; they are added to ``seen``."""
     new, fruitless = list[Submodel](), 0
     for _ in range(count * TRIES):
         if len(new) == count or fruitless == FRUITLESS:

@@ -107,7 +107,7 @@ class Surrogate(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Which submodels the surrogate learns from: one draw a step."""
+    """Sampler of the submodels that the surrogate learns from: one draw a step."""
 
     space: ProductSpace
     draw: Draw

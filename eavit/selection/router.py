@@ -1,4 +1,4 @@
-"""From a budget to a submodel: a light router over prefix gates, its training, and a projection that never overspends.
+"""Map a budget to a submodel: a light router over prefix gates, its training, and a projection that never overspends.
 
 For every dimension the router has one logit a step: the first step of a branch is its depth gate, the next ones widen
 it. Gates are cumulative products of Gumbel-sigmoid steps: they form prefixes; a routed submodel is always a member of
@@ -265,7 +265,7 @@ def route_jointly(vit: NestedViT, router: Router, references: Sequence[Point], r
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the router emits, as a table: members by ascending MACs. ``choose`` never exceeds a budget.
+    """Table of the router's outputs: members by ascending MACs. ``choose`` never exceeds a budget.
 
     Projection: between one emission and the next cheaper one lie the dearer's own narrowings, a smallest step each, so
     that a budget which the router overshoots by a little gets a near relative of what it wanted, not the next emission.

@@ -33,7 +33,7 @@ EVALUATIONS = 600  # the common limit, unless a suite says otherwise
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a selector may see: a space, top-1 on the two folds of the select split, and the budgets to serve."""
+    """Inputs of a selector: a space, top-1 on the two folds of the select split, and the budgets to serve."""
 
     space: Space
     fitness: Fitness  # fold A

@@ -1,4 +1,4 @@
-"""Which submodels are allowed, and how to draw, count, encode and bound them."""
+"""Product spaces: which submodels are allowed, and how to draw, count, encode and bound them."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class ListSpace:
 
     @property
     def closed(self) -> bool:
-        """Whether what any two members share is a member: choices can then be cut into each other."""
+        """True if the intersection of any two members is a member: choices can then be cut into each other."""
         return all(a.meet(b) in self.members for a in self.members for b in self.members)
 
     @property

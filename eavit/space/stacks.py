@@ -149,7 +149,7 @@ class StackSpace:
         return self._shape(self.embeds[code[0]], heads, mlp, counts)
 
     def at(self, level: float, noise: Noise) -> Submodel:
-        """As in a product space (:meth:`eavit.space.product.ProductSpace.at`)."""
+        """Same as in a product space (:meth:`eavit.space.product.ProductSpace.at`)."""
         sizes = self.gene_sizes
         lift = np.clip(2 * level - noise[: len(sizes)], 0, 1 - 1e-9)
         return self._decoded((lift * sizes).astype(np.int64).tolist())

@@ -100,7 +100,7 @@ def _run_beside(task: CellJob, folder: JobFolder) -> int:
 
 
 def _rank() -> int:
-    """Which of the processes of this cell this is; ``torchrun`` says so."""
+    """Rank of this process among those of the cell, as ``torchrun`` sets it."""
     return int(os.environ.get("RANK", "0"))
 
 
@@ -163,7 +163,7 @@ def _same_processes(asked: int) -> None:
 
 
 def _same_code(task: CellJob) -> None:
-    """What the cell's id stands for is what runs here; another machine may have other files."""
+    """Raise ChangedError unless the code here is that of the cell's id; another machine may have other files."""
     planned = task.cell.content.get("code")
     if not isinstance(planned, Mapping):
         return

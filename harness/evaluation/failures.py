@@ -60,7 +60,7 @@ def _text(error: BaseException) -> str:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a disk or quota is full; safetensors and torch pass on the system's error as text alone."""
+    """Return whether a disk or quota is full; safetensors and torch pass on the system's error as text alone."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return full or "No space left on device" in _text(error)
 

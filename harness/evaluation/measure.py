@@ -108,7 +108,7 @@ def _eval_mode(module: nn.Module) -> Iterator[torch.device]:
 
 
 def correct_predictions(module: nn.Module, split: Split, batch: int) -> NDArray[np.bool_]:
-    """Whether each image of the split is classified correctly, in the split's order, shape (n,)."""
+    """Compare predictions with labels: for each image of the split, in its order, whether it is right; shape (n,)."""
     with _eval_mode(module) as device:
         hits = [
             (_logits(module, images.to(device), split.num_classes).argmax(1).cpu() == labels).numpy()
@@ -133,7 +133,7 @@ def _logits(module: nn.Module, images: Tensor, num_classes: int) -> Tensor:
 def predictions_agree(
     module: nn.Module, split: Split, batches: tuple[int, int] = (1, 64), limit: int | None = 256
 ) -> bool:
-    """Whether the first ``limit`` images get the same classes at both batch sizes; a tie within rounding agrees."""
+    """Return whether the first ``limit`` images get the same classes at both batch sizes, up to ties by rounding."""
     with _eval_mode(module) as device:
         first, second = (_first_logits(module, split, size, limit, device) for size in batches)
     same = first.argmax(1) == second.argmax(1)
@@ -142,7 +142,7 @@ def predictions_agree(
 
 
 def _tied(logits: Tensor, other: Tensor) -> Tensor:
-    """Whether the class ``other`` of each image is within rounding of its best one."""
+    """Return for each image whether its class ``other`` is within rounding of its best one."""
     gap = logits.amax(1) - logits.gather(1, other.unsqueeze(1)).squeeze(1)
     return gap <= TIE * logits.abs().amax(1).clamp(min=1)
 

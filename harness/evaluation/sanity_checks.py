@@ -77,7 +77,7 @@ def _sliced(adapted: Adapted, choices: Mapping[str, Any], images: Tensor) -> str
 
 
 def logits_differ(module: nn.Module, images: Tensor, expected: Tensor) -> str:
-    """How the module's logits differ from ``expected``, those of the shared weights; "" where they do not."""
+    """Describe how the module's logits differ from ``expected``, those of the shared weights; "" where they do not."""
     with torch.inference_mode():
         logits = module(images)
         if logits.shape != expected.shape:

@@ -1,1 +1,1 @@
-"""What a suite will cost before it runs."""
+"""Forecast of the cost of a suite before it runs."""

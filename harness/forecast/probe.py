@@ -22,7 +22,7 @@ LIMIT = 10.0  # minutes that one short cell may take
 
 
 def folder(runs: Path) -> Path:
-    """Where the stores of short cells lie, one for each suite. ``runs``: that of all suites."""
+    """Folder of the stores of short cells, one for each suite. ``runs``: that of all suites."""
     return runs / ".cache" / "probe"
 
 
@@ -48,7 +48,7 @@ def probe(
 def short_runs(
     suite: Suite, prints: Prints, pairs: Collection[tuple[str, str]]
 ) -> Iterator[tuple[Suite, tuple[Cell, ...]]]:
-    """For each data set and number of steps, the suite with that schedule, and its cells of ``pairs`` and their needs.
+    """Short suites, one for each data set and number of steps, with their cells of ``pairs`` and what these need.
 
     Of the first seed; nothing where the data cannot be read.
     """

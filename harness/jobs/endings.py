@@ -1,4 +1,4 @@
-"""What is known of a job from outside: how its process ended, and how far it says to be."""
+"""State of a job as seen from outside: how its process ended, and the progress that it reports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def describe_exit(code: int, log: str = "") -> tuple[End, str]:
 
 
 def read_progress(path: Path, start: int) -> tuple[int, JobProgress | None]:
-    """Where the next complete line begins, and the newest one from ``start`` on, if it says how far the job is.
+    """Offset of the next complete line, and the newest line from ``start`` on, if it reports progress.
 
     The file may hold anything: what cannot be read is no progress.
     """

@@ -21,7 +21,7 @@ SECRET = re.compile("TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE",
 
 @dataclass(frozen=True)
 class ProjectVariables:
-    """What a project adds. ``prefix``: how the names of its own variables begin, which are allowed.
+    """Variables that a project adds. ``prefix``: how the names of its own variables begin, which are allowed.
 
     ``folders``: variables that name a folder, each with its default; relative ones become absolute.
     """

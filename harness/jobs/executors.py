@@ -1,4 +1,4 @@
-"""What a scheduler knows of the place where jobs run: this machine, a cluster, or something else."""
+"""Interface between a scheduler and the place where jobs run: this machine, a cluster, or something else."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class RunningJob(Protocol):
     def ask_to_end(self) -> None: ...
     def kill(self) -> None: ...
     def finish(self) -> Ending:
-        """How it ended; ends it if it still runs. Its result, if it left one, is in its folder."""
+        """Return how the job ended; end it if it still runs. Its result, if it left one, is in its folder."""
 
 
 class Executor(Protocol):
     @property
     def slots(self) -> int:
-        """How many jobs can run at once now; that of a cluster may change."""
+        """Number of jobs that can run at once now; that of a cluster may change."""
 
     def start(self, job: Job) -> RunningJob:
         """Raise OSError where it cannot be started, such as on a full disk."""

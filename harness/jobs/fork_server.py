@@ -74,7 +74,7 @@ class ForkServer:
         self._warn(f"the fork server exited; falling back to fresh interpreters (slower): {why}")
 
     def _exit(self) -> str:
-        """How the server ended, if it did."""
+        """Describe how the server ended, if it did."""
         try:
             return "" if self.process is None else f"exit code {self.process.wait(0.1)}"
         except subprocess.TimeoutExpired:

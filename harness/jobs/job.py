@@ -20,7 +20,7 @@ class JobError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """What a job may take: seconds of wall time, MiB of memory and of disk. None: no limit."""
+    """Limits of a job: seconds of wall time, MiB of memory and of disk. None: no limit."""
 
     seconds: float
     memory_mib: float | None = None
@@ -90,7 +90,7 @@ class JobFolder:
 
     @property
     def work(self) -> Path:
-        """What a job finds again when it was ended from outside and runs again, such as checkpoints."""
+        """Folder that a job keeps when it is ended from outside and runs again, for example with checkpoints."""
         return self.root / "work"
 
     @property
@@ -119,7 +119,7 @@ class JobFolder:
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """How far a job is: ``done`` of ``total`` in its ``phase``."""
+    """Progress of a job: ``done`` of ``total`` in its ``phase``."""
 
     phase: str
     done: int
@@ -128,7 +128,7 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job ended, and the end of its log. ``ok``: it left a result, which nobody has looked at yet."""
+    """End of a job and of its log. ``ok``: it left a result, which has not been read yet."""
 
     status: End
     reason: str = ""

@@ -62,7 +62,7 @@ class LocalExecutor:
         return LocalJob(job, folder, forked or start_fresh(folder.root, folder.scratch, variables), temp)
 
     def close(self) -> None:
-        """To be called when nothing that was started here runs any more."""
+        """Stop the fork server; call it when no job that was started here runs any more."""
         if self._server is not None:
             self._server.close()
 
@@ -124,7 +124,7 @@ class LocalJob:
         return self._monitor.disk_mib
 
     def ended(self) -> bool:
-        """Whether the process has ended; one that exceeds a limit is ended here, with all it started."""
+        """Return whether the process has ended; one that exceeds a limit is ended here, with all that it started."""
         if self.process.poll() is None and self._exceeded is None:
             if self.seconds > self.job.limits.seconds:
                 self._exceeded = "timeout", f"not done after {self.job.limits.seconds:.0f} s"
@@ -150,7 +150,7 @@ class LocalJob:
             self._stdin.close()
 
     def finish(self) -> Ending:
-        """How it ended; ends it if it still runs. Nothing of it is alive afterwards."""
+        """Return how the job ended; end it if it still runs. None of its processes is alive afterwards."""
         self._monitor.check_disk()
         self._end()
         tail = scrubbed(self._log.close(2.0))
@@ -163,7 +163,7 @@ class LocalJob:
         return Ending(*describe_exit(-signal.SIGKILL if code is None else code, tail), tail)
 
     def _left_result(self) -> bool:
-        """Whether there is a result: where a job has several processes, that of another one than the first may be."""
+        """Return whether there is a result: where a job has several processes, that of any of them."""
         others = sorted(self.folder.out.glob(f"*/{self.folder.result.name}")) if self.job.launcher else []
         if others and not os.path.lexists(self.folder.result):
             others[0].rename(self.folder.result)

@@ -40,7 +40,7 @@ class Locks:
         return Lock(lock, self.path(name))
 
     def holder(self, name: str) -> str | None:
-        """Which process holds the lock, in words; None: none does. Changes nothing."""
+        """Describe the process that holds the lock; None: none does. Changes nothing."""
         if not self.path(name).exists():
             return None
         with contextlib.suppress(OSError):
@@ -62,7 +62,7 @@ class Locks:
         return lock
 
     def names(self) -> list[str]:
-        """Of all files that are there, held or not."""
+        """Names of all lock files that exist, held or not."""
         return sorted(path.name.removesuffix(SUFFIX) for path in self.folder.glob(f"*{SUFFIX}"))
 
 

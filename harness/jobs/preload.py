@@ -44,7 +44,7 @@ def _import(modules: Iterable[str]) -> None:
 
 
 def _unfit() -> str:
-    """Why forked processes would not be as good as fresh ones. Threads of libraries, such as OpenBLAS, may be."""
+    """Reason not to fork from here: threads or CUDA. Threads of libraries, such as OpenBLAS, are allowed."""
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate()[1:])
         return f"importing what jobs need started threads ({names})"

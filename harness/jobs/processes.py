@@ -21,7 +21,7 @@ PAUSE = 0.002  # seconds between two rounds of killing
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of this machine runs; one that has ended and was not waited for does not."""
+    """Return whether a process of this machine runs; one that has ended and was not waited for does not."""
     import psutil
 
     try:

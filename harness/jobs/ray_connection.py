@@ -143,7 +143,7 @@ def _health(where: list[str], changes: Mapping[str, str]) -> subprocess.Popen[st
 
 
 def _answer(asked: subprocess.Popen[str], until: float) -> str | None:
-    """What the health check printed; None if the head of the cluster is well and took the token."""
+    """Output of the health check; None if the head of the cluster is well and took the token."""
     try:
         _, said = asked.communicate(timeout=max(0.0, until - time.monotonic()))
     except subprocess.TimeoutExpired:

@@ -92,7 +92,7 @@ class RayExecutor:
         self._end.close()
 
     def send(self, job: Job) -> Any:
-        """What a node will tell about the job, as an ObjectRefGenerator."""
+        """Send the job to a node: an ObjectRefGenerator of its messages."""
         return self._task.remote(Order(job, self._versions, str(Path.cwd()), self.cpus, self._project).encode())
 
     def _count(self) -> int:

@@ -1,4 +1,4 @@
-"""What a node of a Ray cluster does: run one job of an order as this machine would, and tell about it in JSON."""
+"""Part of a Ray executor that runs on a node: run one job of an order as this machine would, and report it in JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILES, BYTES = 100, 256 * 2**20  # of a result that are brought back
 
 @dataclass(frozen=True)
 class Order:
-    """What a node is sent. ``versions``: what must be the same on both sides. ``folder``: where the driver works."""
+    """Message to a node. ``versions``: what must be the same on both sides. ``folder``: where the driver works."""
 
     job: Job
     versions: Mapping[str, str]
@@ -85,7 +85,7 @@ def _run(order: Order, folder: Path) -> Iterator[bytes]:
 
 
 def _progress(running: LocalJob) -> Iterator[bytes]:
-    """Until the end of the process. Whatever ends this before ends the process: nothing outlives its task."""
+    """Yield progress until the process ends. An exception here ends the process: nothing outlives its task."""
     newest, told = None, time.monotonic()
     try:
         while not running.ended():
@@ -141,7 +141,7 @@ def _own_address() -> str:
 
 
 def _slots(cpus: int) -> int:
-    """How many jobs this node may run at once: they share its memory."""
+    """Number of jobs that this node may run at once: they share its memory."""
     ray: Any = import_module("ray")
     own = ray.get_runtime_context().get_node_id()
     total = next((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["NodeID"] == own), 0.0)
@@ -150,7 +150,7 @@ def _slots(cpus: int) -> int:
 
 @contextlib.contextmanager
 def _working(folder: Path) -> Iterator[None]:
-    """In the driver's working folder, if the node has it too: a user's own modules are found there."""
+    """Change to the driver's working folder, if the node has it too: a user's own modules are found there."""
     before = Path.cwd()
     if folder.is_dir():
         os.chdir(folder)

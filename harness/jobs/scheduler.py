@@ -20,7 +20,7 @@ PATIENCE = 10.0  # seconds without anything to do, but for jobs of other process
 
 
 class SchedulerClient(Protocol):
-    """Who knows what the jobs are about. All calls of a job are made while its lock is held."""
+    """Callbacks of a scheduler, for code that knows what the jobs are about. Each is called under the job's lock."""
 
     def prepare(self, name: str) -> Job | None:
         """The job, whose needs are done now; None: there is nothing to run."""
@@ -41,7 +41,7 @@ class SchedulerClient(Protocol):
 
 
 def dependents(needs: Mapping[str, Iterable[str]]) -> dict[str, int]:
-    """How many jobs wait, at any distance, for each. ``needs``: those of each job, which is named after them."""
+    """Number of jobs that wait, at any distance, for each. ``needs``: those of each job, which is named after them."""
     users: dict[str, set[str]] = {}
     for name in reversed(list(needs)):
         behind = users.setdefault(name, set())

@@ -1,4 +1,4 @@
-"""How a method looks wherever it is drawn: colour, marker and dashes, one source for figures and page.
+"""Appearance of each method wherever it is drawn: colour, marker and dashes, one source for figures and page.
 
 The colours of Okabe and Ito, darkened until each has a contrast of 3 to 1 on white; markers and dashes tell methods
 apart in grey as well. The first eight methods differ in all three, the next ones in their combination.
@@ -41,5 +41,5 @@ def appearance(index: int) -> Appearance:
 
 
 def appearances(methods: Iterable[str]) -> dict[str, Appearance]:
-    """By sorted name, so that a method looks alike in all figures of a suite and on its page."""
+    """Appearance of each method, assigned by sorted name, so that it is the same in all figures and on the page."""
     return {name: appearance(index) for index, name in enumerate(sorted(methods))}

@@ -1,4 +1,4 @@
-"""Which numbers of a table may be marked as best, and which are not comparable because more or less was spent."""
+"""Marks of a table: numbers that are best, and numbers that are not comparable because more or less was spent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Cell = tuple[str, str, int]  # method, data set, seed
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Of one budget. ``best``: shown to be better than every other. ``ties``: the best by its mean and all
+    """Marks of one budget. ``best``: shown to be better than every other. ``ties``: the best by its mean and all
     that are not told apart from it. At most one of the two is there; where none is, ``why`` says why.
     """
 
@@ -29,14 +29,14 @@ class Marks:
 
 
 def marks(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[tuple[str, float], Marks]:
-    """By (data set, budget). Methods with a suspicious or an ``unequal`` seed there are not in the running."""
+    """Marks by (data set, budget). Methods with a suspicious or an ``unequal`` seed there are excluded."""
     measured = _candidates(points, unequal)
     groups = measured.groupby(["dataset", "budget"])
     return {(str(here["dataset"].iloc[0]), float(here["budget"].iloc[0])): _marks(here) for _, here in groups}
 
 
 def overall(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[float, Marks]:
-    """By budget, of the mean over all data sets; only methods that were measured on every set are in the running."""
+    """Marks by budget, of the mean over all data sets; methods that were not measured on every set are excluded."""
     measured = _candidates(points, unequal)
     sets = points["dataset"].nunique()
     found = {}
@@ -71,7 +71,7 @@ def _marks(here: pd.DataFrame) -> Marks:
 
 
 def _gap(differences: pd.Series) -> intervals.Interval:
-    """By data set and seed. Seeds that all give 0 are a tie, although they have no spread to make an interval of."""
+    """Interval of a difference by data set and seed. Seeds that all give 0 are a tie, although they have no spread."""
     known = differences.dropna()
     groups = [group.tolist() for _, group in known.groupby(level="dataset")]
     if len(groups) < differences.index.get_level_values("dataset").nunique():

@@ -33,20 +33,20 @@ class PairedDifference:
 
     @property
     def means(self) -> list[float]:
-        """Of the data sets."""
+        """Mean difference of each data set."""
         return [sum(values) / len(values) for values in self.by_set.values()]
 
     def these_sets(self) -> Interval:
         return intervals.these_sets(list(self.by_set.values()))
 
     def like_sets(self) -> Interval:
-        """Over data sets like these; no interval where the data sets are too few to speak of others."""
+        """Interval over data sets like these; none where the data sets are too few to generalise."""
         found = intervals.like_sets(list(self.by_set.values()))
         why = too_few(len(self.by_set))
         return replace(found, low=None, high=None, why=why) if why and found.given else found
 
     def posterior(self) -> Posterior:
-        """Of better, same and worse on another such data set."""
+        """Posterior probabilities of better, same and worse on another such data set."""
         why = too_few(len(self.by_set))
         if why:
             return Posterior(None, None, None, len(self.by_set), pairs.ZONE, why)
@@ -54,7 +54,7 @@ class PairedDifference:
 
 
 def too_few(sets: int) -> str:
-    """Why nothing is said of other data sets; "" where there are enough of these."""
+    """Reason not to generalise to other data sets; "" where there are enough of these."""
     if sets >= FEWEST:
         return ""
     return f"{sets} set{'' if sets == 1 else 's'}; with fewer than {FEWEST} little can be said of other sets"

@@ -1,4 +1,4 @@
-"""What tables, figures, page and claims are made of: the points of one suite, and what is derived from them once."""
+"""Input of tables, figures, page and claims: the points of one suite, and what is derived from them once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ReportData:
 
     @classmethod
     def of(cls, results: Results, suite: Suite) -> Self:
-        """From the folder of a suite; points are suspicious where a sanity check over several cells failed."""
+        """Read the folder of a suite; points are suspicious where a sanity check over several cells failed."""
         records = {
             cell: results.records[cell] for cell in results.points["cell"].dropna().unique() if cell in results.records
         }
@@ -102,7 +102,7 @@ class ReportData:
 
     @cached_property
     def notices(self) -> tuple[str, ...]:
-        """What a reader has to know before any number."""
+        """Notices that a reader needs before any number."""
         return (self._unplanned(),) if len(self.unplanned) else ()
 
     def _unplanned(self) -> str:
@@ -183,11 +183,11 @@ class ReportData:
         return sorted((self.records[cell] for cell in cells), key=lambda one: (one.method, one.dataset, one.seed))
 
     def diagnostics(self, key: str) -> Iterator[tuple[Record, Any]]:
-        """What methods reported under ``key``, by method, data set and seed."""
+        """Values that methods reported under ``key``, by method, data set and seed."""
         return ((record, record.diagnostics[key]) for record in self.ordered_records if key in record.diagnostics)
 
     def full_macs(self, dataset: str | None = None) -> float | None:
-        """Of the full model; it differs a little between data sets, by their classes."""
+        """MACs of the full model; they differ a little between data sets, by their classes."""
         here = self.points if dataset is None else self.points[self.points["dataset"] == dataset]
         known = here["full_macs"].dropna().astype(float)
         return float(known.mean()) if len(known) else None

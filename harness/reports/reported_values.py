@@ -1,4 +1,4 @@
-"""What others said, kept apart from what was measured here: figures as papers report them, and cards of the methods."""
+"""Reported values, kept apart from what was measured here: figures of papers, and cards of the methods."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _said(place: str, text: str) -> dict[str, str]:
 
 
 def cards(held: Mapping[str, Mapping[str, Any]], methods: Sequence[str], source: str) -> list[Section]:
-    """Of the methods that the report is about."""
+    """Cards of the methods that the report is about."""
     return [
         Section(f"Method card: {method}", "", table(["", "what its source says"], _card(held[method]), source, left=2))
         for method in sorted(methods)

@@ -56,7 +56,7 @@ def run_checks(points: pd.DataFrame, records: Mapping[str, Record], bitmaps: Bit
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a cell measured at one budget."""
+    """Result of a cell at one budget."""
 
     budget: float
     correct: int
@@ -86,7 +86,7 @@ def _check(name: str, outcome: Outcome, key: Key, cell: str, why: str = "", budg
 
 
 def _in_cell(key: Key, answers: Sequence[_Answer], record: Record | None) -> list[SanityCheck]:
-    """As the cell itself says: by the reasons of its points, and by what its record keeps."""
+    """Outcomes that the cell itself gives: the reasons of its points, and its record."""
     cell, found = answers[0].cell, []
     for words, name in REASONS.items():
         bad = [answer for answer in answers if words in answer.reason]
@@ -203,7 +203,7 @@ def marked_suspicious(points: pd.DataFrame, checks: Iterable[SanityCheck]) -> pd
 
 
 def count_outcomes(checks: Iterable[SanityCheck]) -> dict[tuple[str, str], dict[Outcome, int]]:
-    """By (check, method): how many cells passed, failed, are undecided, were not run."""
+    """Count by (check, method) how many cells passed, failed, are undecided, were not run."""
     found: dict[tuple[str, str], dict[Outcome, int]] = {}
     for check in checks:
         counts = found.setdefault((check.name, check.method), dict.fromkeys(OUTCOMES, 0))

@@ -1,4 +1,4 @@
-"""Which test images each choice got right, of a whole folder of results in one small file that can be kept.
+"""Bitmaps of the test images that each choice got right, of a whole folder of results in one small file.
 
 ``correct.npz`` holds the bits of all cells one after the other, each of its bytes the same whenever it is written from
 the same cells, so that what needs single images can be computed again from a committed folder without ``cells/``.
@@ -25,7 +25,7 @@ Bitmaps = Mapping[tuple[str, float], Bits]  # cell and budget -> which test imag
 
 
 def gather(folder: Path, points: pd.DataFrame) -> dict[tuple[str, float], Bits]:
-    """Of all measured points that have one, in ``cells/`` or else in ``correct.npz``.
+    """Bitmaps of all measured points that have one, in ``cells/`` or else in ``correct.npz``.
 
     One that does not count as many right images as its point says belongs to another run, and is left out.
     """
@@ -71,7 +71,7 @@ def encode(bitmaps: Bitmaps) -> bytes:
 
 
 def read(path: Path) -> dict[tuple[str, float], Bits]:
-    """What :func:`encode` gave; nothing where there is no such file. StoreError where it is not whole."""
+    """Read the file that :func:`encode` wrote; nothing where it is missing. StoreError where it is damaged."""
     if not path.is_file():
         return {}
     try:

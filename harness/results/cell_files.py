@@ -69,7 +69,7 @@ class Outcome:
     log: str = ""
 
     def correct(self, budget: float) -> NDArray[np.bool_]:
-        """Which test images were right at ``budget``, shape (n,)."""
+        """Bitmap of the test images that were right at ``budget``, shape (n,)."""
         import numpy as np
 
         n = next(point.n for point in self.record.points if point.budget == budget)
@@ -188,7 +188,7 @@ def whole_files(folder: Path) -> dict[str, bytes]:
 
 
 def parse_record(text: bytes, where: str) -> Record:
-    """Of this schema or an older one, which is migrated; a newer one is refused."""
+    """Parse a record of this schema or an older one, which is migrated; a newer one is refused."""
     try:
         return Record.model_validate_json(text)
     except ValidationError as error:
@@ -208,7 +208,7 @@ def parse_record(text: bytes, where: str) -> Record:
 
 
 def fits(record: Record) -> bool:
-    """Whether the cell's id is the hash of its identity: what was run is what the id stands for."""
+    """Return whether the cell's id is the hash of its identity: what was run is what the id stands for."""
     return len(record.cell) >= 8 and digest(record.identity).startswith(record.cell)
 
 

@@ -29,7 +29,7 @@ Stamp = tuple[int, int, int]  # size, mtime in ns, inode
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What planning, pricing and waiting need of a record. ``choices`` and ``given`` as in a record."""
+    """Part of a record that planning, forecasts and waiting need. ``choices`` and ``given`` as in a record."""
 
     status: Status
     reason: str
@@ -76,7 +76,7 @@ def summary(record: Record) -> Summary:
 
 
 def stamp(folder: str) -> Stamp | None:
-    """Of a cell's folder; None: no cell there, or one without checksums."""
+    """Stamp of a cell's folder; None: no cell there, or one without checksums."""
     try:
         found = os.stat(f"{folder}/{SUMS}")  # noqa: PTH116  # ten thousand of them: no Path is made
     except OSError:
@@ -102,7 +102,7 @@ def read(path: Path) -> dict[str, Entry]:
 
 
 def write(path: Path, entries: Mapping[str, Entry]) -> None:
-    """As a whole. Where it cannot be written, the next reader does without."""
+    """Write the index atomically. Where it cannot be written, the next reader does without."""
     raw: dict[str, Any] = {cell: (entry.stamp, _plain(entry.summary)) for cell, entry in entries.items()}
     body = json.dumps(raw, sort_keys=True, separators=(",", ":")).encode()
     with contextlib.suppress(OSError):

@@ -66,7 +66,7 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What a merge found and the ids of cells that it wrote, none if it had to ask about conflicts first."""
+    """Result of a merge and the ids of cells that it wrote, none if it had to ask about conflicts first."""
 
     met: tuple[Met, ...]
     written: tuple[str, ...]
@@ -232,7 +232,7 @@ def _said(record: Record) -> dict[str, Any]:
 
 
 def rubbish(store: Store, planned: Collection[str], runs: Path) -> list[Rubbish]:
-    """What may go from a store and its ``runs`` folder; ``planned``: ids of all cells that any suite still wants there.
+    """Files of a store and its ``runs`` folder that can be removed; ``planned``: ids of all cells that any suite wants.
 
     All that belongs to a cell that another process works on is left alone.
     """
@@ -247,7 +247,7 @@ def rubbish(store: Store, planned: Collection[str], runs: Path) -> list[Rubbish]
 
 
 def _unfinished(store: Store) -> Iterator[Rubbish]:
-    """What killed writers left, but for a cell that has no other place: that comes back with the next run."""
+    """Leftovers of killed writers, except for a cell that has no other copy: that is restored by the next run."""
     for path in store.leftovers():
         if not path.name.endswith(OLD) or (store.cells / cell_of(path)).exists():
             yield Rubbish(path, "left by a writer that is gone", cell_of(path))
@@ -276,7 +276,7 @@ def _worked(store: Store, planned: Collection[str], runs: Path) -> Iterator[Rubb
 
 
 def remove(store: Store, found: Iterable[Rubbish]) -> list[Rubbish]:
-    """What of ``found`` was removed, each under its cell's lock: what another process works on meanwhile stays."""
+    """Remove what ``found`` lists, each under its cell's lock, and return it: what another process works on stays."""
     return [one for one in found if _remove(store, one)]
 
 

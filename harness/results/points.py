@@ -29,7 +29,7 @@ Row = dict[str, str | int | float | None]
 
 
 def rows(cells: Iterable[Cell], records: Mapping[str, Record]) -> list[Row]:
-    """In the order of the plan, named as the plan names them; a cell without a record has no row."""
+    """Rows in the order of the plan, named as the plan names them; a cell without a record has no row."""
     return [
         _row(cell, records[cell.id], point) for cell in cells if cell.id in records for point in records[cell.id].points
     ]
@@ -136,7 +136,7 @@ def write_records(path: Path, cells: Iterable[Cell], records: Mapping[str, Recor
 
 
 def read_records(path: Path) -> dict[str, Record]:
-    """What :func:`write_records` wrote, by cell, older schemas migrated.
+    """Read what :func:`write_records` wrote, by cell, older schemas migrated.
 
     StoreError names the line that is cut, changed in what its cell's id stands for, or there twice.
     """

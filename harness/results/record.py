@@ -147,7 +147,7 @@ def stamp(moment: datetime) -> str:
 def environment(
     threads: int, commit: str | None, *, workers: int | None = None, processes: int = 1
 ) -> dict[str, JsonValue]:
-    """What the numbers and times depend on beside the cell. Nothing that names the machine or its user.
+    """Environment that numbers and times depend on beside the cell. Nothing that names the machine or its user.
 
     ``workers``: cells that ran at once; ``processes``: of one cell. ``machine`` is alike for machines of one make.
     """

@@ -61,7 +61,7 @@ class Results:
 
     @cached_property
     def bitmaps(self) -> Bitmaps:
-        """Which test images each measured point got right, as far as they are kept."""
+        """Bitmaps of the test images that each measured point got right, as far as they are kept."""
         from harness.results import bitmaps
 
         return bitmaps.gather(self.folder, self.points)
@@ -98,7 +98,7 @@ def _plan(suite: Suite) -> dict[CellKey, Cell]:
 def _named(
     table: pd.DataFrame, suite: Suite | None, cells: Mapping[CellKey, Cell], records: Mapping[str, Record]
 ) -> pd.Series:
-    """Which rows are of cells that the plan names: by recipe, or, without a record, by names and budgets."""
+    """Mask of the rows of cells that the plan names: by recipe, or, without a record, by names and budgets."""
     import pandas as pd
 
     if suite is None:
@@ -118,7 +118,7 @@ def _named(
 def same_recipe(
     recorded: Mapping[str, Any], planned: Mapping[str, Any], digest: Callable[[str], str] = code_digest.digest
 ) -> bool:
-    """Whether two identities ask for the same, whatever code and data there are by now.
+    """Return whether two identities have the same recipe, whatever their code and data.
 
     Keys that only one of them has are of another version of this program. A method or backbone whose code has changed
     since may spell its options otherwise, so its options say nothing; the commit of the record tells which code it was.

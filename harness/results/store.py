@@ -95,7 +95,7 @@ class Store:
             shutil.rmtree(left, ignore_errors=True)
 
     def ids(self) -> list[str]:
-        """Of all that has a cell's folder, whole or not."""
+        """Ids of all folders of cells, complete or not."""
         try:
             with os.scandir(self.cells) as entries:
                 return sorted(entry.name for entry in entries if is_cell(entry.name) and entry.is_dir())
@@ -112,7 +112,7 @@ class Store:
             return None
 
     def record(self, cell: str) -> Record | None:
-        """As :meth:`read`, without the bitmaps."""
+        """Read a record as :meth:`read` does, without the bitmaps."""
         files = self._files(cell)
         try:
             return None if files is None else parse_record(files["record.json"], f"{self.cells}/{cell}")
@@ -121,13 +121,13 @@ class Store:
             return None
 
     def records(self, wanted: Iterable[str] | None = None) -> dict[str, Record]:
-        """Of the cells that are there; every file of each was read and verified."""
+        """Records of the cells that are there; every file of each was read and verified."""
         there = self.ids()
         chosen = there if wanted is None else sorted(set(there) & set(wanted))
         return {cell: record for cell in chosen if (record := self.record(cell)) is not None}
 
     def summaries(self, wanted: Iterable[str]) -> dict[str, Summary]:
-        """Of the cells that are there, in the order asked for. A cell that the index knows is not read again."""
+        """Summaries of the cells that are there, in the order of ``wanted``. Cells in the index are not read again."""
         path = self.root / "index.json"
         known = index.read(path)
         found: dict[str, Summary] = {}

@@ -1,4 +1,4 @@
-"""What one method's curves have over another's: MACs at equal accuracy, accuracy at equal MACs; seeds redrawn.
+"""Advantage of one method's curves over another's: MACs at equal accuracy, accuracy at equal MACs; seeds redrawn.
 
 Curves are averaged over seeds first and only then compared. All redraws are done at once, as weights of seeds.
 """
@@ -133,7 +133,7 @@ def _gain(a: Bundle, b: Bundle, bounds: Bounds) -> Value:
 
 
 def _bundles(a: Fronts, b: Fronts, chance: Mapping[str, float]) -> dict[str, tuple[Bundle, Bundle]]:
-    """Of every set, the seeds that both have: A and B are redrawn together, seed by seed."""
+    """Curves of the seeds that both methods have, by set: A and B are redrawn together, seed by seed."""
     found = {}
     for name in sorted(a.keys() & b.keys()):
         seeds, floor = sorted(a[name].keys() & b[name].keys()), chance.get(name, 0.0)

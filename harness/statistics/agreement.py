@@ -25,7 +25,7 @@ class Agreement:
 
 
 def agreement(predicted: Sequence[float], alone: Sequence[float]) -> Agreement:
-    """Of the same submodels, in the same order. Submodels tied for the predicted best: the mean of what they lose."""
+    """Agreement of two accuracies of the same submodels, in the same order. Ties for the predicted best: the mean."""
     guess, truth = np.asarray(predicted, dtype=np.float64), np.asarray(alone, dtype=np.float64)
     if guess.shape != truth.shape or not (np.isfinite(guess).all() and np.isfinite(truth).all()):
         raise ValueError(f"{guess.size} predicted and {truth.size} true accuracies: needs pairs of finite numbers")

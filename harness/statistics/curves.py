@@ -29,7 +29,7 @@ class Steps:
 
 
 def front(macs: ArrayLike, accuracy: ArrayLike) -> NDArray[np.bool_]:
-    """Which points no other point beats in one of (fewer MACs, more accuracy) without losing the other; ties stay."""
+    """Mask of the points that no other point beats in one of (fewer MACs, more accuracy) without losing the other."""
     values = np.column_stack([np.asarray(macs, dtype=np.float64), np.asarray(accuracy, dtype=np.float64)])
     if not len(values):
         return np.zeros(0, dtype=np.bool_)
@@ -81,7 +81,7 @@ class Attainment(NamedTuple):
 
 
 def attained(curves: Sequence[Steps], seeds: int) -> Steps:
-    """What at least so many of the seeds reach or better (Fonseca et al., 2011)."""
+    """Curve that at least so many of the seeds reach or exceed (Fonseca et al., 2011)."""
     if not 1 <= seeds <= len(curves):
         raise ValueError(f"seeds = {seeds} of {len(curves)}: needs between 1 and all of them")
     kept = []

@@ -81,7 +81,7 @@ def by_cell(rows: pd.DataFrame, column: str) -> dict[str, dict[str, dict[int, fl
 
 
 def scores(points: pd.DataFrame, budget: float) -> tuple[dict[str, list[float]], tuple[str, ...]]:
-    """What ranks need: method to mean accuracy by set, over those sets where every method has one; and those sets."""
+    """Input of ranks: method to mean accuracy by set, over those sets where every method has one; and those sets."""
     here = accuracies(points)
     here = here[here["budget"] == budget]
     wide = here.pivot_table(index="dataset", columns="method", values="accuracy", aggfunc="mean")
@@ -105,13 +105,13 @@ class Denominator:
 
     @property
     def text(self) -> str:
-        """For example "54 of 56 cells complete; 2 oom"."""
+        """Text such as "54 of 56 cells complete; 2 oom"."""
         rest = "".join(f"; {count} {state}" for state, count in self.states.items() if state != "ok")
         return f"{self.whole} of {self.planned} cells complete{rest}"
 
 
 def denominator(full: pd.DataFrame, planned: Planned = ()) -> Denominator:
-    """Of points as :func:`completed` gives them; where there are none, of the cells that are ``planned``."""
+    """Count the points as :func:`completed` gives them; where there are none, the cells that are ``planned``."""
     if full.empty:
         return Denominator(len(planned), {"missing": len(planned)} if planned else {})
     order = {status: place for place, status in enumerate(STATUSES)}
@@ -176,7 +176,7 @@ def bounds_of(points: pd.DataFrame) -> Bounds | None:
 
 
 def _curves(full: pd.DataFrame) -> dict[tuple[str, str, str, int], Steps | None]:
-    """By suite, method, data set and seed; None where a budget has no answer."""
+    """Curves by suite, method, data set and seed; None where a budget has no answer."""
     found: dict[tuple[str, str, str, int], list[tuple[float, float]] | None] = {}
     names = (*(full[key] for key in ("suite", *CELL, "status")), full["macs"].astype(float), full["accuracy"])
     for suite, method, dataset, seed, status, macs, accuracy in zip(*names, strict=True):
@@ -210,7 +210,7 @@ def use(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def break_even(points: pd.DataFrame, elastic: str, retrained: str, column: str) -> breakeven.BreakEven:
-    """From how many sizes on ``elastic`` costs less; ``column``: ``train_macs`` or ``train_seconds``.
+    """Number of sizes from which ``elastic`` costs less; ``column``: ``train_macs`` or ``train_seconds``.
 
     A cell of ``retrained`` trained one model for each budget it answered; its cost is shared among these equally.
     """

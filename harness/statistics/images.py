@@ -67,7 +67,7 @@ def paired_images(a_bits: ArrayLike, b_bits: ArrayLike, level: float = LEVEL) ->
 
 
 def counted_images(a: int, b: int, n_a: int, n_b: int, level: float = LEVEL) -> ImageDifference:
-    """From Wilson's intervals (Newcombe, 1998): wider than the paired one: which images are alike is not known."""
+    """Interval from Wilson's intervals (Newcombe, 1998), wider than the paired one: the pairing is not known."""
     p, q = a / n_a, b / n_b
     (low_a, high_a), (low_b, high_b) = wilson(a, n_a, level), wilson(b, n_b, level)
     low = p - q - math.hypot(p - low_a, high_b - q)

@@ -166,7 +166,7 @@ def _quantile(level: float, freedom: float) -> float:
 
 
 def counted(groups: Sequence[Sequence[float]], scope: Scope = "these sets", level: float = LEVEL) -> Interval:
-    """Of counted quantities, such as MACs, where seeds that agree are exact: no spread gives a point."""
+    """Interval of counted quantities, such as MACs, where seeds that agree are exact: no spread gives a point."""
     found = from_moments([moments(values) for values in groups], scope, level)
     if not found.why.startswith("no spread"):
         return found
@@ -179,8 +179,9 @@ Value = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # weights, draws x
 def bootstrap(
     sets: Sequence[tuple[int, Value]], rng: np.random.Generator, draws: int = 400, level: float = LEVEL
 ) -> Interval:
-    """For a mean over sets of what is no mean over seeds. A set: its number of seeds, and its value where seed i has
-    weight w[i] (rows sum to 1); whole seeds, all budgets of one together.
+    """Bootstrap a mean over sets of a value that is not a mean over seeds. Whole seeds are drawn, all budgets together.
+
+    A set: how many seeds it has, and its value where seed i has weight w[i] (rows sum to 1).
 
     A set of n seeds gives n - 1 draws each time, which makes the variance of a mean unbiased (McCarthy and Snowden,
     1985), and the bootstrap's standard error is stretched by t, its degrees of freedom from the jackknife: percentiles

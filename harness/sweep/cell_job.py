@@ -64,7 +64,7 @@ def task_of(job: Job) -> CellJob:
 
 
 def earlier_start(folder: JobFolder, cell: Cell, given: Mapping[str, Mapping[str, str]]) -> int:
-    """How many starts of this cell, given the same choices, have left their work in ``folder``."""
+    """Number of starts of this cell, given the same choices, that have left their work in ``folder``."""
     try:
         job = folder.read()
     except JobError:
@@ -75,7 +75,7 @@ def earlier_start(folder: JobFolder, cell: Cell, given: Mapping[str, Mapping[str
 
 
 def outcome_of(cell: Cell, folder: JobFolder) -> Outcome:
-    """What the cell left; StoreError if it cannot be read, ImpossibleOutcome if it cannot be right."""
+    """Outcome that the cell left; StoreError if it cannot be read, ImpossibleOutcome if it cannot be right."""
     outcome = load(folder.result)
     record = outcome.record
     if record.cell != cell.id:

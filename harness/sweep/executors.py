@@ -1,4 +1,4 @@
-"""Where the cells of a suite run: on this machine or on a Ray cluster."""
+"""Executors of the cells of a suite: this machine or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OWN = ("eavit", "timm")  # packages that come with the bench; a stranger's is im
 
 
 class SweepSettings(Protocol):
-    """As much of the settings of a sweep as executors need."""
+    """Settings of a sweep that executors need."""
 
     @property
     def runs(self) -> Path: ...

@@ -1,4 +1,4 @@
-"""Which cells have to run: by what is kept of them, by what they need, and by what another run kept meanwhile."""
+"""Pending cells: by what is kept of them, by what they need, and by what another run kept meanwhile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NEEDS = "needs "  # how the reason of a cell begins that was skipped because of 
 
 
 class RunOptions(Protocol):
-    """Which of the cells that are kept a person wants to run again."""
+    """Options of a run: which of the kept cells are to run again."""
 
     @property
     def force(self) -> bool: ...
@@ -23,14 +23,14 @@ class RunOptions(Protocol):
 
 
 class KeptCell(Protocol):
-    """What a store says of a cell: a record, or its summary."""
+    """State of a cell in a store: a record, or its summary."""
 
     @property
     def status(self) -> Status: ...
 
 
 def is_pending(kept: KeptCell | None, options: RunOptions) -> bool:
-    """Whether a cell has to run, by what the store holds of it."""
+    """Return whether a cell has to run, by what the store holds of it."""
     if kept is None or options.force:
         return True
     if options.only_missing:
@@ -52,7 +52,7 @@ def with_dependents(cells: Sequence[Cell], missing: Iterable[str]) -> dict[str, 
 
 
 def is_answered(by: Record, given: Mapping[str, Mapping[str, str]], broken: Sequence[str]) -> bool:
-    """Whether what another run kept since this one looked is what this one would have to do."""
+    """Return whether a record that another run kept meanwhile is the one that this run would have to make."""
     if by.status in USABLE:
         return not broken and by.given == given
     return bool(broken) == (by.status == "skipped" and by.reason.startswith(NEEDS))

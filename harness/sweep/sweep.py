@@ -71,7 +71,7 @@ class Summary:
 
 
 class Watcher(Protocol):
-    """Who is told how a run goes."""
+    """Listener to the progress of a run."""
 
     def begin(self, todo: Sequence[Cell], kept: int) -> None: ...
     def start(self, cell: Cell) -> None: ...
@@ -121,7 +121,7 @@ def run(
 
 
 class _Sweep:
-    """What the scheduler asks and tells of cells, in one call of :func:`run`."""
+    """Callbacks of the scheduler for cells, in one call of :func:`run`."""
 
     slots = 1
 

@@ -1,4 +1,4 @@
-"""How values are written, in tables and on the page alike."""
+"""Format values, in tables and on the page alike."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def share(budget: float) -> str:
-    """As it was declared: "20 %", "12.5 %"."""
+    """Format a budget as it was declared: "20 %", "12.5 %"."""
     return f"{100 * budget:g} %"
 
 
 def number(mean: float, half: float | None) -> str:
-    """Of accuracies: percent, half the interval in brackets."""
+    """Format an accuracy: percent, half the interval in brackets."""
     return f"{100 * mean:.1f} ({'n/a' if half is None else f'±{100 * half:.1f}'})"
 
 
 def difference(found: Interval) -> str:
-    """Of differences, in points with their sign; "n/a" where there is nothing."""
+    """Format a difference in points with its sign; "n/a" where there is none."""
     if found.estimate is None:
         return "n/a"
     return f"{signed(found.estimate)} ({'n/a' if found.half is None else f'±{100 * found.half:.1f}'})"
@@ -46,7 +46,7 @@ def with_interval(found: Interval, show: Callable[[float], str]) -> str:
 
 
 def giga(macs: float) -> str:
-    """In G, the unit being said elsewhere."""
+    """Format a number in units of 1e9, the unit being named elsewhere."""
     value = macs / 1e9
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 

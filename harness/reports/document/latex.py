@@ -99,7 +99,7 @@ def _list(points: tuple[str, ...]) -> str:
 
 
 def tabular(shown: Table, title: str) -> str:
-    """With its title and its source below it."""
+    """Write a table with its title and its source below it."""
     # A Styler wants names of columns that differ, a page may have two alike.
     frame = pd.DataFrame([[_place(entry) for entry in row] for row in shown.rows], columns=range(len(shown.head)))
     styler = frame.style.hide(axis="index").format_index(lambda at: escaped(shown.head[int(str(at))]), axis="columns")

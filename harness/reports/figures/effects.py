@@ -1,4 +1,4 @@
-"""What a change is worth, and what it costs: differences to a reference, and from how many sizes elastic is cheaper."""
+"""Differences to a reference, what they cost, and the number of sizes from which one elastic family is cheaper."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _bars(axis: Axes, data: ReportData, others: Sequence[str], panel: Mapping[st
 
 
 def _ends(inner: Sequence[float], found: Sequence[Interval]) -> tuple[float, float]:
-    """Of an axis in points: zero, all sets, and of the whiskers no more than makes it three times as wide."""
+    """Limits of an axis in points: zero, all sets, and whiskers up to three times that width."""
     low, high = min(inner), max(inner)
     room = (high - low) or 1.0
     lows, highs = ([100 * end for f in found if (end := getattr(f, side)) is not None] for side in ("low", "high"))
@@ -127,7 +127,7 @@ KINDS = {"train_macs": "training MACs", "train_seconds": "training seconds"}
 
 
 def cost(data: ReportData) -> Iterator[Drawn | Skipped]:
-    """What one family costs, as bars, and what so many sizes cost: flat for a family, a slope for models alone."""
+    """Draw the cost of one family as bars, and the cost of n sizes: flat for a family, a slope for separate models."""
     values = frames.accuracies(data.full)
     spent = values.dropna(subset=["train_macs"]).drop_duplicates(["method", "dataset", "seed"])
     if spent.empty:
@@ -213,7 +213,7 @@ def _slopes(axis: Axes, data: ReportData, spent: pd.DataFrame, column: str, alon
 
 
 def _sizes(data: ReportData, spent: pd.DataFrame, column: str, alone: Sequence[str]) -> list[int]:
-    """Up to the number of budgets, or past the last break-even, but not far."""
+    """Number of sizes to draw: the number of budgets, or a little past the last break-even."""
     found = [
         frames.break_even(data.full, method, rival, column).sizes or 0
         for method in sorted({*spent["method"]} - {*alone})

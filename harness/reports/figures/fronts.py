@@ -99,7 +99,7 @@ def _of_mean(data: ReportData) -> _Panel:
 
 
 def mean_curves(data: ReportData, found: Mapping[str, Mapping[int, Steps]]) -> list[Steps]:
-    """Of every seed that has a whole curve on every set."""
+    """Mean curve of every seed that has a whole curve on every set."""
     names, middle = data.datasets, data.full_macs()
     if middle is None or any(name not in found for name in names):
         return []
@@ -113,7 +113,7 @@ def _scaled(curve: Steps, by: float) -> Steps:
 
 
 def _mean(parts: Sequence[Steps]) -> Steps:
-    """From where every part has a point."""
+    """Mean of the parts, from the first place where every part has a point."""
     if not all(part.macs for part in parts):
         return Steps((), ())
     start = max(part.macs[0] for part in parts)

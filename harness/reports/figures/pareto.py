@@ -151,7 +151,7 @@ def _mean_points(points: pd.DataFrame, sets: int) -> pd.DataFrame:
 
 
 def _footnotes(points: pd.DataFrame) -> list[str]:
-    """What the curves do not show: unreachable, failed and missing points, one line a method and status."""
+    """Footnotes on points that the curves do not show: unreachable, failed, missing; one line a method and status."""
     if points.empty:
         return []
     seeds = points["seed"].nunique()

@@ -183,7 +183,7 @@ def macs_text(value: float) -> str:
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """For a note: the first few, and how many more."""
+    """List the first few names for a note, and the number of the others."""
     head = ", ".join(shown(name) for name in names[:most])
     return head if len(names) <= most else f"{head} and {len(names) - most} more"
 
@@ -224,7 +224,7 @@ def sheet(
 
 
 def _legend_columns(legend: Sequence[Any], width: float) -> int:
-    """As many as have room; matplotlib fills them one after the other."""
+    """Number of columns that fit; matplotlib fills them one after the other."""
     wide = [text_width(str(handle.get_label()), 7) + 0.43 for handle in legend]
     for count in range(len(wide), 1, -1):
         if sum(float(part.max()) for part in np.array_split(wide, count)) <= width - 0.1:

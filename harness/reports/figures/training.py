@@ -1,4 +1,4 @@
-"""What methods report of their own making: the front a search found, its progress, the sizes that training met.
+"""Diagnostics that methods report: the front that a search found, its progress, the sizes that training met.
 
 Read from the ``diagnostics`` of records. What is not there, or not of the form below, is left out and counted:
 
@@ -46,7 +46,7 @@ Found = Mapping[str, Mapping[str, Sequence[Told]]]  # method to set to one value
 
 
 def _gather(data: ReportData, key: str, read: Callable[[Any], Told | None]) -> tuple[Found[Told], int]:
-    """And how many reports could not be read."""
+    """Collect values by method and set, and count the reports that could not be read."""
     found: dict[str, dict[str, list[Told]]] = {}
     unread = 0
     for record, told in data.diagnostics(key):

@@ -97,7 +97,7 @@ def _marks(looks: list[ChartLook]) -> dict[str, Any]:
 
 
 def _curve(looks: list[ChartLook], y: alt.Y, line: Any, *, low: str = "lo", high: str = "hi", front: str = "f") -> SPEC:
-    """Against MACs on a log scale. ``front``: the best within so many MACs, which a step line may join."""
+    """Curve against MACs on a log scale. ``front``: the best within so many MACs, which a step line may join."""
     marks = _marks(looks)
     label = "format(100 * datum.value / full, '~g')"
     x = alt.X(

@@ -1,4 +1,4 @@
-"""What the page carries as data: points by column, means over seeds with their intervals, every two methods compared.
+"""Data of the page: points by column, means over seeds with their intervals, every two methods compared.
 
 Columns and numbers for names keep 2,000 cells small. All statistics are done here and none in the browser. Rows are
 sorted by the suite's own order, so that theirs does not matter.
@@ -60,7 +60,7 @@ def names(suite: Suite) -> Names:
 
 
 def ordered_points(points: pd.DataFrame, named: Names) -> pd.DataFrame:
-    """With the numbers of the names as ``m``, ``d``, ``b``, and sorted by them and the seed."""
+    """Points with the numbers of the names as ``m``, ``d``, ``b``, sorted by them and the seed."""
     keys = {"m": ("method", named.methods), "d": ("dataset", named.datasets), "b": ("budget", named.budgets)}
     numbers = {
         short: points[column].map({name: at for at, name in enumerate(values)})

@@ -1,4 +1,4 @@
-"""Where the page's numbers come from: the suite's setup, and commits, code, data and machines of its cells."""
+"""Provenance of the page's numbers: the suite's setup, and commits, code, data and machines of its cells."""
 
 from __future__ import annotations
 

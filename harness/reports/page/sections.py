@@ -73,7 +73,7 @@ def _spent(phase: str, spent: Sequence[Spent]) -> tuple[str, ...]:
 
 
 def diagnostics(records: Sequence[Record], methods: Sequence[str]) -> Table | None:
-    """What methods report of themselves: means of numbers, sizes of lists, texts."""
+    """Section of what methods report about themselves: means of numbers, sizes of lists, texts."""
     blocks: list[Block] = []
     for method in methods:
         found: dict[str, list[Any]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Over all data sets: the mean of their means, the bounds of it where cells are absent, and mean ranks."""
+"""Aggregates over all data sets: the mean of their means, its bounds where cells are absent, and mean ranks."""
 
 from __future__ import annotations
 

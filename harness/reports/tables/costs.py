@@ -1,4 +1,4 @@
-"""What training cost, phase by phase, and from how many sizes on one elastic family costs less than models alone."""
+"""Cost of training by phase, and the number of sizes from which one elastic family costs less than separate models."""
 
 from __future__ import annotations
 

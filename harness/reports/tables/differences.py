@@ -1,4 +1,4 @@
-"""What sets every method apart from the suite's first one: by budget, set by set, as whole curves, on the same images.
+"""Differences of every method to the suite's first one: by budget, set by set, as whole curves, on the same images.
 
 Every interval stands at its own level; how many leave out 0, and how many would by chance, is counted below them.
 """
@@ -76,7 +76,7 @@ def _given(data: ReportData, row: Sequence[PairedDifference]) -> list[Interval]:
 
 
 def _chance(data: ReportData, every: Differences) -> list[str]:
-    """How many leave out 0 by budget, and how many of true nothings would: who reads fifty intervals sees some."""
+    """Number of intervals by budget that leave out 0, and the number expected by chance without any effect."""
     at: dict[Column, list[PairedDifference]] = {}
     for one in every.values():
         at.setdefault(one.column, []).append(one)
@@ -177,7 +177,7 @@ def _score(one: PairedDifference) -> str:
 
 
 def whole_curves(data: ReportData) -> Section | None:
-    """Of methods with a whole curve: MACs at equal accuracy, accuracy at equal MACs, hypervolume."""
+    """Comparison of methods with a whole curve: MACs at equal accuracy, accuracy at equal MACs, hypervolume."""
     bounds = {dataset: found for dataset in data.datasets if (found := data.bounds[dataset]) is not None}
     if len(bounds) < len(data.datasets) or not data.fronts:
         return None

@@ -75,7 +75,7 @@ def _selector(one: str, found: Told, alone: Told, spent: Sequence[float]) -> Row
 
 
 def _set(dataset: str, chosen: Mapping[str, Told], alone: Told, weights: Mapping[Where, set[str]]) -> Row:
-    """Over all submodels that were chosen at all, by seed: fold B with shared weights against fold B trained alone."""
+    """Rank correlation by seed over all chosen submodels: fold B with shared weights against fold B trained alone."""
     taus, count = [], 0
     runs = [where for where in alone if where[0] == dataset]
     for where in runs:
@@ -99,7 +99,7 @@ def _set(dataset: str, chosen: Mapping[str, Told], alone: Told, weights: Mapping
 
 
 def nesting(records: Iterable[Record], budgets: Sequence[float], note: str) -> Section | None:
-    """Of every method whose choices lie inside each other; None where none does."""
+    """Table of every method whose choices contain each other; None where none does."""
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for record in sorted(records, key=lambda one: (one.method, one.dataset, one.seed)):
         if isinstance(told := record.diagnostics.get("nested"), Mapping) and isinstance(told.get("budgets"), Mapping):

@@ -79,14 +79,14 @@ def _preamble(data: ReportData) -> tuple[str, ...]:
 
 
 def _few(data: ReportData) -> list[str]:
-    """What two seeds are worth is easily forgotten."""
+    """Warning about the width of intervals over few seeds."""
     if data.full["seed"].nunique() != 2:
         return []
     return ["With 2 seeds an interval reaches 12.7 standard errors to each side: there ≈ says little."]
 
 
 def _denominator(data: ReportData) -> str:
-    """For example "18 of 20 cells complete; 1 oom; 1 missing. Seeds: 0, 1."."""
+    """Completeness of the cells, such as "18 of 20 cells complete; 1 oom; 1 missing. Seeds: 0, 1."."""
     seeds = ", ".join(str(seed) for seed in sorted(data.full["seed"].unique()))
     return f"{data.denominator.text}. Seeds: {seeds}."
 
@@ -127,7 +127,7 @@ def _shown(row: Mapping[Any, Any], look: blocks.Look, off: int) -> Entry:
 
 
 def _word(status: str, row: Mapping[Any, Any]) -> str:
-    """With the number of seeds; a budget that no seed reaches is a fact about the method and needs none."""
+    """Status with the number of seeds; a budget that no seed reaches is a property of the method and needs none."""
     every = sum(int(row[other]) for other in frames.STATUSES)
     return status if status == "unreachable" and row[status] == every else f"{status} ({row[status]})"
 
@@ -163,7 +163,7 @@ def _share(values: pd.Series) -> str:
 
 
 def _sanity(data: ReportData) -> Section | None:
-    """Which checks were run, by method, and every one that failed or stays open with its reason."""
+    """Checks that were run, by method, and every one that failed or is undecided with its reason."""
     if not data.checks:
         return None
     counts = sanity.count_outcomes(data.checks)
@@ -189,7 +189,7 @@ def _counted(counts: dict[sanity.Outcome, int] | None) -> str:
 
 
 def _notes(data: ReportData) -> Section | None:
-    """Why a point is not plain ``ok``: one line a reason, with the places it holds for."""
+    """Reasons of points that are not ``ok``: one line a reason, with the places where it holds."""
     odd = data.full[data.full["status"] != "ok"].copy()
     odd["reason"] = [_reason(text) for text in odd["reason"]]
     lines = []

@@ -1,1 +1,1 @@
-"""What may be said of two methods, two result sets, or a claim."""
+"""Verdicts on two methods, two result sets, or a claim."""

@@ -48,7 +48,7 @@ class ClaimVerdict:
 
 
 def judge(claims: Sequence[Claim], points: pd.DataFrame, suite: Suite) -> tuple[ClaimVerdict, ...]:
-    """In the order of the claims. Every cell of the suite that a claim speaks of must be there: else undecided."""
+    """Verdicts in the order of the claims; undecided where a cell that the claim needs is absent."""
     points = points[points["suite"] == suite.name]
     rows = {(r["method"], r["dataset"], r["seed"], r["budget"]): r for r in points.to_dict("records")}
     chance = {name: 1 / count for name, count in frames.classes(points).items()}
@@ -80,7 +80,7 @@ class _View:
         return [self.rows.get((method, dataset, seed, budget)) for budget in self.budgets]
 
     def problems(self) -> list[str]:
-        """What keeps the claim from being judged: absent or failed points, unreachable budgets, other yardsticks."""
+        """Reasons why the claim cannot be judged: absent or failed points, unreachable budgets, different counters."""
         faults: Counter[str] = Counter()
         methods = [name for name in (self.claim.a, self.claim.b) if name is not None]
         fine = frames.MEASURED if self.claim.metric in AT_BUDGET else ("ok", "suspicious", "unreachable")
@@ -240,7 +240,7 @@ def _headline(verdict: ClaimVerdict) -> str:
 
 
 def details(verdict: ClaimVerdict) -> list[str]:
-    """What led to the outcome, a line each."""
+    """Lines that explain the outcome."""
     claim, told = verdict.claim, []
     if verdict.interval is not None:
         first, second = (claim.a, claim.b) if claim.direction == "greater" else (claim.b, claim.a)

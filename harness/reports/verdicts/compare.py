@@ -112,7 +112,7 @@ SAME = {  # what has to be equal, and what it is called
 
 
 def about(row: Mapping[str, Any], records: Mapping[str, Record]) -> About:
-    """Of a point: what its record says, else what its row says; None is not known."""
+    """Description of a point by its record, else by its row; None is not known."""
     record = records.get(str(row["cell"]))
     identity: Mapping[str, Any] = record.identity if record is not None else {}
     data = record.data.get("fingerprint") if record is not None else None
@@ -191,7 +191,7 @@ def _rows_of(pairs: Sequence[Pair]) -> tuple[list[Mapping[str, Any]], list[Mappi
 
 
 def lines(found: FolderComparison) -> list[str]:
-    """For the command line: differences first, then all that could not be compared, by reason."""
+    """Lines for the command line: differences first, then all that could not be compared, by reason."""
     told = [f"{found.b} minus {found.a}, accuracy in points, paired by method, data set, seed and budget"]
     told += [_told(one) for one in found.differences]
     told += [] if found.differences else ["nothing could be compared"]
@@ -213,7 +213,7 @@ def _told(one: FolderDifference) -> str:
 
 
 def reasons(found: FolderComparison) -> dict[str, list[PointKey]]:
-    """Why points were not compared; the most frequent first."""
+    """Reasons why points were not compared; the most frequent first."""
     held: dict[str, list[PointKey]] = {}
     for pair in found.pairs:
         if pair.reason:

@@ -61,7 +61,7 @@ def regress(baseline: Results, now: Results, margin: float = 0.0) -> tuple[Regre
 
 
 def _state(pair: Pair) -> RegressVerdict | None:
-    """What the statuses alone say; None where both have a number that is believed as much as before."""
+    """Verdict by the statuses alone; None where both have a number of the same credibility."""
     before, after = str(pair.a["status"]), str(pair.b["status"])
     where = point_name(pair.key)
     had, has = before in frames.MEASURED, after in frames.MEASURED
@@ -105,7 +105,7 @@ def _judged(unit: Unit, pairs: Sequence[Pair], margin: float, level: float) -> R
 
 
 def _ends(pairs: Sequence[Pair], values: Sequence[float], level: float) -> tuple[float, float, str]:
-    """Of the difference; without any limit where not all seeds say the same and there are too few for an interval."""
+    """Limits of the difference; infinite where seeds disagree and are too few for an interval."""
     seeds = intervals.over_seeds(values, level)
     if len(values) >= SEEDS and seeds.low is not None and seeds.high is not None:
         return seeds.low, seeds.high, f"{len(values)} seeds"
@@ -116,7 +116,7 @@ def _ends(pairs: Sequence[Pair], values: Sequence[float], level: float) -> tuple
 
 
 def _images(pairs: Sequence[Pair], level: float) -> ImageDifference:
-    """Of all images of all seeds; where McNemar's exact test finds nothing, an interval that holds 0."""
+    """Interval over all images of all seeds; where McNemar's exact test is not significant, it holds 0."""
     found, alpha = on_images(pairs, level), (1 - level) / 2
     if alpha < found.p_worse < 1 - alpha:
         return replace(found, low=min(found.low, 0.0), high=max(found.high, 0.0))
