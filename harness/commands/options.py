@@ -20,8 +20,7 @@ from harness.results import checksums, record
 from harness.results.results import Results
 from harness.results.store import Store
 from harness.suite import Suite
-from harness.sweep import sweep
-from harness.sweep.sweep import Settings
+from harness.sweep.settings import Settings, default_workers
 
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A suite's file, or its bare name in suites/.")]
 ResultsFolder = Annotated[Path, typer.Option(help="Where records and reports are kept, one folder a suite.")]
@@ -197,7 +196,7 @@ def settings_of(given: Suite, where: Where, which: Which, limits: Limits | None 
         raise AskError("--only-missing cannot go with --retry-failed or --force")
     return Settings(
         runs=where.runs / given.name,
-        workers=which.workers or sweep.default_workers(given.threads * given.processes),
+        workers=which.workers or default_workers(given.threads * given.processes),
         retry_failed=which.retry_failed,
         force=which.force,
         only_missing=which.only_missing,

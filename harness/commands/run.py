@@ -25,7 +25,8 @@ from harness.results.record import USABLE, Record
 from harness.results.store import Store
 from harness.suite import Suite
 from harness.sweep import executors, pending, sweep
-from harness.sweep.sweep import Settings, Summary
+from harness.sweep.settings import Settings
+from harness.sweep.sweep import Summary
 
 if TYPE_CHECKING:
     from harness.jobs.ray_executor import RayExecutor

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from harness.jobs import fork_server
 from harness.jobs.environment import ProjectVariables
 from harness.jobs.local import LocalExecutor
 from harness.plan import Cell
 from harness.suite import Suite
+from harness.sweep.settings import Settings
 
 if TYPE_CHECKING:
     from harness.jobs.ray_executor import RayExecutor
@@ -21,22 +21,7 @@ PROJECT = ProjectVariables("EAVIT_", {"EAVIT_DATA": "data"})
 OWN = ("eavit", "timm")  # packages that come with the bench; a stranger's is imported in the process of its own cell
 
 
-class SweepSettings(Protocol):
-    """Settings of a sweep that executors need."""
-
-    @property
-    def runs(self) -> Path: ...
-    @property
-    def workers(self) -> int: ...
-    @property
-    def entry(self) -> str: ...
-    @property
-    def fork(self) -> bool: ...
-    @property
-    def warn(self) -> Callable[[str], None]: ...
-
-
-def on_this_machine(suite: Suite, cells: Iterable[Cell], settings: SweepSettings) -> LocalExecutor:
+def on_this_machine(suite: Suite, cells: Iterable[Cell], settings: Settings) -> LocalExecutor:
     """``cells``: those that may be started, for what a fork server imports."""
     fork = settings.fork and os.environ.get(FORK) != "0" and fork_server.available()
     preload = preloaded(suite, cells, settings.entry) if fork else None
@@ -51,7 +36,7 @@ def preloaded(suite: Suite, cells: Iterable[Cell], entry: str) -> list[str]:
 
 
 def on_ray(
-    address: str, suite: Suite, settings: SweepSettings, *, insecure: bool, tell: Callable[[str], None]
+    address: str, suite: Suite, settings: Settings, *, insecure: bool, tell: Callable[[str], None]
 ) -> RayExecutor:
     from harness.jobs.ray_executor import RayExecutor
 

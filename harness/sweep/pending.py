@@ -7,19 +7,9 @@ from typing import Protocol
 
 from harness.plan import Cell
 from harness.results.record import AGAIN, USABLE, Record, Status
+from harness.sweep.settings import Settings
 
 NEEDS = "needs "  # how the reason of a cell begins that was skipped because of another one
-
-
-class RunOptions(Protocol):
-    """Options of a run: which of the kept cells are to run again."""
-
-    @property
-    def force(self) -> bool: ...
-    @property
-    def retry_failed(self) -> bool: ...
-    @property
-    def only_missing(self) -> bool: ...
 
 
 class KeptCell(Protocol):
@@ -29,17 +19,17 @@ class KeptCell(Protocol):
     def status(self) -> Status: ...
 
 
-def is_pending(kept: KeptCell | None, options: RunOptions) -> bool:
+def is_pending(kept: KeptCell | None, settings: Settings) -> bool:
     """Return whether a cell has to run, by what the store holds of it."""
-    if kept is None or options.force:
+    if kept is None or settings.force:
         return True
-    if options.only_missing:
+    if settings.only_missing:
         return False
-    return kept.status in AGAIN or (options.retry_failed and kept.status not in USABLE)
+    return kept.status in AGAIN or (settings.retry_failed and kept.status not in USABLE)
 
 
-def missing(cells: Iterable[Cell], kept: Mapping[str, KeptCell], options: RunOptions) -> list[Cell]:
-    return [cell for cell in cells if is_pending(kept.get(cell.id), options)]
+def missing(cells: Iterable[Cell], kept: Mapping[str, KeptCell], settings: Settings) -> list[Cell]:
+    return [cell for cell in cells if is_pending(kept.get(cell.id), settings)]
 
 
 def with_dependents(cells: Sequence[Cell], missing: Iterable[str]) -> dict[str, Cell]:

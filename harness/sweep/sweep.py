@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,33 +23,12 @@ from harness.results.record import USABLE, Record, Status
 from harness.results.store import Store
 from harness.suite import Suite
 from harness.sweep import cell_job
-from harness.sweep.cell_job import ENTRY, CellJob, ImpossibleOutcome
+from harness.sweep.cell_job import CellJob, ImpossibleOutcome
 from harness.sweep.executors import on_this_machine
 from harness.sweep.pending import NEEDS, is_answered, missing, with_dependents
+from harness.sweep.settings import Settings
 
 RESUMED = frozenset({"killed", "timeout"})  # ended from outside: the next start finds its checkpoints
-
-
-@dataclass(frozen=True)
-class Settings:
-    """``runs``: the folder of jobs, logs and checkpoints of this suite. ``entry``: what runs one cell.
-
-    ``fork``: cells are forked from a server where that is possible. ``memory_gib``: of one cell; None: what the machine
-    has, a tenth less. ``only_missing``: leave what was killed or skipped. ``max_hours``: then stop as if interrupted.
-    """
-
-    runs: Path
-    workers: int
-    entry: str = ENTRY
-    fork: bool = True
-    retry_failed: bool = False
-    force: bool = False
-    commit: str | None = None
-    warn: Callable[[str], None] = warnings.warn
-    only_missing: bool = False
-    max_hours: float | None = None
-    memory_gib: float | None = None
-    disk_gib: float = 50.0
 
 
 @dataclass
@@ -78,11 +55,6 @@ class Watcher(Protocol):
     def step(self, cell: Cell, step: JobProgress) -> None: ...
     def finish(self, cell: Cell, status: Status, seconds: float, reason: str) -> None: ...
     def tick(self) -> None: ...
-
-
-def default_workers(threads: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // threads)
 
 
 def run(

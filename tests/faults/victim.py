@@ -15,7 +15,7 @@ from pathlib import Path
 from harness import cli
 from harness.commands import options, run
 from harness.reports.report import Built
-from harness.sweep.sweep import Settings
+from harness.sweep.settings import Settings
 from tests.faults import killing, moments
 
 CELL = "tests.faults.cell:run_job"

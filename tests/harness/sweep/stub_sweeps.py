@@ -19,7 +19,8 @@ from harness.results.store import Store
 from harness.suite import Suite
 from harness.sweep import sweep
 from harness.sweep.cell_job import ENTRY
-from harness.sweep.sweep import Settings, Summary
+from harness.sweep.settings import Settings
+from harness.sweep.sweep import Summary
 from tests.harness import small
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,31 +10,29 @@ import pytest
 from harness.jobs.scheduler import dependents
 from harness.results.record import failure, now
 from harness.sweep import pending
+from harness.sweep.settings import Settings
 from tests.harness import small
 from tests.harness.small import acts
 from tests.harness.sweep.stub_sweeps import cells_of, stubs
 
 
-@dataclass(frozen=True)
-class Options:
-    force: bool = False
-    retry_failed: bool = False
-    only_missing: bool = False
+def settings(**changes: bool) -> Settings:
+    return Settings(Path("runs"), 1, **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("options", "runs"),
     [
-        (Options(), {"missing", "killed", "skipped"}),
-        (Options(only_missing=True), {"missing"}),
-        (Options(retry_failed=True), {"missing", "killed", "skipped", "failed", "oom", "nan", "timeout"}),
+        (settings(), {"missing", "killed", "skipped"}),
+        (settings(only_missing=True), {"missing"}),
+        (settings(retry_failed=True), {"missing", "killed", "skipped", "failed", "oom", "nan", "timeout"}),
         (
-            Options(force=True),
+            settings(force=True),
             {"missing", "killed", "skipped", "failed", "oom", "nan", "timeout", "ok", "unreachable", "suspicious"},
         ),
     ],
 )
-def test_what_runs_by_what_is_asked(options: Options, runs: set[str]) -> None:
+def test_what_runs_by_what_is_asked(options: Settings, runs: set[str]) -> None:
     states: list[Any] = "ok unreachable suspicious failed oom nan timeout killed skipped".split()
     cells = cells_of(small.suite(seeds=list(range(10))))
     kept = {

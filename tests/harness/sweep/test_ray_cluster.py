@@ -27,7 +27,7 @@ from harness.jobs.processes import alive
 from harness.jobs.ray_connection import ClusterError
 from harness.results.store import Store
 from harness.sweep import sweep
-from harness.sweep.sweep import Settings
+from harness.sweep.settings import Settings
 from tests.harness import small
 from tests.harness.sweep.clustered import ENTRY, MODULE, Heard
 
