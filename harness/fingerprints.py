@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness import code_digest
 from harness.data import locations
-from harness.data.locations import DataError
+from harness.data.locations import PROJECT, DataError
 from harness.jobs.call import CallError, call_each
 from harness.jobs.files import write_atomic
 from harness.plan import COUNTER_VERSION, Prints, digest
@@ -101,10 +101,10 @@ def _remember(folder: Path, known: Known) -> None:
 
 def _read(suite: Suite, entries: Mapping[str, DataSet], keys: Mapping[str, str]) -> dict[str, Known | str]:
     """Contents of each data set by its name, or the reason why it cannot be read."""
-    root, shared = str(locations.data_root().resolve()), suite.input.model_dump(mode="json")
-    requests = [{"dataset": entry.model_dump(mode="json"), "input": shared, "root": root} for entry in entries.values()]
+    shared = suite.input.model_dump(mode="json")
+    requests = [{"dataset": entry.model_dump(mode="json"), "input": shared} for entry in entries.values()]
     found: dict[str, Known | str] = {}
-    for name, answer in zip(entries, call_each(READER, requests, DEADLINE), strict=True):
+    for name, answer in zip(entries, call_each(READER, requests, DEADLINE, PROJECT), strict=True):
         if isinstance(answer, CallError):
             found[name] = ": ".join(["reading it failed", str(answer), *answer.log.splitlines()[-1:]])
         else:

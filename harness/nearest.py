@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST = 100  # characters of a word that are compared
+
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
     """The allowed word most like ``word``, or None when nothing is alike."""
     known = {name.lower(): name for name in allowed}
-    found = get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    found = get_close_matches(word.lower()[:LONGEST], list(known), n=1, cutoff=0.5)
     return known[found[0]] if found else None
 
 

@@ -1,12 +1,18 @@
-"""Import strings to callables, and suite options to calls, with an error that says what a person must mend."""
+"""Import strings to methods and backbones, with errors that say what to change. It imports what a suite names: only for
+processes whose end costs nothing else (:mod:`harness.jobs.call`).
+"""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import json
+import sys
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from harness.nearest import choices
 
@@ -25,106 +31,187 @@ class PluginImportError(PluginError):
     """The module is not there or fails while it is imported: only what needs it is lost."""
 
 
-def resolve(use: str) -> Callable[..., Any]:
-    """The callable that ``module:attribute`` names."""
-    module_name, colon, attribute = use.partition(":")
-    if not (module_name and colon and attribute):
-        raise PluginError(f"use = {use!r}: must be written module:attribute, such as eavit.methods:ea_vit")
-    module = _module(use, module_name)
-    if not hasattr(module, attribute):
-        public = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
-        raise PluginError(f"use = {use!r}: {module_name} has no {attribute!r}; {choices(attribute, sorted(public))}")
-    found = getattr(module, attribute)
-    if not callable(found):
-        raise PluginError(f"use = {use!r}: is {type(found).__name__}, not a callable")
-    return found  # type: ignore[no-any-return]  # whatever the plugin holds there
-
-
-def check_options(use: str, options: Mapping[str, Any], supplied: Iterable[str] = ()) -> Callable[..., Any]:
-    """The callable, after its signature was found to take ``options`` and what the bench itself supplies."""
-    found = resolve(use)
-    try:
-        parameters = inspect.signature(found).parameters
-    except (TypeError, ValueError):
-        return found  # some callables written in C show no signature; the call will tell
-    by_name = {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    free = [name for name in by_name if name not in supplied]
-    faults = [
-        f"options.{key}: unknown option; {choices(key, free)}" for key in options if key not in free and not anything
-    ]
-    faults += [f"options.{key}: set by the bench itself" for key in options if key in supplied]
-    faults += [
-        f"options.{name}: missing; it has no default"
-        for name, p in by_name.items()
-        if p.default is p.empty and name not in options and name not in supplied
-    ]
-    faults += [f"must take {name}" for name in supplied if name not in by_name and not anything]
-    if faults:
-        raise PluginError(f"use = {use!r}: " + "; ".join(faults))
-    return found
-
-
 def build(use: str, options: Mapping[str, Any]) -> Any:
     """The method (:class:`harness.protocol.Method`) that the callable makes of ``options``."""
-    found = check_options(use, options)
+    factory = resolve(use)
+    if not all(callable(getattr(made, "adapt", None)) for made in _declared(factory)):
+        raise PluginError(
+            f"use = {use!r}: does not say that it makes a method: name a class that has `adapt`, or a function whose "
+            "return annotation is such a class"
+        )
+    _check_signature(use, factory, options)
     try:
-        method = found(**options)
+        method = factory(**options)
     except (TypeError, ValueError) as error:
         raise PluginError(f"use = {use!r}: options {dict(options)} were refused: {error}") from error
+    _check_types(use, factory, options)
     lacking = [name for name in ("name", "adapt") if not hasattr(method, name)]
     if lacking or not callable(method.adapt):
         said = f"lacks {' and '.join(lacking)}" if lacking else "has an adapt that cannot be called"
         raise PluginError(f"use = {use!r}: gave {type(method).__name__}, which is no method: it {said}")
-    asked = getattr(method, "api", API)
-    if asked != API:
+    written_for = getattr(method, "api", API)
+    if written_for != API:
         raise PluginVersionError(
-            f"use = {use!r}: was written for api = {asked!r} of the protocol; this bench has {API}"
+            f"use = {use!r}: was written for api = {written_for!r} of the protocol; this bench has {API}"
         )
     return method
 
 
-def describe(module_name: str, taking: str | None = None) -> list[tuple[str, str]]:
-    """``(name, first line of its docstring)`` for a module's public functions: its ``__all__``, else what it defines.
+def backbone(use: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """The callable that makes backbones: it takes ``num_classes`` and ``options``, and says that it gives a module."""
+    from torch import nn  # late: `resolve` is needed where torch is not
 
-    With ``taking``, only those that have a parameter of that name.
-    """
-    module = _module(module_name, module_name)
-    own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module_name]
-    names = getattr(module, "__all__", [name for name in own if not name.startswith("_")])
-    found = [(name, getattr(module, name, None)) for name in names]
-    chosen = [(name, f) for name, f in found if callable(f) and (taking is None or _takes(f, taking))]
-    return [(name, (inspect.getdoc(f) or "").partition("\n")[0]) for name, f in chosen]
-
-
-def cards(module_name: str) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """As :func:`describe`, each with the card of the method that it makes when asked for nothing special.
-
-    The card is empty where there is none, and where the method cannot be made without options.
-    """
-    found = []
-    for name, first in describe(module_name):
-        try:
-            card = getattr(build(f"{module_name}:{name}", {}), "card", None)
-        except PluginError:
-            card = None
-        found.append((name, first, card if isinstance(card, Mapping) else {}))
-    return found
+    factory = resolve(use)
+    if not all(issubclass(made, nn.Module) for made in _declared(factory)):
+        raise PluginError(
+            f"use = {use!r}: does not say that it makes a backbone: name a subclass of torch.nn.Module, or a function "
+            "whose return annotation is one"
+        )
+    _check_signature(use, factory, options, supplied=("num_classes",))
+    _check_types(use, factory, options)
+    return factory
 
 
-def _takes(found: Callable[..., Any], parameter: str) -> bool:
-    try:
-        return parameter in inspect.signature(found).parameters
-    except (TypeError, ValueError):
-        return False
+def resolve(use: str) -> Callable[..., Any]:
+    """The callable that ``module:attribute`` names."""
+    module_name, _, attribute = use.partition(":")
+    if not (module_name and attribute):
+        raise PluginError(f"use = {use!r}: must be written module:attribute, such as eavit.methods:ea_vit")
+    module = _module(use, module_name)
+    if not hasattr(module, attribute):
+        raise PluginError(f"use = {use!r}: {module_name} has no {attribute!r}; {choices(attribute, _public(module))}")
+    found = getattr(module, attribute)
+    if not callable(found):
+        raise PluginError(f"use = {use!r}: is {type(found).__name__}, not a callable")
+    return found  # type: ignore[no-any-return]  # whatever the plug-in holds there
 
 
 def _module(use: str, name: str) -> Any:
+    if name.partition(".")[0] in sys.stdlib_module_names:
+        raise PluginError(f"use = {use!r}: a module of Python's standard library makes neither methods nor backbones")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or name
         why = "no such module" if name == missing or name.startswith(missing + ".") else f"it needs {missing}"
         raise PluginImportError(f"use = {use!r}: {name} cannot be imported: {why}") from error
-    except Exception as error:  # a plugin may fail at import in any way it likes
+    except Exception as error:  # a plug-in may fail at import in any way it likes
         raise PluginImportError(f"use = {use!r}: {name} fails at import: {type(error).__name__}: {error}") from error
+
+
+def _public(module: Any) -> list[str]:
+    """Names of a module: its ``__all__``, else what it defines."""
+    own = (name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__)
+    return list(getattr(module, "__all__", None) or (name for name in own if not name.startswith("_")))
+
+
+def _declared(factory: Callable[..., Any]) -> tuple[type, ...]:
+    """Classes that a call gives, as the callable says without being called: itself, or those of its annotation.
+
+    ``(NoneType,)`` where it says nothing, or nothing that can be resolved.
+    """
+    if isinstance(factory, type):
+        return (factory,)
+    function = inspect.unwrap(factory)
+
+    def stub() -> None: ...
+
+    stub.__annotations__ = {"return": getattr(function, "__annotations__", {}).get("return")}
+    try:
+        annotation = typing.get_type_hints(stub, getattr(function, "__globals__", {}))["return"]
+    except (NameError, TypeError, AttributeError):  # a name for type checkers alone
+        annotation = type(None)
+    found = typing.get_args(annotation) or (annotation,)
+    return tuple(each if isinstance(each, type) else type(None) for each in found)
+
+
+def _check_signature(
+    use: str, factory: Callable[..., Any], options: Mapping[str, Any], supplied: Iterable[str] = ()
+) -> None:
+    """PluginError unless the signature takes ``options`` and what the bench itself supplies."""
+    parameters = _parameters(factory)
+    faults = [] if parameters is None else list(_option_faults(parameters, options, tuple(supplied)))
+    if faults:
+        raise PluginError(f"use = {use!r}: " + "; ".join(faults))
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+    """None for callables that show no signature, such as some that are written in C."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return None
+
+
+def _option_faults(
+    parameters: Mapping[str, inspect.Parameter], options: Mapping[str, Any], supplied: tuple[str, ...]
+) -> Iterator[str]:
+    by_name = {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    free = [name for name in by_name if name not in supplied]
+    for key in options:
+        if key in supplied:
+            yield f"options.{key}: set by the bench itself"
+        elif key not in free and not anything:
+            yield f"options.{key}: unknown option; {choices(key, free)}"
+    for name in free:
+        if by_name[name].default is inspect.Parameter.empty and name not in options:
+            yield f"options.{name}: missing; it has no default"
+    if not anything:
+        yield from (f"must take {name}" for name in supplied if name not in by_name)
+
+
+def _check_types(use: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """PluginError unless each option is of its annotated type, where that is a type of plain values."""
+    faults = list(_type_faults(factory, options))
+    if faults:
+        raise PluginError(f"use = {use!r}: " + "; ".join(faults))
+
+
+def _type_faults(factory: Callable[..., Any], options: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        function: Any = vars(factory).get("__init__") if isinstance(factory, type) else inspect.unwrap(factory)
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):
+        return
+    for name, value in options.items():
+        try:
+            TypeAdapter(hints.get(name, Any)).validate_json(json.dumps(value), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+            yield f"options.{name}{place}: {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        except PydanticUserError:
+            continue
+
+
+def describe(module_name: str) -> list[dict[str, Any]]:
+    """Public functions of a module: ``name``, ``first`` line of the docstring, ``takes`` parameters, ``card``.
+
+    The card is that of the method that a function makes without options; empty where it makes none.
+    """
+    module = _module(module_name, module_name)
+    functions = {name: getattr(module, name, None) for name in _public(module)}
+    return [
+        {
+            "name": name,
+            "first": (inspect.getdoc(function) or "").partition("\n")[0],
+            "takes": list(_parameters(function) or ()),
+            "card": _card(f"{module_name}:{name}"),
+        }
+        for name, function in functions.items()
+        if callable(function)
+    ]
+
+
+def _card(use: str) -> Any:
+    try:
+        return plain_card(build(use, {}))
+    except PluginError:
+        return {}
+
+
+def plain_card(method: Any) -> Any:
+    """The card of a method as JSON values; empty where it has none. What is not plain becomes text."""
+    card = getattr(method, "card", None)
+    return json.loads(json.dumps(dict(card), default=str)) if isinstance(card, Mapping) else {}

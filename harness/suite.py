@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -12,8 +11,10 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
+from harness import toml
 from harness.nearest import choices, nearest
-from harness.suite_checks import cross_faults, strange_values
+from harness.suite_checks import cross_faults
+from harness.toml import TomlError, key_path, shown, strange_values
 
 STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
@@ -46,7 +47,7 @@ class Input(BaseModel):
     """What every image becomes: square, ``channels`` planes, normalised by ``mean`` and ``std`` of each plane."""
 
     model_config = STRICT
-    size: Count
+    size: Annotated[int, Field(ge=1, le=4096)]
     channels: Literal[1, 3]
     mean: tuple[float, ...] = Field(default_factory=lambda data: (0.5,) * data["channels"])
     std: tuple[Annotated[float, Field(gt=0)], ...] = Field(default_factory=lambda data: (0.5,) * data["channels"])
@@ -109,7 +110,7 @@ class Suite(BaseModel):
     regime: Literal["equal_steps", "equal_macs"] = "equal_steps"
     macs_factor: Annotated[float, Field(gt=0)] = 1.0
     budgets: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1)]
     threads: Count = 1
     processes: Count = 1
     memory_gib: Annotated[float, Field(gt=0)] | None = None
@@ -143,16 +144,12 @@ def load(path: Path | str) -> Suite:
     """Read and check a suite file; SuiteError names every fault in it."""
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        raw = toml.read(file)
     except OSError as error:
         raise SuiteError((_unreadable(file, error),)) from None
-    except UnicodeDecodeError as error:
-        raise SuiteError((f"{file}: not UTF-8 text: {error.reason} at byte {error.start}",)) from None
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SuiteError((_syntax(file, text, str(error)),)) from None
-    return parse(anchored(raw, file.absolute().parent), str(file))
+    except TomlError as error:
+        raise SuiteError((str(error),)) from None
+    return parse(raw, str(file), file.absolute().parent)
 
 
 def anchored(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -195,17 +192,19 @@ def names_a_file(value: object) -> bool:
         return False
 
 
-def parse(raw: Mapping[str, Any], where: str) -> Suite:
-    """Check a suite given as plain values; ``where`` is the file that messages name."""
-    strange = strange_values(raw)
-    if strange:
-        raise SuiteError(tuple(f"{where}: {fault}" for fault in strange))
-    faults, suite = [], None
+def parse(raw: Mapping[str, Any], where: str, folder: Path | None = None) -> Suite:
+    """Check a suite given as plain values; ``where``: the file that messages name, ``folder``: that of its paths."""
+    faults, suite = list(strange_values(raw)), None
+    if faults:
+        raise SuiteError(tuple(f"{where}: {fault}" for fault in faults))
+    raw = raw if folder is None else anchored(raw, folder)
     try:
         # JSON, not Python, mode: strict and yet a TOML array may become a tuple.
         suite = Suite.model_validate_json(json.dumps(raw))
     except ValidationError as error:
-        faults += [_fault(detail) for detail in error.errors() if detail["type"] != "default_factory_not_called"]
+        details = [detail for detail in error.errors() if detail["type"] != "default_factory_not_called"]
+        faulty = {detail["loc"][:-1] for detail in details}  # their valid entries may be too few: no fault of its own
+        faults += [_fault(detail) for detail in details if detail["type"] != "too_short" or detail["loc"] not in faulty]
     faults += cross_faults(raw)
     if faults or suite is None:
         raise SuiteError(tuple(f"{where}: {fault}" for fault in faults))
@@ -223,8 +222,8 @@ def _fault(detail: ErrorDetails) -> str:
         return f"{place}: missing key; it has no default"
     if kind == "literal_error":
         allowed = re.findall(r"[^', ]+(?=')|\d+", detail["ctx"]["expected"])
-        return f"{place}: {value!r} is not known; {choices(str(value), allowed)}"
-    return f"{place}: {value!r}: {_plain(kind, detail)}"
+        return f"{place}: {shown(value)} is not known; {choices(str(value), allowed)}"
+    return f"{place}: {shown(value)}: {_plain(kind, detail)}"
 
 
 def _plain(kind: str, detail: ErrorDetails) -> str:
@@ -238,12 +237,6 @@ def _plain(kind: str, detail: ErrorDetails) -> str:
     return detail["msg"][0].lower() + detail["msg"][1:]
 
 
-def key_path(parts: tuple[int | str, ...]) -> str:
-    """``("methods", 1, "use")`` as ``methods[1].use``."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
-    return text.removeprefix(".") or "the file"
-
-
 def _unreadable(file: Path, error: OSError) -> str:
     if not isinstance(error, FileNotFoundError):
         return f"{file}: cannot be read: {error.strerror}"
@@ -252,9 +245,3 @@ def _unreadable(file: Path, error: OSError) -> str:
     near = nearest(file.name, names)
     there = f"{folder} holds: {', '.join(names) or 'no suite'}" if folder.is_dir() else f"{folder} is no folder"
     return f"{file}: no such suite; {there}" + (f"; nearest: {folder / near}" if near else "")
-
-
-def _syntax(file: Path, text: str, message: str) -> str:
-    at = re.search(r"\(at line (\d+), column (\d+)\)", message)
-    line = int(at.group(1)) if at else text.count("\n") + 1
-    return f"{file}:{line}: not TOML: {message.split(' (at ')[0]}"

@@ -5,24 +5,11 @@ other ways too still gets all its faults told at once.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.nearest import choices
-
-
-def strange_values(raw: object, place: str = "") -> list[str]:
-    """Values that TOML can write and records cannot keep: dates, times, infinities, not-a-number."""
-    if isinstance(raw, Mapping):
-        return [f for key, value in raw.items() for f in strange_values(value, f"{place}.{key}".removeprefix("."))]
-    if isinstance(raw, list):
-        return [f for index, value in enumerate(raw) for f in strange_values(value, f"{place}[{index}]")]
-    if isinstance(raw, float) and not math.isfinite(raw):
-        return [f"{place}: {raw}: only finite numbers are allowed"]
-    if raw is None or isinstance(raw, str | int | float):
-        return []
-    return [f"{place}: {raw}: dates and times are not taken; write a string"]
+from harness.toml import shown
 
 
 def cross_faults(raw: Mapping[str, Any]) -> list[str]:
@@ -84,7 +71,7 @@ def _twice(where: str, tables: list[dict[str, Any]], key: str) -> Iterator[str]:
     for index, table in enumerate(tables):
         value = table.get(key)
         if isinstance(value, str) and seen.setdefault(value, index) != index:
-            yield f"{where}[{index}].{key}: {value!r}: duplicate of {where}[{seen[value]}].{key}"
+            yield f"{where}[{index}].{key}: {shown(value)}: duplicate of {where}[{seen[value]}].{key}"
 
 
 def _same(where: str, tables: list[dict[str, Any]], defaults: dict[str, Any]) -> Iterator[str]:
@@ -113,11 +100,11 @@ def _after(methods: list[dict[str, Any]]) -> Iterator[str]:
         for position, other in enumerate(after if isinstance(after, list) else []):
             place = f"methods[{index}].after[{position}]"
             if other == table.get("name"):
-                yield f"{place}: {other!r}: a method cannot come after itself"
+                yield f"{place}: {shown(other)}: a method cannot come after itself"
             elif not isinstance(other, str) or other not in names:
-                yield f"{place}: {other!r}: no such method; {choices(str(other), names)}"
+                yield f"{place}: {shown(other)}: no such method; {choices(str(other), names)}"
             elif other in after[:position]:
-                yield f"{place}: {other!r}: named twice"
+                yield f"{place}: {shown(other)}: named twice"
             else:
                 waits.setdefault(str(table.get("name")), []).append(other)
     loop = _loop(waits)

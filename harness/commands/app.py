@@ -8,42 +8,35 @@ from typing import Annotated
 import typer
 
 from harness.code_digest import CodeError
-from harness.commands import listing, options, plan, run, stores, verdicts
+from harness.commands import check, listing, options, output, plan, run, stores, verdicts
 from harness.commands.lookup import LookupFault
 from harness.commands.options import AskError
+from harness.jobs.call import CallError
 from harness.jobs.ray_connection import ClusterError
-from harness.plugins import PluginError
 from harness.reports.reported_values import ReportedValueError
 from harness.results.store import StoreError
 from harness.suite import SuiteError
 
-KNOWN = (SuiteError, CodeError, StoreError, PluginError, AskError, LookupFault, ClusterError, ReportedValueError)
+FAULTS = (SuiteError, CodeError, StoreError, CallError, AskError, LookupFault, ClusterError, ReportedValueError)
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Elastic Vision Transformers, compared.",
 )
-for room in (plan, run, listing, verdicts, stores):
+for room in (plan, run, check, listing, verdicts, stores):
     app.add_typer(room.verbs)
 
 
 def main() -> None:
-    """What a person can mend is told in a paragraph, without a traceback; exit code 2."""
-    try:
-        app()
-    except (
-        SuiteError,
-        CodeError,
-        StoreError,
-        PluginError,
-        AskError,
-        LookupFault,
-        ClusterError,
-        ReportedValueError,
-    ) as error:
-        options.complain(str(error))
-        raise SystemExit(options.REFUSED) from None
+    """Run one verb. Faults that a person can mend are told in a paragraph, without a traceback; exit code 2."""
+    with output.protected():
+        try:
+            app()
+        except FAULTS as error:
+            output.complain(str(error))
+            raise SystemExit(options.REFUSED) from None
 
 
 def _version(asked: bool) -> None:

@@ -1,82 +1,96 @@
-"""The deep check of a suite: everything it names is imported and asked, before any cell is started."""
+"""The verb check, and the check before a run: a child process builds what a suite names and tells all faults."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from harness import plugins
-from harness.data.locations import DataError, source_files, with_dataset_name
-from harness.plugins import PluginError, PluginImportError, PluginVersionError
+import typer
+
+from harness import plan
+from harness.commands import options
+from harness.commands.options import DataRoot, SuiteName
+from harness.commands.output import complain, warn
+from harness.data import locations
+from harness.data.locations import PROJECT, DataError
+from harness.jobs.call import CallError, call_each
 from harness.suite import Suite
+from harness.toml import key_path
+
+verbs = typer.Typer()
+ENTRY = "harness.evaluation.suite_check:check_part"
+DEADLINE = 120.0  # seconds for importing and building what a suite names
+READING = 3600.0  # seconds for reading its data sets
+
+Part = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """``fatal``: no cell can be right, or the suite was written wrongly. Others cost only the cells that need them."""
+@dataclass(frozen=True)
+class Checked:
+    """Lines about a suite, each with file and key path. ``fatal``: faults for which no cell can be right.
 
-    text: str
-    fatal: bool
+    ``losses``: faults that cost some cells; ``cards``: those of the methods that can be built and have one.
+    """
+
+    fatal: list[str] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    cards: dict[str, Any] = field(default_factory=dict)
 
 
-def faults(suite: Suite, where: str) -> list[Fault]:
-    """All faults of backbone, methods and data folders. Imports what the suite names, so possibly torch."""
-    return [*_backbone(suite, where), *_methods(suite, where), *_folders(suite, where)]
+@verbs.command()
+def check(name: SuiteName, data: DataRoot = None) -> None:
+    """Check all that a suite names: imports, options, backbone, data. Exit code 1 if anything is wrong."""
+    given = options.load(name, data)
+    checked = check_suite(given, name, with_data=True)
+    for line in checked.notes:
+        typer.echo(line)
+    for line in checked.warnings:
+        warn(line)
+    for line in (*checked.fatal, *checked.losses):
+        complain(line)
+    if checked.fatal or checked.losses:
+        raise typer.Exit(options.FAILED)
+    typer.echo(f"{name}: no fault; {plan.count(given)} cells")
 
 
-def cards(suite: Suite) -> dict[str, dict[str, Any]]:
-    """Method -> its card, of those that can be built and have one."""
-    found = {}
-    for method in suite.methods:
+def check_suite(suite: Suite, where: str, *, with_data: bool = False) -> Checked:
+    """Build what the suite names, and with ``with_data`` read its data sets, in a child. ``where``: the file's name."""
+    found = Checked()
+    built: list[Part] = [("schedule",), ("backbone",), *(("methods", index) for index in range(len(suite.methods)))]
+    for part, answer in _answers(suite, built, DEADLINE):
+        _sort_in(found, f"{where}: {key_path(part)}", answer)
+        if part[0] == "methods" and answer["card"]:
+            found.cards[suite.methods[int(part[1])].name] = answer["card"]
+    readable: list[Part] = []
+    for index, entry in enumerate(suite.datasets):
         try:
-            card = getattr(plugins.build(method.use, method.options), "card", None)
-        except PluginError:
-            continue
-        if card:
-            found[method.name] = dict(card)
+            locations.source_files(entry.source, entry.path)
+            readable.append(("datasets", index))
+        except DataError as error:
+            told = locations.with_dataset_name(entry.name, entry.source, error)
+            found.losses.append(f"{where}: datasets[{index}]: {told}")
+    for part, answer in _answers(suite, readable, READING) if with_data and readable else ():
+        _sort_in(found, f"{where}: {key_path(part)}", answer)
     return found
 
 
-def data_faults(suite: Suite, where: str, told: Callable[[str], None]) -> list[Fault]:
-    """Load every data set for real; ``told`` hears what is in each."""
-    from harness.data import loading
-
-    found = []
-    for index, entry in enumerate(suite.datasets):
-        try:
-            loaded = loading.load_dataset(entry, suite.input)
-        except DataError as error:
-            found.append(Fault(f"{where}: datasets[{index}]: {error}", fatal=False))
-        else:
-            sizes = ", ".join(f"{name} {size}" for name, size in loaded.sizes.items())
-            told(f"{entry.name}: {loaded.num_classes} classes; {sizes}")
-    return found
+def _answers(suite: Suite, parts: list[Part], deadline: float) -> list[tuple[Part, Mapping[str, Any]]]:
+    text = suite.model_dump_json()
+    answers = call_each(ENTRY, [{"suite": text, "part": list(part)} for part in parts], deadline, PROJECT)
+    return [(p, _lost(a, p) if isinstance(a, CallError) else a) for p, a in zip(parts, answers, strict=True)]
 
 
-def _backbone(suite: Suite, where: str) -> Iterator[Fault]:
-    try:
-        plugins.check_options(suite.backbone.use, suite.backbone.options, supplied=("num_classes",))
-    except PluginError as error:
-        yield Fault(f"{where}: backbone: {error}", fatal=True)
+def _lost(error: CallError, part: Part) -> dict[str, Any]:
+    """The answer of a part that ended its process: a plug-in that exits or hangs costs its own cells."""
+    text = ": ".join([f"the process that checked it failed: {error}", *error.log.splitlines()[-1:]])
+    return {"faults": [text], "fatal": part[0] == "backbone", "warnings": [], "notes": [], "card": {}}
 
 
-def _methods(suite: Suite, where: str) -> Iterator[Fault]:
-    for index, method in enumerate(suite.methods):
-        try:
-            plugins.build(method.use, method.options)
-        except PluginError as error:
-            yield Fault(
-                f"{where}: methods[{index}]: {error}",
-                fatal=not isinstance(error, PluginImportError | PluginVersionError),
-            )
-
-
-def _folders(suite: Suite, where: str) -> Iterator[Fault]:
-    for index, entry in enumerate(suite.datasets):
-        try:
-            source_files(entry.source, entry.path)
-        except DataError as error:
-            yield Fault(
-                f"{where}: datasets[{index}]: {with_dataset_name(entry.name, entry.source, error)}", fatal=False
-            )
+def _sort_in(found: Checked, place: str, answer: Mapping[str, Any]) -> None:
+    faults = found.fatal if answer["fatal"] else found.losses
+    faults.extend(f"{place}: {text}" for text in answer["faults"])
+    found.warnings.extend(f"{place}: {text}" for text in answer["warnings"])
+    found.notes.extend(answer["notes"])

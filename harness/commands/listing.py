@@ -1,23 +1,24 @@
-"""The verbs that read what was kept and tell it: report, list, check."""
+"""The verbs that tell what there is: list; and report, which writes tables and plots again."""
 
 from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from harness import plan, plugins, suite
-from harness.commands import check as deep
+from harness import suite
 from harness.commands import options
-from harness.commands.options import DataRoot, ResultsFolder, SuiteName, complain
+from harness.commands.options import ResultsFolder, SuiteName
+from harness.jobs.call import call
 from harness.nearest import choices
 from harness.reports import report as reports
 
 verbs = typer.Typer()
-METHODS = "eavit.methods"
+METHODS, BACKBONES = "eavit.methods", "eavit.weights"
+DEADLINE = 120.0  # seconds for importing a module of the library
 WIDTH = 110  # of a card's lines
 
 
@@ -38,34 +39,40 @@ def report(
 @verbs.command("list")
 def show_list(
     what: Annotated[
-        str | None, typer.Argument(metavar="[methods|backbones|data]", help="Only these, and more of them.")
+        str | None, typer.Argument(metavar="[methods|backbones|data]", help="Only these; methods with their cards.")
     ] = None,
 ) -> None:
     """List the methods, backbones and data sources that suites can name; ``list methods`` with each method's card."""
-    if what is not None and what not in _LISTS:
-        raise options.AskError(f"list {what}: unknown; {choices(what, list(_LISTS))}")
+    lists = {"methods": _methods, "backbones": _backbones, "data": _data}
+    if what is not None and what not in lists:
+        raise options.AskError(f"list {what}: unknown; {choices(what, list(lists))}")
     if what == "methods":
-        typer.echo("\n\n".join(_with_card(*one) for one in plugins.cards(METHODS)))
+        typer.echo("\n\n".join(_with_card(each) for each in _described(METHODS)))
         return
-    for name in _LISTS if what is None else (what,):
-        typer.echo("\n".join(_LISTS[name]()))
+    for name in lists if what is None else (what,):
+        typer.echo("\n".join([f"{name}:", *lists[name]()]))
 
 
-def _named(title: str, module: str, taking: str | None = None) -> list[str]:
-    found = plugins.describe(module, taking)
-    return [f"{title}:", *(f"  {module}:{name}" + (f"  {first}" if first else "") for name, first in found)]
+def _methods() -> list[str]:
+    return [f"  {METHODS}:{each['name']}  {each['first']}".rstrip() for each in _described(METHODS)]
 
 
-_LISTS: dict[str, Callable[[], list[str]]] = {
-    "methods": lambda: _named("methods", METHODS),
-    "backbones": lambda: _named("backbones", "eavit.weights", "num_classes"),
-    "data": lambda: ["data sources:", "  " + ", ".join(suite.SOURCES)],
-}
+def _backbones() -> list[str]:
+    found = [each for each in _described(BACKBONES) if "num_classes" in each["takes"]]
+    return [f"  {BACKBONES}:{each['name']}  {each['first']}".rstrip() for each in found]
 
 
-def _with_card(name: str, first: str, card: Mapping[str, Any]) -> str:
-    lines = [f"{METHODS}:{name}", *([f"  {first}"] if first else [])]
-    return "\n".join(lines + [line for key, value in card.items() if value for line in _told(key, value)])
+def _data() -> list[str]:
+    return [f"  {', '.join(suite.SOURCES)}"]
+
+
+def _described(module: str) -> list[dict[str, Any]]:
+    return list(call("harness.plugins:describe", module, DEADLINE))
+
+
+def _with_card(method: Mapping[str, Any]) -> str:
+    lines = [f"{METHODS}:{method['name']}", *([f"  {method['first']}"] if method["first"] else [])]
+    return "\n".join(lines + [line for key, value in method["card"].items() if value for line in _told(key, value)])
 
 
 def _told(key: str, value: Any) -> list[str]:
@@ -85,15 +92,3 @@ def _plainly(value: Any) -> str:
 
 def _wrapped(text: str, first: str, later: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=later, break_long_words=False)
-
-
-@verbs.command()
-def check(name: SuiteName, data: DataRoot = None) -> None:
-    """Check a suite to the bottom: imports, options, data. Tells all faults at once."""
-    given = options.load(name, data)
-    found = [*deep.faults(given, name), *deep.data_faults(given, name, typer.echo)]
-    for fault in found:
-        complain(fault.text)
-    if found:
-        raise typer.Exit(options.FAILED)
-    typer.echo(f"{name}: no fault; {plan.count(given)} cells")

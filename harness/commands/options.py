@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import fingerprints, plan, suite
+from harness.commands.output import complain, warn
 from harness.nearest import choices
 from harness.plan import Cell, Prints
 from harness.reports.report import Built
@@ -98,14 +99,6 @@ def _parameters(function: Callable[..., object]) -> list[inspect.Parameter]:
 
 class AskError(ValueError):
     """Something on the command line that cannot be done as it stands."""
-
-
-def complain(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def warn(text: str) -> None:
-    complain(f"warning: {text}")
 
 
 def suite_path(name: str) -> Path:

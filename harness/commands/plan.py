@@ -10,7 +10,8 @@ import typer
 
 from harness import plan
 from harness.commands import options
-from harness.commands.options import SuiteName, Where, Which, complain
+from harness.commands.options import SuiteName, Where, Which
+from harness.commands.output import complain
 from harness.commands.progress import watching
 from harness.forecast import history, probe, table
 from harness.forecast.forecast import Forecast, forecast

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.commands import check as deep
 from harness.commands import options
-from harness.commands.options import SuiteName, Where, Which, complain
+from harness.commands.check import Checked, check_suite
+from harness.commands.options import SuiteName, Where, Which
+from harness.commands.output import complain, warn
 from harness.commands.progress import watching
 from harness.jobs.files import FULL, write_atomic
 from harness.plan import Cell
@@ -58,8 +59,7 @@ def run(name: SuiteName, where: Where, which: Which, limits: options.Limits, mac
     cells = options.chosen(given, every, which)
     settings = options.settings_of(given, where, which, limits)
     if pending.missing(cells, store.summaries(cell.id for cell in cells), settings):
-        _refuse(given, name)
-        cards = json.dumps(deep.cards(given), indent=1, ensure_ascii=False, sort_keys=True, default=str)
+        cards = json.dumps(_checked(given, name).cards, indent=1, ensure_ascii=False, sort_keys=True)
         write_atomic(store.root / "cards.json", f"{cards}\n".encode())
     cluster = _cluster(given, settings, machines) if machines.engine == "ray" else None
     signal.signal(signal.SIGTERM, _interrupt)
@@ -91,14 +91,17 @@ def _cluster(given: Suite, settings: Settings, machines: Machines) -> RayExecuto
     return executors.on_ray(machines.address, given, settings, insecure=machines.insecure_cluster, tell=complain)
 
 
-def _refuse(given: Suite, name: str) -> None:
-    """Stop before any work if the suite cannot be right; warn where only some cells are lost."""
-    found = deep.faults(given, str(options.suite_path(name)))
-    for fault in found:
-        complain(fault.text if fault.fatal else f"warning: {fault.text}")
-    if any(fault.fatal for fault in found):
+def _checked(given: Suite, name: str) -> Checked:
+    """Stop before any work if no cell can be right; warn where only some are lost."""
+    found = check_suite(given, str(options.suite_path(name)))
+    for line in (*found.losses, *found.warnings):
+        warn(line)
+    if found.fatal:
+        for line in found.fatal:
+            complain(line)
         complain("nothing was run")
         raise typer.Exit(options.REFUSED)
+    return found
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -10,7 +10,8 @@ import typer
 
 from harness.commands import lookup, options
 from harness.commands import why as reasons
-from harness.commands.options import ResultsFolder, SuiteName, Where, complain
+from harness.commands.options import ResultsFolder, SuiteName, Where
+from harness.commands.output import complain, warn
 from harness.results import maintenance
 from harness.results.maintenance import Conflicts
 from harness.results.results import read_records
@@ -81,9 +82,7 @@ def merge(
     ] = "refuse",
 ) -> None:
     """Bring the cells of several stores of one suite into one. Exit code 2, and nothing written, on a conflict."""
-    merged = maintenance.merge(
-        Store(target, warn=options.warn), [Store(path, warn=options.warn) for path in sources], on_conflict
-    )
+    merged = maintenance.merge(Store(target, warn=warn), [Store(path, warn=warn) for path in sources], on_conflict)
     for met in (*merged.of("damaged"), *merged.of("conflict")):
         complain(f"{met.kind}: {met}")
     counts = ", ".join(f"{len(merged.of(kind))} {kind}" for kind in ("new", "better", "same", "conflict", "damaged"))

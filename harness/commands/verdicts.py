@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from harness.commands import options
-from harness.commands.options import ResultsFolder, SuiteName, complain
+from harness.commands.options import ResultsFolder, SuiteName
+from harness.commands.output import complain
 from harness.reports import report as reports
 from harness.reports.report import EVERYTHING
 from harness.suite import Suite

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -137,9 +136,8 @@ def fingerprint(parts: Mapping[str, Images], source: str) -> str:
 def describe_dataset(request: dict[str, Any]) -> dict[str, str | int]:
     """Fingerprint of a data set and images of its fit split, or why it cannot be read; as plain values, for a planner.
 
-    ``request``: ``dataset`` and ``input`` of a suite, and ``root``, the data root.
+    ``request``: ``dataset`` and ``input`` of a suite.
     """
-    os.environ["EAVIT_DATA"] = request["root"]
     input = Input.model_validate_json(json.dumps(request["input"]))
     spec = DataSet.model_validate_json(json.dumps(request["dataset"]))
     try:

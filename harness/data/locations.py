@@ -6,8 +6,10 @@ import importlib.util
 import os
 from pathlib import Path
 
+from harness.jobs.environment import ProjectVariables
 from harness.printable import quoted
 
+PROJECT = ProjectVariables("EAVIT_", {"EAVIT_DATA": "data"})  # what processes that read data sets are given
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 FASHION_FILES = tuple(f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 PACKAGED = {

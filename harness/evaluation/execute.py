@@ -191,7 +191,7 @@ def _settle(seed: int, threads: int) -> None:
 
 def _backbone(task: CellJob, num_classes: int) -> Callable[[], nn.Module]:
     spec, seed = task.suite.backbone, task.cell.seed
-    make = plugins.check_options(spec.use, spec.options, supplied=("num_classes",))
+    make = plugins.backbone(spec.use, spec.options)
 
     def fresh() -> nn.Module:
         # The new head is random: the same for every method of this seed, whatever was drawn before.

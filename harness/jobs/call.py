@@ -6,6 +6,7 @@ import json
 import time
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.jobs.environment import NO_PROJECT, ProjectVariables
@@ -51,20 +52,41 @@ def call(entry: str, payload: object, deadline: float, project: ProjectVariables
     return answer["result"]
 
 
-def call_each(entry: str, payloads: Sequence[object], deadline: float) -> list[Any]:
-    """Results of one call for all payloads; where that fails, of one call for each.
+def call_each(
+    entry: str, payloads: Sequence[object], deadline: float, project: ProjectVariables = NO_PROJECT
+) -> list[Any]:
+    """Results of the function for each payload, all in one process as long as that lives.
 
-    Where that fails too, the CallError stands in place of the result.
+    A payload at which the process raises, ends or is late has its CallError in place of a result; another process goes
+    on with the next one.
     """
+    results: list[Any] = []
+    with temporary_folder("calls-") as folder:
+        while len(results) < len(payloads):
+            done = folder / f"{len(results)}.jsonl"
+            request = {"entry": entry, "payloads": payloads[len(results) :], "done": str(done)}
+            try:
+                results += call(f"{__name__}:_each", request, deadline, project)
+            except CallError as error:
+                results += [*_whole_lines(done), error]
+    return results[: len(payloads)]
+
+
+def _each(request: dict[str, Any]) -> list[Any]:
+    function, results = resolve(request["entry"]), []
+    with Path(request["done"]).open("w", encoding="utf-8") as done:
+        for payload in request["payloads"]:
+            results.append(function(payload))
+            done.write(json.dumps(results[-1], allow_nan=False) + "\n")
+            done.flush()
+    return results
+
+
+def _whole_lines(path: Path) -> list[Any]:
     try:
-        return list(call("harness.jobs.call:_each", [entry, *payloads], deadline))
-    except CallError as error:
-        return [error] if len(payloads) == 1 else [call_each(entry, [each], deadline)[0] for each in payloads]
-
-
-def _each(request: list[Any]) -> list[Any]:
-    function = resolve(request[0])
-    return [function(payload) for payload in request[1:]]
+        return [parse_json(line, str(path)) for line in read_regular(path, LIMIT).split(b"\n")[:-1]]
+    except UnreadableError:
+        return []
 
 
 def _run(job: Job, executor: LocalExecutor) -> tuple[Ending, JobFolder]:

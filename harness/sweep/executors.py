@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from harness.data.locations import PROJECT
 from harness.jobs import fork_server
-from harness.jobs.environment import ProjectVariables
 from harness.jobs.local import LocalExecutor
 from harness.plan import Cell
 from harness.suite import Suite
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from harness.jobs.ray_executor import RayExecutor
 
 FORK = "EAVIT_FORK"  # a variable of the environment: 0 for fresh interpreters
-PROJECT = ProjectVariables("EAVIT_", {"EAVIT_DATA": "data"})
 OWN = ("eavit", "timm")  # packages that come with the bench; a stranger's is imported in the process of its own cell
 
 

@@ -78,7 +78,7 @@ def bench(*words: str, cwd: Path, code: str = "") -> subprocess.CompletedProcess
     program = f"import sys; sys.argv[0] = 'eavit-bench'\n{code}\nfrom harness import cli; cli.main()"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     command = [sys.executable, "-c", program, *words]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=400)
 
 
 NO_TORCH = """

@@ -116,10 +116,11 @@ def test_an_interrupt_while_a_cell_is_written_keeps_it(tmp_path: Path, monkeypat
 
 def test_cells_without_data_are_skipped_by_name_and_the_run_ends_with_1(place: Path) -> None:
     suite = light.suite(place, "few", 1, 1, 1)
+    suite.write_text(suite.read_text().replace("tests.faults.light:backbone", f"{small.FAKES}:backbone"))
     with suite.open("a") as file:
         file.write('[[datasets]]\nname = "gone"\nsource = "folder"\npath = "nowhere"\n')
     at_work = bench(place, "-m", "harness.cli", "run", "few.toml", "--dataset", "gone")
-    _, err = at_work.communicate(timeout=60)
+    _, err = at_work.communicate(timeout=200)
     assert at_work.returncode == 1, err
     assert "data missing, its cells will be skipped: gone: " in err
     assert "skipped: m0 · gone · seed 0: data: " in err

@@ -85,7 +85,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.syspath_prepend(tmp_path)
     made = World(tmp_path)
 
-    def here(reader: str, requests: list[dict[str, Any]], deadline: float) -> list[dict[str, Any]]:
+    def here(reader: str, requests: list[dict[str, Any]], *options: Any) -> list[dict[str, Any]]:
         """In this process, which has torch already: the other process is tested by itself below."""
         made.read += len(requests)
         return [loading.describe_dataset(request) for request in requests]
@@ -333,12 +333,3 @@ def test_a_reader_that_dies_is_told_for_what_it_did_not_answer(tmp_path: Path, m
         found.missing["mnist5k"]
         == "reading it failed: killed from outside by SIGKILL; memory may have run out: no more memory"
     )
-
-
-def test_a_relative_data_root_is_that_of_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EAVIT_DATA", "somewhere")
-    requests: list[Any] = []
-    monkeypatch.setattr(fingerprints, "call_each", lambda reader, asked, _: requests.extend(asked) or [{"missing": ""}])
-    fingerprints.prints_of(small.suite(), tmp_path / "cache")
-    assert requests[0]["root"] == str(tmp_path / "somewhere")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness import code_digest, plan, plugins
-from harness.commands import check, listing
-from harness.commands.options import AskError
-from harness.data import loading
-from harness.evaluation import execute
+from harness import plugins
 from harness.plugins import PluginError, PluginImportError, PluginVersionError
 from harness.suite import SuiteError
-from harness.sweep.cell_job import CellJob
 from tests.harness import small
 from tests.harness.small import FAKES
 
@@ -32,7 +28,7 @@ def test_a_method_is_built_with_its_options() -> None:
         (f"{FAKES}:steady", {"secnds": 1}, "options.secnds: unknown option; allowed: seconds, tag; nearest: seconds"),
         (f"{FAKES}:follower", {}, "options.of: missing; it has no default"),
         (f"{FAKES}:follower", {"off": 1}, "options.off: unknown option.*options.of: missing"),
-        (f"{FAKES}:no_method", {}, "gave object, which is no method: it lacks name and adapt"),
+        (f"{FAKES}:no_method", {}, "does not say that it makes a method"),
         (f"{FAKES}:WIDTHS", {}, "is tuple, not a callable"),
     ],
 )
@@ -58,38 +54,120 @@ def test_a_module_that_fails_says_how(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "broken_plugin" not in sys.modules
 
 
+@pytest.mark.parametrize("use", ["os:system", "shutil:rmtree", "antigravity:fly", "os.path:join", "subprocess:Popen"])
+def test_the_standard_library_is_refused_before_anything_is_imported(use: str) -> None:
+    with pytest.raises(PluginError, match="a module of Python's standard library makes neither methods nor backbones"):
+        plugins.build(use, {})
+    with pytest.raises(PluginError, match="standard library"):
+        plugins.backbone(use, {})
+    assert "antigravity" not in sys.modules
+
+
+DECLARED = """
+from __future__ import annotations
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from torch import nn
+from harness.protocol import Method
+if TYPE_CHECKING:
+    from nowhere import Gone
+CALLED = []
+@dataclass
+class Made:
+    k: int = 1
+    name: str = "made"
+    def adapt(self, task): ...
+def right(k: int = 1) -> Made: return Made(k)
+def by_protocol() -> Method: return Made()
+def either(k: int = 1) -> Made | Method: return Made()
+@functools.cache
+def wrapped() -> Made: return Made()
+def silent(): CALLED.append(1)
+def anything() -> Any: CALLED.append(1)
+def text() -> str: CALLED.append(1)
+def gone() -> Gone: CALLED.append(1)
+def half() -> Made | None: CALLED.append(1)
+def body(num_classes: int, width: int = 8) -> nn.Linear: return nn.Linear(width, num_classes)
+"""
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("declared")
+    (folder / "declared_plugin.py").write_text(DECLARED)
+    sys.path.insert(0, str(folder))
+    yield "declared_plugin"
+    sys.path.remove(str(folder))
+
+
+@pytest.mark.parametrize("name", ["Made", "right", "by_protocol", "either", "wrapped"])
+def test_a_class_with_adapt_and_a_function_that_is_annotated_to_give_one_are_methods(declared: str, name: str) -> None:
+    assert plugins.build(f"{declared}:{name}", {}).name == "made"
+
+
+@pytest.mark.parametrize("use", ["silent", "anything", "text", "gone", "half", "body"])
+def test_what_does_not_say_that_it_makes_a_method_is_not_called(declared: str, use: str) -> None:
+    with pytest.raises(PluginError, match="does not say that it makes a method: name a class that has `adapt`, or"):
+        plugins.build(f"{declared}:{use}", {})
+    assert sys.modules[declared].CALLED == []
+
+
+@pytest.mark.parametrize("use", ["torch:load", "torch.hub:load", "declared_plugin:right", "declared_plugin:silent"])
+def test_what_does_not_say_that_it_makes_a_backbone_is_refused(declared: str, use: str) -> None:
+    with pytest.raises(PluginError, match="does not say that it makes a backbone: name a subclass of torch.nn.Module"):
+        plugins.backbone(use, {})
+    assert plugins.backbone(f"{declared}:body", {"width": 4})(num_classes=3).out_features == 3
+
+
+@pytest.mark.parametrize(
+    ("use", "options", "said"),
+    [
+        ("right", {"k": "3"}, r"options.k: '3': input should be a valid integer"),
+        ("right", {"k": 1.5}, r"options.k: 1.5: input should be a valid integer"),
+        ("right", {"k": True}, r"options.k: True: input should be a valid integer"),
+        ("Made", {"k": [1]}, r"options.k: \[1\]: input should be a valid integer"),
+        ("right", {"l": 1}, "options.l: unknown option; allowed: k"),
+    ],
+)
+def test_options_of_another_type_are_refused(declared: str, use: str, options: dict[str, object], said: str) -> None:
+    with pytest.raises(PluginError, match=said):
+        plugins.build(f"{declared}:{use}", options)
+
+
 def test_what_the_bench_supplies_is_no_option() -> None:
     use = f"{FAKES}:backbone"
-    plugins.check_options(use, {"width": 8}, supplied=("num_classes",))
+    plugins.backbone(use, {"width": 8})
     with pytest.raises(PluginError, match="num_classes: set by the bench itself"):
-        plugins.check_options(use, {"num_classes": 8}, supplied=("num_classes",))
+        plugins.backbone(use, {"num_classes": 8})
     with pytest.raises(PluginError, match="must take num_classes"):
-        plugins.check_options(f"{FAKES}:steady", {}, supplied=("num_classes",))
+        plugins.backbone("torch.nn:Linear", {"in_features": 1, "out_features": 1})
 
 
 def test_options_that_a_method_refuses_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "picky_plugin.py").write_text("def m(k: int):\n    raise ValueError(f'k = {k}: must be even')\n")
+    text = "class M:\n    def __init__(self, k: int): raise ValueError(f'k = {k}: must be even')\n    adapt = print\n"
+    (tmp_path / "picky_plugin.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(PluginError, match=r"options \{'k': 3\} were refused: k = 3: must be even"):
-        plugins.build("picky_plugin:m", {"k": 3})
+        plugins.build("picky_plugin:M", {"k": 3})
 
 
 def test_a_module_lists_its_methods(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     text = "__all__ = ['m', 'N']\nN = 3\ndef m():\n    '''First line.\n\n    More.'''\ndef hidden(): ...\n"
     (tmp_path / "listed_plugin.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    assert plugins.describe("listed_plugin") == [("m", "First line.")]
+    assert plugins.describe("listed_plugin") == [{"name": "m", "first": "First line.", "takes": [], "card": {}}]
     (tmp_path / "unlisted_plugin.py").write_text(
         "from os.path import join\ndef m(k): ...\ndef n(): ...\ndef _o(k): ...\n"
     )
-    assert plugins.describe("unlisted_plugin") == [("m", ""), ("n", "")]
-    assert plugins.describe("unlisted_plugin", taking="k") == [("m", "")]
+    assert [(each["name"], each["takes"]) for each in plugins.describe("unlisted_plugin")] == [("m", ["k"]), ("n", [])]
 
 
 # --- one bad plugin among good ones ---------------------------------------------------------------------------------
 
 METHOD = (
-    "class Made:\n    name = 'made'\n    api = {api!r}\n    def adapt(self, task): ...\ndef made(): return Made()\n"
+    "class Made:\n    name = 'made'\n    api = {api!r}\n    def adapt(self, task): ...\n"
+    "def made() -> Made: return Made()\n"
 )
 
 
@@ -111,117 +189,34 @@ def test_a_method_for_this_protocol_is_taken(tmp_path: Path, monkeypatch: pytest
     assert not hasattr(plugins.build(f"{FAKES}:steady", {}), "api")
 
 
-def test_bad_plugins_are_all_listed_and_cost_only_their_own_cells(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "mixed_broken_plugin.py").write_text("raise OSError('no such device')\n")
-    (tmp_path / "mixed_later_plugin.py").write_text(METHOD.format(api=7))
-    monkeypatch.syspath_prepend(tmp_path)
-    uses = ("mixed_broken_plugin:m", "mixed_later_plugin:made", "no_such_plugin_at_all:x", f"{FAKES}:steady")
-    suite = small.suite(methods=[{"use": use, "name": name} for use, name in zip(uses, "abcd", strict=True)])
-    found = check.faults(suite, "small.toml")
-    assert [fault.fatal for fault in found] == [False] * 3
-    for fault, index, said in zip(found, range(3), ("no such device", "api = 7", "no such module"), strict=True):
-        assert fault.text.startswith(f"small.toml: methods[{index}]: use = {uses[index]!r}: ")
-        assert said in fault.text
-    ended = {}
-    seen = loading.load_dataset(suite.datasets[0], suite.input).fingerprint
-    prints = plan.Prints(code_digest.digests([suite.backbone.use, *uses]), {"digits": seen}, {})
-    for cell in plan.cells(suite, prints):
-        job = CellJob(cell=cell, suite=suite, given={}, commit=None)
-        ended[cell.method] = execute.run_cell(job, tmp_path / cell.id, lambda phase, done, total: None).record
-    assert {name: record.status for name, record in ended.items()} == dict(
-        zip("abcd", ["failed"] * 3 + ["ok"], strict=True)
-    )
-    assert "PluginVersionError: use = 'mixed_later_plugin:made': was written for api = 7" in ended["b"].reason
-
-
 def test_two_methods_of_one_name_do_not_start() -> None:
     with pytest.raises(SuiteError, match=r"methods\[1\]\.name: 'same': duplicate of methods\[0\]\.name"):
         small.suite(methods=[{"use": "a:one", "name": "same"}, {"use": "b:two", "name": "same"}])
 
 
-def test_missing_data_is_a_fault_of_its_set_alone(tmp_path: Path) -> None:
-    suite = small.suite(datasets=[{"name": "digits"}, {"name": "x", "source": "folder", "path": str(tmp_path / "no")}])
-    (fault,) = check.faults(suite, "small.toml")
-    assert (fault.fatal, fault.text.partition(": path")[0]) == (
-        False,
-        'small.toml: datasets[1]: data set "x" (source "folder")',
-    )
-
-
-# --- what a module offers ---------------------------------------------------------------------------------------------
-
 CARDED = """
-__all__ = ["full", "bare", "needy", "odd"]
-
 class Made:
     def __init__(self, card=None):
         self.name = "made"
         if card is not None:
             self.card = card
     def adapt(self, task): ...
-
-def full():
-    '''A method with a card.'''
-    about = {"title": "Full", "paper": "none", "parameters": {"k": [3, "paper"], "widths": [[1, 2], "ours"]}}
-    return Made({**about, "ours": ["one thing " + "and more words " * 12, "another"], "deviations": []})
-
-def bare(): return Made()
-def needy(k): return Made({"title": "never asked"})
-def odd(): return Made("not a mapping")
+def full() -> Made: return Made({"title": "Full", "where": __import__("pathlib").Path("x")})
+def bare() -> Made: return Made()
+def needy(k) -> Made: return Made({"title": "never asked"})
+def odd() -> Made: return Made("not a mapping")
 """
 
 
-@pytest.fixture
-def carded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "carded_plugin.py").write_text(CARDED)
+def test_cards_come_with_the_methods_that_have_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "carded_methods.py").write_text(CARDED)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(listing, "METHODS", "carded_plugin")
-    return "carded_plugin"
-
-
-def test_cards_come_with_the_methods_that_have_one(carded: str) -> None:
-    found = {name: (first, card) for name, first, card in plugins.cards(carded)}
-    assert list(found) == ["full", "bare", "needy", "odd"]
-    assert found["full"][0] == "A method with a card." and found["full"][1]["title"] == "Full"
-    assert [found[name][1] for name in ("bare", "needy", "odd")] == [{}, {}, {}]
-
-
-def test_list_methods_prints_each_with_its_card(carded: str, capsys: pytest.CaptureFixture[str]) -> None:
-    listing.show_list("methods")
-    out = capsys.readouterr().out
-    lines = out.splitlines()
-    assert lines[:3] == ["carded_plugin:full", "  A method with a card.", "  title: Full"]
-    assert "    - k = 3  (paper)" in lines and "    - widths = [1, 2]  (ours)" in lines
-    assert "  deviations:" not in lines  # nothing to tell is not told
-    assert max(map(len, lines)) <= listing.WIDTH
-    assert [line for line in lines if line and not line.startswith(" ")] == [
-        f"carded_plugin:{name}" for name in ("full", "bare", "needy", "odd")
-    ]
-
-
-def test_list_alone_prints_all_and_one_word_a_part_of_it(carded: str, capsys: pytest.CaptureFixture[str]) -> None:
-    def told(what: str | None) -> str:
-        listing.show_list(what)
-        return capsys.readouterr().out
-
-    whole = told(None)
-    assert whole.startswith("methods:\n  carded_plugin:full  A method with a card.\n  carded_plugin:bare\n")
-    assert "backbones:\n" in whole and "data sources:\n  digits" in whole and "title: Full" not in whole
-    for what, title in (("backbones", "backbones:"), ("data", "data sources:")):
-        part = told(what)
-        assert part.startswith(title) and part in whole and "methods:" not in part
-
-
-def test_another_word_is_refused_with_the_nearest(carded: str) -> None:
-    with pytest.raises(AskError, match="list backbone: unknown; allowed: methods, backbones, data; nearest: backbones"):
-        listing.show_list("backbone")
+    cards = {each["name"]: each["card"] for each in plugins.describe("carded_methods")}
+    assert cards == {"Made": {}, "full": {"title": "Full", "where": "x"}, "bare": {}, "needy": {}, "odd": {}}
 
 
 def test_the_methods_of_this_project_all_show_a_card() -> None:
     """Each can be made without options, so that a person sees what a suite would run."""
-    found = plugins.cards("eavit.methods")
-    assert found and all(first.endswith(".") for _, first, _ in found)
-    bare = [name for name, _, card in found if not card]
-    assert not bare, f"no card: {bare}"
+    found = plugins.describe("eavit.methods")
+    assert found and all(each["first"].endswith(".") for each in found)
+    assert [each["name"] for each in found if not each["card"]] == []

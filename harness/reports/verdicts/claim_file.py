@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 
+from harness import toml
 from harness.nearest import choices
 from harness.statistics.intervals import SCOPES, Scope
-from harness.suite import STRICT, Label, Slug, Suite, SuiteError, key_path
-from harness.suite_checks import strange_values
+from harness.suite import STRICT, Label, Slug, Suite, SuiteError
+from harness.toml import TomlError, key_path, strange_values
 
 Metric = Literal["accuracy", "area", "macs", "latency_ms", "train_macs", "train_seconds", "over_budget"]
 Direction = Literal["greater", "less"]
@@ -57,18 +57,16 @@ def beside(suite_file: Path) -> Path:
 def load(path: Path, suite: Suite) -> tuple[Claim, ...]:
     """Read and check a claims file against its suite; SuiteError names every fault in it."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = toml.read(path)
     except OSError as error:
         raise SuiteError((f"{path}: cannot be read: {error.strerror}",)) from None
-    except UnicodeDecodeError as error:
-        raise SuiteError((f"{path}: not UTF-8 text: {error.reason} at byte {error.start}",)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SuiteError((f"{path}: not TOML: {error}",)) from None
+    except TomlError as error:
+        raise SuiteError((str(error),)) from None
     return parse(raw, suite, str(path))
 
 
 def parse(raw: Mapping[str, Any], suite: Suite, where: str) -> tuple[Claim, ...]:
-    faults, read = strange_values(raw), None
+    faults, read = list(strange_values(raw)), None
     if not faults:
         try:
             read = _File.model_validate_json(json.dumps(raw))

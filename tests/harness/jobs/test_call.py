@@ -91,8 +91,15 @@ def test_a_stopped_supervisor_is_ended_from_here(tmp_path: Path, monkeypatch: py
     assert not [pid for pid in (tmp_path / "pids").read_text().split() if alive(int(pid))]
 
 
-def test_one_bad_payload_costs_itself_alone() -> None:
-    good, bad = call_each(f"{VICTIMS}:double_or_die", ["a", "die"], 30)
-    assert good == "aa"
-    assert isinstance(bad, CallError) and str(bad) == "exit code 3 without a result"
-    assert call_each(f"{VICTIMS}:double_or_die", ["a", "b"], 30) == ["aa", "bb"]
+def test_a_bad_payload_costs_itself_alone(tmp_path: Path) -> None:
+    told = str(tmp_path / "told")
+    good, dead, alike, late = call_each(f"{VICTIMS}:tell", [[told, "a"], [told, "die"], [told, "b"], [told, "hang"]], 8)
+    assert (good, alike) == ("a", "b")
+    assert isinstance(dead, CallError) and str(dead) == "exit code 3 without a result"
+    assert isinstance(late, CallError) and str(late) == "not done after 8 s"
+    assert Path(told).read_text() == "a die b hang "  # none twice
+
+
+def test_a_function_that_is_not_there_is_told_for_each_payload() -> None:
+    found = call_each(f"{VICTIMS}:nowhere", [1, 2], 30)
+    assert [isinstance(each, CallError) for each in found] == [True, True]

@@ -19,10 +19,15 @@ def double(payload: Any) -> Any:
     return payload + payload
 
 
-def double_or_die(payload: str) -> str:
-    if payload == "die":
+def tell(payload: list[str]) -> str:
+    path, word = payload
+    with Path(path).open("a") as file:
+        file.write(f"{word} ")
+    if word == "die":
         os._exit(3)
-    return payload + payload
+    if word == "hang":
+        time.sleep(60)
+    return word
 
 
 def where(payload: Any) -> Any:

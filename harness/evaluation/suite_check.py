@@ -1,0 +1,101 @@
+"""Check of one part of a suite by building what it names: the entry point of a child process, never of a command.
+
+What is known to fail in a cell before it runs is found here: options, the backbone against input size and channels, the
+precision against the device, data sets that cannot be read or take too much memory.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness import plugins
+from harness.data.loading import load_dataset
+from harness.data.locations import DataError
+from harness.evaluation.execute import fitting
+from harness.evaluation.failures import BackboneError
+from harness.jobs.call import describe
+from harness.plugins import PluginError, PluginImportError, PluginVersionError
+from harness.suite import Suite
+
+CLASSES = 7  # of the backbone that is tried
+Found = dict[str, Any]
+
+
+def check_part(request: Mapping[str, Any]) -> Found:
+    """``faults``, ``warnings`` and ``notes`` of one part of a suite, and the ``card`` of a method; as plain values.
+
+    ``request``: ``suite``, as JSON text, and ``part``: ``["schedule"]``, ``["backbone"]``, ``["methods", index]`` or
+    ``["datasets", index]``. ``fatal``: no cell can be right, or the suite was written wrongly.
+    """
+    kind, *index = request["part"]
+    try:
+        found: Found = _CHECKS[kind](request["suite"], *index)
+        return {"faults": [], "fatal": False, "warnings": [], "notes": [], "card": {}, **found}
+    except (PluginError, DataError, BackboneError) as error:
+        fatal = not isinstance(error, PluginImportError | PluginVersionError | DataError)
+        return _faulty(str(error), fatal or kind == "backbone")
+    except (
+        Exception
+    ) as error:  # a plug-in may raise anything; weights that are missing cost no more than a skipped cell
+        return _faulty(describe(error), kind == "backbone" and not getattr(error, "skips", False))
+
+
+def _faulty(text: str, fatal: bool) -> Found:
+    return {"faults": [text], "fatal": fatal, "warnings": [], "notes": [], "card": {}}
+
+
+def _schedule(text: str) -> Found:
+    if Suite.model_validate_json(text).schedule.precision == "fp16" and not torch.cuda.is_available():
+        return _faulty("precision: 'fp16': needs a GPU, and this machine has none; allowed here: no, bf16", fatal=True)
+    return {}
+
+
+def _method(text: str, index: int) -> Found:
+    suite = Suite.model_validate_json(text)
+    method = plugins.build(suite.methods[index].use, suite.methods[index].options)
+    card = plugins.plain_card(method)
+    try:
+        backbone = _backbone(text)
+    except Exception:  # the fault of another part
+        return {"card": card}
+    check = getattr(method, "check", None)
+    return {"card": card, "warnings": [] if check is None else [str(said) for said in check(backbone, suite.budgets)]}
+
+
+def _dataset(text: str, index: int) -> Found:
+    suite = Suite.model_validate_json(text)
+    spec = suite.datasets[index]
+    loaded = load_dataset(spec, suite.input)
+    mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+    if suite.memory_gib is not None and mib > 1024 * suite.memory_gib:
+        raise DataError(f"{spec.name}: reading it takes {mib:.0f} MiB, more than memory_gib = {suite.memory_gib:g}")
+    sizes = ", ".join(f"{name} {size}" for name, size in loaded.sizes.items())
+    return {"notes": [f"{spec.name}: {loaded.num_classes} classes; {sizes}"]}
+
+
+@cache
+def _backbone(text: str) -> nn.Module:
+    """The suite's backbone on the meta device, where shapes are checked without computing; else on CPU."""
+    suite = Suite.model_validate_json(text)
+    make = plugins.backbone(suite.backbone.use, suite.backbone.options)
+    try:
+        with torch.device("meta"):
+            return fitting(make(num_classes=CLASSES, **suite.backbone.options), suite.input, CLASSES)
+    except Exception:  # also of code that reads values, which a meta tensor has not
+        return fitting(make(num_classes=CLASSES, **suite.backbone.options), suite.input, CLASSES)
+
+
+def _backbone_fits(text: str) -> Found:
+    _backbone(text)
+    return {}
+
+
+_CHECKS: dict[str, Any] = {
+    "schedule": _schedule, "backbone": _backbone_fits, "methods": _method, "datasets": _dataset
+}  # fmt: skip

@@ -1,0 +1,83 @@
+"""Checks of suites: every part in a child, every fault with file and key path, a bad plug-in costs its own cells."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.commands import check
+from harness.commands.check import Checked, check_suite
+from tests.harness import small
+from tests.harness.small import FAKES
+
+LIGHT = "tests.harness.commands.checked:check_part"
+
+
+def test_each_part_says_its_own_and_none_ends_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "ENTRY", LIGHT)
+    monkeypatch.setattr(check, "DEADLINE", 5.0)
+    methods = [{"use": f"a.b:m{n}"} for n in range(6)]
+    found = check_suite(small.suite(methods=methods), "x.toml")
+    died = "the process that checked it failed"
+    assert found == Checked(
+        fatal=["x.toml: methods[4]: one", "x.toml: methods[4]: two"],
+        losses=[
+            f"x.toml: methods[1]: {died}: exit code 0 without a result: a last word",
+            f"x.toml: methods[2]: {died}: KeyboardInterrupt: KeyboardInterrupt",
+            f"x.toml: methods[3]: {died}: not done after 5 s",
+            "x.toml: methods[5]: three",
+        ],
+        warnings=["x.toml: methods[0]: budgets 0.2 cannot be reached"],
+        cards={"m0": {"title": "Good"}},
+    )
+
+
+def test_data_that_is_not_there_is_told_without_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "ENTRY", LIGHT)
+    sets = [{"name": "x", "source": "folder", "path": str(tmp_path / "no")}]
+    found = check_suite(small.suite(datasets=sets), "x.toml", with_data=True)
+    assert len(found.losses) == 1
+    assert found.losses[0].startswith('x.toml: datasets[0]: data set "x" (source "folder"): path = ')
+
+
+PLUGINS = {
+    "exits_at_import": "import os; os._exit(0)",
+    "leaves_at_import": "raise SystemExit(0)",
+    "exits_in_factory": "import sys\nclass M:\n    adapt = print\n    def __init__(self): sys.exit(0)",
+    "fails_in_factory": "class M:\n    adapt = print\n    def __init__(self): raise RuntimeError('no luck')",
+    "says_nothing": "def M(): raise SystemExit",
+}
+
+
+def test_real_plug_ins_end_their_own_process_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in PLUGINS.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    uses = [*(f"{name}:M" for name in PLUGINS), "os:system", "no_such_plugin:x", f"{FAKES}:steady"]
+    methods: list[dict[str, Any]] = [{"use": use, "name": f"m{n}"} for n, use in enumerate(uses)]
+    found = check_suite(small.suite(methods=methods), "x.toml", with_data=True)
+    said = dict(line.removeprefix("x.toml: ").split(": ", 1) for line in (*found.losses, *found.fatal))
+    assert "exit code 0 without a result" in said["methods[0]"]
+    assert "SystemExit: 0" in said["methods[1]"] and "SystemExit: 0" in said["methods[2]"]
+    assert said["methods[3]"] == "RuntimeError: no luck"
+    assert "no such module" in said["methods[6]"]
+    assert [line.split(": ")[1] for line in found.fatal] == ["methods[4]", "methods[5]"]
+    assert "does not say that it makes a method" in said["methods[4]"]
+    assert "standard library" in said["methods[5]"]
+    assert "methods[7]" not in said
+    assert found.notes == ["digits: 10 classes; fit 200, select_a 30, select_b 30, test 100"]
+    assert not set(PLUGINS) & set(sys.modules)
+
+
+def test_quick_is_checked_in_seconds() -> None:
+    from harness import suite
+
+    began = time.process_time()
+    found = check_suite(suite.load("suites/quick.toml"), "quick", with_data=True)
+    assert (found.fatal, found.losses) == ([], [])
+    assert len(found.notes) == 2 and set(found.cards) == {m.name for m in suite.load("suites/quick.toml").methods}
+    assert time.process_time() - began < 2  # of this process; the child needs about 5 s on a quiet machine
