@@ -20,8 +20,9 @@ from harness.toml import key_path
 
 verbs = typer.Typer()
 ENTRY = "harness.evaluation.suite_check:check_part"
-DEADLINE = 120.0  # seconds for importing and building what a suite names
-READING = 3600.0  # seconds for reading its data sets
+DEADLINE = 120.0  # seconds for importing and building plug-ins
+READING = 3600.0  # seconds for building what is of this project, and for reading data sets
+OWN = "eavit."  # how the names of modules of this project begin
 
 Part = tuple[str | int, ...]
 
@@ -59,38 +60,39 @@ def check(name: SuiteName, data: DataRoot = None) -> None:
 def check_suite(suite: Suite, where: str, *, with_data: bool = False) -> Checked:
     """Build what the suite names, and with ``with_data`` read its data sets, in a child. ``where``: the file's name."""
     found = Checked()
-    built: list[Part] = [("schedule",), ("backbone",), *(("methods", index) for index in range(len(suite.methods)))]
-    for part, answer in _answers(suite, built, DEADLINE):
-        _sort_in(found, f"{where}: {key_path(part)}", answer)
-        if part[0] == "methods" and answer["card"]:
-            found.cards[suite.methods[int(part[1])].name] = answer["card"]
-    readable: list[Part] = []
+    parts: list[Part] = [("schedule",), ("backbone",), *(("methods", index) for index in range(len(suite.methods)))]
     for index, entry in enumerate(suite.datasets):
         try:
             locations.source_files(entry.source, entry.path)
-            readable.append(("datasets", index))
+            parts += [("datasets", index)] if with_data else []
         except DataError as error:
             told = locations.with_dataset_name(entry.name, entry.source, error)
             found.losses.append(f"{where}: datasets[{index}]: {told}")
-    for part, answer in _answers(suite, readable, READING) if with_data and readable else ():
-        _sort_in(found, f"{where}: {key_path(part)}", answer)
+    for part, answer in _answers(suite, parts).items():
+        place = f"{where}: {key_path(part)}"
+        (found.fatal if answer["fatal"] else found.losses).extend(f"{place}: {text}" for text in answer["faults"])
+        found.warnings.extend(f"{place}: {text}" for text in answer["warnings"])
+        found.notes.extend(answer["notes"])
+        if answer["card"]:
+            found.cards[suite.methods[int(part[1])].name] = answer["card"]
     return found
 
 
-def _answers(suite: Suite, parts: list[Part], deadline: float) -> list[tuple[Part, Mapping[str, Any]]]:
-    text = suite.model_dump_json()
-    answers = call_each(ENTRY, [{"suite": text, "part": list(part)} for part in parts], deadline, PROJECT)
-    return [(p, _lost(a, p) if isinstance(a, CallError) else a) for p, a in zip(parts, answers, strict=True)]
+def _answers(suite: Suite, parts: list[Part]) -> dict[Part, Mapping[str, Any]]:
+    """Answers in the order of ``parts``. Plug-ins of strangers, which may hang, are built apart and in less time."""
+    text, uses = suite.model_dump_json(), [method.use for method in suite.methods]
+    own = {("methods", index) for index, use in enumerate(uses) if use.startswith(OWN)} | {("schedule",), ("backbone",)}
+    own = own if suite.backbone.use.startswith(OWN) else set()  # all methods are tried with the backbone
+    strange = [part for part in parts if part[0] != "datasets" and part not in own]
+    found: dict[Part, Mapping[str, Any]] = {}
+    for group, deadline in ((strange, DEADLINE), ([part for part in parts if part not in strange], READING)):
+        requests = [{"suite": text, "part": list(part)} for part in group]
+        for part, answer in zip(group, call_each(ENTRY, requests, deadline, PROJECT), strict=True):
+            found[part] = _lost(answer, part) if isinstance(answer, CallError) else answer
+    return {part: found[part] for part in parts}
 
 
 def _lost(error: CallError, part: Part) -> dict[str, Any]:
     """The answer of a part that ended its process: a plug-in that exits or hangs costs its own cells."""
     text = ": ".join([f"the process that checked it failed: {error}", *error.log.splitlines()[-1:]])
     return {"faults": [text], "fatal": part[0] == "backbone", "warnings": [], "notes": [], "card": {}}
-
-
-def _sort_in(found: Checked, place: str, answer: Mapping[str, Any]) -> None:
-    faults = found.fatal if answer["fatal"] else found.losses
-    faults.extend(f"{place}: {text}" for text in answer["faults"])
-    found.warnings.extend(f"{place}: {text}" for text in answer["warnings"])
-    found.notes.extend(answer["notes"])
