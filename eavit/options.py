@@ -56,7 +56,7 @@ def switch(option: str, value: Any) -> bool:
     return value
 
 
-def table(kind: type[Table], name: str, given: Mapping[str, Any] | Table) -> Table:
+def options_table(kind: type[Table], name: str, given: Mapping[str, Any] | Table) -> Table:
     """A table of options, as a suite writes it, as a value of the dataclass ``kind``, whose fields are its keys."""
     if isinstance(given, kind):
         return given

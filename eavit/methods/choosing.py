@@ -17,7 +17,7 @@ from eavit.model.importance import Scores
 from eavit.model.vit import NestedViT
 from eavit.options import allowed
 from eavit.selection import selectors
-from eavit.selection.search import Fitness
+from eavit.selection.front import Fitness
 from eavit.selection.selectors import EVALUATIONS, SELECTORS, Problem, Selection, Selector
 from eavit.space.space import Space
 from eavit.training.prepare import scored, scoring_cost
@@ -29,7 +29,7 @@ METRIC = "taylor"  # of a selector that needs importance scores
 # How choices of different budgets relate: each on its own, or the smaller always inside the larger one.
 NESTINGS: dict[str, Callable[[Selection, Problem], Selection]] = {
     "free": lambda selection, problem: selection,
-    "nested": selectors.nested,
+    "nested": selectors.nest_choices,
 }
 
 

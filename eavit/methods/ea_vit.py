@@ -18,11 +18,10 @@ from eavit.model import cost
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
-from eavit.options import allowed, number, refuse, table
-from eavit.selection.router import Policy, Router, Routing, cost_of_route, imitate, route_frozen, route_jointly
-from eavit.selection.search import Front, Point
-from eavit.selection.selectors import EVALUATIONS, given, uniform
-from eavit.selection.selectors import Policy as Chosen
+from eavit.options import allowed, number, options_table, refuse
+from eavit.selection.front import Candidate, Front
+from eavit.selection.router import PolicyTable, Router, Routing, imitate, route_frozen, route_jointly, routing_cost
+from eavit.selection.selectors import EVALUATIONS, Policy, given, uniform
 from eavit.selection.shapes import uniforms
 from eavit.space.product import ProductSpace
 from eavit.training.allocation import Allocation, FixedCost, Phase, allocate, batch_of, fit_on, plan_cost, steps_of
@@ -172,7 +171,7 @@ class Stage2:
 class WarmUp:
     """Start of stage 2, which trains the router alone; ``free``: it runs no image."""
 
-    run: Callable[[NestedViT, Router, Sequence[Point], Routing, Fit], None] = route_frozen
+    run: Callable[[NestedViT, Router, Sequence[Candidate], Routing, Fit], None] = route_frozen
     free: bool = False
 
 
@@ -228,9 +227,9 @@ class EaVit:
 
     def _route_cost(self, backbone: Backbone, batch: int, steps: int) -> float:
         warm = round(steps * self.stage2.warmup)
-        return cost_of_route(backbone, batch, 0 if self.warm_up.free else warm, steps - warm)
+        return routing_cost(backbone, batch, 0 if self.warm_up.free else warm, steps - warm)
 
-    def _route(self, task: Task, vit: NestedViT, space: ProductSpace, front: Front | None, run: Fit) -> Policy:
+    def _route(self, task: Task, vit: NestedViT, space: ProductSpace, front: Front | None, run: Fit) -> PolicyTable:
         """Stage 2."""
         steps, span = run.total or 0, run.span or Span(0, 0)
         first = round(steps * self.stage2.warmup)
@@ -244,9 +243,9 @@ class EaVit:
             needed = needed_of(references, min(task.budgets))
             self.warm_up.run(vit, router, needed, routing, warm)
             route_jointly(vit, router, needed, routing, joint)
-        return Policy.of(router)
+        return PolicyTable.of(router)
 
-    def _references(self, space: ProductSpace, front: Front | None) -> tuple[Point, ...]:
+    def _references(self, space: ProductSpace, front: Front | None) -> tuple[Candidate, ...]:
         """What the router starts from, and is held to from the smallest budget on."""
         if front is not None:
             return front.cover
@@ -258,7 +257,7 @@ class EaVit:
         return replace(self.routing, targets=(max(min(task.budgets), cost.share(space.backbone, space.smallest)), 1.0))
 
     def _answer(
-        self, task: Task, vit: NestedViT, space: ProductSpace, own: Chosen, diagnostics: Mapping[str, Any]
+        self, task: Task, vit: NestedViT, space: ProductSpace, own: Policy, diagnostics: Mapping[str, Any]
     ) -> Elastic:
         """The method's own policy, or what the options put in its place."""
         known = {**diagnostics, "weights": digest_of(vit)}
@@ -286,14 +285,14 @@ def method_of(
     """EA-ViT with the options of a suite; ValueError on ``others``, that no method has."""
     refuse(others, known, RENAMED)
     allowed("importance", importance, METRICS)
-    first, second = table(Stage1, "stage1", stage1), table(Stage2, "stage2", stage2)
+    first, second = options_table(Stage1, "stage1", stage1), options_table(Stage2, "stage2", stage2)
     if not second.routed and (second.start, options.select) != ("nsga2", "native"):
         raise ValueError(
             f"option stage2.selector='search' has no router: stage2.start={second.start!r} and "
             f"select={options.select!r} mean nothing"
         )
     routing = Routing(second.budget_weight, second.imitation_weight)
-    return EaVit(first, second, FrontSearch(table(Search, "search", search)), options, importance, routing)
+    return EaVit(first, second, FrontSearch(options_table(Search, "search", search)), options, importance, routing)
 
 
 def ea_vit(
@@ -317,20 +316,20 @@ def ea_vit(
     return Recipe("ea_vit", method.run, CARD.with_values(method.values))
 
 
-def uniform_points(space: ProductSpace) -> tuple[Point, ...]:
+def uniform_points(space: ProductSpace) -> tuple[Candidate, ...]:
     """The uniform shapes of a space by ascending MACs, without a measured accuracy."""
     b = space.backbone
     shapes = sorted(uniforms(space), key=partial(cost.macs, b))
-    return tuple(Point(s, cost.macs(b, s), cost.share(b, s), 0.0) for s in shapes)
+    return tuple(Candidate(s, cost.macs(b, s), cost.share(b, s), 0.0) for s in shapes)
 
 
-def needed_of(points: Sequence[Point], floor: float) -> tuple[Point, ...]:
+def needed_of(points: Sequence[Candidate], floor: float) -> tuple[Candidate, ...]:
     """References from the dearest one at or under the smallest budget on: no budget needs a smaller target."""
     below = [p for p in points if p.share <= floor]
     return (*below[-1:], *(p for p in points if p.share > floor))
 
 
-def _compare(task: Task, vit: NestedViT, policy: Policy, front: Front | None) -> dict[str, Any]:
+def _compare(task: Task, vit: NestedViT, policy: PolicyTable, front: Front | None) -> dict[str, Any]:
     """Router against plain search on the same final weights, on fold B, for each budget. A diagnostic: nothing is
     chosen by it, and it is not charged.
     """

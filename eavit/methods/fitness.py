@@ -13,7 +13,8 @@ from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.options import whole
-from eavit.selection.search import Fitness, Front, Quotas, nsga2
+from eavit.selection.front import Fitness, Front
+from eavit.selection.search import Quotas, find_front
 from eavit.space.space import Space
 from eavit.training.checkpoint import Journal
 from eavit.training.distributed import from_main
@@ -112,7 +113,7 @@ class FrontSearch:
         self, space: Space, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> Measured[tuple[Front, float]]:
         def search(on_a: Fitness, on_b: Fitness) -> tuple[Front, float]:
-            front = nsga2(
+            front = find_front(
                 space,
                 on_a,
                 population=self.size.population,

@@ -22,15 +22,15 @@ from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.options import allowed, number
 from eavit.selection.layer_router import (
-    Asking,
     LayerRouters,
     Surrogate,
-    cost_of_asking,
-    cost_of_routers,
+    SurrogateSampler,
     fit_surrogate,
+    layer_routers_cost,
+    surrogate_cost,
     train_routers,
 )
-from eavit.selection.router import Policy
+from eavit.selection.router import PolicyTable
 from eavit.selection.selectors import EVALUATIONS, given
 from eavit.space.product import ProductSpace
 from eavit.training.allocation import Allocation, Phase, allocate, batch_of, plan_cost
@@ -123,9 +123,9 @@ class Routed:
     low: float
 
     @classmethod
-    def of(cls, policy: Policy, low: float) -> Routed:
-        shares = tuple(cost.share(policy.space.backbone, s) for s in policy.ladder)
-        return cls(policy.space, policy.ladder, shares, low)
+    def of(cls, policy: PolicyTable, low: float) -> Routed:
+        shares = tuple(cost.share(policy.space.backbone, s) for s in policy.members)
+        return cls(policy.space, policy.members, shares, low)
 
     def __call__(self, progress: float, rng: np.random.Generator) -> Submodels:
         place = bisect_right(self.shares, float(rng.uniform(self.low, 1.0)))
@@ -143,13 +143,13 @@ class _Flextron:
         vit = start(task)
         space, b = space_of(vit.backbone), vit.backbone
         low = _lowest(task, space)
-        asking = Asking(space, partial(stratified, floor=low))
+        draws = SurrogateSampler(space, partial(stratified, floor=low))
         elastic = full_and_random(space, self.draw)
-        allocation = self._allocation(task, asking, elastic)
+        allocation = self._allocation(task, draws, elastic)
         vit, first = prepare(task, vit, self.importance), allocation.fit("elastic")
         train(vit, elastic, first)
         second = allocation.fit("surrogate")
-        policy, routers = self._route(task, vit, asking, second, low)
+        policy, routers = self._route(task, vit, draws, second, low)
         routed = plain(Routed.of(policy, low))
         third = allocation.fit("routed", plan_cost(task, b, routed))
         train(vit, routed, third)
@@ -157,32 +157,34 @@ class _Flextron:
         diagnostics |= {"steps": steps_taken(first, second, third), "router": routers}
         return self.options.choosing(given(policy.choose)).answer(task, vit, space, diagnostics)
 
-    def _allocation(self, task: Task, asking: Asking, elastic: Plan) -> Allocation:
+    def _allocation(self, task: Task, draws: SurrogateSampler, elastic: Plan) -> Allocation:
         """What the routers will choose is not known yet: random submodels and uniform shapes stand for it."""
-        space = asking.space
+        space = draws.space
         b = space.backbone
-        random = Random(space, asking.draw)
+        random = Random(space, draws.draw)
         return allocate(
             task,
             partial(preparation_cost, task, b, self.importance),
             Phase("elastic", plan_cost(task, b, elastic), 0.6, (0.0, 2 / 3)),
-            Phase("surrogate", partial(cost_of_asking, asking, batch_of(task), task.seed), 0.1, (0.0, 1.0)),
-            lambda: 3 * cost_of_routers(space),
+            Phase("surrogate", partial(surrogate_cost, draws, batch_of(task), task.seed), 0.1, (0.0, 1.0)),
+            lambda: 3 * layer_routers_cost(space),
             Phase("routed", plan_cost(task, b, random), 0.3, (2 / 3, 1.0)),
             partial(self.options.choosing(given(_uniform(space))).cost, task, space),
         )
 
-    def _route(self, task: Task, vit: NestedViT, asking: Asking, run: Fit, low: float) -> tuple[Policy, dict[str, Any]]:
+    def _route(
+        self, task: Task, vit: NestedViT, draws: SurrogateSampler, run: Fit, low: float
+    ) -> tuple[PolicyTable, dict[str, Any]]:
         """Surrogate from forward passes, routers from the surrogate (no image), policy from the routers."""
         generator = torch.Generator().manual_seed(task.seed)
-        surrogate, routers = Surrogate(asking.space, generator), LayerRouters(asking.space, generator)
+        surrogate, routers = Surrogate(draws.space, generator), LayerRouters(draws.space, generator)
         with task.ledger.phase("route"):
-            fit_surrogate(vit, surrogate, asking, run)
+            fit_surrogate(vit, surrogate, draws, run)
             penalty = train_routers(routers, surrogate, low, generator, self.weight)
-            spent = cost_of_routers(asking.space)
+            spent = layer_routers_cost(draws.space)
             task.ledger.add(forward_macs=spent, backward_macs=2 * spent)
         emitted = [routers.choose(low + (1 - low) * i / TARGETS) for i in range(TARGETS + 1)]
-        policy = Policy.from_members(asking.space, emitted)
+        policy = PolicyTable.from_members(draws.space, emitted)
         return policy, {"emitted": policy.emitted, "penalty": round(penalty, 6)}
 
 
@@ -195,7 +197,7 @@ def _uniform(space: ProductSpace) -> Callable[[float], Submodel | None]:
     """Stands for a policy that is not there yet, to know what a selection will cost: uniform shapes."""
     sizes = list(product(space.heads, space.mlps))
     n = space.depth
-    ladder = Policy.from_members(
+    ladder = PolicyTable.from_members(
         space, [Submodel(space.embeds[0], (h,) * n, (m,) * n) for h, m in sizes], narrowed=False
     )
     return ladder.choose

@@ -23,8 +23,8 @@ from eavit.methods.fitness import Images
 from eavit.methods.recipe import Recipe
 from eavit.model.vit import NestedViT
 from eavit.options import allowed, keyed, number, switch, whole
-from eavit.selection.router import Routed, Router, Routing, fit_router, shaping_of
-from eavit.selection.search import Point
+from eavit.selection.front import Candidate
+from eavit.selection.router import RoutedViT, Router, Routing, fit_router, shaping_of
 from eavit.selection.selectors import EVALUATIONS
 from eavit.training.allocation import batch_of
 from eavit.training.passes import Step, Term, Terms
@@ -190,19 +190,19 @@ def renewed(vit: NestedViT) -> NestedViT:
     return vit
 
 
-def route_silently(vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, run: Fit) -> None:
+def route_silently(vit: NestedViT, router: Router, references: Sequence[Candidate], routing: Routing, run: Fit) -> None:
     """Train the router alone on gates without noise, by budget and references alone. The published code runs the images
     too, sliced, to no effect, as no gradient comes back from them. Here they are not run.
     """
-    routed = Routed(vit, router, routing.masking)
+    routed = RoutedViT(vit, router, routing.masking)
     fit_router(routed, _silent_terms(routed, references, routing), routing, run)
 
 
-def _silent_terms(routed: Routed, references: Sequence[Point], routing: Routing) -> Terms:
+def _silent_terms(routed: RoutedViT, references: Sequence[Candidate], routing: Routing) -> Terms:
     low, high = routing.range(references)
     shaping = shaping_of(routed, references, routing, 0.0)
 
-    def terms(model: Routed, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
+    def terms(model: RoutedViT, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
         target = float(step.rng.uniform(low, high))
         gates = model.router.gates(target, model.router.straight)
         yield Term(torch.stack(shaping(gates, target, step.progress)).sum(), 0, 0, drawn=f"{target}")

@@ -24,9 +24,9 @@ from eavit.model import cost
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
-from eavit.options import allowed, number, refuse, table, whole
-from eavit.selection.router import Policy, Router, Routing, cost_of_route, imitate, route_frozen
-from eavit.selection.search import Front
+from eavit.options import allowed, number, options_table, refuse, whole
+from eavit.selection.front import Front
+from eavit.selection.router import PolicyTable, Router, Routing, imitate, route_frozen, routing_cost
 from eavit.selection.selectors import EVALUATIONS, SELECTORS, Selection, given, uniform
 from eavit.space.product import ProductSpace
 from eavit.training.allocation import Allocation, FixedCost, Phase, allocate, batch_of, plan_cost, steps_of
@@ -88,7 +88,7 @@ def selected(
     allowed("importance", importance, METRICS)
     allowed("selector", selector, CONTESTANTS)
     number("router_steps", router_steps, "(0, 1]")
-    first = table(Stage1, "stage1", stage1)
+    first = options_table(Stage1, "stage1", stage1)
     if selector != "router":
         choose = SelectOptions(selector, nesting, evaluations).choosing(uniform())
         return Recipe("selected", _Selected(choose, first, importance).run, CARD)
@@ -106,7 +106,7 @@ class _Router:
 
     def phase(self, task: Task, backbone: Backbone) -> Phase:
         batch = batch_of(task)
-        return Phase("router", lambda steps: cost_of_route(backbone, batch, steps, 0), self.share, (0.0, 1.0))
+        return Phase("router", lambda steps: routing_cost(backbone, batch, steps, 0), self.share, (0.0, 1.0))
 
     def cost(self, task: Task, space: ProductSpace) -> float:
         """MACs of the nesting of its choices."""
@@ -120,7 +120,7 @@ class _Router:
         with task.ledger.phase("route"):
             imitate(router, references)
             route_frozen(vit, router, needed_of(references, min(task.budgets)), routing, run, fading=1.0)
-        policy = Policy.of(router)
+        policy = PolicyTable.of(router)
         choose = Choosing(given(policy.choose, {"emitted": policy.emitted}), self.nesting)
         chosen = choose.run(task, vit, space)  # the same weights, so what the search measured still holds
         findings = {**found.findings, **chosen.findings, "router_steps": run.total}

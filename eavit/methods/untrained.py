@@ -11,7 +11,7 @@ from eavit.methods.fitness import FrontSearch, Search, front_policy
 from eavit.methods.fitting import digest_of
 from eavit.methods.recipe import Card, Recipe
 from eavit.model.importance import METRICS
-from eavit.options import allowed, number, refuse, table
+from eavit.options import allowed, number, options_table, refuse
 from eavit.selection.selectors import EVALUATIONS, given, uniform
 from eavit.space.product import ProductSpace
 from eavit.training.prepare import prepare, start
@@ -55,7 +55,10 @@ def slice_untrained(
     number("min_depth", min_depth, "[0, 1]")
     renamed = {key: f"search.{key}" for key in ("population", "generations")}
     refuse(others, ("importance", "min_depth", "search", "select", "evaluations", "nesting"), renamed)
-    options, front_search = SelectOptions(select, nesting, evaluations), FrontSearch(table(Search, "search", search))
+    options, front_search = (
+        SelectOptions(select, nesting, evaluations),
+        FrontSearch(options_table(Search, "search", search)),
+    )
 
     def run(task: Task) -> Elastic:
         vit = prepare(task, start(task), importance)

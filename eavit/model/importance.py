@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eavit.model.arguments import check_images, shown
+from eavit.model.arguments import check_images, described
 from eavit.model.submodel import Backbone
 from eavit.model.timm_layout import copy_with
 from eavit.model.vit import NestedViT, extract
@@ -56,11 +56,11 @@ def _zeros(vit: NestedViT) -> Scores:
 def _pairs(vit: NestedViT, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches on the model's device; ValueError if there is none."""
     if not isinstance(batches, Iterable) or isinstance(batches, (Tensor, str)):
-        raise TypeError(f"batches is {shown(batches)}; must yield pairs (images, labels), as a DataLoader does")
+        raise TypeError(f"batches is {described(batches)}; must yield pairs (images, labels), as a DataLoader does")
     weight, count = vit.patch_embed.proj.weight, 0
     for batch in batches:
         if not (isinstance(batch, (tuple, list)) and len(batch) == 2 and all(isinstance(x, Tensor) for x in batch)):
-            raise TypeError(f"batches[{count}] is {shown(batch)}; must be a pair (images, labels) of tensors")
+            raise TypeError(f"batches[{count}] is {described(batch)}; must be a pair (images, labels) of tensors")
         images, labels = (x.to(weight.device) for x in batch)
         check_images(images, vit.patch_embed.proj.in_channels, weight, f"batches[{count}]: images")
         yield images, labels
@@ -181,11 +181,13 @@ PASSES = {"taylor": (1, 2), "activation": (1, 0), "l2": (0, 0), "none": (0, 0)} 
 def score(vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss | None = None) -> Scores:
     """Scores by one of ``METRICS``."""
     if not isinstance(vit, NestedViT):
-        raise TypeError(f"vit is {shown(vit)}; must be a nested ViT, as NestedViT.from_timm(model) makes it")
+        raise TypeError(f"vit is {described(vit)}; must be a nested ViT, as NestedViT.from_timm(model) makes it")
     if not isinstance(metric, str) or metric not in METRICS:
         raise ValueError(f"metric {metric!r} is unknown; allowed: {', '.join(METRICS)}{nearest(str(metric), METRICS)}")
     if not (loss is None or callable(loss)):
-        raise TypeError(f"loss is {shown(loss)}; must be a function of (outputs, labels), or None for cross-entropy")
+        raise TypeError(
+            f"loss is {described(loss)}; must be a function of (outputs, labels), or None for cross-entropy"
+        )
     return METRICS[metric](vit, batches, loss=loss)
 
 

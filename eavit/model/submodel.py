@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from itertools import groupby
 from typing import Any
 
-from eavit.model.arguments import shown, whole_number, whole_numbers
+from eavit.model.arguments import described, whole_number, whole_numbers
 
 MAX_LAYERS = 10_000  # a text that asks for more is a mistake, and must not fill the memory
 _MAY_BE_ZERO = ("num_classes", "prefix_tokens", "position_tokens", "outer_norms")
@@ -69,7 +69,7 @@ class Submodel:
         if isinstance(widths, str):
             return cls.parse(widths)
         if not isinstance(widths, cls):
-            raise TypeError(f"submodel is {shown(widths)}; must be a Submodel or its key, as e384-h6x12-m1536x12")
+            raise TypeError(f"submodel is {described(widths)}; must be a Submodel or its key, as e384-h6x12-m1536x12")
         return widths
 
     @property
@@ -126,7 +126,7 @@ class Backbone:
             value = getattr(self, field.name)
             if field.type == "bool":
                 if type(value) is not bool:
-                    raise TypeError(f"backbone: {field.name} is {shown(value)}; must be True or False")
+                    raise TypeError(f"backbone: {field.name} is {described(value)}; must be True or False")
                 continue
             least = 0 if field.name in _MAY_BE_ZERO else 1
             object.__setattr__(self, field.name, whole_number(f"backbone: {field.name}", value, least))
@@ -137,7 +137,7 @@ class Backbone:
         backbone = getattr(owner, "backbone", owner)
         if not isinstance(backbone, cls):
             raise TypeError(
-                f"backbone is {shown(owner)}; must be a Backbone, such as NestedViT.from_timm(model).backbone"
+                f"backbone is {described(owner)}; must be a Backbone, such as NestedViT.from_timm(model).backbone"
             )
         return backbone
 

@@ -21,7 +21,7 @@ from timm.models.vision_transformer import Block as TimmBlock
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from eavit.model.arguments import shown
+from eavit.model.arguments import described
 from eavit.model.submodel import Backbone
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -278,7 +278,7 @@ def _attribute_faults(model: nn.Module) -> Iterator[str]:
         for source, wanted in (("its weights say", implied_by_shapes(part)), ("must be", taken_for_granted(part))):
             for key, value in wanted.items():
                 if getattr(part, key) != value:
-                    yield f"{name or 'model'}: {key} is {shown(getattr(part, key))}; {source} {value}"
+                    yield f"{name or 'model'}: {key} is {described(getattr(part, key))}; {source} {value}"
 
 
 def _block_faults(model: Any) -> Iterator[str]:
@@ -324,7 +324,7 @@ def _whole_faults(model: Any) -> Iterator[str]:
         yield f"patch_embed: {values} must be {form[0]}, {form[1]} with dynamic_img_size={dynamic}"
 
 
-def backbone_of(model: Any) -> Backbone:
+def read_backbone(model: Any) -> Backbone:
     """The full widths of a timm ViT, and what its cost depends on besides them."""
     block, stem, head = model.blocks[0], model.patch_embed, model.head
     high, wide = stem.dynamic_feat_size(stem.img_size)

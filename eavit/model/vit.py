@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from eavit.model import nested
-from eavit.model.arguments import check_images, shown
+from eavit.model.arguments import check_images, described
 from eavit.model.gates import EXACT, Gates, Masking
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.timm_layout import (
     NESTABLE,
     CannotNestError,
-    backbone_of,
     copy_with,
     cut_branches,
     faults_of,
     implied_by_shapes,
+    read_backbone,
     uncopyable,
 )
 
@@ -51,7 +51,7 @@ class NestedViT(VisionTransformer):
         """
         model = getattr(model, "_orig_mod", model)
         if not isinstance(model, nn.Module) or isinstance(model, cls):
-            known = "a nested ViT already" if isinstance(model, cls) else shown(model)
+            known = "a nested ViT already" if isinstance(model, cls) else described(model)
             raise TypeError(f"model is {known}; must be a timm VisionTransformer, as timm.create_model makes it")
         faults = faults_of(model) or _clashes(model)
         if faults:
@@ -71,7 +71,7 @@ class NestedViT(VisionTransformer):
     @property
     def backbone(self) -> Backbone:
         """Full widths, as the weights are now."""
-        return backbone_of(self)
+        return read_backbone(self)
 
     @property
     def drop_path(self) -> tuple[float, ...]:
@@ -203,7 +203,7 @@ def extract(vit: NestedViT, submodel: Submodel | str) -> VisionTransformer:
     else the source model had (attributes, flags, leaf types) is kept.
     """
     if not isinstance(vit, NestedViT):
-        raise TypeError(f"vit is {shown(vit)}; must be a nested ViT, as NestedViT.from_timm(model) makes it")
+        raise TypeError(f"vit is {described(vit)}; must be a nested ViT, as NestedViT.from_timm(model) makes it")
     submodel = vit.backbone.check(submodel)
     state = _narrow(vit, submodel)
     nothing = dict.fromkeys(dict(vit.named_parameters()).keys() - state, torch.empty(0))

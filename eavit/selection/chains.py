@@ -12,13 +12,13 @@ import numpy as np
 
 from eavit.model import cost
 from eavit.model.submodel import Submodel
-from eavit.selection.search import Point
+from eavit.selection.front import Candidate
 from eavit.space.space import Space
 
 StepValue = Callable[[Submodel, Submodel], float]  # value of the step between a (smaller, larger) submodel
 
 
-def best_chain(points: Sequence[Point], budgets: Sequence[float]) -> tuple[Point, ...] | None:
+def best_chain(points: Sequence[Candidate], budgets: Sequence[float]) -> tuple[Candidate, ...] | None:
     """One point for each ascending budget, each within its budget and nested in the next one, of the largest sum of
     fitness; None where the points have no such chain. By dynamic programming, quadratic in the points; of equal sums
     the one of the least MACs and the smallest spelling, from the largest budget down.

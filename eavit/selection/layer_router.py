@@ -106,7 +106,7 @@ class Surrogate(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class SurrogateSampler:
     """Sampler of the submodels that the surrogate learns from: one draw a step."""
 
     space: ProductSpace
@@ -116,27 +116,27 @@ class Asking:
         return self.draw(self.space, draws_of(seed, index))
 
 
-def cost_of_asking(asking: Asking, batch: int, seed: int, steps: int) -> float:
+def surrogate_cost(draws: SurrogateSampler, batch: int, seed: int, steps: int) -> float:
     """MACs of :func:`fit_surrogate`: one forward of a submodel a step."""
-    backbone = asking.space.backbone
-    return float(batch * sum(cost.macs(backbone, asking.at(seed, index)) for index in range(steps)))
+    backbone = draws.space.backbone
+    return float(batch * sum(cost.macs(backbone, draws.at(seed, index)) for index in range(steps)))
 
 
-def _asking_terms(vit: NestedViT, asking: Asking) -> Terms:
+def _asking_terms(vit: NestedViT, draws: SurrogateSampler) -> Terms:
     def terms(model: Surrogate, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
-        submodel = asking.at(step.seed, step.index)
+        submodel = draws.at(step.seed, step.index)
         with torch.no_grad():
             truth = F.cross_entropy(vit(images, submodel), labels)
-        guess = model(one_hot(asking.space, [submodel]).to(truth))
+        guess = model(one_hot(draws.space, [submodel]).to(truth))
         yield Term((guess - truth).square().mean(), cost.macs(vit.backbone, submodel), 0, drawn=str(submodel))
 
     return terms
 
 
-def fit_surrogate(vit: NestedViT, surrogate: Surrogate, asking: Asking, run: Fit, lr: float = 1e-2) -> None:
+def fit_surrogate(vit: NestedViT, surrogate: Surrogate, draws: SurrogateSampler, run: Fit, lr: float = 1e-2) -> None:
     """Train the surrogate in place on a resting backbone's losses."""
     vit.eval()
-    fit(surrogate, _asking_terms(vit, asking), [Group(surrogate, lr, lr / 100)], run)
+    fit(surrogate, _asking_terms(vit, draws), [Group(surrogate, lr, lr / 100)], run)
 
 
 def train_routers(
@@ -169,7 +169,7 @@ def train_routers(
     return float(miss.detach())
 
 
-def cost_of_routers(space: ProductSpace, hidden: int = 16, surrogate: int = 32) -> float:
+def layer_routers_cost(space: ProductSpace, hidden: int = 16, surrogate: int = 32) -> float:
     """Forward MACs of :func:`train_routers`, images none; its backward costs twice that."""
     options = space.depth * (len(space.heads) + len(space.mlps))
     return float(UPDATES * TARGETS * (options * (hidden + 1) + (options + 1) * surrogate + surrogate))

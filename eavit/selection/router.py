@@ -20,7 +20,7 @@ from eavit.model import cost
 from eavit.model.gates import EXACT, Gates, Masking
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
-from eavit.selection.search import Point
+from eavit.selection.front import Candidate
 from eavit.space.product import ProductSpace
 from eavit.training.passes import Step, Term, Terms
 from eavit.training.train import Fit, Group, fit
@@ -124,7 +124,7 @@ def _targets_of(space: ProductSpace, submodel: Submodel) -> tuple[Tensor, Tensor
     return torch.tensor(bits, dtype=torch.float32), torch.tensor(matters, dtype=torch.float32)
 
 
-def imitate(router: Router, references: Sequence[Point], steps: int = 600, lr: float = 2e-2) -> float:
+def imitate(router: Router, references: Sequence[Candidate], steps: int = 600, lr: float = 2e-2) -> float:
     """Start the router from reference submodels: fit its logits to their steps at their own shares. Costs no image.
 
     Returns the last loss (mean binary cross-entropy over the steps that matter).
@@ -157,13 +157,13 @@ class Routing:
     targets: tuple[float, float] | None = None  # shares of the full MACs; None: from the cheapest reference to 1
     masking: Masking = EXACT  # of the gates in stage 2
 
-    def range(self, references: Sequence[Point]) -> tuple[float, float]:
+    def range(self, references: Sequence[Candidate]) -> tuple[float, float]:
         if self.targets is None and not references:
             raise ValueError("routing: neither targets nor references; the router needs one of them")
         return self.targets or (min(p.share for p in references), 1.0)
 
 
-class Routed(nn.Module):
+class RoutedViT(nn.Module):
     """Backbone and router as one module, so that one optimiser and one checkpoint hold both."""
 
     def __init__(self, vit: NestedViT, router: Router, masking: Masking = EXACT) -> None:
@@ -196,7 +196,7 @@ def imitation(gates: Gates, reference: Gates) -> Tensor:
 Shaping = Callable[[Gates, float, float], tuple[Tensor, ...]]  # (gates, target, progress) to losses
 
 
-def shaping_of(routed: Routed, references: Sequence[Point], routing: Routing, fading: float) -> Shaping:
+def shaping_of(routed: RoutedViT, references: Sequence[Candidate], routing: Routing, fading: float) -> Shaping:
     """l1 · (share - target)² and l2 · |gates - reference|² with the reference nearest the target. Of l2 the part
     ``fading`` is gone at the end of the fit.
     """
@@ -214,14 +214,16 @@ def shaping_of(routed: Routed, references: Sequence[Point], routing: Routing, fa
     return shaping
 
 
-def _route_terms(routed: Routed, references: Sequence[Point], routing: Routing, run: Fit, fading: float) -> Terms:
+def _route_terms(
+    routed: RoutedViT, references: Sequence[Candidate], routing: Routing, run: Fit, fading: float
+) -> Terms:
     """Cross-entropy and :func:`shaping_of`, one target a step. Masked passes cost the full width, and their backward
     once more for the gradient of the weights, where they have one.
     """
     backbone, (low, high) = routed.vit.backbone, routing.range(references)
     full, shaping = cost.macs(backbone, backbone.full), shaping_of(routed, references, routing, fading)
 
-    def terms(model: Routed, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
+    def terms(model: RoutedViT, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
         target = float(step.rng.uniform(low, high))
         noise = int(step.rng.integers(2**62))
         logits, gates = model(images, target, torch.Generator().manual_seed(noise))
@@ -233,14 +235,14 @@ def _route_terms(routed: Routed, references: Sequence[Point], routing: Routing, 
     return terms
 
 
-def cost_of_route(backbone: Backbone, batch: int, warm: int, joint: int) -> float:
+def routing_cost(backbone: Backbone, batch: int, warm: int, joint: int) -> float:
     """MACs of so many steps of :func:`route_frozen` and :func:`route_jointly`: masked passes cost the full width,
     whatever the gates.
     """
     return float(cost.macs(backbone, backbone.full)) * batch * (2 * warm + 3 * joint)
 
 
-def fit_router(routed: Routed, terms: Terms, routing: Routing, run: Fit) -> None:
+def fit_router(routed: RoutedViT, terms: Terms, routing: Routing, run: Fit) -> None:
     """Train the router alone, in place; the backbone stays as it is to the bit."""
     if run.total:
         routed.vit.requires_grad_(False)
@@ -249,22 +251,22 @@ def fit_router(routed: Routed, terms: Terms, routing: Routing, run: Fit) -> None
 
 
 def route_frozen(
-    vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, run: Fit, *, fading: float = 0.0
+    vit: NestedViT, router: Router, references: Sequence[Candidate], routing: Routing, run: Fit, *, fading: float = 0.0
 ) -> None:
     """Train the router on a frozen backbone, in place; ``fading`` of the imitation is gone at the end."""
-    routed = Routed(vit, router, routing.masking)
+    routed = RoutedViT(vit, router, routing.masking)
     fit_router(routed, _route_terms(routed, references, routing, run, fading), routing, run)
 
 
-def route_jointly(vit: NestedViT, router: Router, references: Sequence[Point], routing: Routing, run: Fit) -> None:
+def route_jointly(vit: NestedViT, router: Router, references: Sequence[Candidate], routing: Routing, run: Fit) -> None:
     """Train router and backbone together, in place; the imitation fades to 0."""
-    routed, rates = Routed(vit, router, routing.masking), run.schedule
+    routed, rates = RoutedViT(vit, router, routing.masking), run.schedule
     both = [Group(vit, rates.lr, rates.min_lr, rates.weight_decay, run.span), Group(router, routing.lr, routing.min_lr)]
     fit(routed, _route_terms(routed, references, routing, run, fading=1.0), both, run)
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class PolicyTable:
     """Table of the router's outputs: members by ascending MACs. ``choose`` never exceeds a budget.
 
     Projection: between one emission and the next cheaper one lie the dearer's own narrowings, a smallest step each, so
@@ -272,17 +274,17 @@ class Policy:
     """
 
     space: ProductSpace
-    ladder: tuple[Submodel, ...]  # one for each value of MACs
+    members: tuple[Submodel, ...]  # one for each value of MACs
     emitted: int  # how many of them the router emitted itself
 
     @classmethod
     @torch.no_grad()
-    def of(cls, router: Router, targets: int = 256) -> Policy:
+    def of(cls, router: Router, targets: int = 256) -> PolicyTable:
         """Ask the router for every target of a grid over (0, 1]."""
         return cls.from_members(router.space, (router(i / targets).harden() for i in range(1, targets + 1)))
 
     @classmethod
-    def from_members(cls, space: ProductSpace, members: Iterable[Submodel], *, narrowed: bool = True) -> Policy:
+    def from_members(cls, space: ProductSpace, members: Iterable[Submodel], *, narrowed: bool = True) -> PolicyTable:
         """A table of members and their narrowings, or of members alone; of equal MACs the smallest spelling stays."""
         own = {cost.macs(space.backbone, s): s for s in sorted(map(space.require, members), key=str, reverse=True)}
         table = dict(own)
@@ -296,7 +298,7 @@ class Policy:
         """The dearest member of the table at or under the budget (a share of full MACs); ``None``: unreachable."""
         b = self.space.backbone
         limit = budget * cost.macs(b, b.full)
-        return max((s for s in self.ladder if cost.macs(b, s) <= limit), key=partial(cost.macs, b), default=None)
+        return max((s for s in self.members if cost.macs(b, s) <= limit), key=partial(cost.macs, b), default=None)
 
 
 def _narrowings(space: ProductSpace, submodel: Submodel, floor: int) -> Iterator[Submodel]:

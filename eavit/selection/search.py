@@ -11,14 +11,13 @@ the places still open, immigrants aimed at the open bins, and a front taken over
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from math import inf, isfinite
+from math import inf
 from typing import Any, Literal
 
 import numpy as np
-from moocore import hypervolume, is_nondominated
 from numpy.typing import NDArray
 from pymoo.core.duplicate import DuplicateElimination
 from pymoo.core.evaluator import Evaluator
@@ -31,10 +30,9 @@ from pymoo.operators.crossover.pntx import TwoPointCrossover
 from pymoo.operators.selection.tournament import TournamentSelection
 
 from eavit.model import cost
-from eavit.model.submodel import Submodel
+from eavit.selection.front import Candidate, Fitness, Front, volume
 from eavit.selection.quotas import (
     QUOTAS,
-    SPACING,
     BinQuotas,
     Ints,
     UnscaledQuotas,
@@ -45,96 +43,7 @@ from eavit.selection.quotas import (
 )
 from eavit.space.space import Space
 
-__all__ = ["QUOTAS", "SPACING", "BinQuotas", "Fitness", "Front", "Point", "bin_of", "non_dominated", "nsga2"]
-__all__ += ["paper_quotas", "scale_quotas", "volume"]
-
-Fitness = Callable[[Submodel], float]
-
 ROUNDS = 4  # of mating and survival in one generation
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One evaluated submodel; ``share`` is its MACs as a fraction of the full backbone's."""
-
-    submodel: Submodel
-    macs: int
-    share: float
-    fitness: float
-
-    def __post_init__(self) -> None:
-        if not isfinite(self.fitness):
-            raise FloatingPointError(f"fitness of submodel {self.submodel} is {self.fitness}, must be a finite number")
-
-
-def non_dominated(points: Iterable[Point]) -> tuple[Point, ...]:
-    """The points that no other beats, MACs and fitness both strictly ascending.
-
-    Of equal (macs, fitness) the one with the lexicographically smallest spelling stays.
-    """
-    ordered = sorted(points, key=lambda p: (p.macs, -p.fitness, str(p.submodel)))
-    values = np.array([(p.macs, -p.fitness) for p in ordered], dtype=float).reshape(-1, 2)
-    # Of equal rows moocore keeps the first.
-    return tuple(p for p, kept in zip(ordered, is_nondominated(values), strict=True) if kept)
-
-
-@dataclass(frozen=True, slots=True)
-class Front:
-    """Non-dominated points, at least one, and how many evaluations of distinct submodels they took."""
-
-    points: tuple[Point, ...]
-    evaluations: int
-    cover: tuple[Point, ...] = ()  # the fittest of each bin of the MACs axis, dominated or not, ascending MACs
-    progress: tuple[float, ...] = ()  # hypervolume of all that was evaluated, after each generation of the search
-
-    def __post_init__(self) -> None:
-        if not self.points:
-            raise ValueError("front: it holds no point")
-        for cheap, dear in zip(self.points, self.points[1:], strict=False):
-            if not (cheap.macs < dear.macs and cheap.fitness < dear.fitness):
-                raise ValueError(f"front: {cheap} and {dear} do not both rise in macs and fitness; use Front.of")
-
-    @classmethod
-    def of(cls, points: Iterable[Point], evaluations: int, bins: int = 20) -> Front:
-        """The front of any points, and the fittest of each bin: on a small fold the front alone ends where accuracy
-        saturates, but a router must learn the whole axis.
-        """
-        every = tuple(points)
-        best: dict[int, Point] = {}
-        for p in sorted(every, key=lambda p: (p.macs, str(p.submodel))):
-            place = int(bin_of(p.share, bins))
-            if place not in best or p.fitness >= best[place].fitness:
-                best[place] = p
-        return cls(non_dominated(every), evaluations, tuple(best.values()))
-
-    def best(self, budget: float) -> Point | None:
-        """The fittest point at or under ``budget``, a fraction of the full backbone's MACs; None: unreachable."""
-        return max((p for p in self.points if p.share <= budget), key=lambda p: p.fitness, default=None)
-
-    def reestimate(self, fitness: Fitness) -> tuple[Front, float]:
-        """The front by fresh estimates, say on a second fold, and the mean optimism of the old ones (old - new).
-
-        The optimism is over the front's points, those that the new estimates drop included. The fittest of each bin
-        are estimated again too and may join the front; the evaluations add up.
-        """
-        again = dict.fromkeys((*self.points, *self.cover))
-        new = {old: replace(old, fitness=float(fitness(old.submodel))) for old in again}
-        optimism = np.mean([old.fitness - new[old].fitness for old in self.points])
-        return replace(Front.of(new.values(), self.evaluations + len(new)), progress=self.progress), float(optimism)
-
-    def report(self, optimism: float) -> dict[str, Any]:
-        """Findings of a method: a point is (submodel, share of the full MACs, fitness)."""
-        points = [[str(p.submodel), round(p.share, 6), round(p.fitness, 6)] for p in self.points]
-        findings = {"front": points, "evaluations": self.evaluations, "optimism": round(optimism, 6)}
-        return findings | ({"hypervolume_by_generation": [round(v, 6) for v in self.progress]} if self.progress else {})
-
-
-def volume(points: Iterable[Point]) -> float:
-    """The area that the points dominate in (share of the full MACs, fitness), from the corner (1, 0): for an accuracy
-    a number in 0..1 that never falls when points are added.
-    """
-    values = np.array([(p.share, -p.fitness) for p in points], dtype=float).reshape(-1, 2)
-    return float(hypervolume(values, ref=np.array([1.0, 0.0])))
 
 
 class _Objectives(Problem):
@@ -145,12 +54,12 @@ class _Objectives(Problem):
         super().__init__(n_var=len(sizes), n_obj=2, xl=np.zeros(len(sizes)), xu=sizes - 1)
         self.space, self.fitness = space, fitness
         self.full = cost.macs(space.backbone, space.backbone.full)
-        self.points: dict[bytes, Point] = {}
+        self.points: dict[bytes, Candidate] = {}
 
-    def _point(self, code: Ints) -> Point:
+    def _point(self, code: Ints) -> Candidate:
         submodel = self.space.require(self.space.from_genes(code))
         macs = cost.macs(self.space.backbone, submodel)
-        return Point(submodel, macs, macs / self.full, float(self.fitness(submodel)))
+        return Candidate(submodel, macs, macs / self.full, float(self.fitness(submodel)))
 
     def _evaluate(self, genes: Ints, out: dict[str, Any], *_: Any, **__: Any) -> None:
         for code in genes:
@@ -170,7 +79,7 @@ class _Canonical(Repair):
 class _Unseen(DuplicateElimination):
     """Drops children that were evaluated before, or occur twice in one generation."""
 
-    def __init__(self, points: dict[bytes, Point]) -> None:
+    def __init__(self, points: dict[bytes, Candidate]) -> None:
         super().__init__()
         self.points = points
 
@@ -293,7 +202,7 @@ def _survival(space: Space, quotas: Quotas, population: int, bins: int, full: in
     return BinQuotas(scale_quotas(shape, population, (reach[0], reach[1])), full)
 
 
-def nsga2(
+def find_front(
     space: Space,
     fitness: Fitness,
     *,

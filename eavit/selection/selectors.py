@@ -2,7 +2,7 @@
 
 The law for all: choices are members of the space, never above the budget, None where the selector's cheapest member is
 above it, equal for equal seeds; the evaluations (distinct submodels on either fold) are reported and at most the
-declared limit, so that a bake-off can give all the same. ``SELECTORS`` is the table; :func:`nested` makes a
+declared limit, so that a bake-off can give all the same. ``SELECTORS`` is the table; :func:`nest_choices` makes a
 chain of any.
 """
 
@@ -22,8 +22,8 @@ from eavit.model.submodel import Submodel
 from eavit.selection import search
 from eavit.selection.chains import best_chain, macs_of_step, shrunk_chain
 from eavit.selection.evolution import AUTOFORMER, OFA, Rules, draw_new, draw_under, evolve
+from eavit.selection.front import Candidate, Fitness, Front
 from eavit.selection.predictor import Predictor, rank_agreement
-from eavit.selection.search import Fitness, Front, Point
 from eavit.selection.shapes import greedy_path, importance_per_mac, mixes, uniforms
 from eavit.space.space import Space
 
@@ -59,7 +59,7 @@ class Selection:
     policy: Policy
     evaluations: int
     findings: Mapping[str, Any] = field(default_factory=dict)
-    measured: tuple[Point, ...] = ()  # by fold A
+    measured: tuple[Candidate, ...] = ()  # by fold A
 
 
 Selector = Callable[[Problem], Selection]
@@ -68,7 +68,7 @@ Selector = Callable[[Problem], Selection]
 class Meter:
     """A fitness that measures each submodel once and raises RuntimeError beyond its limit of evaluations."""
 
-    def __init__(self, space: Space, fitness: Fitness, limit: float, known: Iterable[Point] = ()) -> None:
+    def __init__(self, space: Space, fitness: Fitness, limit: float, known: Iterable[Candidate] = ()) -> None:
         self.space, self.fitness, self.limit = space, fitness, limit
         self.points = {p.submodel: p for p in known}
         self.spent = 0
@@ -84,11 +84,11 @@ class Meter:
             self.spent += 1
             macs, share = cost.macs(self.space.backbone, submodel), cost.share(self.space.backbone, submodel)
             value = float(self.fitness(self.space.require(submodel)))
-            self.points[submodel] = Point(submodel, macs, share, value)
+            self.points[submodel] = Candidate(submodel, macs, share, value)
         return self.points[submodel].fitness
 
     @property
-    def measured(self) -> tuple[Point, ...]:
+    def measured(self) -> tuple[Candidate, ...]:
         return tuple(self.points.values())
 
 
@@ -98,7 +98,7 @@ def _limit(evaluations: int, least: int) -> int:
     return evaluations
 
 
-def _fittest(space: Space, points: Iterable[Point]) -> Policy:
+def _fittest(space: Space, points: Iterable[Candidate]) -> Policy:
     """The fittest that fits, the cheapest of equals; where nothing that fits was measured, the cheapest member."""
     every = tuple(points)
     front = Front.of(every, len(every)) if every else None
@@ -143,7 +143,7 @@ def nsga2(
     def select(problem: Problem) -> Selection:
         reserved = max(2, round(recheck * evaluations))
         meter = Meter(problem.space, problem.fitness, evaluations - reserved)
-        front = search.nsga2(
+        front = search.find_front(
             problem.space,
             meter,
             population=min(population, meter.left),
@@ -295,7 +295,7 @@ SELECTORS: dict[str, Callable[..., Selector]] = {
 }
 
 
-def nested(selection: Selection, problem: Problem) -> Selection:
+def nest_choices(selection: Selection, problem: Problem) -> Selection:
     """Choices that lie inside each other: choice(b) <= choice(c) for declared budgets b < c. Between two of them the
     lower one's choice holds, below the first it holds too where it fits.
 
@@ -326,7 +326,7 @@ def nested(selection: Selection, problem: Problem) -> Selection:
     )
 
 
-def _chain_of(points: tuple[Point, ...], budgets: list[float]) -> tuple[Submodel, ...]:
+def _chain_of(points: tuple[Candidate, ...], budgets: list[float]) -> tuple[Submodel, ...]:
     return tuple(p.submodel for p in best_chain(points, budgets) or ())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eavit.model import cost
-from eavit.model.arguments import shown, whole_numbers
+from eavit.model.arguments import described, whole_numbers
 from eavit.model.submodel import Backbone, Submodel
 
 Genes = NDArray[np.int64]
@@ -67,12 +67,12 @@ def neighbours(
         yield replace(submodel, mlp=row)
 
 
-def nearest(path: Callable[[float], Submodel], backbone: Backbone, target: float) -> Submodel:
+def nearest_in_macs(path: Callable[[float], Submodel], backbone: Backbone, target: float) -> Submodel:
     """The submodel on ``path`` (a level in 0..1 to a submodel, ascending in MACs) whose MACs come closest to
     ``target``, by bisection.
     """
     if isinstance(target, bool) or not isinstance(target, Real):
-        raise TypeError(f"target is {shown(target)}; must be a number of MACs")
+        raise TypeError(f"target is {described(target)}; must be a number of MACs")
     low, high = 0.0, 1.0
     tried: dict[Submodel, int] = {}
     for _ in range(BISECTIONS):

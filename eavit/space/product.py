@@ -11,9 +11,9 @@ from numbers import Real
 import numpy as np
 
 from eavit.model import cost
-from eavit.model.arguments import random_generator, shown
+from eavit.model.arguments import described, random_generator
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest, neighbours
+from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest_in_macs, neighbours
 
 
 def _check_stage(stage: int, stages: int) -> None:
@@ -61,7 +61,7 @@ class ProductSpace:
         """
         backbone = Backbone.of(backbone)
         if isinstance(min_depth, bool) or not isinstance(min_depth, Real):
-            raise TypeError(f"min_depth is {shown(min_depth)}; must be a fraction of the layers, 0 to 1")
+            raise TypeError(f"min_depth is {described(min_depth)}; must be a fraction of the layers, 0 to 1")
         if not 0 <= min_depth <= 1:
             raise ValueError(f"min_depth is {min_depth}; it is a fraction of the layers, 0 to 1")
         steps = range(-(-backbone.heads // 2), backbone.heads + 1)
@@ -244,7 +244,7 @@ class ProductSpace:
     def near(self, target: float, rng: np.random.Generator) -> Submodel:
         """The member whose MACs come closest to ``target`` MACs on a random path (:meth:`at`)."""
         noise = random_generator("rng", rng).random(len(self.gene_sizes) + 2)
-        return nearest(partial(self.at, noise=noise), self.backbone, target)
+        return nearest_in_macs(partial(self.at, noise=noise), self.backbone, target)
 
 
 def uniform_shape(backbone: Backbone, budget: float) -> Submodel | None:

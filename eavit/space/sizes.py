@@ -11,7 +11,7 @@ import numpy as np
 from eavit.model import cost
 from eavit.model.arguments import random_generator
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.members import Genes, Widths, check_genes, nearest
+from eavit.space.members import Genes, Widths, check_genes, nearest_in_macs
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class ListSpace:
             3
         )  # a list has nothing random here; the draws keep later ones as in recorded runs
         last = len(self.members) - 1
-        return nearest(lambda level: self.members[min(int(level * (last + 1)), last)], self.backbone, target)
+        return nearest_in_macs(lambda level: self.members[min(int(level * (last + 1)), last)], self.backbone, target)
 
 
 def _widths(rows: Sequence[tuple[int, ...]], full: int) -> Widths:

@@ -12,7 +12,7 @@ import numpy as np
 
 from eavit.model.arguments import random_generator
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest, neighbours
+from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest_in_macs, neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class StackSpace:
 
     def near(self, target: float, rng: np.random.Generator) -> Submodel:
         noise = random_generator("rng", rng).random(len(self.gene_sizes) + 2)
-        return nearest(partial(self.at, noise=noise), self.backbone, target)
+        return nearest_in_macs(partial(self.at, noise=noise), self.backbone, target)
 
 
 def headwise(backbone: Backbone) -> tuple[Widths, Widths, Widths]:

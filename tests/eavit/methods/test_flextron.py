@@ -16,17 +16,17 @@ from eavit.model import cost
 from eavit.model.submodel import Backbone
 from eavit.selection import layer_router
 from eavit.selection.layer_router import (
-    Asking,
     LayerRouters,
     Surrogate,
-    cost_of_asking,
-    cost_of_routers,
+    SurrogateSampler,
     fit_surrogate,
+    layer_routers_cost,
     shares_of,
+    surrogate_cost,
     train_routers,
 )
 from eavit.selection.predictor import one_hot
-from eavit.selection.router import Policy
+from eavit.selection.router import PolicyTable
 from eavit.space.product import ProductSpace
 from eavit.training.passes import draws_of
 from eavit.training.samplers import per_layer, stratified
@@ -132,15 +132,15 @@ def test_the_surrogate_learns_the_loss_from_forward_passes_alone(monkeypatch):
         return logits
 
     monkeypatch.setattr(type(vit), "forward", lambda self, images, submodel: told(images, submodel))
-    asking = Asking(SPACE, partial(stratified, floor=0.3))
+    draws = SurrogateSampler(SPACE, partial(stratified, floor=0.3))
     surrogate = Surrogate(SPACE, generator())
     run = Fit(Blobs(), schedule_of(SCHEDULE), 0, 150, ledger=account, phase="surrogate")
-    fit_surrogate(vit, surrogate, asking, run)
+    fit_surrogate(vit, surrogate, draws, run)
     with torch.no_grad():
         small, large = surrogate(one_hot(SPACE, [SPACE.smallest, SPACE.largest])).tolist()
     assert small > 2.5 and large == pytest.approx(1.1, abs=0.5)
     assert digest_of(vit) == before and not any(p.grad is not None for p in vit.parameters())
-    assert (account.forward_macs, account.backward_macs) == (cost_of_asking(asking, 16, 0, 150), 0)
+    assert (account.forward_macs, account.backward_macs) == (surrogate_cost(draws, 16, 0, 150), 0)
 
 
 def test_layer_routers_refuse_what_they_cannot_choose():
@@ -186,7 +186,7 @@ def test_routers_cost_no_image_but_are_charged(tmp_path):
     flextron().adapt(run)
     asked, routed = spent["route"]
     assert asked["images"] == 3 * 16 and asked["backward_macs"] == 0 < asked["forward_macs"] < 3 * 16 * FULL
-    assert routed["forward_macs"] == cost_of_routers(SPACE) and routed["images"] == 0
+    assert routed["forward_macs"] == layer_routers_cost(SPACE) and routed["images"] == 0
     assert sum(len(entries) for name, entries in spent.items() if name == "train") == 2
 
 
@@ -206,7 +206,7 @@ def test_nested_routes_lie_inside_each_other(tmp_path):
 
 def test_a_policy_of_emissions_is_projected_into_every_budget():
     routers = LayerRouters(SPACE, generator())
-    policy = Policy.from_members(SPACE, [routers.choose(t / 20) for t in range(1, 21)])
+    policy = PolicyTable.from_members(SPACE, [routers.choose(t / 20) for t in range(1, 21)])
     for budget in np.linspace(0.01, 1, 40):
         choice = policy.choose(budget)
         floor = cost.share(BACKBONE, SPACE.smallest)

@@ -22,8 +22,9 @@ from eavit.model import cost, nested
 from eavit.model.gates import Gates, Masking
 from eavit.model.submodel import Submodel
 from eavit.model.vit import extract
+from eavit.selection.front import Candidate
 from eavit.selection.router import Router, Routing, route_frozen, route_jointly
-from eavit.selection.search import Point, nsga2
+from eavit.selection.search import find_front
 from eavit.space.product import ProductSpace
 from eavit.training.prepare import prepare
 from eavit.training.task import Spent
@@ -174,7 +175,7 @@ def test_five_places_for_quotas_of_a_hundred_leave_the_router_small_references_o
         return cost.share(backbone, submodel) ** 0.5
 
     def dearest(**options):
-        return max(p.share for p in nsga2(space, fitness, generations=40, seed=1, **options).cover)
+        return max(p.share for p in find_front(space, fitness, generations=40, seed=1, **options).cover)
 
     assert dearest(population=5, quotas="paper") < 0.35
     assert dearest(population=5) > 0.9 and dearest(population=40) == 1.0
@@ -183,7 +184,7 @@ def test_five_places_for_quotas_of_a_hundred_leave_the_router_small_references_o
 def shapes(space, count=5):
     noise = np.random.default_rng(0).random(len(space.gene_sizes) + 2)
     chosen = [space.at(i / (count - 1), noise) for i in range(count)]
-    return [Point(s, cost.macs(space.backbone, s), cost.share(space.backbone, s), 0.0) for s in chosen]
+    return [Candidate(s, cost.macs(space.backbone, s), cost.share(space.backbone, s), 0.0) for s in chosen]
 
 
 def routed(routing, warm, joint, warm_up=route_frozen):

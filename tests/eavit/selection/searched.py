@@ -8,7 +8,7 @@ from moocore import hypervolume
 
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
-from eavit.selection.search import Point
+from eavit.selection.front import Candidate
 from eavit.space.product import ProductSpace
 
 
@@ -46,7 +46,7 @@ class Recorder:
 
 
 def point(space, submodel, fitness):
-    return Point(submodel, cost.macs(space.backbone, submodel), cost.share(space.backbone, submodel), fitness)
+    return Candidate(submodel, cost.macs(space.backbone, submodel), cost.share(space.backbone, submodel), fitness)
 
 
 def everything(space):
@@ -76,7 +76,7 @@ def volume(front):
 widths = st.integers(1, 3)
 some_points = st.lists(
     st.builds(
-        lambda embed, h, m, macs, fitness: Point(Submodel(embed, (h,), (m,)), macs, macs / 8, fitness / 4),
+        lambda embed, h, m, macs, fitness: Candidate(Submodel(embed, (h,), (m,)), macs, macs / 8, fitness / 4),
         widths, widths, widths, st.integers(1, 8), st.integers(0, 6),
     ),
     max_size=30,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from eavit.model import cost
 from eavit.model.submodel import Submodel
 from eavit.selection.chains import best_chain, macs_of_step, shrink_into, shrunk_chain
-from eavit.selection.search import Point
+from eavit.selection.front import Candidate
 from tests.strategies import members, spaces
 
 widths = st.integers(1, 3)
@@ -17,7 +17,7 @@ widths = st.integers(1, 3)
 
 def point_of(embed, heads, mlp, quarters):
     share = (embed + heads + mlp) / 9
-    return Point(Submodel(embed, (heads,), (mlp,)), 9 * embed + 3 * heads + mlp, share, quarters / 4)
+    return Candidate(Submodel(embed, (heads,), (mlp,)), 9 * embed + 3 * heads + mlp, share, quarters / 4)
 
 
 points = st.builds(point_of, widths, widths, widths, st.integers(0, 4))
@@ -47,7 +47,7 @@ def test_the_best_chain_is_that_of_brute_force(found, limits):
 
 def test_a_chain_pays_for_nesting_only_where_it_must():
     def point(embed, heads, fitness):
-        return Point(Submodel(embed, (heads,), (1,)), 10 * embed + heads, (embed + heads) / 10, fitness)
+        return Candidate(Submodel(embed, (heads,), (1,)), 10 * embed + heads, (embed + heads) / 10, fitness)
 
     wide, tall, both = point(4, 1, 0.6), point(1, 4, 0.7), point(4, 2, 0.9)
     assert best_chain([wide, tall, both], [0.5, 0.6]) == (wide, both)  # tall is better but does not lie in both

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymoo.core.population import Population
 
-from eavit.selection.quotas import UnscaledQuotas
-from eavit.selection.search import QUOTAS, SPACING, BinQuotas, bin_of, paper_quotas
+from eavit.selection.quotas import QUOTAS, SPACING, BinQuotas, UnscaledQuotas, bin_of, paper_quotas
 from eavit.selection.search import scale_quotas as scaled
 
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from eavit.model import cost
 from eavit.model.gates import Gates
 from eavit.model.submodel import Backbone, Submodel
+from eavit.selection.front import Candidate
 from eavit.selection.router import (
-    Policy,
-    Routed,
+    PolicyTable,
+    RoutedViT,
     Router,
     Routing,
     budget_penalty,
@@ -20,7 +21,6 @@ from eavit.selection.router import (
     route_jointly,
     shaping_of,
 )
-from eavit.selection.search import Point
 from eavit.space.product import ProductSpace
 from eavit.training.task import Spent
 from eavit.training.train import Fit, accuracy, schedule_of
@@ -73,9 +73,9 @@ def spread_front(space, count=9):
     noise = generator.random(len(space.gene_sizes) + 2)
     full = cost.macs(space.backbone, space.backbone.full)
     chosen = {space.at(i / (count - 1), noise) for i in range(count)}
-    points = [Point(s, cost.macs(space.backbone, s), cost.macs(space.backbone, s) / full, 0.0) for s in chosen]
+    points = [Candidate(s, cost.macs(space.backbone, s), cost.macs(space.backbone, s) / full, 0.0) for s in chosen]
     points.sort(key=lambda p: p.macs)
-    return tuple(Point(p.submodel, p.macs, p.share, i / 10) for i, p in enumerate(points))
+    return tuple(Candidate(p.submodel, p.macs, p.share, i / 10) for i, p in enumerate(points))
 
 
 def test_imitation_makes_the_router_emit_the_front():
@@ -92,7 +92,7 @@ def test_imitation_makes_the_router_emit_the_front():
 @given(space=spaces(), seed=seeds, budget=st.floats(0.001, 1))
 def test_no_choice_is_ever_over_budget(space, seed, budget):
     """And a larger budget never gets a cheaper choice."""
-    policy = Policy.of(shaken(space, seed), targets=8)
+    policy = PolicyTable.of(shaken(space, seed), targets=8)
     limit = budget * cost.macs(space.backbone, space.backbone.full)
     choice = policy.choose(budget)
     if choice is None:
@@ -108,21 +108,21 @@ def test_the_table_holds_the_emissions_and_their_narrowings_only(data):
     """Every member lies in the space and under an emission; MACs strictly ascend down to the space's floor."""
     space = data.draw(spaces(max_depth=2))
     emitted = data.draw(st.lists(st.sampled_from(members(space)), min_size=1, max_size=3))
-    policy = Policy.from_members(space, emitted)
-    macs = [cost.macs(space.backbone, s) for s in policy.ladder]
+    policy = PolicyTable.from_members(space, emitted)
+    macs = [cost.macs(space.backbone, s) for s in policy.members]
     assert macs == sorted(set(macs))
     assert macs[0] == cost.macs(space.backbone, space.smallest)
-    assert all(space.contains(s) and any(s <= e for e in emitted) for s in policy.ladder)
+    assert all(space.contains(s) and any(s <= e for e in emitted) for s in policy.members)
     assert {cost.macs(space.backbone, e) for e in emitted} <= set(macs)
-    alone = Policy.from_members(space, emitted, narrowed=False)
-    assert set(alone.ladder) <= set(emitted)
-    assert alone.emitted == policy.emitted == len(alone.ladder)
+    alone = PolicyTable.from_members(space, emitted, narrowed=False)
+    assert set(alone.members) <= set(emitted)
+    assert alone.emitted == policy.emitted == len(alone.members)
 
 
 def test_an_overshot_budget_gets_a_near_relative():
     """One step too dear is one step narrowed, not the next emission far below."""
     space = ProductSpace.eavit(tiny().backbone, 0.5)
-    policy = Policy.from_members(space, [space.smallest, space.largest])
+    policy = PolicyTable.from_members(space, [space.smallest, space.largest])
     choice = policy.choose(0.97)
     assert choice <= space.largest
     assert cost.share(space.backbone, choice) > 0.9
@@ -146,7 +146,7 @@ def routed(tmp_path, **changes):
 
 def test_joint_training_teaches_every_routed_size(tmp_path):
     vit, router, before, ledger = routed(tmp_path)
-    policy = Policy.of(router)
+    policy = PolicyTable.of(router)
     assert ledger.steps == 66
     full = cost.macs(vit.backbone, vit.backbone.full)
     assert ledger.backward_macs == (6 * 1 + 60 * 2) * 16 * full  # a frozen backbone needs no weight gradients
@@ -185,7 +185,7 @@ def test_the_budget_term_pulls_the_router_to_its_targets():
 def test_policy_refuses_foreign_members():
     space = ProductSpace.eavit(tiny().backbone, 0.5)
     with pytest.raises(ValueError, match="not in the space"):
-        Policy.from_members(space, [Submodel(12, (4, 4, 4), (1, 1, 1))])
+        PolicyTable.from_members(space, [Submodel(12, (4, 4, 4), (1, 1, 1))])
 
 
 def test_a_frozen_backbone_stays_as_it_is_and_the_imitation_fades():
@@ -201,13 +201,16 @@ def test_a_frozen_backbone_stays_as_it_is_and_the_imitation_fades():
     full = cost.macs(vit.backbone, vit.backbone.full)
     assert (ledger.steps, ledger.forward_macs, ledger.backward_macs) == (7, 7 * 16 * full, 7 * 16 * full)
     gates = Gates.of(space.smallest, vit.backbone)
+    both = RoutedViT(vit, router)
     losses = {
-        fading: [shaping_of(Routed(vit, router), points, Routing(), fading)(gates, 1.0, p)[1] for p in (0.0, 0.5, 1.0)]
+        fading: [
+            shaping_of(RoutedViT(vit, router), points, Routing(), fading)(gates, 1.0, p)[1] for p in (0.0, 0.5, 1.0)
+        ]
         for fading in (0.0, 1.0)
     }
     assert losses[0.0][0] == losses[0.0][2] > 0
     assert losses[1.0] == [losses[0.0][0], losses[0.0][0] / 2, 0]
-    assert len(shaping_of(Routed(vit, router), (), Routing(), 1.0)(gates, 1.0, 0.0)) == 1
+    assert len(shaping_of(both, (), Routing(), 1.0)(gates, 1.0, 0.0)) == 1
 
 
 @given(st.data())

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eavit.model import cost
-from eavit.selection.search import QUOTAS, Front, bin_of, nsga2
+from eavit.selection.front import Front
+from eavit.selection.quotas import QUOTAS, bin_of
+from eavit.selection.search import find_front
 from eavit.space.product import ProductSpace
 from tests.eavit.selection.searched import (
     SMALL,
@@ -37,7 +39,7 @@ depths = st.fractions(0, 1, max_denominator=3).map(float)
 def test_it_never_loses_a_point_nor_leaves_the_space_nor_asks_twice(options, min_depth, stage):
     space = ProductSpace.eavit(backbone(), min_depth).restrict(stage, 3)
     fitness = Recorder(shape_fitness(space, digits=1))
-    front = nsga2(space, fitness, **options)
+    front = find_front(space, fitness, **options)
     assert front.points == brute_force([point(space, s, fitness.fitness(s)) for s in fitness.seen])
     assert all(space.contains(s) for s in fitness.seen)
     assert len(set(fitness.seen)) == len(fitness.seen) == front.evaluations
@@ -50,7 +52,7 @@ def test_it_never_loses_a_point_nor_leaves_the_space_nor_asks_twice(options, min
 def test_equal_seeds_give_equal_fronts_whatever_ran_before(seed):
     def run(seed):
         fitness = Recorder(shape_fitness(SMALL))
-        return nsga2(SMALL, fitness, population=12, generations=4, seed=seed), fitness.seen
+        return find_front(SMALL, fitness, population=12, generations=4, seed=seed), fitness.seen
 
     np.random.seed(1)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -66,7 +68,7 @@ def test_equal_seeds_give_equal_fronts_whatever_ran_before(seed):
 def test_a_population_of_five_covers_the_range_of_macs(quotas, seed):
     """Published: 5 places against quotas of 100 keep only submodels under 15 % of the MACs."""
     fitness = Recorder(shape_fitness(SMALL, seed))
-    front = nsga2(SMALL, fitness, population=5, quotas=quotas, generations=12, seed=seed)
+    front = find_front(SMALL, fitness, population=5, quotas=quotas, generations=12, seed=seed)
     late = np.array([cost.share(SMALL.backbone, s) for s in fitness.seen[len(fitness.seen) // 2 :]])
     assert late.max() > 0.6
     assert (late > 0.15).mean() > 0.6
@@ -84,7 +86,7 @@ def test_the_published_quotas_unscaled_keep_a_population_of_five_at_the_cheapest
 
     def late(quotas):
         fitness = Recorder(shape_fitness(space, seed))
-        nsga2(space, fitness, population=5, quotas=quotas, generations=40, seed=seed)
+        find_front(space, fitness, population=5, quotas=quotas, generations=40, seed=seed)
         seen = fitness.seen[len(fitness.seen) // 2 :]
         return np.array([cost.share(space.backbone, s) for s in seen])
 
@@ -97,7 +99,7 @@ def test_the_published_quotas_unscaled_keep_a_population_of_five_at_the_cheapest
 @settings(max_examples=25)
 def test_evaluations_end_the_search_in_time(limit, seed):
     fitness = Recorder(shape_fitness(SMALL))
-    front = nsga2(SMALL, fitness, population=8, generations=30, evaluations=limit, seed=seed)
+    front = find_front(SMALL, fitness, population=8, generations=30, evaluations=limit, seed=seed)
     assert len(fitness.seen) == front.evaluations == limit
 
 
@@ -105,9 +107,9 @@ def test_evaluations_end_the_search_in_time(limit, seed):
 def test_it_finds_nearly_the_true_front_of_a_space_that_can_be_enumerated(seed):
     fitness = shape_fitness(TINY, seed)
     truth = Front.of([point(TINY, s, fitness(s)) for s in everything(TINY)], TINY.distinct)
-    found = nsga2(TINY, fitness, population=40, generations=12, seed=seed)
+    found = find_front(TINY, fitness, population=40, generations=12, seed=seed)
     assert found.evaluations < TINY.distinct / 4
-    start_only = nsga2(TINY, fitness, population=found.evaluations, generations=0, seed=seed)
+    start_only = find_front(TINY, fitness, population=found.evaluations, generations=0, seed=seed)
     assert volume(start_only) < 0.96 * volume(truth) < 0.975 * volume(truth) < volume(found)
 
 
@@ -115,11 +117,11 @@ def test_it_clearly_beats_random_search_with_as_many_evaluations():
     gains = []
     for seed in range(6):
         fitness, rng = shape_fitness(SMALL, seed, digits=3), np.random.default_rng(seed)
-        found = nsga2(SMALL, fitness, population=30, generations=10, seed=seed)
+        found = find_front(SMALL, fitness, population=30, generations=10, seed=seed)
         drawn = [SMALL.smallest, SMALL.largest, *(SMALL.sample(rng) for _ in range(found.evaluations - 2))]
         by_chance = Front.of([point(SMALL, s, fitness(s)) for s in drawn], len(drawn))
         # The stratified start alone is a random search too, and a strong one.
-        stratified = nsga2(SMALL, fitness, population=found.evaluations, generations=0, seed=seed)
+        stratified = find_front(SMALL, fitness, population=found.evaluations, generations=0, seed=seed)
         gains.append((volume(found) - volume(by_chance), volume(found) - volume(stratified)))
     assert np.min(gains) > 0
     assert np.mean(gains, axis=0)[0] > 0.1
@@ -127,7 +129,7 @@ def test_it_clearly_beats_random_search_with_as_many_evaluations():
 
 def test_the_whole_axis_is_evaluated_from_the_start():
     fitness = Recorder(shape_fitness(SMALL))
-    nsga2(SMALL, fitness, population=100, generations=0, seed=0)
+    find_front(SMALL, fitness, population=100, generations=0, seed=0)
     held = np.bincount([int(bin_of(cost.share(SMALL.backbone, s), 20)) for s in fitness.seen], minlength=20)
     first = int(bin_of(cost.share(SMALL.backbone, SMALL.smallest), 20))
     assert held[first:].min() >= 1
@@ -136,11 +138,11 @@ def test_the_whole_axis_is_evaluated_from_the_start():
 
 def test_a_space_of_one_submodel_and_a_space_that_runs_out():
     only = ProductSpace.of_widths(backbone(), (64,))
-    front = nsga2(only, lambda _: 0.5, population=4, generations=2, seed=0)
+    front = find_front(only, lambda _: 0.5, population=4, generations=2, seed=0)
     assert [p.submodel for p in front.points] == [only.largest]
     assert (front.evaluations, front.points[0].share) == (1, 1.0)
     few = ProductSpace.of_widths(backbone(), (16, 32, 64))
-    front = nsga2(few, lambda s: float(sum(s.mlp)), population=30, generations=5, seed=0)
+    front = find_front(few, lambda s: float(sum(s.mlp)), population=30, generations=5, seed=0)
     assert front.evaluations == few.distinct == 9
     assert [sum(p.submodel.mlp) for p in front.points] == [32, 48, 64, 80, 96, 128]
 
@@ -148,15 +150,15 @@ def test_a_space_of_one_submodel_and_a_space_that_runs_out():
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_fitness_that_is_not_finite_is_refused_by_name(value):
     with pytest.raises(FloatingPointError, match=str(TINY.largest)):
-        nsga2(TINY, lambda s: value if s == TINY.largest else 0.5, population=6, generations=1, seed=0)
-    front = nsga2(TINY, shape_fitness(TINY), population=6, generations=1, seed=0)
+        find_front(TINY, lambda s: value if s == TINY.largest else 0.5, population=6, generations=1, seed=0)
+    front = find_front(TINY, shape_fitness(TINY), population=6, generations=1, seed=0)
     with pytest.raises(FloatingPointError, match=str(front.points[0].submodel)):
         front.reestimate(lambda _: value)
 
 
 def test_progress_hears_of_every_generation():
     heard = []
-    nsga2(TINY, shape_fitness(TINY), population=6, generations=3, seed=0, progress=lambda *at: heard.append(at))
+    find_front(TINY, shape_fitness(TINY), population=6, generations=3, seed=0, progress=lambda *at: heard.append(at))
     assert heard == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -177,7 +179,7 @@ def test_progress_hears_of_every_generation():
 )
 def test_options_that_make_no_sense_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        nsga2(TINY, shape_fitness(TINY), **{"seed": 0, "generations": 1, **options})
+        find_front(TINY, shape_fitness(TINY), **{"seed": 0, "generations": 1, **options})
 
 
 @given(st.integers(0, 2**32))
@@ -186,7 +188,7 @@ def test_the_progress_is_the_volume_of_all_that_was_evaluated_and_never_falls(se
     seen: list[list] = []
     fitness = Recorder(shape_fitness(SMALL))
     heard = lambda *_: seen.append([*fitness.seen])  # noqa: E731
-    front = nsga2(SMALL, fitness, population=8, generations=4, seed=seed, progress=heard)
+    front = find_front(SMALL, fitness, population=8, generations=4, seed=seed, progress=heard)
     assert len(front.progress) == len(seen) == 4
     for after, told in zip(seen, front.progress, strict=True):
         known = brute_force([point(SMALL, s, fitness.fitness(s)) for s in after])  # ascending MACs and fitness
@@ -198,4 +200,6 @@ def test_the_progress_is_the_volume_of_all_that_was_evaluated_and_never_falls(se
     told = again.report(optimism)
     assert told["hypervolume_by_generation"] == [round(value, 6) for value in front.progress]
     assert [entry[0] for entry in told["front"]] == [str(p.submodel) for p in again.points]
-    assert "hypervolume_by_generation" not in nsga2(SMALL, fitness, population=4, generations=0, seed=seed).report(0.0)
+    assert "hypervolume_by_generation" not in find_front(SMALL, fitness, population=4, generations=0, seed=seed).report(
+        0.0
+    )

@@ -15,7 +15,7 @@ from eavit.model.importance import Scores
 from eavit.model.submodel import Backbone, Submodel
 from eavit.selection.chains import best_chain
 from eavit.selection.evolution import Rules
-from eavit.selection.selectors import SELECTORS, Problem, mix_n_match, nested
+from eavit.selection.selectors import SELECTORS, Problem, mix_n_match, nest_choices
 from eavit.selection.selectors import given as handed
 from eavit.selection.shapes import greedy_path, importance_per_mac, mixes, uniforms
 from eavit.space.product import ProductSpace
@@ -250,7 +250,7 @@ def test_a_policy_from_outside_is_held_to_the_law():
 def test_nested_choices_are_a_chain_within_budgets(name, space, seed, other):
     problem = problem_of(space, seed)
     free = made(name)(problem)
-    chained = nested(free, problem)
+    chained = nest_choices(free, problem)
     assert chained.evaluations == len(problem.recheck.seen) + len(set(problem.fitness.seen)) == spent(problem)
     chain = [chained.policy(b) for b in BUDGETS]
     assert [c is None for c in chain] == [free.policy(b) is None for b in BUDGETS]
@@ -273,7 +273,7 @@ def test_nested_choices_are_a_chain_within_budgets(name, space, seed, other):
 def test_nesting_takes_the_best_chain_of_what_was_measured_or_a_better_one(seed):
     problem = problem_of(SMALL, seed, (0.3, 0.5, 0.8))
     free = made("random", 60)(problem)
-    chained = nested(free, problem)
+    chained = nest_choices(free, problem)
     total = sum(problem.fitness.fitness(chained.policy(b)) for b in problem.budgets)
     best = best_chain(free.measured, problem.budgets)
     assert total >= sum(p.fitness for p in best) - 1e-9
@@ -283,7 +283,7 @@ def test_nesting_takes_the_best_chain_of_what_was_measured_or_a_better_one(seed)
 def test_nesting_what_is_nested_costs_nothing():
     problem = problem_of(SMALL)
     free = SELECTORS["greedy"]()(problem)
-    chained = nested(free, problem)
+    chained = nest_choices(free, problem)
     prices = [told["price"] for told in chained.findings["nested"]["budgets"].values()]
     assert sum(prices) <= 0
     assert chained.evaluations == len({free.policy(b) for b in BUDGETS} - {None})
@@ -295,8 +295,8 @@ def test_nested_takes_the_measured_chain_where_shrinking_would_lose():
     values = {thin: 0.5, first: 0.81, last: 0.82}
     problem = Problem(space, lambda s: values.get(s, 0.1), lambda s: 0.0, (share(space, first), share(space, last)), 0)
     free = handed({share(space, first): first, share(space, last): last}.get)(problem)
-    assert [nested(free, problem).policy(b) for b in problem.budgets] == [first, first]
-    kept = partial(nested, replace(free, measured=()))
+    assert [nest_choices(free, problem).policy(b) for b in problem.budgets] == [first, first]
+    kept = partial(nest_choices, replace(free, measured=()))
     assert kept(problem).findings["nested"]["budgets"][str(problem.budgets[1])] == {"free": 0.82, "price": 0.01}
 
 
@@ -304,7 +304,7 @@ def test_unreachable_floors_stay_unreachable_and_all_unreachable_is_no_chain():
     space = ProductSpace.of_widths(B, (32, 64))
     problem = problem_of(space, budgets=(0.1, 0.2))
     for name in SELECTORS:
-        chained = nested(made(name)(problem), problem)
+        chained = nest_choices(made(name)(problem), problem)
         assert [chained.policy(b) for b in (0.1, 0.2)] == [None, None]
         assert chained.findings["nested"]["budgets"] == {}
 

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eavit.model.submodel import Submodel
-from eavit.selection.search import Front, Point, bin_of, non_dominated, nsga2
+from eavit.selection.front import Candidate, Front, non_dominated
+from eavit.selection.quotas import bin_of
+from eavit.selection.search import find_front
 from tests.eavit.selection.searched import (
     TINY,
     Recorder,
@@ -36,12 +38,12 @@ def test_best_is_the_fittest_that_fits(points, budget):
 
 
 def test_of_equals_the_smallest_spelling_stays():
-    twins = [Point(Submodel(e, (1,), (1,)), 5, 0.5, 0.5) for e in (20, 10, 9)]
+    twins = [Candidate(Submodel(e, (1,), (1,)), 5, 0.5, 0.5) for e in (20, 10, 9)]
     assert [str(p.submodel) for p in non_dominated(twins)] == ["e10-h1-m1"]
 
 
 def test_a_front_must_hold_points_in_order():
-    cheap, dear = Point(Submodel(1, (1,), (1,)), 1, 0.1, 0.2), Point(Submodel(2, (1,), (1,)), 2, 0.2, 0.2)
+    cheap, dear = Candidate(Submodel(1, (1,), (1,)), 1, 0.1, 0.2), Candidate(Submodel(2, (1,), (1,)), 2, 0.2, 0.2)
     for points in ((), (dear, cheap), (cheap, dear), (cheap, cheap)):
         with pytest.raises(ValueError, match="front"):
             Front(points, 0)
@@ -50,7 +52,7 @@ def test_a_front_must_hold_points_in_order():
 @given(st.integers(0, 99), st.sampled_from([0.0, 0.05, 0.3]))
 @settings(max_examples=15)
 def test_reestimate_is_the_front_by_the_new_values_and_tells_the_optimism(seed, spread):
-    old = nsga2(TINY, shape_fitness(TINY, seed), population=8, generations=2, seed=seed)
+    old = find_front(TINY, shape_fitness(TINY, seed), population=8, generations=2, seed=seed)
     again = {p.submodel: p for p in (*old.points, *old.cover)}
     noise = np.random.default_rng(seed)
     fresh = {s: p.fitness - spread * noise.random() for s, p in again.items()}
