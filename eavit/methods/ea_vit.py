@@ -124,7 +124,7 @@ class Stage1:
         )
 
     def sampler(self, space: ProductSpace, floor: float, steps: int) -> Sampler:
-        """What so many steps draw; nothing cheaper than ``floor``, a share of the full MACs, is wanted."""
+        """Sampler of stage 1 for so many steps; nothing cheaper than ``floor``, a share of the full MACs, is wanted."""
         draw = partial(stratified, floor=floor) if TYINGS[self.tying] is stratified else TYINGS[self.tying]
         if self.curriculum == "none":
             return Random(space, draw)
@@ -163,7 +163,7 @@ class Stage2:
 
     @property
     def searched(self) -> bool:
-        """Whether the search runs."""
+        """Return whether the search runs."""
         return self.start == "nsga2"
 
 
@@ -246,7 +246,7 @@ class EaVit:
         return PolicyTable.of(router)
 
     def _references(self, space: ProductSpace, front: Front | None) -> tuple[Candidate, ...]:
-        """What the router starts from, and is held to from the smallest budget on."""
+        """Points that the router starts from and is held to, from the smallest budget on."""
         if front is not None:
             return front.cover
         return uniform_points(space) if self.stage2.start == "uniform" else ()

@@ -119,7 +119,7 @@ def fresh_norms(method: EaVit, value: bool) -> EaVit:
 
 
 def fitness(method: EaVit, value: str) -> EaVit:
-    """Of each submodel another augmented batch of the training images is looked at, and no second fold."""
+    """Accuracy of each submodel on another augmented batch of the training images, without a second fold."""
     allowed("defects.fitness", value, ("train_batch",))
     return replace(method, search=replace(method.search, images=train_batches))
 

@@ -211,7 +211,7 @@ def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
 
 
 def _chosen(methods: Mapping[str, Mapping[float, str]]) -> dict[float, list[str]]:
-    """For each budget the distinct keys, those first that most methods chose."""
+    """Distinct keys for each budget, those first that most methods chose."""
     budgets = sorted({budget for chosen in methods.values() for budget in chosen})
     found: dict[float, list[str]] = {}
     for budget in budgets:
@@ -231,7 +231,7 @@ def spread(chosen: Mapping[float, list[str]], cap: int) -> list[str]:
 
 
 def _who(methods: Mapping[str, Mapping[float, str]], key: str) -> dict[str, list[float]]:
-    """Which methods chose a submodel, and for which budgets."""
+    """Methods that chose a submodel, and for which budgets."""
     found = {name: [b for b, other in sorted(chosen.items()) if other == key] for name, chosen in methods.items()}
     return {name: budgets for name, budgets in found.items() if budgets}
 

@@ -197,7 +197,7 @@ def faults_of(model: nn.Module) -> list[str]:
 
 
 def _merged(faults: Iterator[tuple[str, str]]) -> Iterator[str]:
-    """Pairs of a part's name and its fault as messages; the same fault in many layers is told once."""
+    """Pairs of a part's name and its fault as messages; the same fault in many layers is reported once."""
     places: dict[tuple[str, str], list[str]] = {}
     for name, fault in faults:
         places.setdefault((_role(name), fault), []).append(name)

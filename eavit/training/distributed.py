@@ -27,7 +27,7 @@ class OutOfStepError(RuntimeError):
 
 
 def _joined() -> bool:
-    """Whether there is a process group; ``torchrun``'s is joined at the first question."""
+    """Return whether there is a process group; ``torchrun``'s is joined at the first call."""
     if not distributed.is_available():
         return False
     if not distributed.is_initialized() and distributed.is_torchelastic_launched():
@@ -85,7 +85,7 @@ class Share:
 
 
 def from_main(make: Callable[[], Value]) -> Value:
-    """What the first process makes, on all of them; a value that JSON can say. The others wait."""
+    """Broadcast what the first process makes to all; a value that JSON can represent. The others wait."""
     if world() == 1:
         return make()
     device = _device()
@@ -102,7 +102,7 @@ def from_main(make: Callable[[], Value]) -> Value:
 
 
 def _device() -> torch.device:
-    """Where small words travel: gloo speaks of memory, nccl of a GPU's alone."""
+    """Device of small messages: gloo uses memory, nccl a GPU's alone."""
     return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
 
 
@@ -124,25 +124,25 @@ def require_same(what: str, words: str) -> None:
 def _compare(what: str, words: str, flags: Tensor) -> Tensor:
     """The largest of each flag over the processes, in one message with the comparison of ``words``."""
     name = int.from_bytes(blake2b(words.encode(), digest_size=7).digest(), "big")
-    told = torch.cat([torch.tensor([name, -name]), flags]).to(_device())
-    distributed.all_reduce(told, distributed.ReduceOp.MAX)
-    told = told.cpu()
-    if told[0] != -told[1]:  # the largest and the smallest name
+    message = torch.cat([torch.tensor([name, -name]), flags]).to(_device())
+    distributed.all_reduce(message, distributed.ReduceOp.MAX)
+    message = message.cpu()
+    if message[0] != -message[1]:  # the largest and the smallest name
         raise OutOfStepError(f"{what}: processes differ; process {rank()} has {words}")
-    return told[2:]
+    return message[2:]
 
 
 def summed(value: float) -> float:
     """The sum of a number over the processes, on all of them."""
     if world() == 1:
         return value
-    told = torch.tensor([value], dtype=torch.float64, device=_device())
-    distributed.all_reduce(told)
-    return float(told)
+    total = torch.tensor([value], dtype=torch.float64, device=_device())
+    distributed.all_reduce(total)
+    return float(total)
 
 
 def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """In the given order, like with like, up to ``BUCKET`` bytes each."""
+    """Group tensors in the given order, like with like, up to ``BUCKET`` bytes each."""
     for _, alike in groupby(gradients, key=lambda g: (g.dtype, g.device)):
         bucket: list[Tensor] = []
         for gradient in alike:

@@ -1,4 +1,4 @@
-"""What this library needs of a task, the structural twin of ``harness.protocol``; and compute that was spent."""
+"""Task as this library needs it, the structural twin of ``harness.protocol``; and compute that was spent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Spent:
 
     @property
     def amounts(self) -> dict[str, Any]:
-        """As keywords of :meth:`add`."""
+        """Counts as keywords of :meth:`add`."""
         return {name: getattr(self, name) for name in ("forward_macs", "backward_macs", "images", "steps")}
 
     def phase(self, name: str) -> AbstractContextManager[None]:

@@ -120,7 +120,7 @@ def _epochs(split: Split, batch: int, seed: int, first: int, total: int) -> Iter
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What a fit needs besides the model: data, schedule, seed, and where to report."""
+    """Inputs of a fit besides the model: data, schedule, seed, and where to report."""
 
     split: Split
     schedule: Schedule
@@ -181,7 +181,7 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
 
 @dataclass(frozen=True, slots=True)
 class _Loop:
-    """What one step needs. The model is called as it is: accelerate's wrapper would stay on it after the fit."""
+    """State of one step. The model is called as it is: accelerate's wrapper would stay on it after the fit."""
 
     model: nn.Module
     terms: Terms
@@ -210,7 +210,7 @@ class _Loop:
         return sum(loss * part for _, loss, part in terms if loss is not None)
 
     def _propagated(self, term: Term, step: Step) -> tuple[str, float | None, float]:
-        """What the term drew, its loss, and this process's rows of all rows, by which the gradient is weighted."""
+        """Draw of the term, its loss, and the share of this process's rows in all rows, which weights the gradient."""
         rows, whole = step.share.part(term.part)
         self.spent.forward_macs += term.forward_macs * whole
         self.spent.backward_macs += term.backward_macs * whole
@@ -273,7 +273,7 @@ def accuracy(vit: NestedViT, submodel: Submodel, split: Split, ledger: Ledger | 
 
 
 def charge_accuracy(backbone: Backbone, submodel: Submodel, split: Split, ledger: Ledger) -> None:
-    """What :func:`accuracy` costs."""
+    """Charge the cost of :func:`accuracy`."""
     ledger.add(forward_macs=float(cost.macs(backbone, submodel)) * len(split), images=len(split))
 
 

@@ -124,7 +124,7 @@ def _finish(
         points.write(store.root / "points.csv", points.rows(every, known))
         points.write_records(store.root / "records.jsonl", every, known)
         idle = not summary.ran and not summary.elsewhere and not summary.recovered
-        built = reports.standing(store.root, given) if idle else None
+        built = reports.current(store.root, given) if idle else None
         suite_file = options.suite_path(name)
         options.show(built or reports.build(reports.read(store.root, given), store.root, given, suite_file))
     except OSError as error:

@@ -49,7 +49,7 @@ INTERVAL = 0.2  # seconds between two lines of progress
 
 
 class ProgressFile:
-    """One JSON line for each step that is told, at most five a second."""
+    """One JSON line for each step that is reported, at most five a second."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,11 +133,11 @@ def _run(task: CellJob, work: Path, progress: Progress, began: datetime) -> Outc
     full_macs = measure.count_macs(fitting(backbone(), suite.input, images.num_classes), shape)
     ledger = CellLedger(file=work / LEDGER if not _rank() else None)
 
-    def told(phase: str, done: int, total: int) -> None:
+    def report_progress(phase: str, done: int, total: int) -> None:
         ledger.tick()
         progress(phase, done, total)
 
-    adapted = method.adapt(_task(task, images, backbone, full_macs, work, ledger, told))
+    adapted = method.adapt(_task(task, images, backbone, full_macs, work, ledger, report_progress))
     progress("select", 0, 1)
     frozen = evaluate.freeze_choices(adapted, suite.budgets, full_macs, shape)
     measured = evaluate.MeasuredPoints(frozen.points, {})

@@ -40,7 +40,7 @@ def available() -> bool:
 class ForkServer:
     """A fork server that starts with the first job. ``modules``: imported beforehand, as far as they can be.
 
-    ``warn`` is told when it was given up. It is not started again.
+    ``warn`` is called when it was given up. It is not started again.
     """
 
     def __init__(self, modules: Iterable[str], warn: Callable[[str], None], patience: float = PATIENCE) -> None:

@@ -61,7 +61,7 @@ def connect(address: str, insecure: bool, end: contextlib.ExitStack) -> Any:
 def _private_cluster() -> Iterator[dict[str, Any]]:
     """Arguments of ``ray.init`` for a cluster that it starts and ends, with a new token and on loopback only.
 
-    Ray takes an outside address in place of 127.0.0.1 and then listens on all of them, unless it is told, by the
+    Ray takes an outside address in place of 127.0.0.1 and then listens on all of them, unless it is instructed, by the
     variable below, that this system cannot be in a cluster.
     """
     with tempfile.TemporaryDirectory(prefix="jobs-", ignore_cleanup_errors=True) as folder:

@@ -25,7 +25,7 @@ from harness.jobs.ray_node import Order
 STARTS = 5  # of one job that nodes were lost with; then it is `killed`
 FRESH = 5.0  # seconds for which the count of slots is believed
 PATIENCE = 600.0  # seconds without a node that can hold a job, after which a run gives up
-ANSWER = 20.0  # seconds for what a node told to come over, and for one that is asked to end a job
+ANSWER = 20.0  # seconds for a report of a node to arrive, and for one that is asked to end a job
 LATE = 120.0  # seconds past a job's own limit after which its node is not waited for
 PAUSE = 0.05  # seconds between two looks at a node that was asked to end a job
 _ADDRESS = re.compile(r"\b\d{1,3}(\.\d{1,3}){3}(:\d+)?\b|\b[0-9a-f]{40,}\b")

@@ -86,13 +86,13 @@ def _run(order: Order, folder: Path) -> Iterator[bytes]:
 
 def _progress(running: LocalJob) -> Iterator[bytes]:
     """Yield progress until the process ends. An exception here ends the process: nothing outlives its task."""
-    newest, told = None, time.monotonic()
+    newest, reported = None, time.monotonic()
     try:
         while not running.ended():
             newest = running.progress() or newest
-            if newest is not None and time.monotonic() - told >= REPORT:
+            if newest is not None and time.monotonic() - reported >= REPORT:
                 yield _message(progress=[newest.phase, newest.done, newest.total], **_used(running))
-                newest, told = None, time.monotonic()
+                newest, reported = None, time.monotonic()
             time.sleep(PAUSE)
     finally:
         running.kill()

@@ -16,7 +16,7 @@ from harness.jobs.locks import Lock, Locks
 GRACE = 3.0  # seconds between asking jobs to end and killing them
 PAUSE = 0.05  # seconds between two looks at what runs
 RETRY = 0.5  # seconds between two looks at a job that another process works on
-PATIENCE = 10.0  # seconds without anything to do, but for jobs of other processes, after which that is told
+PATIENCE = 10.0  # seconds without anything to do, but for jobs of other processes, after which that is reported
 
 
 class SchedulerClient(Protocol):
@@ -66,7 +66,7 @@ class Scheduler:
         self._executor, self._locks, self._client = executor, locks, client
         self._urgency = dependents(needs)
         self._retry: dict[str, float] = {}  # jobs that another process works on -> when to look again
-        self._idle_since, self._told = time.monotonic(), set[str]()
+        self._idle_since, self._reported = time.monotonic(), set[str]()
 
     def run(self, until: float = math.inf) -> bool:
         """Run until all are done; False: the time ``until`` came first, and some may still run."""
@@ -160,7 +160,7 @@ class Scheduler:
             self._idle_since = now
         if now - self._idle_since < PATIENCE:
             return
-        for name in self._retry.keys() & self.pending.keys() - self._told:
+        for name in self._retry.keys() & self.pending.keys() - self._reported:
             if (holder := self._locks.holder(name)) is not None:
-                self._told.add(name)
+                self._reported.add(name)
                 self._client.waiting(name, holder)

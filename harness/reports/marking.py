@@ -17,7 +17,7 @@ Cell = tuple[str, str, int]  # method, data set, seed
 @dataclass(frozen=True, slots=True)
 class Marks:
     """Marks of one budget. ``best``: shown to be better than every other. ``ties``: the best by its mean and all
-    that are not told apart from it. At most one of the two is there; where none is, ``why`` says why.
+    that are not distinguished from it. At most one of the two is there; where none is, ``why`` says why.
     """
 
     best: str | None = None
@@ -47,11 +47,11 @@ def overall(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[float,
 
 
 def _candidates(points: pd.DataFrame, unequal: Collection[Cell]) -> pd.DataFrame:
-    """The measured points, those of budgets left out at which any seed of the method is doubted, on any data set."""
+    """Measured points; without the budgets at which a seed of the method is suspicious or unequal, on any data set."""
     measured = frames.accuracies(points)
     odd = [cell in unequal for cell in zip(*(measured[key] for key in frames.CELL), strict=True)]
-    doubted = (measured["status"] == "suspicious") | pd.Series(odd, index=measured.index, dtype=bool)
-    return measured[~doubted.groupby([measured[key] for key in frames.KEYS]).transform("any")]
+    excluded = (measured["status"] == "suspicious") | pd.Series(odd, index=measured.index, dtype=bool)
+    return measured[~excluded.groupby([measured[key] for key in frames.KEYS]).transform("any")]
 
 
 def _marks(here: pd.DataFrame) -> Marks:

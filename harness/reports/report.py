@@ -96,7 +96,7 @@ def _table_files(data: ReportData, page: Page) -> dict[str, bytes]:
     return encoded | ({bitmaps.NAME: bitmaps.encode(data.bitmaps)} if data.bitmaps else {})
 
 
-def standing(folder: Path, suite: Suite) -> Built | None:
+def current(folder: Path, suite: Suite) -> Built | None:
     """The report that is there, if it was made of what is there now by this program; else None."""
     try:
         stamp, *names = (folder / STAMP).read_text(encoding="utf-8").split("\n")

@@ -1,1 +1,1 @@
-"""The store: whole cells on disk, their records and points, leases and upkeep."""
+"""The store: whole cells on disk, their records and points, checksums and maintenance."""

@@ -1,4 +1,4 @@
-"""Upkeep of stores: ``verify`` says what is wrong, ``merge`` brings stores together, ``rubbish`` names what may go.
+"""Maintenance of stores: ``verify`` lists faults, ``merge`` joins stores, ``rubbish`` lists what can be removed.
 
 None of them runs a cell, and none touches a cell that a runner is at work on.
 """
@@ -32,7 +32,7 @@ _GOES_ON = AGAIN | {"timeout"}  # run again, these go on from their checkpoints
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``where``: the cell's folder or the file; ``what`` is wrong with it."""
+    """Fault of a store. ``where``: the cell's folder or the file; ``what`` is wrong with it."""
 
     where: Path
     what: str

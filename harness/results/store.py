@@ -52,7 +52,7 @@ PROBE = ".tmp-probe"
 
 
 class Store:
-    """``warn`` is told of every cell that was found damaged and moved to ``quarantine/``."""
+    """``warn`` is called for every cell that was found damaged and moved to ``quarantine/``."""
 
     def __init__(self, root: Path, warn: Callable[[str], None] = warnings.warn) -> None:
         self.root = root

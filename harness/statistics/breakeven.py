@@ -47,7 +47,7 @@ def break_even(elastic: Groups, per_size: Groups, interval: Callable[[Groups], I
     """Costs by set and seed, paired; ``per_size``: of one model trained alone, the mean over the sizes there were.
 
     A seed's ratio is one number, so ``interval`` is one of means: ``intervals.counted`` for MACs, where seeds that
-    agree leave no doubt. A training that costs nothing is never beaten.
+    agree are exact. A training that costs nothing is never beaten.
     """
     pairs = [[*zip(mine, other, strict=True)] for mine, other in zip(elastic, per_size, strict=True)]
     if any(not math.isfinite(value) or value < 0 for group in pairs for pair in group for value in pair):

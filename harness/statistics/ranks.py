@@ -71,7 +71,7 @@ def critical_difference(methods: int, sets: int, level: float = LEVEL) -> float:
 
 
 def cliques(ranks: Mapping[str, float], joined: Callable[[str, str], bool]) -> list[tuple[str, ...]]:
-    """The bars of the diagram: longest runs of neighbours in rank of which every two are ``joined`` (not told apart).
+    """Bars of the diagram: longest runs of neighbours in rank of which every two are ``joined``.
 
     Bars of one method are left out.
     """
@@ -86,7 +86,7 @@ def cliques(ranks: Mapping[str, float], joined: Callable[[str, str], bool]) -> l
     return [tuple(names[start:end]) for start, end in runs]
 
 
-def not_told_apart(tests: Mapping[tuple[str, str], PValue], level: float = LEVEL) -> Callable[[str, str], bool]:
+def not_distinguished(tests: Mapping[tuple[str, str], PValue], level: float = LEVEL) -> Callable[[str, str], bool]:
     """Joined where the pairwise test finds nothing, or could not be made."""
 
     def joined(a: str, b: str) -> bool:

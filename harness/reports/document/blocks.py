@@ -13,7 +13,7 @@ Look = Literal["plain", "code", "best", "tie", "apart"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A place of a table. ``best``: shown to be better than all others there; ``tie``: best, or not told apart;
+    """A cell of a table. ``best``: shown to be better than all others there; ``tie``: best, or not different from it;
     ``apart``: an interval that leaves out 0.
     """
 

@@ -81,8 +81,8 @@ def prose(text: str) -> str:
 def _strong(text: str) -> str:
     parts = STRONG.split(text)
     edges = [(" " if part[:1].isspace() else "", " " if part[-1:].isspace() and part.strip() else "") for part in parts]
-    told = [rf"\textbf{{{escaped(part)}}}" if at % 2 else escaped(part) for at, part in enumerate(parts)]
-    return "".join(left + part + right for part, (left, right) in zip(told, edges, strict=True))
+    texts = [rf"\textbf{{{escaped(part)}}}" if at % 2 else escaped(part) for at, part in enumerate(parts)]
+    return "".join(left + part + right for part, (left, right) in zip(texts, edges, strict=True))
 
 
 def _section(section: Section) -> str:

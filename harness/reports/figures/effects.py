@@ -102,9 +102,9 @@ def _bars(axis: Axes, data: ReportData, others: Sequence[str], panel: Mapping[st
 def _ends(inner: Sequence[float], found: Sequence[Interval]) -> tuple[float, float]:
     """Limits of an axis in points: zero, all sets, and whiskers up to three times that width."""
     low, high = min(inner), max(inner)
-    room = (high - low) or 1.0
+    span = (high - low) or 1.0
     lows, highs = ([100 * end for f in found if (end := getattr(f, side)) is not None] for side in ("low", "high"))
-    low, high = max(min([low, *lows]), low - room), min(max([high, *highs]), high + room)
+    low, high = max(min([low, *lows]), low - span), min(max([high, *highs]), high + span)
     pad = 0.05 * (high - low) or 0.5
     return low - pad, high + pad
 

@@ -1,4 +1,4 @@
-"""Whole curves in one number a method: areas, ranks over sets, and who cannot be told apart."""
+"""Whole curves in one number a method: areas, ranks over sets, and methods that cannot be distinguished."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def critical(data: ReportData) -> Iterator[Drawn | Skipped]:
         return
     rng = np.random.default_rng(SEED)
     places, test = ranks.mean_ranks(whole), ranks.friedman(whole, rng)
-    joined = ranks.cliques(places, ranks.not_told_apart(pairs.all_pairs(whole, rng)))
+    joined = ranks.cliques(places, ranks.not_distinguished(pairs.all_pairs(whole, rng)))
     said = f"p = {test.p:.2g}" if test.p is not None else f"n/a ({test.why})"
     notes = [
         f"Mean ranks by area over {len(names)} sets, 1 is best; Friedman {said}. Bars join methods that Wilcoxon tests "

@@ -40,17 +40,17 @@ from harness.reports.report_data import ReportData
 from harness.statistics import curves
 
 COLUMNS = 3
-Told = TypeVar("Told")
+Value = TypeVar("Value")
 Counts = NDArray[np.float64]  # parts of training x bins of MACs
-Found = Mapping[str, Mapping[str, Sequence[Told]]]  # method to set to one value a seed
+Values = Mapping[str, Mapping[str, Sequence[Value]]]  # method to set to one value a seed
 
 
-def _gather(data: ReportData, key: str, read: Callable[[Any], Told | None]) -> tuple[Found[Told], int]:
+def _gather(data: ReportData, key: str, read: Callable[[Any], Value | None]) -> tuple[Values[Value], int]:
     """Collect values by method and set, and count the reports that could not be read."""
-    found: dict[str, dict[str, list[Told]]] = {}
+    found: dict[str, dict[str, list[Value]]] = {}
     unread = 0
-    for record, told in data.diagnostics(key):
-        value = read(told)
+    for record, report in data.diagnostics(key):
+        value = read(report)
         if value is None:
             unread += 1
         else:
@@ -68,14 +68,14 @@ def _unread(key: str, unread: int) -> list[str]:
     return [f"{unread} reports under {key} cannot be read."] if unread else []
 
 
-def _numbers(told: Any) -> list[float] | None:
-    if not isinstance(told, list) or any(isinstance(x, bool) or not isinstance(x, (int, float)) for x in told):
+def _numbers(report: Any) -> list[float] | None:
+    if not isinstance(report, list) or any(isinstance(x, bool) or not isinstance(x, (int, float)) for x in report):
         return None
-    return [float(x) for x in told] if all(math.isfinite(x) for x in told) else None
+    return [float(x) for x in report] if all(math.isfinite(x) for x in report) else None
 
 
-def _by_set(found: Found[Told], data: ReportData, notes: Sequence[str]) -> tuple[Sheet, list[tuple[Axes, str]]]:
-    """A panel a data set that some method told of, and a legend of those methods."""
+def _by_set(found: Values[Value], data: ReportData, notes: Sequence[str]) -> tuple[Sheet, list[tuple[Axes, str]]]:
+    """Panels of the data sets that some method reports on, and a legend of those methods."""
     names = sorted({name for sets in found.values() for name in sets})
     rows, columns = grid_size(len(names), COLUMNS)
     known = {method: look for method, look in looks(data.methods).items() if method in found}
@@ -109,13 +109,13 @@ def search(data: ReportData) -> Iterator[Drawn | Skipped]:
     yield Drawn("search-fronts", " ".join(notes), page.figure)
 
 
-def _front(told: Any) -> list[tuple[float, float]] | None:
+def _front(report: Any) -> list[tuple[float, float]] | None:
     """(share of MACs, accuracy) of each point."""
-    if not isinstance(told, list) or not told:
+    if not isinstance(report, list) or not report:
         return None
-    points = [_numbers(entry[1:]) for entry in told if isinstance(entry, list) and len(entry) == 3]
+    points = [_numbers(entry[1:]) for entry in report if isinstance(entry, list) and len(entry) == 3]
     pairs = [(p[0], p[1]) for p in points if p is not None and p[0] > 0 and 0 <= p[1] <= 1]
-    return pairs if len(pairs) == len(told) else None
+    return pairs if len(pairs) == len(report) else None
 
 
 def _fronts(axis: Axes, data: ReportData, by_method: Mapping[str, Sequence[Any]], dataset: str) -> None:
@@ -162,8 +162,8 @@ def progress(data: ReportData) -> Iterator[Drawn | Skipped]:
     yield Drawn("search-progress", " ".join(notes), page.figure)
 
 
-def _generations(told: Any) -> list[float] | None:
-    values = _numbers(told)
+def _generations(report: Any) -> list[float] | None:
+    values = _numbers(report)
     return values if values and min(values) >= 0 else None
 
 
@@ -196,10 +196,10 @@ def coverage(data: ReportData) -> Iterator[Drawn | Skipped]:
     yield Drawn("coverage", " ".join(notes), page.figure)
 
 
-def _coverage(told: Any) -> Counts | None:
-    if not isinstance(told, list):
+def _coverage(report: Any) -> Counts | None:
+    if not isinstance(report, list):
         return None
-    rows = [_numbers(row) for row in told]
+    rows = [_numbers(row) for row in report]
     kept = [row for row in rows if row and min(row) >= 0]
     return np.array(kept) if len(kept) == len(rows) and len({len(row) for row in kept}) == 1 else None
 

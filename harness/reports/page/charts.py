@@ -1,7 +1,7 @@
 """The page's charts as Vega-Lite, by altair: one panel each, without data. The page hands every panel its rows.
 
 Colours are CSS variables, so that light, dark and print need no second chart. Methods come as their numbers and are
-told apart by colour, symbol and dashes together; no name that a person chose is part of a specification.
+distinguished by colour, symbol and dashes together; no name that a person chose is part of a specification.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def _curve(looks: list[ChartLook], y: alt.Y, line: Any, *, low: str = "lo", high
         scale=alt.Scale(type="log", base=2, nice=False, domainMin={"expr": "left"}, domainMax={"expr": "right"}),
         axis=alt.Axis(values={"expr": "xticks"}, labelExpr=label, grid=True, labelOverlap="greedy"),
     )
-    told: Any = y.to_dict()
-    same = {key: told[key] for key in ("title", "axis", "scale")}
+    axis: Any = y.to_dict()
+    same = {key: axis[key] for key in ("title", "axis", "scale")}
     seeds = alt.Chart(alt.NamedData("seeds")).mark_point(size=14, strokeWidth=1, opacity=0.45, clip=True)
     rows = alt.Chart(alt.NamedData("rows"))
     named = {key: marks[key] for key in ("stroke", "fill", "shape")}

@@ -208,8 +208,8 @@ def _curve(data: ReportData, method: str, bounds: Bounds) -> tuple[Row, list[str
     both = {dataset: seeds for dataset, seeds in mine.items() if dataset in first}
     ratio = advantage.macs_ratio(both, first, np.random.default_rng(0), data.chance)
     gain = advantage.accuracy_gained(both, first, bounds, np.random.default_rng(0), data.chance)
-    told = {"MACs saved": ratio, "accuracy gained": gain}
-    why = [f"{what}: n/a: {one.why}." for what, one in told.items() if not one.given]
+    advantages = {"MACs saved": ratio, "accuracy gained": gain}
+    why = [f"{what}: n/a: {one.why}." for what, one in advantages.items() if not one.given]
     return [name(method), _sets(both, data), _saved(ratio), _gained(gain), volume], why
 
 
@@ -269,7 +269,7 @@ def same_images(data: ReportData) -> Section | None:
     return _section("Same images as", data, text, shown)
 
 
-Won = list[int]  # one a seed: 1 the method, -1 the first one, 0 not told apart
+Won = list[int]  # one a seed: 1 the method, -1 the first one, 0 not distinguished
 
 
 def _tests(data: ReportData, method: str, cells: Mapping[tuple[str, str, int], str]) -> dict[tuple[str, float], Won]:

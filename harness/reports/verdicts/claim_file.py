@@ -1,4 +1,4 @@
-"""The file of claims beside a suite, ``suites/x.claims.toml``: strictly read, every fault told at once."""
+"""The file of claims beside a suite, ``suites/x.claims.toml``: strictly read, all faults are reported together."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from harness.statistics.pairs import holm
 from harness.suite import Suite
 
 Outcome = Literal["supported", "refuted", "undecided"]
-COUNTED = ("macs", "train_macs")  # seeds that agree leave no doubt here
+COUNTED = ("macs", "train_macs")  # seeds that agree are exact here
 CAP = 100  # seeds a set
 
 
@@ -142,10 +142,10 @@ def _disciplined(claim: Claim, view: _View) -> ClaimVerdict:
     over = sum(share > 1 + frames.SLACK for share in use)
     problems = "; ".join(view.problems())
     outcome: Outcome = "refuted" if over else "undecided" if problems or not use else "supported"
-    told = f"{over} of {len(use)} choices over budget" + (f", mean use {sum(use) / len(use):.1%}" if use else "")
+    text = f"{over} of {len(use)} choices over budget" + (f", mean use {sum(use) / len(use):.1%}" if use else "")
     reason = problems if outcome == "undecided" else ""
     return ClaimVerdict(
-        claim, outcome, None, len(view.suite.seeds), len(view.sets), None, reason, (told, *view.notes())
+        claim, outcome, None, len(view.suite.seeds), len(view.sets), None, reason, (text, *view.notes())
     )
 
 
@@ -231,8 +231,8 @@ def lines(verdicts: Sequence[ClaimVerdict]) -> list[str]:
         f"{'':<11}{line}" if at else line for one in verdicts for at, line in enumerate((_headline(one), *details(one)))
     ]
     counts = Counter(verdict.outcome for verdict in verdicts)
-    told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(Outcome))
-    return [*found, f"{len(verdicts)} claims: {told}. Each stands at its own level, uncorrected for their number."]
+    summary = ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(Outcome))
+    return [*found, f"{len(verdicts)} claims: {summary}. Each stands at its own level, uncorrected for their number."]
 
 
 def _headline(verdict: ClaimVerdict) -> str:
@@ -241,19 +241,19 @@ def _headline(verdict: ClaimVerdict) -> str:
 
 def details(verdict: ClaimVerdict) -> list[str]:
     """Lines that explain the outcome."""
-    claim, told = verdict.claim, []
+    claim, rows = verdict.claim, []
     if verdict.interval is not None:
         first, second = (claim.a, claim.b) if claim.direction == "greater" else (claim.b, claim.a)
         words = {"all": " at all budgets", "mean": ", mean of budgets", None: ""}
         where = f" at {claim.budget:g}" if isinstance(claim.budget, float) else words[claim.budget]
         need = f"on at least {claim.at_least} sets " if claim.at_least is not None else ""
-        told.append(f"{claim.metric}{where}, {first} minus {second}: {_span(verdict.interval, claim)}")
-        told.append(f"claimed {need}above {_amount(claim.by, claim)}; {verdict.sets} sets, {verdict.seeds} seeds each")
-    told += [f"not decided: {verdict.reason}"] if verdict.reason else []
+        rows.append(f"{claim.metric}{where}, {first} minus {second}: {_span(verdict.interval, claim)}")
+        rows.append(f"claimed {need}above {_amount(claim.by, claim)}; {verdict.sets} sets, {verdict.seeds} seeds each")
+    rows += [f"not decided: {verdict.reason}"] if verdict.reason else []
     if verdict.needed is not None:
         count = f"> {CAP}" if verdict.needed > CAP else str(verdict.needed)
-        told.append(f"seeds a set that would decide it, if means and spreads stay: {count}")
-    return [*told, *verdict.notes]
+        rows.append(f"seeds a set that would decide it, if means and spreads stay: {count}")
+    return [*rows, *verdict.notes]
 
 
 def _span(interval: Interval, claim: Claim) -> str:

@@ -116,11 +116,11 @@ def about(row: Mapping[str, Any], records: Mapping[str, Record]) -> About:
     record = records.get(str(row["cell"]))
     identity: Mapping[str, Any] = record.identity if record is not None else {}
     data = record.data.get("fingerprint") if record is not None else None
-    told = {key: identity.get(key, _there(row.get(key))) for key in ("counter", "regime")}
+    recipe = {key: identity.get(key, _there(row.get(key))) for key in ("counter", "regime")}
     code = digest(identity["code"])[:16] if "code" in identity else _there(row.get("code"))
     return {
-        **told,
-        "counter": None if told["counter"] is None else int(told["counter"]),
+        **recipe,
+        "counter": None if recipe["counter"] is None else int(recipe["counter"]),
         "data": data or identity.get("data") or _there(row.get("data")),
         "full": _there(row.get("full_macs")),
         "n": _there(row.get("n")),
@@ -192,15 +192,15 @@ def _rows_of(pairs: Sequence[Pair]) -> tuple[list[Mapping[str, Any]], list[Mappi
 
 def lines(found: FolderComparison) -> list[str]:
     """Lines for the command line: differences first, then all that could not be compared, by reason."""
-    told = [f"{found.b} minus {found.a}, accuracy in points, paired by method, data set, seed and budget"]
-    told += [_told(one) for one in found.differences]
-    told += [] if found.differences else ["nothing could be compared"]
+    rows = [f"{found.b} minus {found.a}, accuracy in points, paired by method, data set, seed and budget"]
+    rows += [_difference_line(one) for one in found.differences]
+    rows += [] if found.differences else ["nothing could be compared"]
     for reason, keys in reasons(found).items():
-        told.append(f"not comparable: {reason}: {len(keys)} points, such as {point_name(keys[0])}")
-    return told
+        rows.append(f"not comparable: {reason}: {len(keys)} points, such as {point_name(keys[0])}")
+    return rows
 
 
-def _told(one: FolderDifference) -> str:
+def _difference_line(one: FolderDifference) -> str:
     word = f"{one.points} point{'s' if one.points > 1 else ''}, {one.sets} set{'s' if one.sets > 1 else ''}"
     head = f"  {one.method} at {100 * one.budget:g} %: {100 * (one.interval.estimate or 0.0):+.2f}"
     if one.interval.low is not None and one.interval.high is not None:

@@ -19,14 +19,14 @@ from harness.results.results import Results
 from harness.statistics import frames, intervals
 from harness.statistics.images import ImageDifference
 
-Word = Literal["same", "worse", "better", "missing", "new", "doubted", "not comparable"]
+Word = Literal["same", "worse", "better", "missing", "new", "suspicious", "not comparable"]
 EXIT: Mapping[Word, int] = {
     "same": 0,
     "better": 0,
     "new": 0,
     "worse": 1,
     "missing": 1,
-    "doubted": 1,
+    "suspicious": 1,
     "not comparable": 2,
 }
 SEEDS = 3  # from which an interval over seeds is asked
@@ -72,7 +72,7 @@ def _state(pair: Pair) -> RegressVerdict | None:
             "better" if before in frames.STATUSES else "new", where, f"{before} in the baseline, {after} now"
         )
     if before == "ok" and after == "suspicious":
-        return RegressVerdict("doubted", where, f"suspicious now{_reason(pair)}")
+        return RegressVerdict("suspicious", where, f"suspicious now{_reason(pair)}")
     return None
 
 
@@ -96,12 +96,12 @@ def _judged(unit: Unit, pairs: Sequence[Pair], margin: float, level: float) -> R
     if all(abs(value) <= intervals.TIE for value in values):
         return RegressVerdict("same", where, "equal")
     low, high, how = _ends(pairs, values, level)
-    told = (
+    text = (
         f"{100 * float(np.mean(values)):+.2f} points ({100 * low:+.2f} to {100 * high:+.2f}, {how}, level {level:.4g})"
     )
     if high < -margin:
-        return RegressVerdict("worse", where, told)
-    return RegressVerdict("better" if low > margin else "same", where, told)
+        return RegressVerdict("worse", where, text)
+    return RegressVerdict("better" if low > margin else "same", where, text)
 
 
 def _ends(pairs: Sequence[Pair], values: Sequence[float], level: float) -> tuple[float, float, str]:
@@ -133,7 +133,7 @@ def exit_code(verdicts: Sequence[RegressVerdict]) -> int:
 
 def lines(verdicts: Sequence[RegressVerdict]) -> list[str]:
     """All that is not "same", the gravest first; then how many of each."""
-    told = [f"{one.word:<14} {one.where}: {one.why}" for one in verdicts if one.word != "same"]
+    text = [f"{one.word:<14} {one.where}: {one.why}" for one in verdicts if one.word != "same"]
     counts = {word: sum(one.word == word for one in verdicts) for word in EXIT}
     summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return [*told, f"{summary or 'nothing to compare'}: exit {exit_code(verdicts)}"]
+    return [*text, f"{summary or 'nothing to compare'}: exit {exit_code(verdicts)}"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.eavit.test_router import spread_front
+from tests.eavit.selection.test_router import spread_front
 
 from eavit.methods.fitness import FrontSearch, Search
 from eavit.model.submodel import Submodel

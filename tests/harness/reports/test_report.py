@@ -63,12 +63,12 @@ def test_two_builds_give_the_same_bytes(tmp_path):
 def test_a_report_stands_until_what_it_was_made_of_changes(tmp_path):
     place = folder(tmp_path / "small", POINTS)
     built = build(place, forms=report.FIGURES)
-    assert report.standing(place, SUITE) == built
+    assert report.current(place, SUITE) == built
     (place / "cards.json").write_text("{}")
-    assert report.standing(place, SUITE) is None
+    assert report.current(place, SUITE) is None
     build(place, forms=report.FIGURES)
     (place / "table.tex").unlink()
-    assert report.standing(place, SUITE) is None
+    assert report.current(place, SUITE) is None
 
 
 def test_methods_are_set_against_the_suites_first_one(tmp_path):

@@ -111,4 +111,4 @@ def test_bars_by_hand():
     assert ranks.cliques(found, within(found, 3.0)) == [("a", "b", "c", "d")]
     tests = {pair: PValue(0.5) for pair in (("a", "b"), ("b", "c"), ("a", "c"))}
     tests |= {("a", "d"): PValue(0.01), ("b", "d"): PValue(0.01), ("c", "d"): PValue(None, "too few")}
-    assert ranks.cliques(found, ranks.not_told_apart(tests)) == [("a", "b", "c"), ("c", "d")]
+    assert ranks.cliques(found, ranks.not_distinguished(tests)) == [("a", "b", "c"), ("c", "d")]

@@ -32,9 +32,9 @@ function curveRows(indices, now) {
   return rows;
 }
 
-function limits(values, room) {
+function limits(values, margin) {
   const low = Math.min(...values), high = Math.max(...values);
-  const pad = (high - low) * room || Math.abs(high) * 0.05 || 1;
+  const pad = (high - low) * margin || Math.abs(high) * 0.05 || 1;
   return [low - pad, high + pad];
 }
 
@@ -158,6 +158,6 @@ async function draw() {
     if (mine !== turn) return; // a newer choice is being drawn
   }
   const parts = [many(now.m.size, "method"), many(now.d.size, "data set"), many(now.b.size, "budget")];
-  $("told").textContent = means ? `Shown: ${parts.join(", ")}; ${many(means, "mean")}.` : `Nothing to show for ${parts.join(", ")}.`;
+  $("shown-points").textContent = means ? `Shown: ${parts.join(", ")}; ${many(means, "mean")}.` : `Nothing to show for ${parts.join(", ")}.`;
   $("panels").dataset.drawn = String(mine);
 }

@@ -50,16 +50,16 @@ async function drawForest(found) {
 async function compare() {
   const pair = chosenPair(), [a, b] = [D.methods[pair.a], D.methods[pair.b]];
   const found = pair.at < 0 ? [] : differences(pair);
-  const told = $("pair-told");
+  const summary = $("pair-summary");
   if (!found.length) {
-    told.textContent = pair.a === pair.b ? "Choose two different methods." : "They share no data set, seed and budget with a number: nothing can be paired.";
+    summary.textContent = pair.a === pair.b ? "Choose two different methods." : "They share no data set, seed and budget with a number: nothing can be paired.";
     $("pair-tables").replaceChildren();
     $("pair-figure").hidden = true;
     return;
   }
   const whole = found.filter((one) => one.d === -1);
   const [up, down] = [whole.filter((one) => some(one.lo) && one.lo > 0).length, whole.filter((one) => some(one.hi) && one.hi < 0).length];
-  told.textContent = `${a} minus ${b}: above 0 with its whole interval at ${up} of ${many(whole.length, "budget")}, below 0 at ${down}; undecided at ${whole.length - up - down}.`;
+  summary.textContent = `${a} minus ${b}: above 0 with its whole interval at ${up} of ${many(whole.length, "budget")}, below 0 at ${down}; undecided at ${whole.length - up - down}.`;
   const sets = D.datasets.map((name, d) => [name, ...D.budgets.map((_, at) => {
     const one = found.find((other) => other.b === at && other.d === d);
     return one ? `${difference(one)}, ${many(one.n, "pair")}` : "–";

@@ -1,4 +1,4 @@
-// One point told in full: beside the pointer, and pinned below for reading and copying.
+// One point in full: beside the pointer, and pinned below for reading and copying.
 const pairs = (entries) => make("dl", {}, ...entries.filter(([, value]) => value !== "" && some(value))
   .map(([key, value]) => make("div", {}, make("dt", {}, key), make("dd", {}, value))));
 const interval = (show, low, high) => (some(low) && some(high) ? ` (${show(low)} to ${show(high)})` : "");
@@ -46,10 +46,10 @@ function tip(event, datum, strip) {
   const seeds = some(datum.j) ? ofMean(datum.j) : [];
   const list = seeds.slice(0, 6).map((i) => make("p", {}, `seed ${P.s[i]}: ${percent(P.acc[i])} `, make("code", {}, word(P.key[i])), " cell ", make("code", {}, word(P.cell[i]))));
   box.replaceChildren(pairs(entries), ...list, make("p", { class: "note" }, "Click for all, with the command."));
-  const room = box.getBoundingClientRect(), gap = 14;
-  const left = event.clientX + gap + room.width > innerWidth ? event.clientX - gap - room.width : event.clientX + gap;
+  const bounds = box.getBoundingClientRect(), gap = 14;
+  const left = event.clientX + gap + bounds.width > innerWidth ? event.clientX - gap - bounds.width : event.clientX + gap;
   box.style.left = `${Math.max(4, left)}px`;
-  box.style.top = `${Math.max(4, Math.min(event.clientY + gap, innerHeight - room.height - 4))}px`;
+  box.style.top = `${Math.max(4, Math.min(event.clientY + gap, innerHeight - bounds.height - 4))}px`;
 }
 
 let opener = null;

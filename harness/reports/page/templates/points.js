@@ -47,7 +47,7 @@ function drawPoints() {
   const found = chosenPoints(state()), last = Math.max(0, Math.ceil(found.length / PAGE) - 1);
   list.page = Math.min(list.page, last);
   const from = list.page * PAGE, shown = found.slice(from, from + PAGE);
-  const told = found.length ? `Points ${from + 1} to ${from + shown.length} of ${found.length}` : "No point for this choice";
+  const summary = found.length ? `Points ${from + 1} to ${from + shown.length} of ${found.length}` : "No point for this choice";
   const go = (step, id, text, off) => make("button", { type: "button", id, disabled: off, on: { click: () => {
     list.page += step;
     drawPoints();
@@ -55,7 +55,7 @@ function drawPoints() {
     (again.disabled ? $("points-table").querySelector("button:not(:disabled)") : again).focus();
   } } }, text);
   $("points-table").replaceChildren(
-    make("div", { class: "pager" }, go(-1, "points-back", "Previous", list.page === 0), go(1, "points-on", "Next", list.page === last), make("span", { role: "status" }, told)),
+    make("div", { class: "pager" }, go(-1, "points-back", "Previous", list.page === 0), go(1, "points-on", "Next", list.page === last), make("span", { role: "status" }, summary)),
     make("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": "Points" },
       make("table", {}, make("caption", {}, "Points, accuracy with Wilson's 95 % interval over test images"),
         make("thead", {}, make("tr", {}, ...HEAD.map((_, at) => headOf(at)))), make("tbody", {}, ...shown.map(pointRow)))));

@@ -2,7 +2,7 @@
 function redraw() {
   list.page = 0;
   drawPoints();
-  draw().catch((fault) => { $("told").textContent = `The charts could not be drawn: ${fault.message}. The tables have their numbers.`; throw fault; });
+  draw().catch((fault) => { $("shown-points").textContent = `The charts could not be drawn: ${fault.message}. The tables have their numbers.`; throw fault; });
 }
 
 if (Z > 1500) $("seeds").checked = false; // so many small marks hide more than they show

@@ -53,7 +53,7 @@ def test_every_panel_is_drawn_with_its_marks(shown):
 def test_filters_change_what_is_shown_and_say_so(shown):
     shown.choose("m", 1, False)
     assert [shown.run(MARKS, at) for at in (0, -1)] == [60, 20]
-    assert shown.text("told") == "Shown: 4 methods, 2 data sets, 5 budgets; 60 means."
+    assert shown.text("shown-points") == "Shown: 4 methods, 2 data sets, 5 budgets; 60 means."
     shown.choose("b", 0, False)
     assert shown.run(MARKS, 0) == 48
     assert "of 64" in shown.text("points-table")
@@ -62,7 +62,7 @@ def test_filters_change_what_is_shown_and_say_so(shown):
     shown.redrawn("document.getElementById('seeds').click()")
     assert shown.run(MARKS, 1) == 16
     shown.redrawn("document.querySelector('[data-none=m]').click()")
-    assert shown.text("told").startswith("Nothing to show for 0 methods")
+    assert shown.text("shown-points").startswith("Nothing to show for 0 methods")
     shown.redrawn("document.querySelector('[data-all=m]').click()")
     assert shown.run(MARKS, 1) == 19
 
@@ -86,15 +86,15 @@ def test_every_metric_and_scale_draws(shown):
 
 def test_two_methods_are_compared_and_turned_round(shown):
     shown.pick("pair-b", 2)
-    shown.until("return document.getElementById('pair-told').textContent.startsWith('ea_vit minus slice_untrained')")
+    shown.until("return document.getElementById('pair-summary').textContent.startsWith('ea_vit minus slice_untrained')")
     told = shown.text("pair-tables").replace("\u00a0", " ")
     assert "+9.30 (+1.63 to +16.98)" in told  # as `eavit-bench claims` says
     assert "4 pairs" not in told and "2 pairs" in told
     shown.until("return document.querySelectorAll('#pair-chart svg .mark-symbol path').length === 5")
     shown.pick("pair-a", 2)
-    shown.until("return document.getElementById('pair-told').textContent === 'Choose two different methods.'")
+    shown.until("return document.getElementById('pair-summary').textContent === 'Choose two different methods.'")
     shown.pick("pair-b", 0)
-    shown.until("return document.getElementById('pair-told').textContent.startsWith('slice_untrained minus ea_vit')")
+    shown.until("return document.getElementById('pair-summary').textContent.startsWith('slice_untrained minus ea_vit')")
     assert "−9.30 (−16.98 to −1.63)" in shown.text("pair-tables")
 
 
@@ -255,7 +255,7 @@ def test_pages_without_results_or_with_one_seed_open(chromium, tmp_path):
         assert chromium.complaints() == [], name
         assert chromium.requests() == [path.as_uri()]
         expected = {"one": "Shown: 5 methods", "bare": "Shown: 5 methods"}.get(name, "Nothing to show")
-        assert chromium.text("told").startswith(expected), name
+        assert chromium.text("shown-points").startswith(expected), name
 
 
 def test_two_thousand_cells_open_and_filter_in_seconds(chromium, tmp_path):
