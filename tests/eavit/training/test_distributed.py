@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.eavit.selection.test_router import spread_front
 
 from eavit.methods.fitness import FrontSearch, Search
 from eavit.model.submodel import Submodel
@@ -21,6 +20,7 @@ from eavit.training.samplers import Curriculum, Sandwich
 from eavit.training.task import Spent
 from eavit.training.train import Fit, Group, fit, schedule_of
 from tests.eavit.killing import context, share_a_fit
+from tests.eavit.selection.test_router import spread_front
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, tiny
 
 FULL, RESTING = Submodel(12, (4, 4, 4), (24, 24, 24)), Submodel(12, (4, 0, 2), (12, 0, 12))
