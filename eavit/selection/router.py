@@ -245,9 +245,11 @@ def routing_cost(backbone: Backbone, batch: int, warm: int, joint: int) -> float
 def fit_router(routed: RoutedViT, terms: Terms, routing: Routing, run: Fit) -> None:
     """Train the router alone, in place; the backbone stays as it is to the bit."""
     if run.total:
+        trainable = [p for p in routed.vit.parameters() if p.requires_grad]
         routed.vit.requires_grad_(False)
         fit(routed, terms, [Group(routed.router, routing.lr, routing.min_lr)], run)
-        routed.vit.requires_grad_(True)
+        for parameter in trainable:
+            parameter.requires_grad_()
 
 
 def route_frozen(

@@ -81,3 +81,10 @@ some_points = st.lists(
     ),
     max_size=30,
 )  # fmt: skip
+
+
+def spread_front(space: ProductSpace, count: int = 9) -> tuple[Candidate, ...]:
+    """A front that visits the whole range of MACs."""
+    noise, b = np.random.default_rng(0).random(len(space.gene_sizes) + 2), space.backbone
+    members = sorted({space.at(i / (count - 1), noise) for i in range(count)}, key=lambda s: cost.macs(b, s))
+    return tuple(Candidate(s, cost.macs(b, s), cost.share(b, s), i / 10) for i, s in enumerate(members))

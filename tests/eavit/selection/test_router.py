@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from eavit.model import cost
 from eavit.model.gates import Gates
 from eavit.model.submodel import Backbone, Submodel
-from eavit.selection.front import Candidate
 from eavit.selection.router import (
     PolicyTable,
     RoutedViT,
@@ -24,6 +23,7 @@ from eavit.selection.router import (
 from eavit.space.product import ProductSpace
 from eavit.training.task import Spent
 from eavit.training.train import Fit, accuracy, schedule_of
+from tests.eavit.selection.searched import spread_front
 from tests.eavit.small import SCHEDULE, Blobs, tiny
 from tests.strategies import backbones, members, seeds, spaces, submodels
 
@@ -65,17 +65,6 @@ def test_vit_b_router_is_light():
     """A few thousand parameters, as the paper's (2,326 for ViT-B)."""
     router = Router(ProductSpace.eavit(Backbone(768, 12, 64, 3072, 12, 197, 100)))
     assert sum(p.numel() for p in router.parameters()) < 4000
-
-
-def spread_front(space, count=9):
-    """A front that visits the whole range of MACs."""
-    generator = __import__("numpy").random.default_rng(0)
-    noise = generator.random(len(space.gene_sizes) + 2)
-    full = cost.macs(space.backbone, space.backbone.full)
-    chosen = {space.at(i / (count - 1), noise) for i in range(count)}
-    points = [Candidate(s, cost.macs(space.backbone, s), cost.macs(space.backbone, s) / full, 0.0) for s in chosen]
-    points.sort(key=lambda p: p.macs)
-    return tuple(Candidate(p.submodel, p.macs, p.share, i / 10) for i, p in enumerate(points))
 
 
 def test_imitation_makes_the_router_emit_the_front():
@@ -194,10 +183,13 @@ def test_a_frozen_backbone_stays_as_it_is_and_the_imitation_fades():
     router, points = Router(space), spread_front(space)
     before = {key: value.clone() for key, value in vit.state_dict().items()}
     logits = router.last.bias.detach().clone()
+    vit.cls_token.requires_grad_(False)
     run = Fit(Blobs(), schedule_of(SCHEDULE), 0, 7, ledger=ledger, phase="router")
     route_frozen(vit, router, points, Routing(), run)
     assert all(torch.equal(vit.state_dict()[key], value) for key, value in before.items())
-    assert not torch.equal(router.last.bias, logits) and all(p.requires_grad for p in vit.parameters())
+    assert not torch.equal(router.last.bias, logits) and [
+        n for n, p in vit.named_parameters() if not p.requires_grad
+    ] == ["cls_token"]
     full = cost.macs(vit.backbone, vit.backbone.full)
     assert (ledger.steps, ledger.forward_macs, ledger.backward_macs) == (7, 7 * 16 * full, 7 * 16 * full)
     gates = Gates.of(space.smallest, vit.backbone)

@@ -20,7 +20,7 @@ from eavit.training.samplers import Curriculum, Sandwich
 from eavit.training.task import Spent
 from eavit.training.train import Fit, Group, fit, schedule_of
 from tests.eavit.killing import context, share_a_fit
-from tests.eavit.selection.test_router import spread_front
+from tests.eavit.selection.searched import spread_front
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, tiny
 
 FULL, RESTING = Submodel(12, (4, 4, 4), (24, 24, 24)), Submodel(12, (4, 0, 2), (12, 0, 12))

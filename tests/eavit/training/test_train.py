@@ -152,3 +152,19 @@ def test_bfloat16_trains_on_cpu(tmp_path):
     vit = trained(tmp_path, schedule=schedule_of(SCHEDULE | {"precision": "bf16"}))
     assert accuracy(vit, vit.backbone.full, Blobs(60, 9)) > 0.8
     assert next(vit.parameters()).dtype == torch.float32
+
+
+def test_frozen_parameters_stay_as_they_are_and_frozen():
+    vit = tiny()
+    vit.requires_grad_(False).head.requires_grad_(True)
+    before = {key: value.clone() for key, value in vit.state_dict().items()}
+    fit_plan(vit, plain(Random(ProductSpace.eavit(vit.backbone, 0.5))), Fit(Blobs(), schedule_of(SCHEDULE), 0, 4))
+    changed = {key for key, value in vit.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"head.weight", "head.bias"} == {name for name, p in vit.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in half precision")
+def test_half_precision_without_a_gpu_is_refused_before_any_step():
+    run = Fit(Blobs(), schedule_of(SCHEDULE | {"precision": "fp16"}), 0, 4, progress=lambda *_: pytest.fail("a step"))
+    with pytest.raises(ValueError, match=r"precision='fp16' needs a GPU .* use 'bf16' or 'no'"):
+        fit_plan(tiny(), plain(Random(ProductSpace.eavit(tiny().backbone, 0.5))), run)
