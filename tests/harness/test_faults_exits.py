@@ -83,7 +83,7 @@ def test_ctrl_c_while_modules_are_imported_ends_with_130(tmp_path: Path) -> None
     (tmp_path / "typer.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     command = [sys.executable, "-c", "from harness.cli import main; main()", "plan", "any"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
     assert (done.returncode, done.stderr) == (130, "")
 
 
@@ -94,7 +94,7 @@ def test_a_run_whose_output_is_closed_does_its_cells(place: Path, stream: str) -
     for pipe in (at_work.stdout, at_work.stderr):
         if pipe is not None:
             pipe.close()
-    assert at_work.wait(60) == 0
+    assert at_work.wait(180) == 0
     assert statuses(place) == ["ok"] * 8
 
 
@@ -140,13 +140,13 @@ def test_a_disk_that_fills_up_costs_cells_and_ends_with_1(place: Path) -> None:
             ballast.write_bytes(bytes(1 << 20))
         os.truncate(ballast, ballast.stat().st_size - (40 << 10))
         full = start(place, "few.toml", "--workers", "1")
-        _, err = full.communicate(timeout=60)
+        _, err = full.communicate(timeout=180)
         assert full.returncode == 1, err
         assert "the disk is full" in err
         assert not list(disk.glob("cells/.tmp-*"))
         ballast.unlink()
         again = start(place, "few.toml")
-        _, err = again.communicate(timeout=60)
+        _, err = again.communicate(timeout=180)
         assert again.returncode == 0, err
         assert statuses(place) == ["ok"] * 8
 
@@ -159,13 +159,13 @@ def test_a_merge_of_cells_that_differ_ends_with_2_unless_told(tmp_path: Path) ->
         Store(tmp_path / name).write(Outcome(record, {point.budget: bits for point in record.points}))
     merge = ("-m", "harness.cli", "merge", "ours", "theirs")
     asks = bench(tmp_path, *merge)
-    _, err = asks.communicate(timeout=60)
+    _, err = asks.communicate(timeout=180)
     assert asks.returncode == 2
     assert f"conflict: {cell.id} " in err
     assert "nothing was merged" in err
     assert right_of(tmp_path, cell.id) == 7
     told = bench(tmp_path, *merge, "--on-conflict", "theirs")
-    told.communicate(timeout=60)
+    told.communicate(timeout=180)
     assert told.returncode == 0
     assert right_of(tmp_path, cell.id) == 8
 
