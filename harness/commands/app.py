@@ -8,16 +8,20 @@ from typing import Annotated
 import typer
 
 from harness.code_digest import CodeError
-from harness.commands import check, listing, options, output, plan, run, stores, verdicts
-from harness.commands.lookup import LookupFault
-from harness.commands.options import AskError
+from harness.commands import check, listing, maintain, options, output, plan, report, run, verdicts, why
+from harness.commands.options import CommandError
+from harness.commands.owner import OwnerError
+from harness.commands.why_points import NoPointError
 from harness.jobs.call import CallError
 from harness.jobs.ray_connection import ClusterError
 from harness.reports.reported_values import ReportedValueError
 from harness.results.store import StoreError
 from harness.suite import SuiteError
 
-FAULTS = (SuiteError, CodeError, StoreError, CallError, AskError, LookupFault, ClusterError, ReportedValueError)
+FAULTS = (
+    *(SuiteError, CodeError, OwnerError, CommandError, CallError, ClusterError),
+    *(StoreError, NoPointError, ReportedValueError),
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Elastic Vision Transformers, compared.",
 )
-for room in (plan, run, check, listing, verdicts, stores):
+for room in (plan, run, check, why, report, verdicts, maintain, listing):
     app.add_typer(room.verbs)
 
 

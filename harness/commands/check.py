@@ -10,7 +10,8 @@ import typer
 
 from harness import plan
 from harness.commands import options
-from harness.commands.options import DataRoot, SuiteName
+from harness.commands.open_suite import open_suite
+from harness.commands.options import DataRoot, SuiteName, Where
 from harness.commands.output import complain, warn
 from harness.data import locations
 from harness.data.locations import PROJECT, DataError
@@ -43,9 +44,9 @@ class Checked:
 
 @verbs.command()
 def check(name: SuiteName, data: DataRoot = None) -> None:
-    """Check all that a suite names: imports, options, backbone, data. Exit code 1 if anything is wrong."""
-    given = options.load(name, data)
-    checked = check_suite(given, name, with_data=True)
+    """Check what a suite names: imports, options, backbone, data. Exit code 1 if anything is wrong."""
+    opened = open_suite(name, Where(data=data))
+    checked = check_suite(opened.suite, name, with_data=True)
     for line in checked.notes:
         typer.echo(line)
     for line in checked.warnings:
@@ -54,7 +55,7 @@ def check(name: SuiteName, data: DataRoot = None) -> None:
         complain(line)
     if checked.fatal or checked.losses:
         raise typer.Exit(options.FAILED)
-    typer.echo(f"{name}: no fault; {plan.count(given)} cells")
+    typer.echo(f"{name}: no fault; {plan.count(opened.suite)} cells")
 
 
 def check_suite(suite: Suite, where: str, *, with_data: bool = False) -> Checked:

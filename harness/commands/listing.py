@@ -1,4 +1,4 @@
-"""The verbs that tell what there is: list; and report, which writes tables and plots again."""
+"""The verb list: what suites can name."""
 
 from __future__ import annotations
 
@@ -10,30 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from harness import suite
-from harness.commands import options
-from harness.commands.options import ResultsFolder, SuiteName
+from harness.commands.options import CommandError
 from harness.jobs.call import call
 from harness.nearest import choices
-from harness.reports import report as reports
 
 verbs = typer.Typer()
 METHODS, BACKBONES = "eavit.methods", "eavit.weights"
 DEADLINE = 120.0  # seconds for importing a module of the library
 WIDTH = 110  # of a card's lines
-
-
-@verbs.command()
-def report(
-    name: SuiteName,
-    results: ResultsFolder = options.RESULTS,
-    html: Annotated[bool, typer.Option("--html", help="Also one self-contained page, report.html.")] = False,
-) -> None:
-    """Write tables and plots again, from what is kept in results/ alone."""
-    given = options.load(name)
-    forms = reports.EVERYTHING if html else reports.FIGURES
-    folder = results / given.name
-    options.refuse_changed(folder)
-    options.show(reports.build(reports.read(folder, given), folder, given, options.suite_path(name), forms))
 
 
 @verbs.command("list")
@@ -42,10 +26,10 @@ def show_list(
         str | None, typer.Argument(metavar="[methods|backbones|data]", help="Only these; methods with their cards.")
     ] = None,
 ) -> None:
-    """List the methods, backbones and data sources that suites can name; ``list methods`` with each method's card."""
+    """List the methods, backbones and data sources that suites can name; `list methods` shows the card of each."""
     lists = {"methods": _methods, "backbones": _backbones, "data": _data}
     if what is not None and what not in lists:
-        raise options.AskError(f"list {what}: unknown; {choices(what, list(lists))}")
+        raise CommandError(f"list {what}: unknown; {choices(what, list(lists))}")
     if what == "methods":
         typer.echo("\n\n".join(_with_card(each) for each in _described(METHODS)))
         return

@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from harness.commands import options
+from harness.commands.open_suite import open_suite
+from harness.commands.options import Where
 from harness.results.store import Outcome, Store
 from tests.faults import light
 from tests.faults.storm import MEMORY, Runs, environment, lay_out
@@ -111,11 +112,11 @@ def bench(place: Path, verb: str, suite: str, missed: list[str] | None = None) -
 
 def fill(place: Path, suite: Path) -> None:
     """Whole cells, written by the store, without waiting for the disk."""
-    given = options.load(str(suite))
-    store, flush = Store(place / "results" / given.name), os.fsync
+    opened = open_suite(str(suite), Where(place / "results", place / "runs"))
+    store, flush = opened.store, os.fsync
     os.fsync = lambda handle: None
     try:
-        for cell in options.planned(given, place / "runs"):
+        for cell in opened.cells:
             record = small.record_of(cell)
             store.write(Outcome(record, {point.budget: b"\xfe\x00" for point in record.points}))
     finally:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from harness import cli
-from harness.commands import options, run
+from harness.commands import open_suite, run
 from harness.commands.check import Checked
 from harness.reports.report import Built
 from harness.sweep.settings import Settings
@@ -28,7 +28,7 @@ def main() -> None:
     os.environ["EAVIT_RUN"] = moments.name(os.getpid())
     if light:
         run.check_suite = lambda *given, **named: Checked()  # of modules that import no torch
-        options.Settings = functools.partial(Settings, entry=CELL)
+        open_suite.Settings = functools.partial(Settings, entry=CELL)
     run.reports.build = lambda *given, **named: Built("", ())
     if at:
         killing.at_operation(at, Path.cwd(), log, "run", torn)

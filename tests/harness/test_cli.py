@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from harness import cli, fingerprints, plan
-from harness.commands import options
+from harness.commands.open_suite import OpenSuite
+from harness.commands.options import Which
 from harness.results.store import Store
 from tests.harness import small
 from tests.harness.small import FAKES
@@ -190,7 +191,7 @@ def test_options_that_contradict_are_refused(place: Path, capsys: Any) -> None:
 def test_a_run_out_of_time_says_so_and_goes_on_later(place: Path) -> None:
     done = bench("run", "tiny", "--max-hours", "0", cwd=place)
     assert done.returncode == 3, done.stderr
-    assert "go on with: eavit-bench run tiny" in done.stderr
+    assert "continue with: eavit-bench run tiny" in done.stderr
     assert bench("run", "tiny", cwd=place).returncode == 0
 
 
@@ -198,10 +199,11 @@ def test_only_what_is_asked_for_and_what_it_needs_is_chosen() -> None:
     a, b, c = small.acts("a", "b", "c")
     suite = small.suite(methods=[a, {**b, "after": ["a"]}, c], seeds=[0, 1])
 
-    cells = plan.cells(suite, small.prints(suite))
+    opened = OpenSuite("small", Path("small.toml"), suite, Path("results"), Path("runs"))
+    opened.__dict__["prints"] = small.prints(suite)
 
     def chosen(**which: Any) -> list[tuple[str, int]]:
-        return [(cell.method, cell.seed) for cell in options.chosen(suite, cells, options.Which(**which))]
+        return [(cell.method, cell.seed) for cell in opened.chosen(Which(**which))]
 
     assert chosen(method=["b"], seed=[1]) == [("a", 1), ("b", 1)]
     assert chosen(method=["c"]) == [("c", 0), ("c", 1)]
@@ -275,7 +277,7 @@ def test_a_run_interrupted_before_any_cell_still_reports(place: Path, capsys: An
     code, out, err = call("run", "tiny", capsys=capsys)
     assert code == 130
     assert "0 of 2 cells" in out or "2 planned" in out
-    assert "go on with: eavit-bench run tiny" in err
+    assert "continue with: eavit-bench run tiny" in err
 
 
 def test_nothing_that_succeeded_is_still_a_report(place: Path, capsys: Any) -> None:

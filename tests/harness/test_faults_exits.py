@@ -71,7 +71,7 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done_and_ends_with_130(place: Path) 
     at_work.send_signal(signal.SIGINT)
     out, err = at_work.communicate(timeout=20)
     assert at_work.returncode == 130, err
-    assert "interrupted; go on with: eavit-bench run few.toml" in err
+    assert "interrupted; continue with: eavit-bench run few.toml" in err
     assert "cells run" in out
     kept = len(list(place.glob("results/few/cells/[0-9a-f]*/sha256")))
     assert 3 <= kept < 80

@@ -125,7 +125,7 @@ def _data(data: ReportData, suite: Suite, named: page_data.Names, means: Sequenc
         "budgets": named.budgets,
         "statuses": frames.STATUSES,
         "metrics": list(page_data.METRICS),
-        "run": f"eavit-bench run suites/{suite.name}.toml",
+        "run": f"eavit-bench run {suite.name}",
         "points": page_data.points_of(points, words),
         "cells": page_data.cells_of(points, data, words),
         "means": page_data.means_of(means, named, words),

@@ -134,4 +134,4 @@ def _failure(suite: Suite, key: Any, status: str, reason: str) -> tuple[str, ...
 def rerun(suite: str, method: str, dataset: str, seed: str) -> str:
     """The command that runs one cell, to be pasted into a shell."""
     names = ("--method", method, "--dataset", dataset, "--seed", seed)
-    return shlex.join(("eavit-bench", "run", f"suites/{suite}.toml", *names))
+    return shlex.join(("eavit-bench", "run", suite, *names))

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.commands import app
-from harness.commands.options import AskError
+from harness.commands.options import CommandError
 
 ROOT = Path(__file__).parents[3]
 SUITE = str(ROOT / "suites" / "quick.toml")
@@ -40,7 +40,7 @@ def test_a_digit_changed_in_what_is_kept_is_refused_or_warned_of(kept: Path) -> 
     said = f"{kept / 'points.csv'}: was changed after it was written: its checksum is not the one in SHA256SUMS"
     for verb in ("report", "figures"):
         done = call(verb, SUITE, *results)
-        assert isinstance(done.exception, AskError) and said in str(done.exception)
+        assert isinstance(done.exception, CommandError) and said in str(done.exception)
         assert "nothing was written: `eavit-bench run` writes it again" in str(done.exception)
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
     verified = call("verify", SUITE, *results)

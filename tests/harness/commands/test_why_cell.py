@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.why import find, why
+from harness.commands.open_suite import OpenSuite
+from harness.commands.why_cell import describe, find
 from harness.plan import Cell
 from harness.results.record import failure, now
 from harness.results.store import Outcome, Store, StoreError
+from tests.harness import small
 from tests.harness.stored import CELLS, filled, outcome, some_cell
 
 MISSING = dataclasses.replace(some_cell(7), dataset="a set; rm -rf 'x' ø")
@@ -26,7 +28,9 @@ def failed(cell: Cell, status: str = "failed", log: str = "") -> Outcome:
 
 
 def asked(store: Store, cell: str, runs: Path = Path("nowhere"), how: tuple[str, ...] = ()) -> str:
-    return why(store, cell, PLANNED, runs, "suites/small.toml", how)
+    opened = OpenSuite("suites/small.toml", Path("suites/small.toml"), small.suite(), store.root, runs)
+    opened.__dict__.update(store=store, cells=PLANNED)
+    return describe(opened, cell, {}, how)
 
 
 def words_of(text: str) -> list[str]:
@@ -66,7 +70,7 @@ def test_a_missing_cell_with_a_name_that_a_shell_would_eat(tmp_path: Path) -> No
     store = filled(tmp_path)
     text = asked(store, MISSING.id)
     assert "status: missing" in text
-    assert "log: none was kept" in text
+    assert "log: none" in text
     assert words_of(text)[5:] == ["--dataset", MISSING.dataset, "--seed", "7"]
     assert asked(Store(tmp_path / "none"), MISSING.id) == text
 
@@ -86,7 +90,7 @@ def test_a_damaged_cell_is_missing(tmp_path: Path) -> None:
     assert "status: missing" in asked(store, CELLS[0].id)
     stranger = some_cell(99)
     store.write(outcome(stranger))
-    assert "names no such cell any more" in asked(store, stranger.id)
+    assert "does not name this cell any more" in asked(store, stranger.id)
     (store.cells / stranger.id / "sha256").unlink()
     assert f"{stranger.id}\nstatus: missing" in asked(store, stranger.id)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from harness.commands import app, lookup
-from harness.commands.lookup import Filters, LookupFault
-from harness.commands.options import AskError
+from harness.commands import app, why_points
+from harness.commands.options import CommandError, PointFilters
+from harness.commands.why_points import NoPointError
 from harness.results.results import Results
 
 ROOT = Path(__file__).parents[3]
@@ -23,7 +23,9 @@ with (RAN / "points.csv").open(encoding="utf-8", newline="") as file:
 
 
 def told(**filters) -> str:
-    return lookup.describe(lookup.select(KEPT.points, Filters(**filters), "points.csv"), KEPT.records, "quick")
+    return why_points.describe(
+        why_points.select(KEPT.points, PointFilters(**filters), "points.csv"), KEPT.records, "quick"
+    )
 
 
 def test_a_number_of_the_table_leads_to_its_points():
@@ -50,7 +52,7 @@ def test_the_commands_name_exactly_what_was_asked():
 def test_names_with_blanks_can_be_pasted():
     row = ROWS[0]
     points = KEPT.points.iloc[:1].assign(method="a method", dataset="it's")
-    run = lookup.describe(points, {}, "my suite.toml").splitlines()[-1]
+    run = why_points.describe(points, {}, "my suite.toml").splitlines()[-1]
     words = shlex.split(run.split(": ")[1])
     assert words[:4] == ["eavit-bench", "run", "my suite.toml", "--force"]
     assert words[4:] == ["--method", "a method", "--dataset", "it's", "--seed", row["seed"]]
@@ -71,19 +73,18 @@ def test_what_was_not_reached_is_a_word_and_in_no_mean():
     ],
 )
 def test_what_is_not_there_is_told_with_what_is(asked, message):
-    with pytest.raises(LookupFault, match=message):
+    with pytest.raises(NoPointError, match=message):
         told(**asked)
 
 
 def test_one_spelling_of_a_budget_is_as_good_as_another():
     assert told(method=["ea_vit"], budget=[1]) == told(method=["ea_vit"], budget=[1.00])
-    assert not Filters() and Filters(budget=[0.2])
 
 
 def test_filters_that_match_nothing_together_are_told():
     points = KEPT.points[(KEPT.points["method"] == "ea_vit") == (KEPT.points["seed"] == 0)]
-    with pytest.raises(LookupFault, match="no result matches all filters together"):
-        lookup.select(points, Filters(method=["ea_vit"], seed=[1]), "points.csv")
+    with pytest.raises(NoPointError, match="no result matches all filters together"):
+        why_points.select(points, PointFilters(method=["ea_vit"], seed=[1]), "points.csv")
 
 
 def test_the_command_line_finds_them_in_a_clone_without_cells(tmp_path):
@@ -92,9 +93,11 @@ def test_the_command_line_finds_them_in_a_clone_without_cells(tmp_path):
     asked = CliRunner().invoke(app.app, [*words, "--method", "ea_vit", "--budget", "0.20"])
     assert asked.exit_code == 0 and asked.stdout.startswith("method  data set") and "1d07350171ef" in asked.stdout
     neither = CliRunner().invoke(app.app, words)
-    assert isinstance(neither.exception, AskError) and "give a cell's id, or some of --method" in str(neither.exception)
+    assert isinstance(neither.exception, CommandError) and "give either a cell's id, or some of --method" in str(
+        neither.exception
+    )
     both = CliRunner().invoke(app.app, [*words[:2], "6dc2", *words[2:], "--seed", "0"])
-    assert isinstance(both.exception, AskError)
+    assert isinstance(both.exception, CommandError)
     about = CliRunner().invoke(app.app, [*words[:2], "6dc264b7", *words[2:]])
     assert about.exit_code == 0, about.exception
     assert "6dc264b7f16b61b2  ea_vit · digits · seed 0\nstatus: ok\n" in about.stdout

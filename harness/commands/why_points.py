@@ -1,12 +1,13 @@
-"""What lies behind a number of a table: the points it is the mean of, their cells, and how to make them again."""
+"""Points behind a number of a table: accuracies, cells, commits, and the command that makes them again."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from harness.commands.options import PointFilters
 from harness.nearest import choices
 from harness.results.record import Record
 
@@ -14,36 +15,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class LookupFault(ValueError):
-    """No point matches the filters; the message names the file, the filter and what there is."""
+class NoPointError(ValueError):
+    """Raised where no point matches the filters; the message names the file, the filter and what there is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which points; empty: all. Named as the columns of points.csv."""
-
-    method: Sequence[str] = ()
-    dataset: Sequence[str] = ()
-    seed: Sequence[int] = ()
-    budget: Sequence[float] = ()
-
-    def __bool__(self) -> bool:
-        return any(getattr(self, each.name) for each in fields(self))
-
-
-def select(points: pd.DataFrame, filters: Filters, where: str) -> pd.DataFrame:
-    """The rows that match all filters. LookupFault if a word matches none, or all together match none."""
+def select(points: pd.DataFrame, filters: PointFilters, where: str) -> pd.DataFrame:
+    """The rows that match all filters; NoPointError where a word matches none, or all together match none."""
     found = points
-    for each in fields(Filters):
+    for each in fields(PointFilters):
         allowed = list(dict.fromkeys(points[each.name]))
-        for word in getattr(filters, each.name):
+        for word in getattr(filters, each.name) or ():
             if word not in allowed:
                 near = choices(_spelled(word), [_spelled(one) for one in allowed])
-                raise LookupFault(f"{where}: --{each.name} {_spelled(word)}: no such point; {near}")
+                raise NoPointError(f"{where}: --{each.name} {_spelled(word)}: no such point; {near}")
         if getattr(filters, each.name):
             found = found[found[each.name].isin(getattr(filters, each.name))]
     if found.empty:
-        raise LookupFault(f"{where}: no result matches all filters together; each of them alone matches some")
+        raise NoPointError(f"{where}: no result matches all filters together; each of them alone matches some")
     return found
 
 
@@ -52,7 +40,7 @@ def _spelled(word: object) -> str:
 
 
 def describe(points: pd.DataFrame, records: Mapping[str, Record], suite: str) -> str:
-    """A line a point, the mean as tables show it (of the data sets' means), and commands to be pasted into a shell."""
+    """One line for each point, the mean as tables show it (of the data sets' means), and commands for a shell."""
     head = ("method", "data set", "budget", "seed", "accuracy", "right", "submodel", "cell", "commit")
     table = [head, *(_line(row, records) for row in points.to_dict("records"))]
     widths = [max(len(line[at]) for line in table) for at in range(len(head))]

@@ -1,0 +1,133 @@
+"""A suite as commands work on it: its file and values, its folders of results and of runs, and its cells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from harness import fingerprints, plan, suite
+from harness.commands.options import CommandError, Limits, Where, Which
+from harness.commands.output import complain, warn
+from harness.commands.owner import owner_of, refuse_other
+from harness.nearest import choices
+from harness.plan import Cell, Prints
+from harness.results import checksums, record
+from harness.results.results import Results
+from harness.results.store import Store
+from harness.suite import Suite
+from harness.sweep.settings import Settings, default_workers
+
+SUITES = Path("suites")
+
+
+@dataclass(frozen=True)
+class OpenSuite:
+    """``name``: as on the command line. ``folder``: of its results; ``runs``: of its jobs, logs and checkpoints."""
+
+    name: str
+    file: Path
+    suite: Suite
+    folder: Path
+    runs: Path
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.folder, warn=warn)
+
+    @cached_property
+    def prints(self) -> Prints:
+        """What the ids of the cells depend on, read from this machine; missing data is a warning."""
+        found = fingerprints.prints_of(self.suite, self.runs.parent / ".cache" / "prints", tell=complain)
+        for name, why in found.missing.items():
+            warn(f"data missing, its cells will be skipped: {name}: {why}")
+        return found
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        return plan.cells(self.suite, self.prints)
+
+    def chosen(self, which: Which) -> tuple[Cell, ...]:
+        """The cells that the options name and, with them, those that these need."""
+        methods, datasets, seeds = which.method, which.dataset, which.seed
+        _known("--method", methods, [method.name for method in self.suite.methods])
+        _known("--dataset", datasets, [dataset.name for dataset in self.suite.datasets])
+        _known("--seed", [str(seed) for seed in seeds or ()], [str(seed) for seed in self.suite.seeds])
+        wanted = {
+            cell.id
+            for cell in self.cells
+            if (not methods or cell.method in methods)
+            and (not datasets or cell.dataset in datasets)
+            and (not seeds or cell.seed in seeds)
+        }
+        return plan.with_needs(self.cells, wanted)
+
+    def settings(self, which: Which, limits: Limits | None = None) -> Settings:
+        """How a sweep runs the cells, by the options and the suite."""
+        limits = limits or Limits()
+        if which.only_missing and (which.retry_failed or which.force):
+            raise CommandError("--only-missing cannot go with --retry-failed or --force")
+        return Settings(
+            runs=self.runs,
+            workers=which.workers or default_workers(self.suite.threads * self.suite.processes),
+            retry_failed=which.retry_failed,
+            force=which.force,
+            only_missing=which.only_missing,
+            max_hours=limits.max_hours,
+            memory_gib=limits.memory_gib if limits.memory_gib is not None else self.suite.memory_gib,
+            disk_gib=limits.disk_gib if limits.disk_gib is not None else self.suite.disk_gib,
+            commit=record.commit(Path(__file__).resolve().parent),
+            warn=warn,
+        )
+
+    def refuse_changed(self) -> None:
+        """CommandError where a file that reports are made of was changed; of those made again, a warning."""
+        sources = (*checksums.SOURCES, checksums.NAME)
+        faults = checksums.checksum_faults(self.folder)
+        for name in faults.keys() - set(sources):
+            warn(f"{self.folder / name}: {faults[name]}; it is written again")
+        bad = [f"{self.folder / name}: {faults[name]}" for name in sources if name in faults]
+        if bad:
+            advice = f"`eavit-bench run` writes it again; delete {self.folder / checksums.NAME} to take it as it is"
+            raise CommandError("\n".join([*bad, f"nothing was written: {advice}"]))
+
+
+def open_suite(name: str, where: Where) -> OpenSuite:
+    """Read and check the suite; ``--data`` becomes the data root of this process and of all that it starts.
+
+    OwnerError where its folder of results belongs to another suite file of the same name.
+    """
+    if where.data is not None:
+        os.environ["EAVIT_DATA"] = str(where.data.resolve())
+    file = suite_file(name, where.results)
+    read = suite.load(file)
+    refuse_other(where.results / read.name, file)
+    return OpenSuite(name, file, read, where.results / read.name, where.runs / read.name)
+
+
+def suite_file(name: str, results: Path) -> Path:
+    """``quick`` is suites/quick.toml, else the file that results/quick belongs to; what looks like a path is a path."""
+    path, bare = Path(name), SUITES / f"{name}.toml"
+    if path.suffix == ".toml" or len(path.parts) > 1 or path.is_file():
+        return path
+    return bare if bare.exists() else owner_of(results / name) or bare
+
+
+def results_of(folder: Path, given: Suite | None = None) -> Results:
+    """Results that the folder holds; changed files, and rows that the suite does not name, are warnings."""
+    found = Results.read(folder, given)
+    for file, what in checksums.checksum_faults(folder).items():
+        warn(f"{folder / file}: {what}")
+    if len(found.unplanned):
+        warn(f"{folder}: not counted: {len(found.unplanned)} rows of points.csv, of cells that the suite does not name")
+    return found
+
+
+def _known(option: str, words: Iterable[str] | None, allowed: Sequence[str]) -> None:
+    strange = [word for word in words or () if word not in allowed]
+    if strange:
+        raise CommandError(
+            "\n".join(f"{option} {word}: not in this suite; {choices(word, allowed)}" for word in strange)
+        )

@@ -1,0 +1,71 @@
+"""The verbs that write reports from what results/ holds: report, figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands import options
+from harness.commands.open_suite import SUITES, OpenSuite, open_suite
+from harness.commands.options import CommandError, ResultsFolder, SuiteName, Where
+from harness.commands.output import complain
+from harness.reports import report as reports
+from harness.reports.report import EVERYTHING, FIGURES, Built
+
+verbs = typer.Typer()
+
+
+@verbs.command()
+def report(
+    name: SuiteName,
+    results: ResultsFolder = options.RESULTS,
+    html: Annotated[bool, typer.Option("--html", help="Also one self-contained page, report.html.")] = False,
+) -> None:
+    """Write tables and plots again from results/ alone."""
+    opened = open_suite(name, Where(results))
+    opened.refuse_changed()
+    data = reports.read(opened.folder, opened.suite)
+    show(reports.build(data, opened.folder, opened.suite, opened.file, EVERYTHING if html else FIGURES))
+
+
+@verbs.command()
+def figures(
+    name: Annotated[str | None, typer.Argument(metavar="[SUITE]", help="A suite, unless --all is given.")] = None,
+    results: ResultsFolder = options.RESULTS,
+    every: Annotated[bool, typer.Option("--all", help="Every suite in suites/ that has results.")] = False,
+) -> None:
+    """Write tables, figures and page of a suite again from results/ alone: the same bytes every time."""
+    if (name is None) != every:
+        raise CommandError("figures: give either a suite or --all")
+    for one in [name] if name is not None else _with_results(results):
+        _write_figures(open_suite(one, Where(results)))
+
+
+def show(built: Built) -> None:
+    """Print the table, then the paths of all files."""
+    typer.echo(built.text)
+    for path in built.files:
+        typer.echo(path)
+
+
+def _with_results(results: Path) -> list[str]:
+    suites = sorted(path.stem for path in SUITES.glob("*.toml") if not path.name.endswith(".claims.toml"))
+    found = [name for name in suites if (results / name / "points.csv").is_file()]
+    if not found:
+        raise CommandError(f"figures: no suite in {SUITES}/ has a points.csv in {results}/")
+    return found
+
+
+def _write_figures(opened: OpenSuite) -> None:
+    from harness.reports.figures.figures import write_figures
+
+    opened.refuse_changed()
+    data = reports.read(opened.folder, opened.suite)
+    built = reports.build(data, opened.folder, opened.suite, opened.file, EVERYTHING)
+    drawn = write_figures(data, opened.folder)
+    for file in (*built.files, *drawn.files):
+        typer.echo(file)
+    for figure, why in drawn.skipped:
+        complain(f"{opened.suite.name}: {figure} is not drawn: {why}")
