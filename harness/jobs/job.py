@@ -69,43 +69,18 @@ def resolve(entry: str) -> Callable[..., Any]:
     return getattr(import_module(module), name)  # type: ignore[no-any-return]  # whatever the module holds there
 
 
-@dataclass(frozen=True, slots=True)
 class JobFolder:
     """The folder of a job: its file, log, result and scratch space. A lost folder costs time and no results."""
 
-    root: Path
-
-    @property
-    def job(self) -> Path:
-        return self.root / "job.json"
-
-    @property
-    def log(self) -> Path:
-        return self.root / "log.txt"
-
-    @property
-    def scratch(self) -> Path:
-        """The working folder of the process; empty at each start."""
-        return self.root / "scratch"
-
-    @property
-    def work(self) -> Path:
-        """Folder that a job keeps when it is ended from outside and runs again, for example with checkpoints."""
-        return self.root / "work"
-
-    @property
-    def out(self) -> Path:
-        return self.root / "out"
-
-    @property
-    def progress(self) -> Path:
-        """One JSON object a line: phase, done, total."""
-        return self.out / "progress.jsonl"
-
-    @property
-    def result(self) -> Path:
-        """A file or folder, written under another name and renamed when it is complete: without it a job failed."""
-        return self.out / "result"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.job, self.log = root / "job.json", root / "log.txt"
+        self.scratch = root / "scratch"  # the working folder of the process; empty at each start
+        self.work = root / "work"  # what a job that was ended from outside finds again, such as checkpoints
+        self.out = root / "out"
+        self.progress = self.out / "progress.jsonl"  # one JSON object a line: phase, done, total
+        # A file or folder that is written under another name and renamed when complete: without it a job failed.
+        self.result = self.out / "result"
 
     def write(self, job: Job) -> None:
         write_atomic(self.job, job.encode())

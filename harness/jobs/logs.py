@@ -1,4 +1,4 @@
-"""Logs of cells: kept short while they are written, and without a word about the machine when they are shared."""
+"""Logs of jobs: limited in size while they are written, and without names of the machine when they are shared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATH = re.compile(r"(?<![\w:/.…~])/(?:[^\s/:'\"()\[\]<>,]+/)+[^\s/:'\"()\[\]<
 
 
 class CappedLog:
-    """Copies a stream into a file that never grows past four times the cap. A plugin may print a gigabyte."""
+    """Copies a stream into a file that never grows past four times the cap. A job may print a gigabyte."""
 
     def __init__(self, stream: IO[bytes], path: Path) -> None:
         self._stream, self._path = stream, path

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 REACH = 20.0  # seconds in which a cluster must answer
-MIN_STORE = 80 * 2**20  # bytes: Ray wants at least 75 MiB of shared memory, cells need next to none
+MIN_STORE = 80 * 2**20  # bytes: Ray wants at least 75 MiB of shared memory, jobs need next to none
 LOOPBACK = "127.0.0.1"
 
 TOKEN_HELP = """\
