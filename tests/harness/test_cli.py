@@ -137,7 +137,7 @@ def test_a_failed_cell_is_named_with_why_and_what_to_do(place: Path, capsys: Any
     done = bench("run", "suites/tiny.toml", "--method", "bad", "--results", "kept", cwd=place)
     assert done.returncode == 1, done.stderr
     assert "nan: bad · digits · seed 0: loss is nan at step 3 (" in done.stderr
-    assert "; look: runs/tiny/" in done.stderr
+    assert "; log: runs/tiny/" in done.stderr
     assert "run them again with: eavit-bench run suites/tiny.toml --retry-failed" in done.stderr
     assert (place / "kept" / "tiny" / "points.csv").read_text().count(",nan,") == 2
     code, out, _ = call("status", "tiny", "--results", "kept", capsys=capsys)

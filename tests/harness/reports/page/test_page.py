@@ -146,7 +146,7 @@ def test_without_any_point_every_planned_cell_is_missing():
     assert "No cell has succeeded" in text
     assert "No cell has a number." in text
     assert "0 of 20 cells complete; 20 missing" in text
-    assert "eavit-bench run suites/quick.toml --method ea_vit --dataset digits --seed 0" in text
+    assert "eavit-bench run quick --method ea_vit --dataset digits --seed 0" in text
 
 
 def test_one_seed_has_no_interval_and_says_so():
@@ -173,7 +173,7 @@ def test_missing_cells_give_a_denominator_a_command_and_bounds():
     gone = (frame["method"] == "ea_vit") & (frame["dataset"] == "digits") & (frame["seed"] == 1)
     text = Seen(made_page(frame[~gone], QUICK)).text
     assert "19 of 20 cells complete; 1 missing" in text
-    assert "eavit-bench run suites/quick.toml --method ea_vit --dataset digits --seed 1" in text
+    assert "eavit-bench run quick --method ea_vit --dataset digits --seed 1" in text
     assert "Bounds of what is absent" in text
     assert "Bounds of what is absent" not in Seen(made_page(frame, QUICK)).text
 

@@ -110,7 +110,7 @@ def test_a_point_is_told_in_full_by_pointer(shown):
     ActionChains(shown.driver).move_to_element(mark).click().perform()
     shown.until("return !document.getElementById('details').hidden")
     told = shown.text("details")
-    assert "eavit-bench run suites/quick.toml --method fixed_uniform --dataset digits --seed 0" in told
+    assert "eavit-bench run quick --method fixed_uniform --dataset digits --seed 0" in told
     assert "1d07350171ef71b8fbd6f7bead06594a11eabae9" in told and "6d2d6c549181454f" in told
     assert "Wilson 95 %" in told
 
