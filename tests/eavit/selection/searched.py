@@ -3,10 +3,12 @@
 from itertools import product
 
 import numpy as np
+import torch
 from hypothesis import strategies as st
 from moocore import hypervolume
 
 from eavit.model import cost
+from eavit.model.importance import Scores
 from eavit.model.submodel import Backbone, Submodel
 from eavit.selection.front import Candidate
 from eavit.space.product import ProductSpace
@@ -88,3 +90,14 @@ def spread_front(space: ProductSpace, count: int = 9) -> tuple[Candidate, ...]:
     noise, b = np.random.default_rng(0).random(len(space.gene_sizes) + 2), space.backbone
     members = sorted({space.at(i / (count - 1), noise) for i in range(count)}, key=lambda s: cost.macs(b, s))
     return tuple(Candidate(s, cost.macs(b, s), cost.share(b, s), i / 10) for i, s in enumerate(members))
+
+
+def scores_of(backbone, seed=0):
+    """Descending in each row, as of sorted weights."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def sorted_rows(*shape):
+        return torch.rand(*shape, generator=generator).sort(-1, descending=True).values
+
+    b = backbone
+    return Scores(sorted_rows(b.embed), sorted_rows(b.depth, b.heads), sorted_rows(b.depth, b.mlp))

@@ -6,12 +6,10 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eavit.model import cost
-from eavit.model.importance import Scores
 from eavit.model.submodel import Backbone, Submodel
 from eavit.selection.chains import best_chain
 from eavit.selection.evolution import Rules
@@ -19,6 +17,7 @@ from eavit.selection.selectors import SELECTORS, Problem, mix_n_match, nest_choi
 from eavit.selection.selectors import given as handed
 from eavit.selection.shapes import greedy_path, importance_per_mac, mixes, uniforms
 from eavit.space.product import ProductSpace
+from tests.eavit.selection.searched import scores_of
 from tests.strategies import members, seeds, spaces
 
 B = Backbone(48, 6, 8, 64, 3, 17, 4, patch_pixels=16)
@@ -33,17 +32,6 @@ OPTIONS = {"nsga2": {"population": 8}, "predictor": {"epochs": 5, "rules": QUICK
 def made(name, evaluations=30):
     options = OPTIONS.get(name, {}) | ({"evaluations": evaluations} if name in MEASURING else {})
     return SELECTORS[name](**options)
-
-
-def scores_of(backbone, seed=0):
-    """Descending in each row, as of sorted weights."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def sorted_rows(*shape):
-        return torch.rand(*shape, generator=generator).sort(-1, descending=True).values
-
-    b = backbone
-    return Scores(sorted_rows(b.embed), sorted_rows(b.depth, b.heads), sorted_rows(b.depth, b.mlp))
 
 
 def value_of(space, seed=0, digits=3):
@@ -223,12 +211,7 @@ def test_greedy_drops_what_matters_least_for_its_price():
         assert worth(b, a) == min(worth(s, a) for s in SMALL.narrower(a))
 
 
-def test_importance_per_mac_counts_the_units_between():
-    scores = scores_of(B)
-    large, small = Submodel(48, (6, 6, 6), (64, 64, 64)), Submodel(40, (6, 0, 6), (64, 64, 32))
-    units = scores.channels[40:].sum() + scores.heads[1].sum() + scores.neurons[2, 32:].sum()
-    saved = cost.macs(B, large) - cost.macs(B, small)
-    assert importance_per_mac(SMALL, scores)(small, large) == pytest.approx(float(units) / saved)
+def test_greedy_needs_importance_scores():
     with pytest.raises(ValueError, match="greedy needs the importance scores"):
         SELECTORS["greedy"]()(replace(problem_of(SMALL), scores=None))
 
