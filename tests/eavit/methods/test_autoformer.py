@@ -84,7 +84,7 @@ def test_choices_are_trained_members_within_the_limit_of_evaluations(options, tm
 
 
 @pytest.mark.parametrize("options", [{}, {"distill": True}])
-def test_equal_macs_are_spent_to_five_per_cent(options, tmp_path):
+def test_autoformer_spends_equal_macs_to_five_per_cent(options, tmp_path):
     macs = 2500.0 * FULL
     run = Short(tmp_path, train_macs=macs)
     autoformer(evaluations=8, **options).adapt(run)
@@ -104,7 +104,7 @@ def test_a_teacher_is_trained_charged_and_left_alone(tmp_path, watch_fits):
     assert told["steps"] == {"teacher": 3, "train": 9} and run.ledger.steps == 12
 
 
-def test_wrong_options_are_named():
+def test_wrong_options_of_autoformer_are_named():
     for options, words in [
         ({"distill": 1}, "option distill=1"),
         ({"evaluations": 0, "select": "random"}, "option evaluations=0"),

@@ -123,7 +123,7 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(name, ran, tmp_path, m
 
 
 @every
-def test_equal_macs_are_spent_to_five_per_cent(name, tmp_path):
+def test_every_method_spends_equal_macs_to_five_per_cent(name, tmp_path):
     allowance = float(METHODS[name].enough * FULL)
     own = task(tmp_path, name, train_macs=allowance)
     made(name).adapt(own)

@@ -135,7 +135,7 @@ def test_widths_alone_keep_all_layers(tmp_path, fits):
 
 
 @pytest.mark.parametrize("options", [{}, {"select": "nsga2", "evaluations": 8}, {"phases": 1, "nesting": "nested"}])
-def test_equal_macs_are_spent_to_five_per_cent(options, tmp_path):
+def test_dynabert_spends_equal_macs_to_five_per_cent(options, tmp_path):
     macs = 6500.0 * FULL
     run = Short(tmp_path, train_macs=macs)
     adapted = dynabert(**options).adapt(run)
@@ -155,7 +155,7 @@ def test_common_selectors_choose_from_the_grid_alone(select, tmp_path):
     assert all(cost.share(space.backbone, s) <= b for s, b in zip(chosen, (0.4, 0.7, 1.0), strict=True))
 
 
-def test_wrong_options_are_named():
+def test_wrong_options_of_dynabert_are_named():
     for options, words in [
         ({"phases": 3}, "option phases=3"),
         ({"hidden": -1}, "option hidden=-1"),

@@ -98,7 +98,7 @@ def test_routers_cost_no_image_but_are_charged(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"select": "random", "evaluations": 8, "nesting": "nested"}])
-def test_equal_macs_are_spent_to_five_per_cent(options, tmp_path):
+def test_flextron_spends_equal_macs_to_five_per_cent(options, tmp_path):
     macs = 4000.0 * FULL
     run = Short(tmp_path, train_macs=macs)
     flextron(**options).adapt(run)
@@ -121,7 +121,7 @@ def test_a_policy_of_emissions_is_projected_into_every_budget():
         assert choice is None or cost.share(BACKBONE, choice) <= budget
 
 
-def test_wrong_options_are_named():
+def test_wrong_options_of_flextron_are_named():
     for options, words in [
         ({"tying": "per_layr"}, "nearest: per_layer"),
         ({"budget_weight": 0}, "option budget_weight=0"),

@@ -25,12 +25,12 @@ LADDER = tied(BACKBONE)
 
 
 @pytest.mark.parametrize("importance", ["taylor", "none"])
-def test_the_law(importance, tmp_path):
+def test_choices_of_hydravit_fit_their_budgets(importance, tmp_path):
     adapted = obeys(hydravit(importance), tmp_path)
     assert adapted.report()["evaluations"] == 0
 
 
-def test_equal_macs(tmp_path):
+def test_hydravit_spends_equal_macs(tmp_path):
     ends_on_its_macs(hydravit(), tmp_path)
 
 
@@ -66,7 +66,7 @@ def test_one_uniform_k_a_step():
     assert set(counts) == set(LADDER.members) and chisquare(list(counts.values())).pvalue > 0.001
 
 
-def test_the_cost_of_a_step_on_vit_b():
+def test_the_cost_of_a_step_of_hydravit_on_vit_b():
     full = 3 * cost.macs(VIT_B, VIT_B.full)
     space = tied(VIT_B)
     assert cost_of_steps(plain(OneOf(space, space.members)), VIT_B, 1, 0, 4000) / full / 4000 == pytest.approx(
@@ -98,13 +98,13 @@ def test_equal_macs_with_a_common_selector(select, tmp_path):
     ends_on_its_macs(hydravit(select=select, evaluations=12, nesting="nested"), tmp_path)
 
 
-def test_bad_options_are_named():
+def test_wrong_options_of_hydravit_are_named():
     with pytest.raises(ValueError, match="importance='tailor'.*nearest: taylor"):
         hydravit("tailor")
     with pytest.raises(ValueError, match="select='largest'"):
         hydravit(select="largest")
 
 
-def test_its_card():
+def test_the_card_of_hydravit():
     assert hydravit().card["code"] == "ds-kiel/HydraViT"
     assert {who for _, who in CARD.parameters.values()} <= {"paper", "code", "ours"}

@@ -38,13 +38,13 @@ def policy_of(backbone):
 
 
 @pytest.mark.parametrize("granularities", ["all", "one"])
-def test_the_law(granularities, tmp_path):
+def test_choices_of_matformer_fit_their_budgets(granularities, tmp_path):
     adapted = obeys(matformer(granularities), tmp_path)
     assert adapted.select(0.4) is None and adapted.report()["evaluations"] == 0
 
 
 @pytest.mark.parametrize("granularities", ["all", "one"])
-def test_equal_macs(granularities, tmp_path):
+def test_matformer_spends_equal_macs(granularities, tmp_path):
     ends_on_its_macs(matformer(granularities), tmp_path)
 
 
@@ -61,7 +61,7 @@ def test_all_train_every_granularity_and_one_trains_one():
     assert all(p.hard == 1 and p.soft == 0 and p.source is None for p in drawn["all"])
 
 
-def test_the_cost_of_a_step_on_vit_b():
+def test_the_cost_of_a_step_of_matformer_on_vit_b():
     full = 3 * cost.macs(VIT_B, VIT_B.full)
     assert cost_of_steps(plan_of(VIT_B, "all"), VIT_B, 1, 0, 10) / full / 10 == pytest.approx(2.65, abs=0.01)
     assert cost_of_steps(plan_of(VIT_B, "one"), VIT_B, 1, 0, 4000) / full / 4000 == pytest.approx(0.66, abs=0.01)
@@ -110,7 +110,7 @@ def test_nested_choices(tmp_path):
     assert small <= middle <= large
 
 
-def test_bad_options_are_named():
+def test_wrong_options_of_matformer_are_named():
     for options, match in (
         ({"granularities": "al"}, "granularities='al'.*all, one; nearest: all"),
         ({"importance": "tailor"}, "importance='tailor'.*nearest: taylor"),
@@ -122,7 +122,7 @@ def test_bad_options_are_named():
             matformer(**options)
 
 
-def test_its_card():
+def test_the_card_of_matformer():
     assert matformer().card["title"] == "MatFormer" == CARD.title
     assert CARD.parameters["hidden widths of ViT-B"][0] == granularities_of(VIT_B)
     assert {who for _, who in CARD.parameters.values()} <= {"paper", "code", "ours"}

@@ -111,14 +111,14 @@ def test_the_predictor_chooses_trained_members(tmp_path):
     assert adapted.report()["evaluations"] <= 8 and "predictor" in adapted.report()
 
 
-def test_equal_macs_are_spent_to_five_per_cent(tmp_path):
+def test_ofa_spends_equal_macs_to_five_per_cent(tmp_path):
     macs = 5000.0 * FULL
     run = Short(tmp_path, train_macs=macs)
     ofa(select="nsga2", evaluations=8).adapt(run)
     assert 0.95 * macs < run.ledger.forward_macs + run.ledger.backward_macs <= 1.05 * macs
 
 
-def test_wrong_options_are_named():
+def test_wrong_options_of_ofa_are_named():
     for options, words in [
         ({"evaluations": 3}, "option evaluations=3"),
         ({"select": "predictr"}, "nearest: predictor"),

@@ -215,7 +215,7 @@ def test_gradients_that_are_not_finite_are_told():
         gradients_of(tiny(), Blobs(12, poison=3).batches(12))
 
 
-def test_wrong_options_are_named():
+def test_wrong_options_of_pruned_are_named():
     with pytest.raises(ValueError, match="importance='tailor'.*taylor, l1, l2; nearest: taylor"):
         pruned("tailor")
     with pytest.raises(ValueError, match="units='iner'.*nearest: inner"):

@@ -39,7 +39,7 @@ def terms(vit, smoothing=0.1):
 
 
 @pytest.mark.parametrize("options", [{}, {"min_depth": 0.5, "middle": 1}])
-def test_the_law(options, tmp_path):
+def test_choices_of_sandwich_fit_their_budgets(options, tmp_path):
     adapted = obeys(sandwich(evaluations=20, **options), tmp_path)
     assert 0 < adapted.report()["evaluations"] <= 20
     space = ProductSpace.eavit(BACKBONE, options.get("min_depth", 1.0))
@@ -128,7 +128,7 @@ def test_stochastic_depth_acts_on_the_largest_alone():
     assert [rates for _, rates in handed] == [None, (), (), ()] and handed[0][0] == BACKBONE.full
 
 
-def test_bad_options_are_named():
+def test_wrong_options_of_sandwich_are_named():
     for options, match in (
         ({"middle": -1}, "middle=-1"),
         ({"min_depth": 1.5}, r"min_depth=1\.5"),
@@ -141,6 +141,6 @@ def test_bad_options_are_named():
             sandwich(**options)
 
 
-def test_its_card():
+def test_the_card_of_sandwich():
     assert sandwich().card["parameters"]["evaluations"] == [EVALUATIONS, "ours"]
     assert {who for _, who in CARD.parameters.values()} <= {"paper", "code", "ours"}

@@ -43,14 +43,14 @@ def widths(passes):
 
 
 @pytest.mark.parametrize("options", [{}, {"warm": 0.25, "importance": "none"}, {"isolated": True}])
-def test_the_law(options, tmp_path):
+def test_choices_of_scala_fit_their_budgets(options, tmp_path):
     adapted = obeys(scala(**options), tmp_path)
     assert adapted.report()["evaluations"] == 0
     assert all(adapted.select(b) in LADDER.members for b in (0.4, 0.7, 1.0))
 
 
 @pytest.mark.parametrize("isolated", [False, True])
-def test_equal_macs(isolated, tmp_path):
+def test_scala_spends_equal_macs(isolated, tmp_path):
     ends_on_its_macs(scala(isolated), tmp_path)
 
 
@@ -82,7 +82,7 @@ def test_the_warm_phase_trains_the_full_model_alone():
     assert len(sampler(0.1, np.random.default_rng(0))) == 4
 
 
-def test_the_cost_of_a_step_on_vit_b():
+def test_the_cost_of_a_step_of_scala_on_vit_b():
     full = 3 * cost.macs(VIT_B, VIT_B.full)
     assert cost_of_steps(plan_of(VIT_B), VIT_B, 1, 0, 2000) / full / 2000 == pytest.approx(1.95, abs=0.01)
 
@@ -197,7 +197,7 @@ def test_isolated_sizes_are_selected_by_what_they_are(select, tmp_path):
         assert accuracy(adapted.vit, chosen[-1], task.select_a) == best
 
 
-def test_bad_options_are_named():
+def test_wrong_options_of_scala_are_named():
     for options, match in (
         ({"isolated": True, "nesting": "nested"}, "nesting='nested'.*two ends"),
         ({"isolated": True, "select": "greedy"}, "select='greedy'"),
@@ -210,6 +210,6 @@ def test_bad_options_are_named():
             scala(**options)
 
 
-def test_its_card():
+def test_the_card_of_scala():
     assert scala().card["title"] == "Scala"
     assert {who for _, who in CARD.parameters.values()} <= {"paper", "code", "ours"}

@@ -112,7 +112,7 @@ def test_a_cap_is_spread_over_budgets_and_prefers_what_many_chose(tmp_path):
     assert 0.95 * macs < task.ledger.forward_macs + task.ledger.backward_macs <= macs
 
 
-def test_bad_options_are_named(tmp_path):
+def test_wrong_options_of_selected_are_named(tmp_path):
     with pytest.raises(ValueError, match="selector='nsga3'.*nearest: nsga2"):
         selected("nsga3")
     with pytest.raises(ValueError, match="router_steps=0"):

@@ -34,7 +34,7 @@ def plan_of(backbone, count, chain="tied"):
 
 
 @pytest.mark.parametrize("chain", [*CHAINS, OWN])
-def test_the_law(chain, tmp_path):
+def test_choices_of_sortednet_fit_their_budgets(chain, tmp_path):
     adapted = obeys(sortednet(chain), tmp_path)
     members = OWN if chain is OWN else [str(s) for s in CHAINS[chain](BACKBONE).members]
     chosen = [adapted.select(b) for b in (0.05, 0.4, 0.7, 1.0)]
@@ -45,7 +45,7 @@ def test_the_law(chain, tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_equal_macs(count, tmp_path):
+def test_sortednet_spends_equal_macs(count, tmp_path):
     ends_on_its_macs(sortednet(micro_batches=count), tmp_path)
 
 
@@ -84,7 +84,7 @@ def test_the_gradient_is_the_mean_over_the_pieces():
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_the_cost_of_a_step_on_vit_b(count):
+def test_the_cost_of_a_step_of_sortednet_on_vit_b(count):
     full = 12 * cost.macs(VIT_B, VIT_B.full)
     spent = cost_of_steps(plan_of(VIT_B, count), VIT_B, 4, 0, 3000) / full / 3000
     assert spent == pytest.approx(0.46, abs=0.015)
@@ -97,7 +97,7 @@ def test_any_selector_chooses_from_the_chain(select, tmp_path):
     assert adapted.report()["evaluations"] <= 12
 
 
-def test_bad_options_are_named(tmp_path):
+def test_wrong_options_of_sortednet_are_named(tmp_path):
     for options, match in (
         ({"chain": "tide"}, "chain='tide'.*tied, hidden, depth, or a list.*nearest: tied"),
         ({"chain": []}, "at least one"),
@@ -113,6 +113,6 @@ def test_bad_options_are_named(tmp_path):
         sortednet(micro_batches=17).adapt(task_in(tmp_path / "pieces"))
 
 
-def test_its_card():
+def test_the_card_of_sortednet():
     assert sortednet().card["code"] == "none public"
     assert {who for _, who in CARD.parameters.values()} <= {"paper", "code", "ours"}

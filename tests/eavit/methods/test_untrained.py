@@ -20,7 +20,7 @@ def test_slices_may_be_chosen_by_any_selector(options, tmp_path):
         assert all(a <= b for a, b in pairwise(chosen))
 
 
-def test_wrong_options_are_named():
+def test_wrong_options_of_untrained_are_named():
     for options, match in (
         ({"population": 16}, "option population=16: is written search.population now"),
         ({"min_depth": 2}, "option min_depth=2"),

@@ -81,7 +81,7 @@ def floor_of(name, space):
 @pytest.mark.parametrize("name", SELECTORS)
 @given(space=spaces(max_depth=2), seed=seeds, other=st.floats(0, 1.1))
 @settings(max_examples=8)
-def test_the_law(name, space, seed, other):
+def test_choices_are_members_within_budget_and_evaluations(name, space, seed, other):
     problem = problem_of(space, seed)
     selection = made(name)(problem)
     assert selection.evaluations == spent(problem) <= 30

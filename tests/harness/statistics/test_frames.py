@@ -101,7 +101,7 @@ def numbers(points: pd.DataFrame) -> list[object]:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_order_of_rows_is_irrelevant(seed):
+def test_means_do_not_depend_on_the_order_of_rows(seed):
     points = spoilt()
     mixed = points.sample(frac=1, random_state=seed)
     assert repr(numbers(mixed)) == repr(numbers(points))

@@ -225,7 +225,7 @@ def test_without_bitmaps_there_are_no_images():
 # --- the forms ------------------------------------------------------------------------------------------------------
 
 
-def test_order_of_rows_does_not_matter():
+def test_differences_do_not_depend_on_the_order_of_rows():
     points = example(seeds=range(6), datasets=SIX, methods=METHODS)
     points = spoil(points, (points.method == "matformer") & (points.dataset == "set1") & (points.seed == 2), "oom")
     mixed = points.sample(frac=1, random_state=1)

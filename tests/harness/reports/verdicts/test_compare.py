@@ -98,7 +98,7 @@ def test_one_point_is_told_by_its_images():
     assert bare.images.low < one.images.low < one.images.high < bare.images.high
 
 
-def test_order_of_rows_does_not_matter():
+def test_comparisons_do_not_depend_on_the_order_of_rows():
     points = example(seeds=(0, 1))
     shuffled = points.sample(frac=1, random_state=0)
     assert lines(compare(results(points), results(moved(points, 0.01)))) == lines(

@@ -145,7 +145,7 @@ def test_killed_writers_leave_whole_cells(tmp_path: Path) -> None:
         "  kept.write(Outcome(failure(cell, 'nan', '', began=now(), environment={}), {1.0: b'1'}, 'x' * 9999))\n"
         "  lock.release()\n"
     )
-    root, ids = Path(__file__).resolve().parents[2], [cell.id for cell in CELLS]
+    root, ids = Path(__file__).resolve().parents[3], [cell.id for cell in CELLS]
     for trial in range(4):
         command = [sys.executable, "-c", code, str(tmp_path), *ids]
         writer = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root)
