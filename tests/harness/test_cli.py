@@ -132,6 +132,25 @@ def test_a_suite_from_nothing_to_table_and_again_without_torch(place: Path) -> N
     assert "results/tiny/table.md" in report.stdout
 
 
+def test_plug_ins_that_exit_or_raise_cost_their_own_cells_and_the_run_ends_with_1(place: Path) -> None:
+    for name, text in {
+        "exits": "import os; os._exit(0)",
+        "leaves": "class M:\n    adapt = print\n    def __init__(self): raise SystemExit(0)",
+        "later": "class M:\n    name, api = 'later', 7\n    def adapt(self, task): ...",
+    }.items():
+        (place / f"{name}_plugin.py").write_text(text)
+        with (place / "suites" / "tiny.toml").open("a") as file:
+            file.write(f'[[methods]]\nname = "{name}"\nuse = "{name}_plugin:M"\n')
+    done = bench("run", "tiny", "--workers", "2", cwd=place)
+    assert done.returncode == 1, done.stderr
+    assert "warning: suites/tiny.toml: methods[2]: the process that checked it failed: exit code 0" in done.stderr
+    assert "warning: suites/tiny.toml: methods[3]: the process that checked it failed: SystemExit: 0" in done.stderr
+    assert "warning: suites/tiny.toml: methods[4]: use = 'later_plugin:M': was written for api = 7" in done.stderr
+    states = {record.method: record.status for record in Store(place / "results" / "tiny").records().values()}
+    failed = dict.fromkeys(("exits", "leaves", "later"), "failed")
+    assert states == {"steady": "ok", "follows": "ok", **failed}
+
+
 def test_a_failed_cell_is_named_with_why_and_what_to_do(place: Path, capsys: Any) -> None:
     (place / "suites" / "tiny.toml").write_text(SUITE + NAN)
     done = bench("run", "suites/tiny.toml", "--method", "bad", "--results", "kept", cwd=place)
