@@ -28,7 +28,7 @@ from harness.jobs.forked_worker import ForkedWorker
 COMMAND = "from multiprocessing.forkserver import main; main({listener}, {alive}, ['harness.jobs.preload'])"
 QUIET = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # else pyarrow starts a thread when it is imported
 PATIENCE, ANSWER = 300.0, 20.0  # seconds until the first job must have been forked, imports included, and each other
-SILENCE = 5.0  # seconds after which the end of a job that nobody has reported is believed
+SILENCE = 10.0  # seconds after which the end of a job that nobody has reported is believed
 PAUSE = 0.005  # seconds between two looks at a process that is waited for
 
 

@@ -27,7 +27,9 @@ def fork_worker() -> None:
     passed on to the worker's process group.
     """
     processes.become_subreaper()
-    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    read, write = os.pipe()
+    for end in (read, write):
+        os.set_blocking(end, False)
     handlers = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
     wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     supervisor = os.getpid()

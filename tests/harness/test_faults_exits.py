@@ -76,7 +76,7 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done_and_ends_with_130(place: Path) 
     kept = len(list(place.glob("results/few/cells/[0-9a-f]*/sha256")))
     assert 3 <= kept < 80
     assert statuses(place).count("ok") == 2 * kept
-    assert not list(place.glob("results/few/leases/*.json"))
+    assert not list(place.glob("results/few/locks/*"))
 
 
 def test_ctrl_c_while_modules_are_imported_ends_with_130(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_disk_that_fills_up_costs_cells_and_ends_with_1(place: Path) -> None:
     light.suite(place, "few", 2, 1, 2)
     (place / "results").mkdir()
     with mounted(place / "results" / "few", "size=256k") as disk:
-        for name in ("cells", "leases"):
+        for name in ("cells", "locks"):
             (disk / name).mkdir()
         ballast = disk / "ballast"
         with pytest.raises(OSError, match="No space left"):
