@@ -82,7 +82,7 @@ def test_a_timm_vit_may_start_from_random_weights():
     made = weights.timm_vit(3, "vit_tiny_patch16_224", pretrained=False, img_size=32, in_chans=1)
     assert made(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
     assert made.head.weight.abs().sum() > 0  # as timm starts it
-    with pytest.raises(ValueError, match="path = 'w.safetensors' cannot go with pretrained = false"):
+    with pytest.raises(ValueError, match="path='w.safetensors' contradicts pretrained=false"):
         weights.timm_vit(3, "vit_tiny_patch16_224", path="w.safetensors", pretrained=False)
 
 

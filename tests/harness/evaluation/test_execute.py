@@ -181,7 +181,11 @@ def test_what_a_method_raises_is_a_status(tmp_path: Path, how: str, status: str,
 def test_what_does_not_fit_is_said(
     tmp_path: Path, changes: dict[str, Any], status: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fakes, "wide", lambda num_classes: fakes.Tiny(64, 8, 3), raising=False)
+
+    def wide(num_classes: int) -> fakes.Tiny:
+        return fakes.Tiny(64, 8, 3)
+
+    monkeypatch.setattr(fakes, "wide", wide, raising=False)
     record = cell(tmp_path, "steady", changes).record
     assert record.status == status
     assert reason in record.reason, record.reason
