@@ -16,7 +16,7 @@ import pytest
 
 from harness.jobs import environment, fork_server
 from harness.jobs.fork_server import ForkServer
-from harness.jobs.job import Job, JobFolder, JobLimits
+from harness.jobs.job import Job, JobLimits
 from harness.jobs.local import LocalExecutor
 from harness.jobs.processes import alive
 from harness.results.record import Record
@@ -275,11 +275,3 @@ def test_no_server_starts_where_nothing_runs(tmp_path: Path, monkeypatch: Any) -
     assert not started
     run(suite, tmp_path, **FORKED)  # nothing is missing
     assert not started
-
-
-def test_a_folder_is_written_before_its_job_starts(tmp_path: Path) -> None:
-    job = Job(
-        "j", "tests.harness.jobs.victims:speak", ["\ud800", 1.5], JobLimits(1.0, 2.0, 3.0), "t", 2, 3, 4, ("-m", "x")
-    )
-    JobFolder(tmp_path).write(job)
-    assert JobFolder(tmp_path).read() == job

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +15,6 @@ from typing import Any
 import pytest
 
 from harness.jobs import ray_executor, ray_node
-from harness.jobs.files import UnreadableError
 from harness.jobs.job import Job, JobLimits
 from harness.jobs.ray_connection import ClusterError
 from harness.jobs.ray_node import Order
@@ -145,13 +143,6 @@ def test_a_result_is_brought_into_the_jobs_folder(monkeypatch: pytest.MonkeyPatc
             }
         else:
             assert near.read_text() == "one file"
-
-
-def test_a_result_that_harms_is_not_sent(tmp_path: Path) -> None:
-    (tmp_path / "r").mkdir()
-    os.mkfifo(tmp_path / "r" / "pipe")
-    with pytest.raises(UnreadableError, match="not a regular file"):
-        ray_node.pack(tmp_path / "r")
 
 
 def test_a_full_disk_here_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -100,3 +100,20 @@ def leave_processes_behind(job: Job, folder: JobFolder) -> None:
     pids = leave_processes(None)
     (folder.work / "pids").write_text(" ".join(map(str, pids)))
     time.sleep(60 if job.payload else 0)
+
+
+def leave(job: Job, folder: JobFolder) -> int | None:
+    """Entry of a job that prints and then ends as its payload says."""
+    sys.stdout.write("from Python\n")
+    ctypes.CDLL(None).printf(b"from C\n")
+    ways = {
+        "none": lambda: None,
+        "seven": lambda: 7,
+        "exit 300": lambda: sys.exit(300),
+        "words": lambda: sys.exit("the last words"),
+        "raise": lambda: 1 / 0,
+        "interrupt": lambda: _raise(KeyboardInterrupt()),
+        "thread": lambda: threading.Thread(target=time.sleep, args=(60,)).start(),
+        "hoard": lambda: len(b"x" * (500 << 20)),
+    }
+    return ways[job.payload]()
