@@ -14,8 +14,8 @@ from eavit.model.submodel import Backbone, Submodel
 
 
 def _prefixes(counts: Sequence[int], width: int, like: Tensor | None) -> Tensor:
-    kept = torch.as_tensor(counts).unsqueeze(-1) > torch.arange(width)
-    return kept.to(like) if like is not None else kept.to(torch.get_default_dtype())
+    gates = torch.as_tensor(counts).unsqueeze(-1) > torch.arange(width)
+    return gates.to(like) if like is not None else gates.to(torch.get_default_dtype())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class Gates:
         """Raise ValueError unless the gates have the backbone's widths."""
         b = Backbone.of(backbone)
         wanted = {"embed": (b.embed,), "heads": (b.depth, b.heads), "mlp": (b.depth, b.mlp)}
-        found = {name: tuple(getattr(self, name).shape) for name in wanted}
-        wrong = [f"{name} {found[name]}, must be {shape}" for name, shape in wanted.items() if found[name] != shape]
+        shapes = {name: tuple(getattr(self, name).shape) for name in wanted}
+        wrong = [f"{name} {shapes[name]}, must be {shape}" for name, shape in wanted.items() if shapes[name] != shape]
         if wrong:
             raise ValueError(f"gates do not fit the backbone: {'; '.join(wrong)}")
 

@@ -51,8 +51,8 @@ class NestedViT(VisionTransformer):
         """
         model = getattr(model, "_orig_mod", model)
         if not isinstance(model, nn.Module) or isinstance(model, cls):
-            known = "a nested ViT already" if isinstance(model, cls) else described(model)
-            raise TypeError(f"model is {known}; must be a timm VisionTransformer, as timm.create_model makes it")
+            kind = "a nested ViT already" if isinstance(model, cls) else described(model)
+            raise TypeError(f"model is {kind}; must be a timm VisionTransformer, as timm.create_model makes it")
         faults = faults_of(model) or _clashes(model)
         if faults:
             lines = "\n  ".join(faults)
@@ -157,11 +157,11 @@ class NestedViT(VisionTransformer):
     def _positions(self, width: int | None, grid: tuple[int, int]) -> Tensor | None:
         if self.pos_embed is None:
             return None
-        table, own = nested.prefix(self.pos_embed, width, -1), self.patch_embed.grid_size
-        if grid == own:
+        table, table_grid = nested.prefix(self.pos_embed, width, -1), self.patch_embed.grid_size
+        if grid == table_grid:
             return table
         count = 0 if self.no_embed_class else self.num_prefix_tokens
-        resized: Tensor = resample_abs_pos_embed(table, list(grid), list(own), num_prefix_tokens=count)
+        resized: Tensor = resample_abs_pos_embed(table, list(grid), list(table_grid), num_prefix_tokens=count)
         return resized
 
     def _draw_paths(self, x: Tensor, rates: Sequence[float] | None = None) -> Tensor | None:
@@ -180,8 +180,8 @@ class NestedViT(VisionTransformer):
 
 def _clashes(model: nn.Module) -> list[str]:
     """Attributes of a timm model under names that a nested ViT uses itself."""
-    own = {name for name in vars(NestedViT) if not hasattr(VisionTransformer, name)} | {"plain_type"}
-    return [f"{name}: a nested ViT has an attribute of this name; rename yours" for name in vars(model) if name in own]
+    used = {name for name in vars(NestedViT) if not hasattr(VisionTransformer, name)} | {"plain_type"}
+    return [f"{name}: a nested ViT has an attribute of this name; rename yours" for name in vars(model) if name in used]
 
 
 def _narrow(vit: NestedViT, submodel: Submodel) -> nested.State:
@@ -199,8 +199,8 @@ def _narrow(vit: NestedViT, submodel: Submodel) -> nested.State:
 def extract(vit: NestedViT, submodel: Submodel | str) -> VisionTransformer:
     """A plain timm ``VisionTransformer`` of these widths with its own copy of the weights: what is timed and shipped.
 
-    A block with one branch skipped is a timm block without that branch; one with both skipped is gone. Whatever
-    else the source model had (attributes, flags, leaf types) is kept.
+    A block with one branch skipped is a timm block without that branch; one with both skipped is left out.
+    Whatever else the source model had (attributes, flags, leaf types) is kept.
     """
     if not isinstance(vit, NestedViT):
         raise TypeError(f"vit is {described(vit)}; must be a nested ViT, as NestedViT.from_timm(model) makes it")

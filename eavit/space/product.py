@@ -22,9 +22,9 @@ def _check_stage(stage: int, stages: int) -> None:
         raise ValueError(f"stage {stage} of {stages} is not one of 0..stages with at least 1 stage")
 
 
-def _spread(kept: int, depth: int) -> Widths:
-    """0/1 for each layer, ``kept`` ones spread evenly."""
-    layers = {i * depth // kept for i in range(kept)} if kept else set()
+def _spread(count: int, depth: int) -> Widths:
+    """0/1 for each layer, with ``count`` ones spread evenly."""
+    layers = {i * depth // count for i in range(count)} if count else set()
     return tuple(int(layer in layers) for layer in range(depth))
 
 
@@ -67,8 +67,8 @@ class ProductSpace:
         steps = range(-(-backbone.heads // 2), backbone.heads + 1)
         embeds = sorted({max(1, backbone.embed * h // backbone.heads) for h in steps})
         mlps = sorted({max(1, backbone.mlp * eighths // 8) for eighths in (1, 2, 4, 6, 8)})
-        kept = ceil(min_depth * backbone.depth - 1e-9)
-        return cls(backbone, tuple(embeds), tuple(steps), tuple(mlps), kept, kept)
+        branches = ceil(min_depth * backbone.depth - 1e-9)
+        return cls(backbone, tuple(embeds), tuple(steps), tuple(mlps), branches, branches)
 
     @classmethod
     def of_widths(cls, backbone: Backbone, mlps: Sequence[int]) -> ProductSpace:
@@ -96,7 +96,7 @@ class ProductSpace:
         """Configurations as the paper counts them: widths times gates, a skipped branch's width included."""
 
         def gated(least: int) -> int:
-            return sum(comb(self.depth, kept) for kept in range(least, self.depth + 1))
+            return sum(comb(self.depth, n) for n in range(least, self.depth + 1))
 
         widths: int = (len(self.heads) * len(self.mlps)) ** self.depth
         return len(self.embeds) * widths * gated(self.min_attn) * gated(self.min_mlp)
@@ -106,7 +106,7 @@ class ProductSpace:
         """Different submodels: the width of a skipped branch does not matter."""
 
         def layers(widths: int, least: int) -> int:
-            return sum(comb(self.depth, kept) * widths**kept for kept in range(least, self.depth + 1))
+            return sum(comb(self.depth, n) * widths**n for n in range(least, self.depth + 1))
 
         return len(self.embeds) * layers(len(self.heads), self.min_attn) * layers(len(self.mlps), self.min_mlp)
 
@@ -142,9 +142,9 @@ class ProductSpace:
             min_mlp=self.depth - stage * (self.depth - self.min_mlp) // stages,
         )
 
-    def begin(self, stage: int, stages: int = 6) -> ProductSpace:
-        """:meth:`restrict` from the other end: stage 0 has the smallest widths only, ``stages`` everything. The depth
-        is free at every stage, since a space bounds it from below alone.
+    def restrict_from_below(self, stage: int, stages: int = 6) -> ProductSpace:
+        """The subspace of the reverse curriculum: stage 0 has the smallest widths only, ``stages`` everything. The
+        depth is free at every stage, since a space bounds it from below alone.
         """
         _check_stage(stage, stages)
 
@@ -180,10 +180,10 @@ class ProductSpace:
         return self.from_genes(np.concatenate([[rng.integers(len(self.embeds))], *widths, *gates]))
 
     def _draw_gates(self, rng: np.random.Generator, least: int) -> Genes:
-        ways = np.array([comb(self.depth, kept) for kept in range(least, self.depth + 1)], dtype=float)
-        kept = least + int(rng.choice(len(ways), p=ways / ways.sum()))
+        ways = np.array([comb(self.depth, n) for n in range(least, self.depth + 1)], dtype=float)
+        count = least + int(rng.choice(len(ways), p=ways / ways.sum()))
         gates = np.zeros(self.depth, dtype=np.int64)
-        gates[rng.permutation(self.depth)[:kept]] = 1
+        gates[rng.permutation(self.depth)[:count]] = 1
         return gates
 
     @property
@@ -230,11 +230,11 @@ class ProductSpace:
         def widths(options: Widths, part: Noise) -> list[int]:
             return [options[int(x)] for x in part * len(options)]
 
-        def kept(least: int, order: Noise, height: float) -> set[int]:
+        def branches(least: int, order: Noise, height: float) -> set[int]:
             return set(np.argsort(order, kind="stable")[: least + int(height * (n - least + 1))].tolist())
 
-        attn = kept(self.min_attn, noise[1 + 2 * n : 1 + 3 * n], lift[-2])
-        mlp = kept(self.min_mlp, noise[1 + 3 * n : 1 + 4 * n], lift[-1])
+        attn = branches(self.min_attn, noise[1 + 2 * n : 1 + 3 * n], lift[-2])
+        mlp = branches(self.min_mlp, noise[1 + 3 * n : 1 + 4 * n], lift[-1])
         return Submodel(
             widths(self.embeds, lift[:1])[0],
             tuple(h if i in attn else 0 for i, h in enumerate(widths(self.heads, lift[1 : 1 + n]))),

@@ -51,12 +51,12 @@ class StackSpace:
         return sum(self.least)
 
     def _shape(self, embed: int, heads: Sequence[int], mlp: Sequence[int], counts: Sequence[int]) -> Submodel:
-        on = [i < kept for kept, size in zip(counts, self.sizes, strict=True) for i in range(size)]
-        rows = ([w if kept else 0 for w, kept in zip(row, on, strict=True)] for row in (heads, mlp))
+        on = [i < count for count, size in zip(counts, self.sizes, strict=True) for i in range(size)]
+        rows = ([w if there else 0 for w, there in zip(row, on, strict=True)] for row in (heads, mlp))
         return Submodel(embed, *map(tuple, rows))
 
     def counts(self, submodel: Submodel) -> tuple[int, ...]:
-        """Layers that each stack keeps."""
+        """Number of layers that each stack keeps."""
         ends = accumulate(self.sizes)
         return tuple(sum(map(bool, submodel.heads[e - n : e])) for e, n in zip(ends, self.sizes, strict=True))
 
@@ -76,7 +76,7 @@ class StackSpace:
     @property
     def distinct(self) -> int:
         kinds, pairs = len(self.heads) * len(self.mlps), zip(self.sizes, self.least, strict=True)
-        stacks: int = prod(sum(kinds**kept for kept in range(low, size + 1)) for size, low in pairs)
+        stacks: int = prod(sum(kinds**n for n in range(low, size + 1)) for size, low in pairs)
         return len(self.embeds) * stacks
 
     def contains(self, submodel: Submodel | str) -> bool:
@@ -111,12 +111,12 @@ class StackSpace:
         yield from self._stack_moves(submodel, step)
 
     def _stack_moves(self, submodel: Submodel, step: int) -> Iterator[Submodel]:
-        """A stack's next layer at the least widths, or its last one gone once it has those."""
+        """Submodels with a stack's next layer at the least widths, or without its last one once it has those."""
         counts, begin = self.counts(submodel), 0
-        for kept, size, low in zip(counts, self.sizes, self.least, strict=True):
-            layer, begin = begin + kept - (step < 0), begin + size
-            thin = step > 0 or (submodel.heads[layer], submodel.mlp[layer]) == (self.heads[0], self.mlps[0])
-            if low <= kept + step <= size and thin:
+        for count, size, low in zip(counts, self.sizes, self.least, strict=True):
+            layer, begin = begin + count - (step < 0), begin + size
+            thinnest = step > 0 or (submodel.heads[layer], submodel.mlp[layer]) == (self.heads[0], self.mlps[0])
+            if low <= count + step <= size and thinnest:
                 widths = (self.heads[0], self.mlps[0]) if step > 0 else (0, 0)
                 rows = zip((submodel.heads, submodel.mlp), widths, strict=True)
                 yield Submodel(submodel.embed, *((*row[:layer], width, *row[layer + 1 :]) for row, width in rows))
@@ -136,7 +136,7 @@ class StackSpace:
         submodel = self.require(submodel)
         heads = [self.heads.index(h or self.heads[-1]) for h in submodel.heads]
         mlp = [self.mlps.index(m or self.mlps[-1]) for m in submodel.mlp]
-        depths = [kept - low for kept, low in zip(self.counts(submodel), self.least, strict=True)]
+        depths = [count - low for count, low in zip(self.counts(submodel), self.least, strict=True)]
         return np.array([self.embeds.index(submodel.embed), *heads, *mlp, *depths], dtype=np.int64)
 
     def from_genes(self, genes: Sequence[int] | Genes) -> Submodel:

@@ -97,7 +97,7 @@ def smallest_first(space: ProductSpace, stage: int, stages: int, draw: Draw, rng
     """The reverse: the smallest member alone, then larger widths and more branches (random ones leave beyond them)."""
     if stage == 0:
         return space.smallest
-    drawn = draw(space.begin(stage, stages), rng)
+    drawn = draw(space.restrict_from_below(stage, stages), rng)
     rows = ((drawn.heads, space.min_attn), (drawn.mlp, space.min_mlp))
     return Submodel(drawn.embed, *(_thinned(row, least, space, stage, stages, rng) for row, least in rows))
 

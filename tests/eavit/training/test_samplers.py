@@ -221,13 +221,14 @@ def test_smallest_first_is_the_reverse_it_grows_upwards(space, seed):
     rng = np.random.default_rng(seed)
     for stage, progress in enumerate(BEGINS):
         (drawn,) = sampler(progress, rng)
-        assert drawn.embed <= space.begin(stage).embeds[-1]
-        assert max(drawn.heads) <= space.begin(stage).heads[-1] and max(drawn.mlp) <= space.begin(stage).mlps[-1]
+        part = space.restrict_from_below(stage)
+        assert drawn.embed <= part.embeds[-1]
+        assert max(drawn.heads) <= part.heads[-1] and max(drawn.mlp) <= part.mlps[-1]
         assert sum(map(bool, drawn.heads)) <= max(
             space.min_attn, space.min_attn + stage * (space.depth - space.min_attn) // 6
         )
-    assert space.begin(6) == space
-    assert space.begin(0).largest.embed == space.embeds[0]
+    assert space.restrict_from_below(6) == space
+    assert space.restrict_from_below(0).largest.embed == space.embeds[0]
 
 
 def test_smallest_first_reaches_the_largest_at_its_end():
