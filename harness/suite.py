@@ -1,4 +1,4 @@
-"""A suite: what is compared with what, as frozen values read from one TOML file. Every fault is told at once."""
+"""A suite: what is compared with what, as frozen values read from one TOML file. All faults are reported together."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Backbone(BaseModel):
 
 
 class Input(BaseModel):
-    """What every image becomes: square, ``channels`` planes, normalised by ``mean`` and ``std`` of each plane."""
+    """Format of every image: square, ``channels`` planes, normalised by ``mean`` and ``std`` of each plane."""
 
     model_config = STRICT
     size: Annotated[int, Field(ge=1, le=4096)]
@@ -90,7 +90,7 @@ class DataSet(BaseModel):
 
 
 class MethodSpec(BaseModel):
-    """``after`` names methods whose choices, on the same data set and seed, this one is given."""
+    """Entry of a method. ``after`` names methods whose choices, on the same data set and seed, this one is given."""
 
     model_config = STRICT
     use: ImportString
@@ -185,7 +185,7 @@ def _with_files(options: Any, folder: Path) -> Any:
 
 
 def names_a_file(value: object) -> bool:
-    """Whether an option is the absolute path of a file: then the file's content and not its path is what counts."""
+    """Return whether an option is the absolute path of a file: then the file's content counts and not its path."""
     try:
         return isinstance(value, str) and Path(value).is_absolute() and Path(value).is_file()
     except OSError:  # too long for a path

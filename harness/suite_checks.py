@@ -1,5 +1,5 @@
 """Faults of a suite that no single key shows. They are looked for in the raw values, so that a file that is wrong in
-other ways too still gets all its faults told at once.
+other ways too still gets all its faults reported together.
 """
 
 from __future__ import annotations

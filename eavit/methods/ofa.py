@@ -77,7 +77,7 @@ def ofa(
 
 
 class Stage(NamedTuple):
-    """What a stage trains: ``number`` submodels a step from ``space``; ``sorts``: units that are sorted before it."""
+    """Plan of a stage: ``number`` submodels a step from ``space``; ``sorts``: units that are sorted before it."""
 
     name: str
     space: StackSpace

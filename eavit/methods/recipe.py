@@ -14,7 +14,7 @@ Source = Literal["paper", "code", "ours"]
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Where a method comes from and what its source fixes. ``parameters``: name -> (value, who says so). ``ours``: what
+    """Source of a method and what it fixes. ``parameters``: name -> (value, who says so). ``ours``: what
     no source fixes. ``deviations``: where this method differs from its source, and why.
     """
 

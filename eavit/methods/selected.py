@@ -237,7 +237,7 @@ def _who(methods: Mapping[str, Mapping[float, str]], key: str) -> dict[str, list
 
 
 def _looks(module: nn.Module, task: Task) -> dict[str, float]:
-    """Accuracy on both folds. Fold A is told only, and not charged: nothing is chosen by it."""
+    """Accuracy on both folds. Fold A is reported only, and not charged: nothing is chosen by it."""
     folds = {"fold_a": task.select_a, "fold_b": task.select_b}
     return {name: round(_accuracy(module, fold), 6) for name, fold in folds.items()}
 

@@ -29,12 +29,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Elastic Vision Transformers, compared.",
 )
-for room in (plan, run, check, why, report, verdicts, maintain, listing):
-    app.add_typer(room.verbs)
+for module in (plan, run, check, why, report, verdicts, maintain, listing):
+    app.add_typer(module.verbs)
 
 
 def main() -> None:
-    """Run one verb. Faults that a person can mend are told in a paragraph, without a traceback; exit code 2."""
+    """Run one verb. Faults that a person can mend are reported in a paragraph, without a traceback; exit code 2."""
     with output.protected():
         try:
             app()

@@ -67,8 +67,8 @@ def check_suite(suite: Suite, where: str, *, with_data: bool = False) -> Checked
             locations.source_files(entry.source, entry.path)
             parts += [("datasets", index)] if with_data else []
         except DataError as error:
-            told = locations.with_dataset_name(entry.name, entry.source, error)
-            found.losses.append(f"{where}: datasets[{index}]: {told}")
+            named = locations.with_dataset_name(entry.name, entry.source, error)
+            found.losses.append(f"{where}: datasets[{index}]: {named}")
     for part, answer in _answers(suite, parts).items():
         place = f"{where}: {key_path(part)}"
         (found.fatal if answer["fatal"] else found.losses).extend(f"{place}: {text}" for text in answer["faults"])

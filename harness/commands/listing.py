@@ -56,10 +56,12 @@ def _described(module: str) -> list[dict[str, Any]]:
 
 def _with_card(method: Mapping[str, Any]) -> str:
     lines = [f"{METHODS}:{method['name']}", *([f"  {method['first']}"] if method["first"] else [])]
-    return "\n".join(lines + [line for key, value in method["card"].items() if value for line in _told(key, value)])
+    return "\n".join(
+        lines + [line for key, value in method["card"].items() if value for line in _card_rows(key, value)]
+    )
 
 
-def _told(key: str, value: Any) -> list[str]:
+def _card_rows(key: str, value: Any) -> list[str]:
     """One field of a card; parameters are ``name -> [value, who says so]``."""
     if isinstance(value, Mapping):
         items = [f"{name} = {_plainly(pair[0])}  ({pair[1]})" for name, pair in value.items()]

@@ -39,7 +39,7 @@ class OpenSuite:
 
     @cached_property
     def prints(self) -> Prints:
-        """What the ids of the cells depend on, read from this machine; missing data is a warning."""
+        """Fingerprints that the ids of the cells depend on, read from this machine; missing data is a warning."""
         found = fingerprints.prints_of(self.suite, self.runs.parent / ".cache" / "prints", tell=complain)
         for name, why in found.missing.items():
             warn(f"data missing, its cells will be skipped: {name}: {why}")
@@ -65,7 +65,7 @@ class OpenSuite:
         return plan.with_needs(self.cells, wanted)
 
     def settings(self, which: Which, limits: Limits | None = None) -> Settings:
-        """How a sweep runs the cells, by the options and the suite."""
+        """Settings of a sweep, by the options and the suite."""
         limits = limits or Limits()
         if which.only_missing and (which.retry_failed or which.force):
             raise CommandError("--only-missing cannot go with --retry-failed or --force")

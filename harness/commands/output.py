@@ -1,4 +1,4 @@
-"""What commands print: no control characters of strangers' names, and no traceback where it cannot be written."""
+"""Output of commands: no control characters of strangers' names, and no traceback where it cannot be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which suite file a folder of results belongs to: two files of one name must not share it."""
+"""Owner of a folder of results: the suite file that it belongs to. Two files of one name must not share it."""
 
 from __future__ import annotations
 

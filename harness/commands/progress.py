@@ -1,4 +1,4 @@
-"""What a person sees while a suite runs: bars in a terminal, else a line now and then."""
+"""Progress of a suite: bars in a terminal, else a line now and then."""
 
 from __future__ import annotations
 

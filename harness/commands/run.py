@@ -54,11 +54,11 @@ def run(name: SuiteName, where: Where, which: Which, limits: Limits, machines: M
     finally:
         if cluster is not None:
             cluster.close()
-    has_room = _write_reports(opened, cells, summary)
+    has_space = _write_reports(opened, cells, summary)
     for line in _faulty(cells, summary.records, summary.lost, opened.runs):
         complain(line)
     typer.echo(_counted(opened, cells, summary))
-    _exit(opened, cells, summary, has_room)
+    _exit(opened, cells, summary, has_space)
 
 
 @verbs.command()
@@ -127,7 +127,7 @@ def _counted(opened: OpenSuite, cells: Iterable[Cell], summary: Summary) -> str:
     return f"{ran}, {len(kept)} kept, {opened.folder / 'points.csv'}"
 
 
-def _exit(opened: OpenSuite, cells: Iterable[Cell], summary: Summary, has_room: bool) -> None:
+def _exit(opened: OpenSuite, cells: Iterable[Cell], summary: Summary, has_space: bool) -> None:
     again = f"eavit-bench run {opened.name}"
     if summary.interrupted:
         complain(f"interrupted; continue with: {again}")
@@ -140,7 +140,7 @@ def _exit(opened: OpenSuite, cells: Iterable[Cell], summary: Summary, has_room: 
     if failed:
         stubborn = any(state not in (*record.AGAIN, "missing") for state in failed)
         complain(f"some cells failed; run them again with: {again}" + " --retry-failed" * stubborn)
-    if failed or not has_room:
+    if failed or not has_space:
         raise typer.Exit(options.FAILED)
 
 

@@ -24,7 +24,7 @@ from harness.jobs.job import End, Ending, Job, JobFolder, JobProgress
 from harness.jobs.logs import CappedLog, scrubbed
 
 GRACE = 5.0  # seconds in which a supervisor must have ended what it started
-SHORT = 60  # bytes of a path that leave room for what libraries add
+SHORT = 60  # bytes of a path that leave space for what libraries add
 
 
 class LocalExecutor:

@@ -1,4 +1,4 @@
-"""How the cells of a suite are run: which of them, where, and how much each may take."""
+"""Settings of a sweep: which cells run, where, and how much each may take."""
 
 from __future__ import annotations
 

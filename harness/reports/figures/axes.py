@@ -88,7 +88,7 @@ def spaced(budgets: Sequence[float], apart: float = 0.3) -> list[float]:
     return sorted(found)
 
 
-def label_room(budgets: Sequence[float], inches: float, least: float) -> float:
+def label_spacing(budgets: Sequence[float], inches: float, least: float) -> float:
     """Octaves between two labels of 0.36 inches on an axis of so many inches."""
     octaves = math.log2(1.06 * 1.12 * max(budgets) / min(least, *budgets))
     return 0.36 * octaves / inches

@@ -174,7 +174,7 @@ def _row(shape: Shape, part: str) -> Sequence[int]:
 
 
 def _cells(axis: Axes, table: NDArray[np.float64], shade: NDArray[np.float64]) -> None:
-    """The numbers themselves where they have room."""
+    """The numbers themselves where they fit."""
     crowded, size = table.shape[1] > 16, 5.8 if table.shape[1] <= 8 else 4.6
     middle: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
     for (row, column), value in np.ndenumerate(table):
@@ -186,7 +186,7 @@ def _cells(axis: Axes, table: NDArray[np.float64], shade: NDArray[np.float64]) -
 
 
 def number(value: float) -> str:
-    """Three digits are enough to read a width, and have room."""
+    """Three digits are enough to read a width, and fit."""
     return f"{value:.0f}" if value >= 20 or abs(value - round(value)) < 0.05 else f"{value:.1f}"
 
 

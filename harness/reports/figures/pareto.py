@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.reports.figures import style
-from harness.reports.figures.axes import accuracy_axis, budget_axis, label_room
+from harness.reports.figures.axes import accuracy_axis, budget_axis, label_spacing
 from harness.reports.figures.notes import absent_points
 from harness.reports.figures.style import FAINT
 from harness.reports.report_data import ReportData
@@ -109,7 +109,7 @@ def _panel(axis: Axes, points: pd.DataFrame, name: str, looks: dict[str, dict[st
         return
     full, budgets = float(full_macs.iloc[0]), points["budget"].unique().tolist()
     least = float(values["macs"].min())
-    right = budget_axis(axis, budgets, full, label_room(budgets, 2.4, least / full), least)
+    right = budget_axis(axis, budgets, full, label_spacing(budgets, 2.4, least / full), least)
     axis.set_xlabel("budget and its MACs", fontsize=8)
     axis.tick_params(axis="both", length=3, labelsize=8)
     for method, look in looks.items():

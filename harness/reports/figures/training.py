@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from harness.reports.figures.axes import accuracy_axis, budget_axis, label_room
+from harness.reports.figures.axes import accuracy_axis, budget_axis, label_spacing
 from harness.reports.figures.style import (
     BLUES,
     FAINT,
@@ -123,7 +123,7 @@ def _fronts(axis: Axes, data: ReportData, by_method: Mapping[str, Sequence[Any]]
     everything = [point for several in by_method.values() for points in several for point in points]
     least = min(share for share, _ in everything)
     inches = TWO / COLUMNS - 0.4
-    right = budget_axis(axis, data.budgets, full, label_room(data.budgets, inches, least), least * full)
+    right = budget_axis(axis, data.budgets, full, label_spacing(data.budgets, inches, least), least * full)
     for method, several in by_method.items():
         look = looks(data.methods)[method]
         line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 0.8, "alpha": 0.8}
