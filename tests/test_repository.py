@@ -1,4 +1,4 @@
-"""Laws of the repository itself, cheap enough for every run."""
+"""Rules of the repository itself, cheap enough for every run."""
 
 import ast
 import os
@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -14,13 +15,60 @@ import pytest
 from harness import suite
 
 ROOT = Path(__file__).resolve().parent.parent
-HOUSES = ("eavit", "harness")
+PACKAGES = ("eavit", "harness")
 TEXT = {".py", ".toml", ".ini", ".md", ".txt", ".sh", ".json", ".csv", ".cfg", ".yml", ".yaml", ".svg", ".html", ""}
 HEAVY = ("torch", "torchvision", "timm", "accelerate", "pandas", "scipy", "sklearn", "matplotlib", "pymoo")
 MACHINE_PATH = re.compile(r"(?:^|[^A-Za-z0-9._-])/(?:work|tmp|root|home|Users)/[A-Za-z.]")
 REGISTRY = re.compile(r"https?://[^\s\")]*(?:/simple\b|/pool/|registry)|index[-]url", re.IGNORECASE)
 EXAMPLES = {"suites/mine.toml", "suites/SUITE.claims.toml"}  # files that a reader is to write
-DRAWER = re.compile(r"(?:^|/)(?:utils?|helpers?|common|misc)(?:\.py$|/)")
+CATCH_ALL = re.compile(r"(?:^|/)(?:utils?|helpers?|common|misc)(?:\.py$|/)")
+
+PRIVATE = re.compile(
+    r"(?<![A-Za-z])(nurser(?:y|ies)|lifelines?|soundings?|rungs?|ladders?|doubts?|doubted|purses?|houses?|rooms?|"
+    r"trails?|standings?|numerals|upkeep|told)(?![A-Za-z])",
+    re.IGNORECASE,
+)
+KEPT_KEYS = ('"sanity_ladder"', '"doubts"')  # a key of committed records, a column of committed tables
+NO_OPENING = set(
+    "about above across after against along among and around as at before behind below beside besides between beyond "
+    "but by despite during for from how if in inside into like near of off on onto or over per since so than that "
+    "through to toward towards under until up upon via what when where whether which while who whom whose why with "
+    "within without".split()
+)
+SMALL = 40  # lines up to which a module needs no test file of its own
+TESTED_BY = {  # modules without a test file of their name
+    "eavit/methods/answers.py": "eavit/methods/test_conformance.py",
+    "eavit/methods/choosing.py": "eavit/methods/test_conformance.py",
+    "eavit/methods/fitness.py": "eavit/methods/test_ea_vit.py",
+    "eavit/methods/fitting.py": "eavit/methods/test_conformance.py",
+    "eavit/methods/retraining.py": "eavit/methods/test_fixed.py",
+    "eavit/training/pretrain.py": "harness/test_pretrain.py",
+    "harness/commands/app.py": "harness/test_cli.py",
+    "harness/commands/maintain.py": "harness/test_cli.py",
+    "harness/commands/options.py": "harness/test_cli.py",
+    "harness/commands/plan.py": "harness/test_cli.py",
+    "harness/commands/report.py": "harness/test_cli.py",
+    "harness/commands/run.py": "harness/test_cli.py",
+    "harness/commands/why.py": "harness/commands/test_why_cell.py",
+    "harness/data/locations.py": "harness/data/test_sources.py",
+    "harness/jobs/entry.py": "harness/jobs/test_fork_server.py",
+    "harness/jobs/forked_worker.py": "harness/jobs/test_fork_server.py",
+    "harness/jobs/preload.py": "harness/jobs/test_fork_server.py",
+    "harness/jobs/ray_connection.py": "harness/sweep/test_ray_cluster.py",
+    "harness/jobs/ray_node.py": "harness/jobs/test_ray_executor.py",
+    "harness/protocol.py": "harness/evaluation/test_execute.py",
+    "harness/reports/appearance.py": "harness/reports/page/test_page.py",
+    "harness/reports/document/blocks.py": "harness/reports/document/test_markdown.py",
+    "harness/reports/figures/axes.py": "harness/reports/figures/test_pareto.py",
+    "harness/reports/page/charts.py": "harness/reports/page/test_page.py",
+    "harness/reports/page/page_data.py": "harness/reports/page/test_page.py",
+    "harness/reports/page/provenance.py": "harness/reports/page/test_page.py",
+    "harness/reports/page/sections.py": "harness/reports/page/test_page.py",
+    "harness/reports/paired_differences.py": "harness/reports/tables/test_differences.py",
+    "harness/reports/report_data.py": "harness/reports/test_report.py",
+    "harness/results/cell_files.py": "harness/results/test_store.py",
+    "harness/suite_checks.py": "harness/test_suite.py",
+}
 
 
 @cache
@@ -42,7 +90,7 @@ def texts() -> list[tuple[Path, str]]:
 
 
 def sources() -> list[Path]:
-    return [path for path in files() if path.parts[0] in HOUSES and path.suffix == ".py"]
+    return [path for path in files() if path.parts[0] in PACKAGES and path.suffix == ".py"]
 
 
 def hits(pattern: re.Pattern[str], skip: str = "") -> list[str]:
@@ -67,8 +115,8 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split()[1:])
 
 
-def test_the_walk_finds_the_houses():
-    assert {path.parts[0] for path in sources()} == set(HOUSES)
+def test_the_walk_finds_both_packages():
+    assert {path.parts[0] for path in sources()} == set(PACKAGES)
     assert Path("pyproject.toml") in files()
 
 
@@ -99,11 +147,11 @@ def test_no_assert_in_the_source():
     assert [f"{path}:{line}" for path in sources() for line in asserts((ROOT / path).read_text(encoding="utf-8"))] == []
 
 
-def test_rooms_not_drawers():
-    assert [str(path) for path in files() if DRAWER.search(path.as_posix())] == []
+def test_no_catch_all_modules():
+    assert [str(path) for path in files() if CATCH_ALL.search(path.as_posix())] == []
 
 
-def test_rooms_stay_small():
+def test_modules_stay_small():
     lengths = {str(path): len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in sources()}
     assert {name: length for name, length in lengths.items() if length > 400} == {}
 
@@ -149,6 +197,68 @@ def pages() -> dict[str, str]:
     """The pages that describe the present state: no history."""
     names = ["README.md", "CONTRIBUTING.md", *sorted(str(p) for p in files() if p.parent == Path("docs"))]
     return {name: (ROOT / name).read_text(encoding="utf-8") for name in names if name != "docs/log.md"}
+
+
+def test_modules_are_mirrored_by_tests():
+    """Each module above 40 lines has tests/<its folder>/test_<its name>.py, or another file that is named above."""
+    long = [path for path in sources() if len((ROOT / path).read_text(encoding="utf-8").splitlines()) > SMALL]
+    modules = {str(path) for path in long if path.name != "__init__.py"}
+    mirrored = {name for name in modules if (ROOT / "tests" / name).with_name(f"test_{Path(name).name}").exists()}
+    assert modules - mirrored - TESTED_BY.keys() == set()
+    assert TESTED_BY.keys() & mirrored == set()
+    assert TESTED_BY.keys() - {str(path) for path in sources()} == set()
+    assert {name for name in TESTED_BY.values() if not (ROOT / "tests" / name).exists()} == set()
+
+
+def test_no_two_tests_have_one_name():
+    names = [
+        node.name
+        for path in files()
+        if path.parts[0] == "tests" and path.name.startswith("test_") and path.suffix == ".py"
+        for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert {name for name, count in Counter(names).items() if count > 1} == set()
+
+
+# --- language -------------------------------------------------------------------------------------------------------
+
+
+def private_words(text: str) -> list[str]:
+    for key in KEPT_KEYS:
+        text = text.replace(key, "")
+    lines = enumerate(text.splitlines(), 1)
+    return [f"{number}: {line.strip()[:120]}" for number, line in lines if PRIVATE.search(line)]
+
+
+def odd_openings(code: str) -> list[str]:
+    """First lines of docstrings that open with a preposition or a question word."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, documented)]
+    lines = [(node.body[0].lineno, text.splitlines()[0]) for node in nodes if (text := ast.get_docstring(node))]
+    return [f"{number}: {line}" for number, line in lines if line.split()[0].strip(",:.").lower() in NO_OPENING]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_docstrings_open_with_a_noun_or_a_verb(package: str):
+    code = {path: (ROOT / path).read_text(encoding="utf-8") for path in sources() if path.parts[0] == package}
+    assert [f"{path}:{line}" for path, text in code.items() for line in odd_openings(text)] == []
+
+
+def test_code_and_pages_use_no_private_words():
+    shown = {".py", ".js", ".j2", ".css"}
+    code = [path for path in files() if path.parts[0] in PACKAGES and path.suffix in shown]
+    texts = {str(path): (ROOT / path).read_text(encoding="utf-8") for path in code}
+    texts |= {page: text for page, text in pages().items() if page != "docs/faults.md"}  # it names tests
+    assert [f"{name}:{line}" for name, text in texts.items() for line in private_words(text)] == []
+
+
+def test_odd_words_are_recognised():
+    assert odd_openings('"""Of a curriculum."""') == ["1: Of a curriculum."]
+    assert odd_openings('def f():\n    """Whether it holds."""') == ["2: Whether it holds."]
+    assert odd_openings('"""Curriculum of a stage."""') == []
+    assert private_words("a rung\nof_the_told = 1\nfine") == ["1: a rung", "2: of_the_told = 1"]
+    assert private_words('x["sanity_ladder"], bathroom') == []
 
 
 @pytest.mark.parametrize("page", pages())

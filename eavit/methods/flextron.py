@@ -118,7 +118,7 @@ class Routed:
     """A budget drawn uniformly, and what the policy answers: what is trained is what will be deployed."""
 
     space: ProductSpace
-    ladder: Submodels  # of the policy
+    members: Submodels  # of the policy
     shares: tuple[float, ...]
     low: float
 
@@ -129,7 +129,7 @@ class Routed:
 
     def __call__(self, progress: float, rng: np.random.Generator) -> Submodels:
         place = bisect_right(self.shares, float(rng.uniform(self.low, 1.0)))
-        return (self.ladder[max(0, place - 1)],)
+        return (self.members[max(0, place - 1)],)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class _Flextron:
         return self.options.choosing(given(policy.choose)).answer(task, vit, space, diagnostics)
 
     def _allocation(self, task: Task, draws: SurrogateSampler, elastic: Plan) -> Allocation:
-        """What the routers will choose is not known yet: random submodels and uniform shapes stand for it."""
+        """Allocation before the routers' choices are known: random submodels and uniform shapes stand for them."""
         space = draws.space
         b = space.backbone
         random = Random(space, draws.draw)
@@ -197,7 +197,7 @@ def _uniform(space: ProductSpace) -> Callable[[float], Submodel | None]:
     """Stands for a policy that is not there yet, to know what a selection will cost: uniform shapes."""
     sizes = list(product(space.heads, space.mlps))
     n = space.depth
-    ladder = PolicyTable.from_members(
+    members = PolicyTable.from_members(
         space, [Submodel(space.embeds[0], (h,) * n, (m,) * n) for h, m in sizes], narrowed=False
     )
-    return ladder.choose
+    return members.choose

@@ -221,7 +221,7 @@ def _chosen(methods: Mapping[str, Mapping[float, str]]) -> dict[float, list[str]
 
 
 def spread(chosen: Mapping[float, list[str]], cap: int) -> list[str]:
-    """Up to ``cap`` distinct keys, one of each budget in turn."""
+    """Select up to ``cap`` distinct keys, one of each budget in turn."""
 
     def in_turn() -> Iterator[str]:
         for layer in zip_longest(*chosen.values()):

@@ -1,4 +1,4 @@
-"""What a run keeps on disk, so that a killed one goes on where it was: checkpoints, whole small files, a journal.
+"""Files of a run, so that a killed one goes on where it was: checkpoints, whole small files, a journal.
 
 Files are written beside their place, flushed to the disk, then renamed: a reader sees the old one or the new one. A
 checkpoint carries a SHA-256 of its notes and tensors and is refused if it does not match; a journal's lines carry a
@@ -34,7 +34,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """Where a fit keeps its checkpoint (one safetensors file) and how often; ``seconds=0`` is after every step."""
+    """Path of a fit's checkpoint (one safetensors file) and its interval; ``seconds=0`` is after every step."""
 
     path: Path | None = None
     seconds: float = 60.0
@@ -68,8 +68,8 @@ def _flush(path: Path) -> None:
 
 def _spoken(error: Exception, path: Path) -> OSError:
     """The system's reason (safetensors hides it in its text) with the file that could not be written."""
-    told = re.search(r"os error (\d+)", str(error))
-    number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+    match = re.search(r"os error (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(match[1]) if match else None
     reason = "the disk is full" if number == errno.ENOSPC else str(error)
     kept = "; the older one is kept" if path.exists() else ""
     return OSError(number or errno.EIO, f"{path.name} could not be written: {reason}{kept}")

@@ -1,4 +1,4 @@
-"""Which parts of the MACs axis a training reached."""
+"""Coverage of the MACs axis by a training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REPLAYED = 400  # steps that are drawn again, at most
 
 
 def coverage(fits: Sequence[tuple[Plan | Sampler, int]], backbone: Backbone, seed: int) -> list[list[int]] | None:
-    """How many passes of a training (its fits, each with its steps) trained each tenth of the MACs axis (columns), for
+    """Count the passes of a training (its fits, each with its steps) in each tenth of the MACs axis (columns), for
     each quarter of all its steps (rows). Draws are replayed: all, or ``REPLAYED`` evenly spaced ones of a longer
     training. None where a sampler follows the loss.
     """

@@ -195,7 +195,7 @@ Terms = Callable[[Any, Tensor, Tensor, Step], Iterator[Term]]
 
 
 class _Seen(NamedTuple):
-    """What other passes may learn from, detached: logits, and hidden states where one of them needs these."""
+    """Outputs that other passes may learn from, detached: logits, and hidden states where one of them needs these."""
 
     logits: Tensor
     states: tuple[Tensor, ...]
@@ -237,7 +237,7 @@ def terms_of(vit: NestedViT, plan: Plan, smoothing: float, teacher: NestedViT | 
 
 
 def _source_of(p: Pass, passes: Passes, seen: dict[int | str | None, _Seen], rows: slice) -> _Seen | None:
-    """What ``p`` learns from, on the images that it sees."""
+    """Target that ``p`` learns from, on the images that it sees."""
     if p.source is None:
         return None
     same = isinstance(p.source, int) and passes[p.source].part == p.part

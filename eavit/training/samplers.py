@@ -1,4 +1,4 @@
-"""Which submodels to train at a step: a sampler maps (progress in [0, 1], generator) to the submodels of one step."""
+"""Samplers of submodels: each maps (progress in [0, 1], generator) to the submodels of one step."""
 
 from __future__ import annotations
 
