@@ -71,7 +71,7 @@ def test_an_error_brings_the_log() -> None:
     assert caught.value.log.endswith("ZeroDivisionError: division by zero\n")
 
 
-def test_threads_that_are_left_are_not_waited_for() -> None:
+def test_threads_that_a_call_leaves_are_not_waited_for() -> None:
     began = time.monotonic()
     assert call(f"{VICTIMS}:leave_thread", None, 40) == "done"
     assert time.monotonic() - began < 30
