@@ -26,12 +26,12 @@ def of(points, records=(), **options):
 
 
 def drawn(draw, made) -> dict[str, Drawn]:
-    with style.style():
+    with style.figure_style():
         return {one.name: one for one in draw(made) if isinstance(one, Drawn)}
 
 
 def skipped(draw, made) -> dict[str, str]:
-    with style.style():
+    with style.figure_style():
         return {one.name: one.why for one in draw(made) if isinstance(one, Skipped)}
 
 

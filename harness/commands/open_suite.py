@@ -78,7 +78,7 @@ class OpenSuite:
             max_hours=limits.max_hours,
             memory_gib=limits.memory_gib if limits.memory_gib is not None else self.suite.memory_gib,
             disk_gib=limits.disk_gib if limits.disk_gib is not None else self.suite.disk_gib,
-            commit=record.commit(Path(__file__).resolve().parent),
+            commit=record.git_commit(Path(__file__).resolve().parent),
             warn=warn,
         )
 

@@ -53,4 +53,4 @@ def _forecast(opened: OpenSuite, miss: Collection[str], workers: int) -> Forecas
     methods = {cell.method for cell in opened.cells if cell.id in miss}
     folders = (opened.folder.parent, probe.folder(opened.runs.parent))
     past = [cost for folder in folders for cost in history.read(folder, methods)]
-    return forecast(opened.cells, miss, past, record.machine(), workers, opened.prints.fit)
+    return forecast(opened.cells, miss, past, record.machine_id(), workers, opened.prints.fit)

@@ -26,8 +26,7 @@ def report(
     """Write tables and plots again from results/ alone."""
     opened = open_suite(name, Where(results))
     opened.refuse_changed()
-    data = reports.read(opened.folder, opened.suite)
-    show(reports.build(data, opened.folder, opened.suite, opened.file, EVERYTHING if html else FIGURES))
+    show(reports.write_report(opened.folder, opened.suite, opened.file, EVERYTHING if html else FIGURES))
 
 
 @verbs.command()
@@ -62,8 +61,8 @@ def _write_figures(opened: OpenSuite) -> None:
     from harness.reports.figures.figures import write_figures
 
     opened.refuse_changed()
-    data = reports.read(opened.folder, opened.suite)
-    built = reports.build(data, opened.folder, opened.suite, opened.file, EVERYTHING)
+    data = reports.read_report_data(opened.folder, opened.suite)
+    built = reports.write_report(opened.folder, opened.suite, opened.file, EVERYTHING, data)
     drawn = write_figures(data, opened.folder)
     for file in (*built.files, *drawn.files):
         typer.echo(file)

@@ -103,13 +103,12 @@ def _write_reports(opened: OpenSuite, cells: Iterable[Cell], summary: Summary) -
     others = {cell.id for cell in opened.cells} - {cell.id for cell in cells}
     known = {**opened.store.records(others), **summary.records}
     try:
-        points.write(opened.folder / "points.csv", points.rows(opened.cells, known))
+        points.write_points(opened.folder / "points.csv", points.point_rows(opened.cells, known))
         points.write_records(opened.folder / "records.jsonl", opened.cells, known)
         idle = not summary.ran and not summary.elsewhere and not summary.recovered
-        built = reports.current(opened.folder, opened.suite) if idle else None
+        built = reports.current_report(opened.folder, opened.suite) if idle else None
         if built is None:
-            data = reports.read(opened.folder, opened.suite)
-            built = reports.build(data, opened.folder, opened.suite, opened.file)
+            built = reports.write_report(opened.folder, opened.suite, opened.file)
         show(built)
     except OSError as error:
         if error.errno not in FULL:

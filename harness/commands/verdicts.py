@@ -25,11 +25,11 @@ def show_claims(name: SuiteName, results: ResultsFolder = options.RESULTS) -> No
 
     opened = open_suite(name, Where(results))
     data = ReportData.of(results_of(opened.folder, opened.suite), opened.suite)
-    verdicts = reports.judge_claims(data, opened.suite, opened.file)
+    verdicts = reports.judge_claims_beside(data, opened.suite, opened.file)
     if verdicts is None:
-        raise CommandError(f"{name}: there is no {claim_file.beside(opened.file)}")
-    typer.echo("\n".join(claims.lines(verdicts)))
-    raise typer.Exit(claims.exit_code(verdicts))
+        raise CommandError(f"{name}: there is no {claim_file.claims_beside(opened.file)}")
+    typer.echo("\n".join(claims.claim_lines(verdicts)))
+    raise typer.Exit(claims.claims_exit_code(verdicts))
 
 
 @verbs.command()
@@ -42,7 +42,7 @@ def compare(
     from harness.reports.verdicts import compare as comparing
 
     found = comparing.compare(results_of(a), results_of(b), across_code=across_code)
-    typer.echo("\n".join(comparing.lines(found)))
+    typer.echo("\n".join(comparing.comparison_lines(found)))
 
 
 @verbs.command()
@@ -55,5 +55,5 @@ def regress(
     from harness.reports.verdicts import regress as regressing
 
     verdicts = regressing.regress(results_of(baseline), results_of(now), margin)
-    typer.echo("\n".join(regressing.lines(verdicts)))
-    raise typer.Exit(regressing.exit_code(verdicts))
+    typer.echo("\n".join(regressing.regress_lines(verdicts)))
+    raise typer.Exit(regressing.regress_exit_code(verdicts))

@@ -10,7 +10,7 @@ import typer
 from harness.commands import why_cell, why_points
 from harness.commands.open_suite import open_suite, results_of
 from harness.commands.options import CommandError, PointFilters, SuiteName, Where, spread
-from harness.results.results import read_records
+from harness.results.results import records_of
 
 verbs = typer.Typer()
 
@@ -34,7 +34,7 @@ def why(
         points = why_points.select(results.points, filters, str(opened.folder / "points.csv"))
         typer.echo(why_points.describe(points, results.records, name), nl=False)
         return
-    records = read_records(opened.folder)  # kept without their cells, as in a fresh clone
+    records = records_of(opened.folder)  # kept without their cells, as in a fresh clone
     typer.echo(why_cell.describe(opened, cell, records, _repeated(where)), nl=False)
 
 

@@ -38,7 +38,7 @@ from harness.jobs.job import Job, JobFolder
 from harness.plan import Cell
 from harness.protocol import Task
 from harness.results import record, store
-from harness.results.record import USABLE, Record, Spent
+from harness.results.record import USABLE, PhaseCost, Record
 from harness.results.store import Outcome
 from harness.suite import Input, Suite
 from harness.sweep import cell_job
@@ -75,7 +75,7 @@ def run_cell(task: CellJob, work: Path, progress: Progress) -> Outcome:
 def blamed(task: CellJob, error: Exception, began: datetime) -> Outcome:
     """The outcome of a cell that raised this. To be called where it is handled."""
     traceback.print_exc()
-    return Outcome(record.failure(task.cell, *failure_status(error), began=began, environment=_about(task)))
+    return Outcome(record.failed_record(task.cell, *failure_status(error), began=began, environment=_about(task)))
 
 
 def run_job(job: Job, folder: JobFolder) -> int:
@@ -264,7 +264,7 @@ def _record(
     ledger: CellLedger,
     report: dict[str, Any],
 ) -> Record:
-    return record.ended(
+    return record.ended_record(
         task.cell,
         *evaluate.cell_status(measured.points),
         measured.points,
@@ -274,7 +274,7 @@ def _record(
         choice_hash=frozen.hash,
         data={"fingerprint": images.fingerprint, "sizes": dict(images.sizes), "classes": list(images.classes)},
         given={name: dict(keys) for name, keys in task.given.items()},
-        ledger={name: Spent.model_validate(spent) for name, spent in ledger.as_dict().items()},
+        ledger={name: PhaseCost.model_validate(cost.model_dump()) for name, cost in ledger.phases.items()},
         diagnostics=report,
         attempts=task.attempt,
         peak_mib=round(peak_mib(), 1),
@@ -283,4 +283,4 @@ def _record(
 
 def _about(task: CellJob) -> dict[str, Any]:
     suite = task.suite
-    return record.environment(suite.threads, task.commit, workers=task.workers, processes=suite.processes)
+    return record.run_environment(suite.threads, task.commit, workers=task.workers, processes=suite.processes)

@@ -8,25 +8,15 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from harness.results.record import PhaseCost
 
 WRITE_INTERVAL = 2.0  # seconds between two writes of the file: a killed cell loses no more
 
 
 class LedgerError(ValueError):
     """Raised on invalid use of a ledger."""
-
-
-@dataclass
-class Spent:
-    """Totals of one phase; MACs are multiply-accumulates, backward ones counted apart."""
-
-    seconds: float = 0.0
-    forward_macs: float = 0.0
-    backward_macs: float = 0.0
-    images: int = 0
-    steps: int = 0
 
 
 class CellLedger:
@@ -37,7 +27,7 @@ class CellLedger:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter, file: Path | None = None) -> None:
         self._clock, self._file = clock, file
-        self._phases = {name: Spent(seconds=seconds) for name, seconds in _read_seconds(file).items()}
+        self._phases = {name: PhaseCost(seconds=seconds) for name, seconds in _read_seconds(file).items()}
         self._open: str | None = None
         self._began = 0.0
         self._next_write = time.monotonic() + WRITE_INTERVAL
@@ -49,12 +39,12 @@ class CellLedger:
             raise LedgerError(f"phase {name!r} opened inside phase {self._open!r}: phases do not nest")
         if not name:
             raise LedgerError("a phase needs a name")
-        spent, self._began = self._phases.setdefault(name, Spent()), self._clock()
-        self._open = name
+        self._phases.setdefault(name, PhaseCost())
+        self._open, self._began = name, self._clock()
         try:
             yield
         finally:
-            spent.seconds += self._clock() - self._began
+            self._add(name, seconds=self._clock() - self._began)
             self._open = None
             self._write()
 
@@ -67,7 +57,7 @@ class CellLedger:
         """Not flushed to the disk: it has to outlive the process, not the machine. A full disk fails elsewhere."""
         if self._file is None:
             return
-        seconds = {name: spent.seconds for name, spent in self._phases.items()}
+        seconds = {name: cost.seconds for name, cost in self._phases.items()}
         if self._open is not None:
             seconds[self._open] += self._clock() - self._began
         temporary = self._file.with_suffix(".tmp")
@@ -80,14 +70,18 @@ class CellLedger:
         amounts = {"forward_macs": forward_macs, "backward_macs": backward_macs, "images": images, "steps": steps}
         if self._open is None:
             raise LedgerError(f"no phase is open to add {amounts} to: use `with ledger.phase(name)`")
-        spent = self._phases[self._open]
         for key, value in amounts.items():
             if not math.isfinite(value) or value < 0:
                 raise LedgerError(f"phase {self._open!r}: {key} = {value}: only finite numbers from 0 up are spent")
-            setattr(spent, key, getattr(spent, key) + value)
+        self._add(self._open, **amounts)
 
-    def as_dict(self) -> dict[str, dict[str, float]]:
-        return {name: asdict(spent) for name, spent in self._phases.items()}
+    def _add(self, phase: str, **amounts: float) -> None:
+        cost = self._phases[phase]
+        self._phases[phase] = cost.model_copy(update={key: getattr(cost, key) + more for key, more in amounts.items()})
+
+    @property
+    def phases(self) -> dict[str, PhaseCost]:
+        return dict(self._phases)
 
 
 def _read_seconds(file: Path | None) -> dict[str, float]:

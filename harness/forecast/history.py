@@ -38,7 +38,7 @@ def read(folder: Path, methods: Collection[str]) -> list[PastCost]:
     found = []
     for path in sorted(folder.glob("*/index.json")):
         groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        for id_, entry in index.read(path).items():
+        for id_, entry in index.read_index(path).items():
             kept = entry.summary
             if kept.method in methods and kept.status in USABLE:
                 groups.setdefault((kept.method, kept.dataset), []).append((kept.finished, id_))

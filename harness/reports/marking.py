@@ -28,14 +28,14 @@ class Marks:
         return "best" if method == self.best else "tie" if method in self.ties else "plain"
 
 
-def marks(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[tuple[str, float], Marks]:
+def marks_by_set(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[tuple[str, float], Marks]:
     """Marks by (data set, budget). Methods with a suspicious or an ``unequal`` seed there are excluded."""
     measured = _candidates(points, unequal)
     groups = measured.groupby(["dataset", "budget"])
     return {(str(here["dataset"].iloc[0]), float(here["budget"].iloc[0])): _marks(here) for _, here in groups}
 
 
-def overall(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[float, Marks]:
+def marks_over_sets(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[float, Marks]:
     """Marks by budget, of the mean over all data sets; methods that were not measured on every set are excluded."""
     measured = _candidates(points, unequal)
     sets = points["dataset"].nunique()
@@ -83,7 +83,7 @@ def _gap(differences: pd.Series) -> intervals.Interval:
 # --- equal budgets ----------------------------------------------------------------------------------------------
 
 
-def unequal(points: pd.DataFrame, regime: str) -> dict[Cell, float]:
+def unequal_budgets(points: pd.DataFrame, regime: str) -> dict[Cell, float]:
     """Cells whose training MACs are off the common ones of their data set and seed by more than 5 %, and by how much.
 
     Common is the median over methods; of an even number, both middle ones. Only in the regime of equal MACs.

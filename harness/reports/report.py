@@ -39,33 +39,34 @@ class Built:
     files: tuple[Path, ...]
 
 
-def read(folder: Path, suite: Suite) -> ReportData:
+def read_report_data(folder: Path, suite: Suite) -> ReportData:
     """StoreError where the folder holds no results, or damaged ones."""
     from harness.reports.report_data import ReportData
 
     return ReportData.of(Results.read(folder, suite), suite)
 
 
-def build(data: ReportData, folder: Path, suite: Suite, suite_file: Path, forms: Collection[Form] = FIGURES) -> Built:
+def write_report(
+    folder: Path, suite: Suite, suite_file: Path, forms: Collection[Form] = FIGURES, data: ReportData | None = None
+) -> Built:
     """Write ``table.md``, ``.tex`` and ``.csv``, ``differences.csv``, ``correct.npz`` and what ``forms`` names.
 
-    Last of all the checksums of what is kept, points and records included.
-
-    The claims beside ``suite_file`` are judged on the page.
+    Last of all the checksums of what is kept, points and records included. The page shows the claims beside
+    ``suite_file``, judged. ``data``: of the folder, where it was read before.
     """
-    stamp = _stamp(folder, suite)
-    from harness.reports.tables.tables import page as report_page
+    from harness.reports.tables.tables import report_page
 
-    tables = report_page(data)
-    files = _table_files(data, tables)
+    stamp, data = _stamp(folder, suite), data or read_report_data(folder, suite)
+    page = report_page(data)
+    files = _table_files(data, page)
     if "figures" in forms:
-        from harness.reports.figures.pareto import pareto
+        from harness.reports.figures.pareto import pareto_files
 
-        files |= pareto(data)
+        files |= pareto_files(data)
     if "page" in forms:
-        from harness.reports.page import page
+        from harness.reports.page.page import render_page
 
-        files["report.html"] = page.render(data, suite, tables, judged(data, suite, suite_file))
+        files["report.html"] = render_page(data, suite, page, claims_for_page(data, suite, suite_file))
     text = files.pop("table.md")
     files["table.md"] = text  # last: a person takes it for the report
     for path in leftover_files(folder):
@@ -84,19 +85,19 @@ def _table_files(data: ReportData, page: Page) -> dict[str, bytes]:
     from harness.results import bitmaps
 
     files = {
-        "table.md": markdown.document(page),
-        "table.tex": latex.document(page),
+        "table.md": markdown.to_markdown(page),
+        "table.tex": latex.to_latex(page),
         "table.csv": tables.table_csv(data),
     }
     if paired_differences.others(data):
         files["differences.csv"] = paired_differences.differences_csv(data)
     if any("alone" in record.diagnostics for record in data.ordered_records):
-        files["selector_comparison.md"] = markdown.document(selector_comparison.page(data.ordered_records))
+        files["selector_comparison.md"] = markdown.to_markdown(selector_comparison.selector_page(data.ordered_records))
     encoded = {name: text.encode("utf-8") for name, text in files.items()}
-    return encoded | ({bitmaps.NAME: bitmaps.encode(data.bitmaps)} if data.bitmaps else {})
+    return encoded | ({bitmaps.NAME: bitmaps.encode_bitmaps(data.bitmaps)} if data.bitmaps else {})
 
 
-def current(folder: Path, suite: Suite) -> Built | None:
+def current_report(folder: Path, suite: Suite) -> Built | None:
     """The report that is there, if it was made of what is there now by this program; else None."""
     try:
         stamp, *names = (folder / STAMP).read_text(encoding="utf-8").split("\n")
@@ -120,20 +121,20 @@ def _stamp(folder: Path, suite: Suite) -> str:
     return digest.hexdigest()
 
 
-def judged(data: ReportData, suite: Suite, suite_file: Path) -> Sequence[JudgedClaim] | None:
+def claims_for_page(data: ReportData, suite: Suite, suite_file: Path) -> Sequence[JudgedClaim] | None:
     """The claims beside a suite as the page shows them."""
     from harness.reports.page.page import JudgedClaim
     from harness.reports.verdicts import claims
 
-    verdicts = judge_claims(data, suite, suite_file)
+    verdicts = judge_claims_beside(data, suite, suite_file)
     if verdicts is None:
         return None
-    return [JudgedClaim(one.outcome, one.claim.text, one.claim.id, claims.details(one)) for one in verdicts]
+    return [JudgedClaim(one.outcome, one.claim.text, one.claim.id, claims.claim_details(one)) for one in verdicts]
 
 
-def judge_claims(data: ReportData, suite: Suite, suite_file: Path) -> Sequence[ClaimVerdict] | None:
+def judge_claims_beside(data: ReportData, suite: Suite, suite_file: Path) -> Sequence[ClaimVerdict] | None:
     """The claims beside a suite, judged by its points; None where there are none."""
     from harness.reports.verdicts import claim_file, claims
 
-    path = claim_file.beside(suite_file)
-    return claims.judge(claim_file.load(path, suite), data.points, suite) if path.is_file() else None
+    path = claim_file.claims_beside(suite_file)
+    return claims.judge_claims(claim_file.load_claims(path, suite), data.points, suite) if path.is_file() else None

@@ -81,11 +81,21 @@ class ReportData:
     @cached_property
     def chance(self) -> dict[str, float]:
         """Accuracy of guessing, by data set."""
-        return {name: 1 / count for name, count in frames.classes(self.points).items() if count}
+        return {name: 1 / count for name, count in frames.class_counts(self.points).items() if count}
 
     @cached_property
     def areas(self) -> pd.DataFrame:
-        return frames.areas(self.full, self.chance)
+        return frames.curve_areas(self.full, self.chance)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """Accuracy by method, data set and budget: :func:`frames.accuracy_summary`."""
+        return frames.accuracy_summary(self.full)
+
+    @cached_property
+    def marks(self) -> dict[tuple[str, float], marking.Marks]:
+        """By data set and budget."""
+        return marking.marks_by_set(self.points, self.unequal)
 
     @cached_property
     def values(self) -> dict[Column, dict[str, dict[str, dict[int, float]]]]:
@@ -137,7 +147,7 @@ class ReportData:
     @cached_property
     def fronts(self) -> dict[str, dict[str, dict[int, Steps]]]:
         """Method to data set to seed to its whole curve."""
-        return frames.fronts(self.full)
+        return frames.step_fronts(self.full)
 
     @cached_property
     def bounds(self) -> dict[str, Bounds | None]:
@@ -153,7 +163,7 @@ class ReportData:
 
     @cached_property
     def unequal(self) -> dict[CellKey, float]:
-        return marking.unequal(self.points, self.regime)
+        return marking.unequal_budgets(self.points, self.regime)
 
     @cached_property
     def commits(self) -> tuple[str, ...]:

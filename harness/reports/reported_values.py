@@ -24,7 +24,7 @@ class ReportedValueError(ValueError):
     """A file of reported figures, or of cards, that is not of its form."""
 
 
-def reported(files: Mapping[str, str]) -> list[Section]:
+def reported_sections(files: Mapping[str, str]) -> list[Section]:
     """Each file: ``# title: ...``, ``# source: ...``, then a CSV table whose first column names the row."""
     sections = []
     for place, text in sorted(files.items()):
@@ -50,7 +50,7 @@ def _said(place: str, text: str) -> dict[str, str]:
     return said
 
 
-def cards(held: Mapping[str, Mapping[str, Any]], methods: Sequence[str], source: str) -> list[Section]:
+def card_sections(held: Mapping[str, Mapping[str, Any]], methods: Sequence[str], source: str) -> list[Section]:
     """Cards of the methods that the report is about."""
     return [
         Section(f"Method card: {method}", "", table(["", "what its source says"], _card(held[method]), source, left=2))

@@ -24,12 +24,12 @@ Bits = NDArray[np.bool_]
 Bitmaps = Mapping[tuple[str, float], Bits]  # cell and budget -> which test images were right, shape (n,)
 
 
-def gather(folder: Path, points: pd.DataFrame) -> dict[tuple[str, float], Bits]:
+def gather_bitmaps(folder: Path, points: pd.DataFrame) -> dict[tuple[str, float], Bits]:
     """Bitmaps of all measured points that have one, in ``cells/`` or else in ``correct.npz``.
 
     One that does not count as many right images as its point says belongs to another run, and is left out.
     """
-    kept = read(folder / NAME)
+    kept = read_bitmaps(folder / NAME)
     found = {}
     measured = points[points["status"].isin(MEASURED)].sort_values(["cell", "budget"])
     for cell, rows in measured.groupby("cell"):
@@ -56,7 +56,7 @@ def _fits(bits: Bits, correct: float, n: float) -> bool:
     return len(bits) == n and int(bits.sum()) == correct
 
 
-def encode(bitmaps: Bitmaps) -> bytes:
+def encode_bitmaps(bitmaps: Bitmaps) -> bytes:
     keys = sorted(bitmaps)
     packed = [np.packbits(bitmaps[key]) for key in keys]
     buffer = io.BytesIO()
@@ -70,8 +70,8 @@ def encode(bitmaps: Bitmaps) -> bytes:
     return buffer.getvalue()
 
 
-def read(path: Path) -> dict[tuple[str, float], Bits]:
-    """Read the file that :func:`encode` wrote; nothing where it is missing. StoreError where it is damaged."""
+def read_bitmaps(path: Path) -> dict[tuple[str, float], Bits]:
+    """What :func:`encode_bitmaps` gave; nothing where there is no such file. StoreError where it is not whole."""
     if not path.is_file():
         return {}
     try:

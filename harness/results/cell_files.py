@@ -214,7 +214,7 @@ def fits(record: Record) -> bool:
 
 def _migrated(raw: dict[str, object], version: int, where: str) -> Record:
     try:
-        return Record.model_validate_json(json.dumps(migrate.to(SCHEMA_VERSION, raw)))
+        return Record.model_validate_json(json.dumps(migrate.migrate_to(SCHEMA_VERSION, raw)))
     except (ValidationError, migrate.MigrationError) as error:
         raise StoreError(
             f"{where}: a record of schema {version} that does not become one of {SCHEMA_VERSION}: {error}"

@@ -54,7 +54,7 @@ class Entry:
     summary: Summary
 
 
-def summary(record: Record) -> Summary:
+def summarize(record: Record) -> Summary:
     machine, workers = record.environment.get("machine"), record.environment.get("workers")
     return Summary(
         status=record.status,
@@ -75,7 +75,7 @@ def summary(record: Record) -> Summary:
     )
 
 
-def stamp(folder: str) -> Stamp | None:
+def folder_stamp(folder: str) -> Stamp | None:
     """Stamp of a cell's folder; None: no cell there, or one without checksums."""
     try:
         found = os.stat(f"{folder}/{SUMS}")  # noqa: PTH116  # ten thousand of them: no Path is made
@@ -84,8 +84,8 @@ def stamp(folder: str) -> Stamp | None:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def read(path: Path) -> dict[str, Entry]:
-    """Empty when there is none that was written by :func:`write`, byte for byte."""
+def read_index(path: Path) -> dict[str, Entry]:
+    """Empty when there is none that was written by :func:`write_index`, byte for byte."""
     try:
         text = path.read_bytes()
     except OSError:
@@ -101,7 +101,7 @@ def read(path: Path) -> dict[str, Entry]:
         return {}
 
 
-def write(path: Path, entries: Mapping[str, Entry]) -> None:
+def write_index(path: Path, entries: Mapping[str, Entry]) -> None:
     """Write the index atomically. Where it cannot be written, the next reader does without."""
     raw: dict[str, Any] = {cell: (entry.stamp, _plain(entry.summary)) for cell, entry in entries.items()}
     body = json.dumps(raw, sort_keys=True, separators=(",", ":")).encode()

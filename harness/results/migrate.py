@@ -12,7 +12,7 @@ class MigrationError(ValueError):
     """A record of a schema that no step leads on from."""
 
 
-def to(version: int, raw: Raw) -> Raw:
+def migrate_to(version: int, raw: Raw) -> Raw:
     """``raw`` as a record of schema ``version``; it is not changed itself."""
     found = raw.get("schema_version")
     while found != version:

@@ -28,7 +28,7 @@ KEY = ["suite", "method", "dataset", "seed", "budget"]
 Row = dict[str, str | int | float | None]
 
 
-def rows(cells: Iterable[Cell], records: Mapping[str, Record]) -> list[Row]:
+def point_rows(cells: Iterable[Cell], records: Mapping[str, Record]) -> list[Row]:
     """Rows in the order of the plan, named as the plan names them; a cell without a record has no row."""
     return [
         _row(cell, records[cell.id], point) for cell in cells if cell.id in records for point in records[cell.id].points
@@ -59,17 +59,12 @@ def _row(cell: Cell, record: Record, point: Point) -> Row:
         "choice_hash": record.choice_hash,
         "reason": point.reason,
         "classes": len(classes) if isinstance(classes, list) else None,
-        "search_macs": int(_macs_of(record, "search")) if spent else None,
+        "search_macs": int(record.macs_of("search")) if spent else None,
         "regime": _said(record, "regime"),
         "data": _said(record, "data"),
         "code": digest(record.identity["code"])[:16] if "code" in record.identity else None,
         "counter": _said(record, "counter"),
     }
-
-
-def _macs_of(record: Record, phase: str) -> float:
-    spent = record.ledger.get(phase)
-    return spent.forward_macs + spent.backward_macs if spent is not None else 0.0
 
 
 def _said(record: Record, key: str) -> str | int | None:
@@ -78,7 +73,7 @@ def _said(record: Record, key: str) -> str | int | None:
     return value if isinstance(value, str | int) else None
 
 
-def read(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def read_points(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The rows of ``points.csv`` with all ``COLUMNS`` in their types, and the optional columns that the file lacks.
 
     Ids and statuses stay text: ``12e45`` is no number, and ``nan`` is a status. StoreError: the file is not there or no
@@ -158,7 +153,7 @@ def read_records(path: Path) -> dict[str, Record]:
     return found
 
 
-def write(path: Path, rows: Iterable[Row]) -> None:
+def write_points(path: Path, rows: Iterable[Row]) -> None:
     """Replace ``path`` as a whole: whoever reads it sees the old file or the new one."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")

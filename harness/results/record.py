@@ -42,8 +42,8 @@ class Point(BaseModel):
     reason: str = ""
 
 
-class Spent(BaseModel):
-    """One phase of the ledger, as kept."""
+class PhaseCost(BaseModel):
+    """Totals of one phase of a ledger; MACs are multiply-accumulates, backward ones counted apart."""
 
     model_config = STRICT
     seconds: float = 0.0
@@ -51,6 +51,10 @@ class Spent(BaseModel):
     backward_macs: float = 0.0
     images: int = 0
     steps: int = 0
+
+    @property
+    def macs(self) -> float:
+        return self.forward_macs + self.backward_macs
 
 
 class Record(BaseModel):
@@ -71,7 +75,7 @@ class Record(BaseModel):
     choice_hash: str | None = None  # of all choices, taken before the test split was opened
     data: dict[str, JsonValue] = Field(default_factory=dict)  # fingerprint, sizes and classes of the data set
     given: dict[str, dict[str, str]] = Field(default_factory=dict)  # method -> budget -> key, from needed cells
-    ledger: dict[str, Spent] = Field(default_factory=dict)
+    ledger: dict[str, PhaseCost] = Field(default_factory=dict)
     diagnostics: dict[str, JsonValue] = Field(default_factory=dict)  # the method's own report()
     environment: dict[str, JsonValue] = Field(default_factory=dict)
     started: str
@@ -81,13 +85,16 @@ class Record(BaseModel):
     peak_mib: float | None = None  # most memory of its process
     disk_mib: float | None = None  # largest size of its work folder: checkpoints
 
+    def macs_of(self, *phases: str) -> float:
+        return sum(self.ledger[phase].macs for phase in phases if phase in self.ledger)
+
     @property
     def train_macs(self) -> float:
-        return sum(spent.forward_macs + spent.backward_macs for spent in self.ledger.values())
+        return self.macs_of(*self.ledger)
 
     @property
     def train_seconds(self) -> float:
-        return sum(spent.seconds for spent in self.ledger.values())
+        return sum(cost.seconds for cost in self.ledger.values())
 
     @property
     def title(self) -> str:
@@ -98,15 +105,15 @@ class Record(BaseModel):
         return {repr(p.budget): p.key for p in self.points if p.key is not None and p.status in USABLE}
 
 
-def failure(
+def failed_record(
     cell: Cell, status: Status, reason: str, *, began: datetime, environment: Mapping[str, JsonValue]
 ) -> Record:
     """The record of a cell without results: one empty point a budget, each with the status and the reason."""
     points = tuple(Point(budget=b, status=status, reason=reason) for b in cell.content["budgets"])
-    return ended(cell, status, reason, points, began=began, environment=environment)
+    return ended_record(cell, status, reason, points, began=began, environment=environment)
 
 
-def ended(
+def ended_record(
     cell: Cell,
     status: Status,
     reason: str,
@@ -129,8 +136,8 @@ def ended(
         reason=reason,
         points=points,
         environment=dict(environment),
-        started=stamp(began),
-        finished=stamp(finished),
+        started=iso_time(began),
+        finished=iso_time(finished),
         seconds=round((finished - began).total_seconds(), 3),
         **more,
     )
@@ -140,11 +147,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def stamp(moment: datetime) -> str:
+def iso_time(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def environment(
+def run_environment(
     threads: int, commit: str | None, *, workers: int | None = None, processes: int = 1
 ) -> dict[str, JsonValue]:
     """Environment that numbers and times depend on beside the cell. Nothing that names the machine or its user.
@@ -155,7 +162,7 @@ def environment(
         "python": platform.python_version(),
         **{name: _version(name) for name in ("torch", "timm", "numpy")},
         "platform": f"{platform.system()} {platform.machine()}",
-        "machine": machine(),
+        "machine": machine_id(),
         "cpus": os.cpu_count(),
         "threads": threads,
         "workers": workers,
@@ -165,7 +172,7 @@ def environment(
 
 
 @cache
-def machine() -> str:
+def machine_id() -> str:
     """12 digits for the model of CPU, the number of CPUs and the GiB of memory: times compare where they are equal."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     about = f"{_cpu()}|{os.cpu_count()}|{round(memory / 2**30) * 1024}"
@@ -187,7 +194,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def commit(folder: Path) -> str | None:
+def git_commit(folder: Path) -> str | None:
     """The git commit of ``folder``, ``+changes`` added where files differ from it; None where git cannot say."""
     head = _git(folder, "rev-parse", "HEAD")
     if head is None:

@@ -45,8 +45,8 @@ class Results:
     @classmethod
     def read(cls, folder: Path, suite: Suite | None = None) -> Results:
         """StoreError names the file that is missing, or damaged and how."""
-        table, absent = points.read(folder / "points.csv")
-        records = read_records(folder)
+        table, absent = points.read_points(folder / "points.csv")
+        records = records_of(folder)
         cells = {} if suite is None else _plan(suite)
         named = _named(table, suite, cells, records)
         return cls(
@@ -64,10 +64,10 @@ class Results:
         """Bitmaps of the test images that each measured point got right, as far as they are kept."""
         from harness.results import bitmaps
 
-        return bitmaps.gather(self.folder, self.points)
+        return bitmaps.gather_bitmaps(self.folder, self.points)
 
 
-def read_records(folder: Path) -> dict[str, Record]:
+def records_of(folder: Path) -> dict[str, Record]:
     """Empty where the folder keeps no records."""
     path = folder / "records.jsonl"
     return points.read_records(path) if path.is_file() else {}

@@ -33,7 +33,7 @@ from harness.results.cell_files import (
     whole_files,
 )
 from harness.results.index import Summary
-from harness.results.points import Row, rows
+from harness.results.points import Row, point_rows
 from harness.results.record import Record
 
 __all__ = [
@@ -129,11 +129,11 @@ class Store:
     def summaries(self, wanted: Iterable[str]) -> dict[str, Summary]:
         """Summaries of the cells that are there, in the order of ``wanted``. Cells in the index are not read again."""
         path = self.root / "index.json"
-        known = index.read(path)
+        known = index.read_index(path)
         found: dict[str, Summary] = {}
         fresh: dict[str, index.Entry] = {}
         for cell in wanted:
-            stamp = index.stamp(f"{self.cells}/{cell_name(cell)}")
+            stamp = index.folder_stamp(f"{self.cells}/{cell_name(cell)}")
             if stamp is None:
                 continue
             entry = known.get(cell)
@@ -141,17 +141,17 @@ class Store:
                 record = self.record(cell)
                 if record is None:
                     continue
-                entry = fresh[cell] = index.Entry(stamp, index.summary(record))
+                entry = fresh[cell] = index.Entry(stamp, index.summarize(record))
             found[cell] = entry.summary
         if fresh:
             there = set(self.ids())
-            index.write(path, {cell: entry for cell, entry in (known | fresh).items() if cell in there})
+            index.write_index(path, {cell: entry for cell, entry in (known | fresh).items() if cell in there})
         return found
 
     def points(self, planned: Iterable[Cell]) -> list[Row]:
         """The rows of ``points.csv`` for these cells, as far as they are there."""
         planned = tuple(planned)
-        return rows(planned, self.records(cell.id for cell in planned))
+        return point_rows(planned, self.records(cell.id for cell in planned))
 
     def write(self, outcome: Outcome) -> None:
         """Put a cell there as a whole, in place of what was there. On any error what was there stays."""

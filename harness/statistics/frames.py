@@ -54,7 +54,7 @@ def _grid(points: pd.DataFrame, planned: Planned, budgets: Collection[float]) ->
     return full.sort_values([*CELL, "budget"], ignore_index=True)
 
 
-def summary(points: pd.DataFrame) -> pd.DataFrame:
+def accuracy_summary(points: pd.DataFrame) -> pd.DataFrame:
     """One row a (suite, method, data set, budget): mean accuracy over seeds, t interval, count of every status.
 
     Columns: ``suite, method, dataset, budget, seeds`` (measured), ``mean, low, high, half`` (missing where there is
@@ -80,7 +80,7 @@ def by_cell(rows: pd.DataFrame, column: str) -> dict[str, dict[str, dict[int, fl
     return found
 
 
-def scores(points: pd.DataFrame, budget: float) -> tuple[dict[str, list[float]], tuple[str, ...]]:
+def set_scores(points: pd.DataFrame, budget: float) -> tuple[dict[str, list[float]], tuple[str, ...]]:
     """Input of ranks: method to mean accuracy by set, over those sets where every method has one; and those sets."""
     here = accuracies(points)
     here = here[here["budget"] == budget]
@@ -120,7 +120,7 @@ def denominator(full: pd.DataFrame, planned: Planned = ()) -> Denominator:
     return Denominator(int(worst.sum()), {state: int(worst[place]) for state, place in order.items() if place in worst})
 
 
-def worst_case(
+def worst_case_bounds(
     full: pd.DataFrame, method: str, budget: float, chance: Mapping[str, float]
 ) -> tuple[float, float] | None:
     """Bounds of the mean of set means of accuracy, whatever the cells that have no number would have given.
@@ -146,13 +146,13 @@ def _filled(points: pd.DataFrame, method: str, chance: Mapping[str, float]) -> t
 # --- curves -----------------------------------------------------------------------------------------------------
 
 
-def classes(points: pd.DataFrame) -> dict[str, int]:
-    """Number of classes of each data set, where a record reports it."""
+def class_counts(points: pd.DataFrame) -> dict[str, int]:
+    """Number of classes of each data set, where a record told it."""
     known = points.groupby("dataset")["classes"].max().dropna()
     return {str(name): int(count) for name, count in known.items()}
 
 
-def areas(points: pd.DataFrame, chance: Mapping[str, float] | None = None) -> pd.DataFrame:
+def curve_areas(points: pd.DataFrame, chance: Mapping[str, float] | None = None) -> pd.DataFrame:
     """Area under the step front between the smallest and the largest budget, in MACs of the full model.
 
     One row a (suite, method, data set, seed): these columns and ``area``. A budget that failed or is missing leaves the
@@ -191,7 +191,7 @@ def _curves(full: pd.DataFrame) -> dict[tuple[str, str, str, int], Steps | None]
     }
 
 
-def fronts(points: pd.DataFrame) -> dict[str, dict[str, dict[int, Steps]]]:
+def step_fronts(points: pd.DataFrame) -> dict[str, dict[str, dict[int, Steps]]]:
     """Method to data set to seed to its whole curve, of one suite; cells with a hole are left out."""
     found: dict[str, dict[str, dict[int, Steps]]] = {}
     for (_, method, dataset, seed), curve in _curves(completed(points)).items():
@@ -203,13 +203,13 @@ def fronts(points: pd.DataFrame) -> dict[str, dict[str, dict[int, Steps]]]:
 # --- budgets, cost, agreement -------------------------------------------------------------------------------------
 
 
-def use(points: pd.DataFrame) -> pd.DataFrame:
+def budget_use(points: pd.DataFrame) -> pd.DataFrame:
     """Share of its budget that each measured choice uses, added as column ``use`` (above 1: over budget)."""
     values = accuracies(points)
     return values.assign(use=values["macs"] / (values["budget"] * values["full_macs"].astype(float)))
 
 
-def break_even(points: pd.DataFrame, elastic: str, retrained: str, column: str) -> breakeven.BreakEven:
+def cost_break_even(points: pd.DataFrame, elastic: str, retrained: str, column: str) -> breakeven.BreakEven:
     """Number of sizes from which ``elastic`` costs less; ``column``: ``train_macs`` or ``train_seconds``.
 
     A cell of ``retrained`` trained one model for each budget it answered; its cost is shared among these equally.

@@ -222,10 +222,10 @@ class _Sweep:
         return kept.status if kept is not None else "missing"
 
     def _failure(self, cell: Cell, status: Status, reason: str, began: datetime) -> Record:
-        about = record.environment(
+        about = record.run_environment(
             self.suite.threads, self.settings.commit, workers=self.slots, processes=self.suite.processes
         )
-        return record.failure(cell, status, reason, began=began, environment=about)
+        return record.failed_record(cell, status, reason, began=began, environment=about)
 
     def _keep(self, outcome: Outcome, seconds: float) -> None:
         cell = self.cells[outcome.record.cell]

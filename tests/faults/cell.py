@@ -21,7 +21,7 @@ from harness.jobs.files import write_atomic
 from harness.jobs.job import Job, JobFolder
 from harness.results import cell_files, record
 from harness.results.cell_files import Outcome
-from harness.results.record import USABLE, Point, Record, Spent
+from harness.results.record import USABLE, PhaseCost, Point, Record
 from harness.sweep import cell_job
 from harness.sweep.cell_job import CellJob
 from tests.faults import killing, moments
@@ -123,11 +123,11 @@ def outcome(task: CellJob, link: str) -> Outcome:
             Point(budget=budget, status="ok", key=f"k{link[:6]}", macs=index + 1, params=1, correct=right, n=64)
         )
         bitmaps[budget] = bits
-    moment = record.stamp(record.now())
+    moment = record.iso_time(record.now())
     kept = Record(
         cell=cell.id, suite=cell.suite, method=cell.method, dataset=cell.dataset, seed=cell.seed,
         identity=dict(cell.content), status="ok", points=tuple(points), full_macs=10, choice_hash=link[:16],
-        given={name: dict(keys) for name, keys in task.given.items()}, ledger={"train": Spent(forward_macs=5.0)},
+        given={name: dict(keys) for name, keys in task.given.items()}, ledger={"train": PhaseCost(forward_macs=5.0)},
         data={"classes": [str(n) for n in range(10)]}, started=moment, finished=moment, seconds=0.01,
     )  # fmt: skip
     return Outcome(kept, bitmaps)

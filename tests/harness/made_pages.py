@@ -23,13 +23,13 @@ NASTY = "<script>alert(1)</script>\"'`${x} & --> ü " + "ж" * 260
 
 
 def quick_data() -> ReportData:
-    return report.read(RAN, QUICK)
+    return report.read_report_data(RAN, QUICK)
 
 
 def quick_page() -> str:
     data = quick_data()
-    judged = report.judged(data, QUICK, ROOT / "suites" / "quick.toml")
-    return page.render(data, QUICK, tables.page(data), judged).decode("utf-8")
+    judged = report.claims_for_page(data, QUICK, ROOT / "suites" / "quick.toml")
+    return page.render_page(data, QUICK, tables.report_page(data), judged).decode("utf-8")
 
 
 def suite_of(points: pd.DataFrame, of: Suite = QUICK) -> Suite:
@@ -45,7 +45,7 @@ def made_page(points: pd.DataFrame, of: Suite | None = None, **about: object) ->
     of = of or (suite_of(points) if len(points) else QUICK)
     planned = product((m.name for m in of.methods), (d.name for d in of.datasets), of.seeds)
     data = ReportData(of.name, points, planned=frozenset(planned), reference=of.methods[0].name, **about)
-    return page.render(data, of, tables.page(data)).decode("utf-8")
+    return page.render_page(data, of, tables.report_page(data)).decode("utf-8")
 
 
 def many(methods: int = 10, datasets: int = 10, seeds: int = 20) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 from harness import plan
 from harness.plan import Cell, Prints
 from harness.results import record
-from harness.results.record import Point, Record, Spent
+from harness.results.record import PhaseCost, Point, Record
 from harness.suite import Suite, parse
 
 FAKES = "tests.harness.fakes"
@@ -55,10 +55,10 @@ def record_of(cell: Cell, correct: int = 7, n: int = 16) -> Record:
         Point(budget=b, status="ok", key=f"w{i}", macs=10 + i, params=5, correct=correct, n=n, latency_ms=0.5)
         for i, b in enumerate(cell.content["budgets"])
     )
-    moment = record.stamp(record.now())
+    moment = record.iso_time(record.now())
     return Record(
         cell=cell.id, suite=cell.suite, method=cell.method, dataset=cell.dataset, seed=cell.seed,
         identity=dict(cell.content), status="ok", points=points, full_macs=40, choice_hash="ab" * 8,
-        ledger={"train": Spent(seconds=1.5, forward_macs=2e12, backward_macs=1e12, images=3, steps=4)},
-        environment=record.environment(1, None), started=moment, finished=moment, seconds=1.0,
+        ledger={"train": PhaseCost(seconds=1.5, forward_macs=2e12, backward_macs=1e12, images=3, steps=4)},
+        environment=record.run_environment(1, None), started=moment, finished=moment, seconds=1.0,
     )  # fmt: skip

@@ -302,14 +302,14 @@ def test_a_run_interrupted_before_any_cell_still_reports(place: Path, capsys: An
 def test_nothing_that_succeeded_is_still_a_report(place: Path, capsys: Any) -> None:
     """All cells failed: the report builds, says so, and the exit code is 1."""
     from harness import suite
-    from harness.results.record import environment, failure, now
+    from harness.results.record import failed_record, now, run_environment
     from harness.results.store import Outcome
 
     given = suite.load(place / "suites" / "tiny.toml")
     kept = Store(place / "results" / "tiny")
     kept.prepare()
     for cell in plan.cells(given, fingerprints.prints_of(given)):
-        kept.write(Outcome(failure(cell, "oom", "no memory", began=now(), environment=environment(1, None))))
+        kept.write(Outcome(failed_record(cell, "oom", "no memory", began=now(), environment=run_environment(1, None))))
     code, out, err = call("run", "tiny", capsys=capsys)
     assert code == 1
     assert "oom" in out

@@ -82,7 +82,7 @@ def distinct(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def prose(
+def text_table(
     caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], note: str = "", code: Sequence[int] = ()
 ) -> Table:
     """All columns flush left, those of ``code`` no prose."""
@@ -94,9 +94,9 @@ def block(heading: str, rows: Iterable[Sequence[Entry | str]]) -> Block:
     return Block(heading, tuple(tuple(p if isinstance(p, Entry) else Entry(p) for p in row) for row in rows))
 
 
-def name(method: str) -> Entry:
+def method_entry(method: str) -> Entry:
     return Entry(method, "code")
 
 
-def one_line(text: str) -> str:
+def joined_lines(text: str) -> str:
     return " ".join(text.split())

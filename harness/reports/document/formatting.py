@@ -13,24 +13,24 @@ LONGEST = 600  # characters of a text
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-def share(budget: float) -> str:
+def budget_text(budget: float) -> str:
     """Format a budget as it was declared: "20 %", "12.5 %"."""
     return f"{100 * budget:g} %"
 
 
-def number(mean: float, half: float | None) -> str:
+def accuracy_text(mean: float, half: float | None) -> str:
     """Format an accuracy: percent, half the interval in brackets."""
     return f"{100 * mean:.1f} ({'n/a' if half is None else f'±{100 * half:.1f}'})"
 
 
-def difference(found: Interval) -> str:
+def difference_text(found: Interval) -> str:
     """Format a difference in points with its sign; "n/a" where there is none."""
     if found.estimate is None:
         return "n/a"
-    return f"{signed(found.estimate)} ({'n/a' if found.half is None else f'±{100 * found.half:.1f}'})"
+    return f"{signed_points(found.estimate)} ({'n/a' if found.half is None else f'±{100 * found.half:.1f}'})"
 
 
-def signed(value: float) -> str:
+def signed_points(value: float) -> str:
     """Points; never "-0.0"."""
     return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")
 
@@ -45,23 +45,23 @@ def with_interval(found: Interval, show: Callable[[float], str]) -> str:
     return f"{estimate} (± {show(half)})" if half else estimate
 
 
-def giga(macs: float) -> str:
+def giga_text(macs: float) -> str:
     """Format a number in units of 1e9, the unit being named elsewhere."""
     value = macs / 1e9
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def prefixed(value: float) -> str:
+def si_text(value: float) -> str:
     """Three digits with the SI prefix."""
     for size, unit in PREFIXES:
         if abs(value) >= size:
             return f"{value / size:.3g} {unit}"
-    return short(value)
+    return three_digits(value)
 
 
-def short(value: float) -> str:
+def three_digits(value: float) -> str:
     return f"{value:.3g}"
 
 
-def text(value: Any) -> str:
+def shortened(value: Any) -> str:
     return "" if value is None or pd.isna(value) else str(value)[:LONGEST]

@@ -55,13 +55,13 @@ CODE = re.compile(r"`([^`]*)`")
 STRONG = re.compile(r"\*\*([^*]*)\*\*")
 
 
-def document(page: Page) -> str:
+def to_latex(page: Page) -> str:
     """Complete: ``pdflatex table.tex`` needs nothing else."""
-    head = f"\\section*{{{escaped(page.title)}}}\n{_list(page.points)}"
+    head = f"\\section*{{{latex_escaped(page.title)}}}\n{_list(page.points)}"
     return OPENING + "\n".join([head, *map(_section, page.sections)]) + "\\end{document}\n"
 
 
-def escaped(text: str) -> str:
+def latex_escaped(text: str) -> str:
     plain = unicodedata.normalize("NFC", " ".join(text.split()))
     return "".join(ESCAPES.get(sign) or _sign(sign) for sign in plain)
 
@@ -72,41 +72,43 @@ def _sign(sign: str) -> str:
     return f"[U+{ord(sign):04X}]"
 
 
-def prose(text: str) -> str:
+def latex_text(text: str) -> str:
     """Text of the page, in which `code` and **strong** are written as in Markdown."""
     parts = CODE.split(text)
-    return "".join(rf"\texttt{{{escaped(part)}}}" if at % 2 else _strong(part) for at, part in enumerate(parts))
+    return "".join(rf"\texttt{{{latex_escaped(part)}}}" if at % 2 else _strong(part) for at, part in enumerate(parts))
 
 
 def _strong(text: str) -> str:
     parts = STRONG.split(text)
     edges = [(" " if part[:1].isspace() else "", " " if part[-1:].isspace() and part.strip() else "") for part in parts]
-    texts = [rf"\textbf{{{escaped(part)}}}" if at % 2 else escaped(part) for at, part in enumerate(parts)]
-    return "".join(left + part + right for part, (left, right) in zip(texts, edges, strict=True))
+    told = [rf"\textbf{{{latex_escaped(part)}}}" if at % 2 else latex_escaped(part) for at, part in enumerate(parts)]
+    return "".join(left + part + right for part, (left, right) in zip(told, edges, strict=True))
 
 
 def _section(section: Section) -> str:
-    lines = [f"\\subsection*{{{escaped(section.title)}}}"]
-    lines += [prose(section.text), ""] if section.text else []
-    lines += [tabular(section.table, section.title)] if section.table is not None else []
+    lines = [f"\\subsection*{{{latex_escaped(section.title)}}}"]
+    lines += [latex_text(section.text), ""] if section.text else []
+    lines += [latex_table(section.table, section.title)] if section.table is not None else []
     return "\n".join([*lines, _list(section.points)])
 
 
 def _list(points: tuple[str, ...]) -> str:
     if not points:
         return ""
-    return "\n".join([r"\begin{itemize}", *(rf"\item {prose(point)}" for point in points), r"\end{itemize}", ""])
+    return "\n".join([r"\begin{itemize}", *(rf"\item {latex_text(point)}" for point in points), r"\end{itemize}", ""])
 
 
-def tabular(shown: Table, title: str) -> str:
+def latex_table(shown: Table, title: str) -> str:
     """Write a table with its title and its source below it."""
     # A Styler wants names of columns that differ, a page may have two alike.
     frame = pd.DataFrame([[_place(entry) for entry in row] for row in shown.rows], columns=range(len(shown.head)))
-    styler = frame.style.hide(axis="index").format_index(lambda at: escaped(shown.head[int(str(at))]), axis="columns")
+    styler = frame.style.hide(axis="index").format_index(
+        lambda at: latex_escaped(shown.head[int(str(at))]), axis="columns"
+    )
     body = str(styler.to_latex(hrules=True, column_format="".join(_column(shown, at) for at in range(len(shown.head)))))
     scaled = f"\\resizebox{{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}}{{!}}{{%\n{body}}}\n"
-    source = f"\n\\smallskip\n{{\\footnotesize {prose(shown.note)}\\par}}\n" if shown.note else ""
-    caption = f"\\begin{{table}}[!htb]\n\\centering\n\\caption{{{escaped(title)}}}\n"
+    source = f"\n\\smallskip\n{{\\footnotesize {latex_text(shown.note)}\\par}}\n" if shown.note else ""
+    caption = f"\\begin{{table}}[!htb]\n\\centering\n\\caption{{{latex_escaped(title)}}}\n"
     return f"{caption}{scaled}{source}\\end{{table}}\n\\clearpage\n"  # TeX holds few tables that wait for a place
 
 
@@ -117,4 +119,4 @@ def _column(shown: Table, at: int) -> str:
 
 
 def _place(entry: Entry) -> str:
-    return LOOKS[entry.look].format(escaped(entry.text))
+    return LOOKS[entry.look].format(latex_escaped(entry.text))

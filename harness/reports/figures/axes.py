@@ -23,23 +23,23 @@ def accuracy_axis(axis: Axes, accuracy: ArrayLike) -> None:
     """
     errors = np.clip(100 - 100 * np.asarray(accuracy, dtype=float), 0, None)
     least = float(errors[errors > 1e-9].min()) if (errors > 1e-9).any() else 0.1
-    axis.set_yscale("function", functions=(lambda y: height(y, least), lambda z: percent(z, least)))
-    low, high = (float(height(100 - end, least)) for end in (errors.max(), errors.min()))
-    margin = max(0.08 * (high - low), 0.05)
-    axis.set_ylim(percent(low - margin, least), percent(high + margin, least))
-    axis.yaxis.set_major_locator(FixedLocator(_ticks(low - margin, high + margin, least)))
+    axis.set_yscale("function", functions=(lambda y: accuracy_height(y, least), lambda z: accuracy_at_height(z, least)))
+    low, high = (float(accuracy_height(100 - end, least)) for end in (errors.max(), errors.min()))
+    room = max(0.08 * (high - low), 0.05)
+    axis.set_ylim(accuracy_at_height(low - room, least), accuracy_at_height(high + room, least))
+    axis.yaxis.set_major_locator(FixedLocator(_ticks(low - room, high + room, least)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-def height(accuracy: Any, least: float) -> Any:
+def accuracy_height(accuracy: Any, least: float) -> Any:
     """Minus log2 of the error in %; linear, with the same slope unit, where the error is below ``least``."""
     error = 100 - np.asarray(accuracy, dtype=float)
     return -np.log2(np.maximum(error, least)) + np.maximum(0, 1 - error / least)
 
 
-def percent(heights: Any, least: float) -> Any:
-    """Inverse of :func:`height`."""
+def accuracy_at_height(heights: Any, least: float) -> Any:
+    """Inverse of :func:`accuracy_height`."""
     above = np.maximum(0, np.asarray(heights, dtype=float) + math.log2(least))
     return 100 - np.where(above > 0, least * (1 - above), 2.0 ** -np.asarray(heights, dtype=float))
 
@@ -47,12 +47,12 @@ def percent(heights: Any, least: float) -> Any:
 def _ticks(low: float, high: float, least: float) -> list[float]:
     """Round accuracies between two heights, at least a twelfth of the axis apart.
 
-    The roundest go first; steps of a half fill in only where fewer than four of those have margin.
+    The roundest go first; steps of a half fill in only where fewer than four of those have room.
     """
     found: list[float] = []
     for value in (*ROUND, *np.arange(0.5, 100, 0.5).tolist()):
-        here = float(height(value, least))
-        near = min((abs(here - float(height(other, least))) for other in found), default=math.inf)
+        here = float(accuracy_height(value, least))
+        near = min((abs(here - float(accuracy_height(other, least))) for other in found), default=math.inf)
         if low <= here <= high and near >= (high - low) / 12 and (value in ROUND or len(found) < 4):
             found.append(value)
     return sorted(found)
@@ -80,7 +80,7 @@ def budget_axis(
 
 
 def spaced(budgets: Sequence[float], apart: float = 0.3) -> list[float]:
-    """The budgets whose labels have margin: from the largest down, at least ``apart`` octaves from the last one."""
+    """The budgets whose labels have room: from the largest down, at least ``apart`` octaves from the last one."""
     found: list[float] = []
     for budget in reversed(budgets):
         if not found or math.log2(found[-1] / budget) >= apart:

@@ -26,12 +26,12 @@ from harness.reports.figures.style import (
     TWO,
     Drawn,
     Skipped,
-    blank,
+    empty_panel,
     grid_size,
-    listed,
-    lowest,
+    label,
+    label_axes,
+    name_list,
     sheet,
-    shown,
 )  # fmt: skip
 from harness.reports.report_data import ReportData
 from harness.statistics import frames
@@ -56,7 +56,7 @@ class Shape:
         return (self.embed, *self.heads, *self.mlp)
 
 
-def parse(key: object) -> Shape | None:
+def parse_shape(key: object) -> Shape | None:
     """None: not the key of a submodel with widths by layer."""
     match = FORM.fullmatch(key) if isinstance(key, str) else None
     if match is None:
@@ -75,11 +75,11 @@ def _runs(text: str) -> tuple[int, ...] | None:
     return tuple(counts) or None
 
 
-def shapes(points: pd.DataFrame) -> pd.DataFrame:
+def points_with_shapes(points: pd.DataFrame) -> pd.DataFrame:
     """The measured points whose key is a shape, with it as column ``shape``; all of one depth, the commonest."""
     values = frames.accuracies(points)
     values = (
-        values.assign(shape=pd.Series(map(parse, values["key"]), values.index, dtype=object))
+        values.assign(shape=pd.Series(map(parse_shape, values["key"]), values.index, dtype=object))
         if "key" in values
         else values.iloc[:0]
     )
@@ -100,9 +100,9 @@ def full_shape(several: Sequence[Shape]) -> Shape:
 # --- by budget ----------------------------------------------------------------------------------------------------
 
 
-def by_budget(data: ReportData) -> Iterator[Drawn | Skipped]:
+def draw_shapes_by_budget(data: ReportData) -> Iterator[Drawn | Skipped]:
     """A figure a method: widths as heat maps, a row of panels a data set; several figures where there are many sets."""
-    values = shapes(data.full)
+    values = points_with_shapes(data.full)
     for method in data.methods:
         here = values[values["method"] == method]
         names = sorted(map(str, here["dataset"].unique()))
@@ -125,13 +125,13 @@ def _heat(data: ReportData, here: pd.DataFrame, full: Shape, method: str, name: 
         panels = here[here["dataset"] == dataset]
         for axis, part in zip(row, PARTS, strict=True):
             _map(axis, panels, budgets, full, part)
-        row[0].set_title(shown(dataset, 24))
+        row[0].set_title(label(dataset, 24))
         row[0].set_ylabel("budget")
     for axis, title in zip(page.axes[0][1:], TITLES, strict=True):
         axis.set_title(title, loc="right")  # the name of a set may need the left
     for axis, part in zip(page.axes[-1], PARTS, strict=True):
         axis.set_xlabel("layer" if part != "embed" else "embed")
-    return Drawn(name, " ".join([f"Widths that {shown(method, 60)} chooses by budget.", *notes]), page.figure)
+    return Drawn(name, " ".join([f"Widths that {label(method, 60)} chooses by budget.", *notes]), page.figure)
 
 
 def _heat_notes(here: pd.DataFrame, full: Shape, seeds: int, budgets: int) -> list[str]:
@@ -182,11 +182,11 @@ def _cells(axis: Axes, table: NDArray[np.float64], shade: NDArray[np.float64]) -
             axis.text(column, row, "–", color=GREY, fontsize=size, **middle)
         elif not crowded:
             color = "white" if shade[row, column] > 0.55 else INK
-            axis.text(column, row, number(float(value)), color=color, fontsize=size, **middle)
+            axis.text(column, row, width_text(float(value)), color=color, fontsize=size, **middle)
 
 
-def number(value: float) -> str:
-    """Three digits are enough to read a width, and fit."""
+def width_text(value: float) -> str:
+    """Three digits are enough to read a width, and have room."""
     return f"{value:.0f}" if value >= 20 or abs(value - round(value)) < 0.05 else f"{value:.1f}"
 
 
@@ -201,7 +201,7 @@ class Directions:
     explained: tuple[float, float]
 
 
-def directions(several: Sequence[Shape]) -> Directions:
+def main_directions(several: Sequence[Shape]) -> Directions:
     """The two main directions of the widths, each as a share of the widest; heads, neurons and embed count equally.
 
     Signs are such that larger is to the right, and that the largest weight of the second direction is positive.
@@ -219,13 +219,13 @@ def directions(several: Sequence[Shape]) -> Directions:
     return Directions(centred @ (axes * np.array(signs)[:, None]).T, (shares[0], shares[1]))
 
 
-def by_set(data: ReportData) -> Iterator[Drawn | Skipped]:
+def draw_shapes_by_set(data: ReportData) -> Iterator[Drawn | Skipped]:
     """All shapes in one plane, a panel a method: do sets get shapes of their own?"""
-    values = shapes(data.full)
+    values = points_with_shapes(data.full)
     if len({*values["shape"]}) < 3:
         yield Skipped("shapes-by-set", "fewer than 3 different shapes were chosen")
         return
-    found = directions(list(values["shape"]))
+    found = main_directions(list(values["shape"]))
     values = values.assign(x=found.places[:, 0], y=found.places[:, 1])
     names = [method for method in data.methods if method in {*values["method"]}]
     rows, columns = grid_size(len(names), 3)
@@ -233,13 +233,13 @@ def by_set(data: ReportData) -> Iterator[Drawn | Skipped]:
     notes = [
         "Main directions (PCA) of all choices, widths as shares of the widest; larger marks are larger budgets; "
         "lines join the budgets of one seed.",
-        *([f"No shapes: {listed(left_out)}."] if left_out else []),
+        *([f"No shapes: {name_list(left_out)}."] if left_out else []),
     ]
     page = sheet(TWO, 1.75 * rows, rows, columns, legend=_sets(data), notes=notes, sharex=True, sharey=True)
     for axis, method in zip(page.flat, names, strict=False):
-        axis.set_title(shown(method, 30))
+        axis.set_title(label(method, 30))
         _plane(axis, values[values["method"] == method], data)
-    for axis in lowest(page, len(names)):
+    for axis in label_axes(page, len(names)):
         axis.set_xlabel(f"1st direction ({100 * found.explained[0]:.0f} % of variance)")
     for row in page.axes:
         row[0].set_ylabel(f"2nd ({100 * found.explained[1]:.0f} %)")
@@ -248,7 +248,7 @@ def by_set(data: ReportData) -> Iterator[Drawn | Skipped]:
 
 def _sets(data: ReportData) -> list[Line2D]:
     return [
-        Line2D([], [], label=shown(name), linestyle="-", linewidth=0.6, markersize=4, **_mark(at))
+        Line2D([], [], label=label(name), linestyle="-", linewidth=0.6, markersize=4, **_mark(at))
         for at, name in enumerate(data.datasets)
     ]
 
@@ -260,7 +260,7 @@ def _mark(at: int) -> dict[str, Any]:
 
 def _plane(axis: Axes, here: pd.DataFrame, data: ReportData) -> None:
     if here.empty:
-        blank(axis, "nothing chosen")
+        empty_panel(axis, "nothing chosen")
         return
     axis.axhline(0, color=FAINT, linewidth=0.5)
     axis.axvline(0, color=FAINT, linewidth=0.5)

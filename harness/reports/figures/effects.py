@@ -16,17 +16,17 @@ from harness.reports.figures.style import (
     Drawn,
     Sheet,
     Skipped,
+    dot_offsets,
     grid_size,
-    handles,
     horizontal_grid,
-    listed,
-    looks,
-    lowest,
+    label,
+    label_axes,
+    legend_handles,
     macs_text,
+    method_looks,
+    name_list,
     name_rows,
     sheet,
-    shown,
-    spread,
 )  # fmt: skip
 from harness.reports.paired_differences import difference
 from harness.reports.report_data import ReportData
@@ -37,11 +37,11 @@ MOST = 5  # budgets that get a panel, beside the area
 Differences = Mapping[str, Sequence[float]]  # set to one value a seed
 
 
-def ablation(data: ReportData) -> Iterator[Drawn | Skipped]:
+def draw_ablation(data: ReportData) -> Iterator[Drawn | Skipped]:
     others = [method for method in data.methods if method != data.first]
     panels = _panels(data, others)
     if not others or not any(values for panel in panels.values() for values in panel.values()):
-        why = "1 method" if not others else f"no seed of another method can be paired with {shown(data.first)}"
+        why = "1 method" if not others else f"no seed of another method can be paired with {label(data.first)}"
         yield Skipped("ablation", why)
         return
     rows, columns = grid_size(len(panels), 3)
@@ -51,7 +51,7 @@ def ablation(data: ReportData) -> Iterator[Drawn | Skipped]:
     for axis, (title, panel) in zip(page.flat, panels.items(), strict=False):
         _bars(axis, data, others, panel)
         axis.set_title(title)
-    for axis in lowest(page, len(panels)):
+    for axis in label_axes(page, len(panels)):
         axis.set_xlabel("difference (points)")
     yield Drawn("ablation", " ".join(notes), page.figure)
 
@@ -72,18 +72,18 @@ def _panels(data: ReportData, others: Sequence[str]) -> dict[str, dict[str, Diff
 def _notes(data: ReportData, others: Sequence[str], panels: Mapping[str, Mapping[str, Differences]]) -> list[str]:
     few = "" if data.seed_count > 1 else " (1 seed: none)"
     lines = [
-        f"Accuracy minus that of {shown(data.first, 40)}, paired by seed. Bars: mean over sets; whiskers: 95 % "
+        f"Accuracy minus that of {label(data.first, 40)}, paired by seed. Bars: mean over sets; whiskers: 95 % "
         f"interval over seeds within these sets{few}, an arrow where it goes on; dots: means of single sets."
     ]
     gone = [name for name in others if not all(panel.get(name) for panel in panels.values())]
     if gone:
-        lines.append(f"No bar: no seed of both has a number there ({listed(gone)}).")
+        lines.append(f"No bar: no seed of both has a number there ({name_list(gone)}).")
     return lines
 
 
 def _bars(axis: Axes, data: ReportData, others: Sequence[str], panel: Mapping[str, Differences]) -> None:
     name_rows(axis, others)
-    appearance = looks(data.methods)
+    appearance = method_looks(data.methods)
     axis.axvline(0, color=INK, linewidth=0.7)
     found = {name: intervals.these_sets(list(sets.values())) for name, sets in panel.items() if sets}
     dots = {name: [100 * float(np.mean(values)) for values in panel[name].values()] for name in found}
@@ -95,8 +95,8 @@ def _bars(axis: Axes, data: ReportData, others: Sequence[str], panel: Mapping[st
             continue
         color = appearance[name]["color"]
         axis.barh([at], [100 * (found[name].estimate or 0.0)], height=0.5, color=color, alpha=0.55, linewidth=0)
-        whisker(axis, at, found[name], ends)
-        axis.plot(dots[name], [at + up for up in spread(len(dots[name]), 0.14)], ".", color=INK, markersize=2.4)
+        draw_whisker(axis, at, found[name], ends)
+        axis.plot(dots[name], [at + up for up in dot_offsets(len(dots[name]), 0.14)], ".", color=INK, markersize=2.4)
 
 
 def _ends(inner: Sequence[float], found: Sequence[Interval]) -> tuple[float, float]:
@@ -109,7 +109,7 @@ def _ends(inner: Sequence[float], found: Sequence[Interval]) -> tuple[float, flo
     return low - pad, high + pad
 
 
-def whisker(axis: Axes, at: float, found: Interval, ends: tuple[float, float]) -> None:
+def draw_whisker(axis: Axes, at: float, found: Interval, ends: tuple[float, float]) -> None:
     """Arrows where it goes on beyond the axis."""
     if found.low is None or found.high is None:
         return
@@ -126,7 +126,7 @@ def whisker(axis: Axes, at: float, found: Interval, ends: tuple[float, float]) -
 KINDS = {"train_macs": "training MACs", "train_seconds": "training seconds"}
 
 
-def cost(data: ReportData) -> Iterator[Drawn | Skipped]:
+def draw_cost(data: ReportData) -> Iterator[Drawn | Skipped]:
     """Draw the cost of one family as bars, and the cost of n sizes: flat for a family, a slope for separate models."""
     values = frames.accuracies(data.full)
     spent = values.dropna(subset=["train_macs"]).drop_duplicates(["method", "dataset", "seed"])
@@ -143,7 +143,7 @@ def cost(data: ReportData) -> Iterator[Drawn | Skipped]:
 
 
 def _slopes_sheet(data: ReportData, spent: pd.DataFrame, alone: Sequence[str], notes: Sequence[str]) -> Sheet:
-    page = sheet(TWO, 1.9, 1, 2, legend=handles(looks(data.methods)), notes=notes)
+    page = sheet(TWO, 1.9, 1, 2, legend=legend_handles(method_looks(data.methods)), notes=notes)
     for axis, column in zip(page.flat, KINDS, strict=True):
         _slopes(axis, data, spent, column, alone)
     return page
@@ -164,8 +164,8 @@ def _cost_notes(data: ReportData, alone: Sequence[str], families: Sequence[str])
     said = []
     for method in families:
         for rival in alone:
-            found = frames.break_even(data.full, method, rival, "train_macs")
-            said.append(f"{shown(method)} {found.text} against {shown(rival)}")
+            found = frames.cost_break_even(data.full, method, rival, "train_macs")
+            said.append(f"{label(method)} {found.text} against {label(rival)}")
     lines.append("Rings: the fewest sizes from which the family costs less than models trained alone.")
     if said:
         more = f" and {len(said) - 4} more" if len(said) > 4 else ""
@@ -175,12 +175,12 @@ def _cost_notes(data: ReportData, alone: Sequence[str], families: Sequence[str])
 
 def _totals(axis: Axes, data: ReportData, spent: pd.DataFrame, column: str, names: Sequence[str]) -> None:
     name_rows(axis, names)
-    appearance = looks(data.methods)
+    appearance = method_looks(data.methods)
     for at, method in enumerate(names):
         here, color = spent[spent["method"] == method], appearance[method]["color"]
         axis.barh([at], [_set_mean(here, column)], height=0.55, color=color, alpha=0.55, linewidth=0)
         values = here[column].astype(float).tolist()
-        axis.plot(values, [at + up for up in spread(len(values), 0.18)], ".", color=INK, markersize=2.4)
+        axis.plot(values, [at + up for up in dot_offsets(len(values), 0.18)], ".", color=INK, markersize=2.4)
     axis.set_xlim(left=0)
     axis.set_xlabel(KINDS[column])
     if column == "train_macs":
@@ -191,7 +191,7 @@ def _slopes(axis: Axes, data: ReportData, spent: pd.DataFrame, column: str, alon
     horizontal_grid(axis)
     sizes = _sizes(data, spent, column, alone)
     most = 0.0
-    for method, look in looks(data.methods).items():
+    for method, look in method_looks(data.methods).items():
         here = spent[spent["method"] == method]
         if here.empty:
             continue
@@ -215,7 +215,7 @@ def _slopes(axis: Axes, data: ReportData, spent: pd.DataFrame, column: str, alon
 def _sizes(data: ReportData, spent: pd.DataFrame, column: str, alone: Sequence[str]) -> list[int]:
     """Number of sizes to draw: the number of budgets, or a little past the last break-even."""
     found = [
-        frames.break_even(data.full, method, rival, column).sizes or 0
+        frames.cost_break_even(data.full, method, rival, column).sizes or 0
         for method in sorted({*spent["method"]} - {*alone})
         for rival in alone
     ]
@@ -226,9 +226,11 @@ def _rings(
     axis: Axes, data: ReportData, method: str, alone: Sequence[str], column: str, level: float, sizes: Sequence[int]
 ) -> None:
     for rival in alone:
-        at = frames.break_even(data.full, method, rival, column).sizes
+        at = frames.cost_break_even(data.full, method, rival, column).sizes
         if at is not None and at <= sizes[-1]:
-            axis.plot([at], [level], "o", mfc="none", mec=looks(data.methods)[rival]["color"], markersize=7, mew=1.0)
+            axis.plot(
+                [at], [level], "o", mfc="none", mec=method_looks(data.methods)[rival]["color"], markersize=7, mew=1.0
+            )
 
 
 def _answers(data: ReportData, here: pd.DataFrame) -> pd.Series:

@@ -10,23 +10,23 @@ from pathlib import Path
 
 from harness.jobs.files import replace_files
 from harness.reports.figures import chosen_shapes, effects, fronts, ranks, training
-from harness.reports.figures.style import Drawn, Skipped, encoded, settle, style
+from harness.reports.figures.style import Drawn, Skipped, encode_figure, figure_style, fix_layout
 from harness.reports.report_data import ReportData
 
 KINDS = ("svg", "png")
 LIST = "README.md"
 FIGURES: tuple[Callable[[ReportData], Iterator[Drawn | Skipped]], ...] = (
-    fronts.fronts,
-    ranks.summary,
-    ranks.critical,
-    effects.ablation,
-    effects.cost,
-    fronts.latency,
-    chosen_shapes.by_budget,
-    chosen_shapes.by_set,
-    training.search,
-    training.progress,
-    training.coverage,
+    fronts.draw_fronts,
+    ranks.draw_areas_and_ranks,
+    ranks.draw_critical_differences,
+    effects.draw_ablation,
+    effects.draw_cost,
+    fronts.draw_latency,
+    chosen_shapes.draw_shapes_by_budget,
+    chosen_shapes.draw_shapes_by_set,
+    training.draw_search_fronts,
+    training.draw_search_progress,
+    training.draw_coverage,
 )
 
 
@@ -43,15 +43,15 @@ def write_figures(data: ReportData, folder: Path, kinds: Sequence[str] = KINDS) 
     files: dict[str, bytes] = {}
     entries: list[tuple[str, str]] = []
     skipped: list[tuple[str, str]] = []
-    with style():
+    with figure_style():
         for draw in FIGURES:
             for one in draw(data):
                 if isinstance(one, Skipped):
                     skipped.append((one.name, one.why))
                     continue
                 stem = file_stem(one.name, [stem for stem, _ in entries])
-                settle(one.figure)
-                files |= {f"{stem}.{kind}": encoded(one.figure, kind) for kind in kinds}
+                fix_layout(one.figure)
+                files |= {f"{stem}.{kind}": encode_figure(one.figure, kind) for kind in kinds}
                 entries.append((stem, one.caption))
     files[LIST] = _list(data, entries, skipped, kinds).encode("utf-8")
     home = folder / "figures"

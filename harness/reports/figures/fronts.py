@@ -16,14 +16,14 @@ from harness.reports.figures.style import (
     TWO,
     Drawn,
     Skipped,
-    blank,
+    empty_panel,
     grid_size,
-    handles,
     horizontal_grid,
-    looks,
-    lowest,
+    label,
+    label_axes,
+    legend_handles,
+    method_looks,
     sheet,
-    shown,
 )
 from harness.reports.report_data import ReportData
 from harness.statistics import curves, frames
@@ -32,7 +32,7 @@ from harness.statistics.curves import Steps
 PAGE, COLUMNS = 12, 3  # panels of a grid
 
 
-def fronts(data: ReportData) -> Iterator[Drawn | Skipped]:
+def draw_fronts(data: ReportData) -> Iterator[Drawn | Skipped]:
     """A figure a data set, one of the mean over sets, and all of them as a grid."""
     if frames.accuracies(data.full).empty or data.full_macs() is None:
         yield Skipped("fronts", "nothing was measured")
@@ -67,8 +67,8 @@ def _of_set(data: ReportData, dataset: str) -> _Panel:
     points = data.full[data.full["dataset"] == dataset]
     return _Panel(
         name=f"fronts-{dataset}",
-        title=shown(dataset),
-        says=f"Test accuracy on {shown(dataset)}",
+        title=label(dataset),
+        says=f"Test accuracy on {label(dataset)}",
         full=data.full_macs(dataset),
         curves={name: list(data.fronts.get(name, {}).get(dataset, {}).values()) for name in data.methods},
         values=frames.accuracies(points),
@@ -127,7 +127,7 @@ def _mean(parts: Sequence[Steps]) -> Steps:
 
 def _alone(data: ReportData, panel: _Panel) -> Drawn:
     notes = _notes([panel])
-    page = sheet(ONE, 2.3, legend=handles(looks(data.methods)), notes=notes)
+    page = sheet(ONE, 2.3, legend=legend_handles(method_looks(data.methods)), notes=notes)
     _draw(page.flat[0], data, panel, ONE - 0.5)
     page.flat[0].set_xlabel("budget and its MACs")
     page.flat[0].set_ylabel("test accuracy (%)")
@@ -137,11 +137,11 @@ def _alone(data: ReportData, panel: _Panel) -> Drawn:
 def _grid(data: ReportData, panels: Sequence[_Panel], name: str) -> Drawn:
     rows, columns = grid_size(len(panels), COLUMNS)
     notes = _notes(panels)
-    page = sheet(TWO, 1.85 * rows, rows, columns, legend=handles(looks(data.methods)), notes=notes)
+    page = sheet(TWO, 1.85 * rows, rows, columns, legend=legend_handles(method_looks(data.methods)), notes=notes)
     for axis, panel in zip(page.flat, panels, strict=False):
         _draw(axis, data, panel, TWO / columns - 0.4)
         axis.set_title(panel.title)
-    for axis in lowest(page, len(panels)):
+    for axis in label_axes(page, len(panels)):
         axis.set_xlabel("budget and its MACs")
     for row in page.axes:
         row[0].set_ylabel("test accuracy (%)")
@@ -177,12 +177,12 @@ def _notes(panels: Sequence[_Panel]) -> list[str]:
 def _draw(axis: Axes, data: ReportData, panel: _Panel, inches: float) -> None:
     values, full, budgets = panel.values, panel.full, data.budgets
     if values.empty or full is None:
-        blank(axis, "nothing measured")
+        empty_panel(axis, "nothing measured")
         return
     horizontal_grid(axis)
     least = float(values["macs"].min())
-    right = budget_axis(axis, budgets, full, label_spacing(budgets, inches, least / full), least)
-    for method, look in looks(data.methods).items():
+    right = budget_axis(axis, budgets, full, label_room(budgets, inches, least / full), least)
+    for method, look in method_looks(data.methods).items():
         surfaces(axis, panel.curves[method], look, right)
         if panel.mean:
             _mark_budgets(axis, panel.curves[method], [full * budget for budget in budgets], look)
@@ -225,7 +225,7 @@ def surfaces(axis: Axes, several: Sequence[Steps], look: Mapping[str, Any], righ
 # --- latency ------------------------------------------------------------------------------------------------------
 
 
-def latency(data: ReportData) -> Iterator[Drawn | Skipped]:
+def draw_latency(data: ReportData) -> Iterator[Drawn | Skipped]:
     values = frames.accuracies(data.full).dropna(subset=["latency_ms"])
     full = data.full_macs()
     if values.empty or full is None:
@@ -235,11 +235,11 @@ def latency(data: ReportData) -> Iterator[Drawn | Skipped]:
     notes = ["Lines: medians at each budget; dots: single runs. One image at a time on a CPU; wall time, so it varies."]
     if len(machines) > 1:
         notes.append(f"Taken on {len(machines)} kinds of machine: not comparable between them.")
-    page = sheet(ONE, 2.2, legend=handles(looks(data.methods)), notes=[*notes, *not_shown(data.full)])
+    page = sheet(ONE, 2.2, legend=legend_handles(method_looks(data.methods)), notes=[*notes, *not_shown(data.full)])
     axis, least = page.flat[0], float(values["macs"].min())
     budget_axis(axis, data.budgets, full, label_spacing(data.budgets, ONE - 0.5, least / full), least)
     horizontal_grid(axis)
-    for method, look in looks(data.methods).items():
+    for method, look in method_looks(data.methods).items():
         here = values[values["method"] == method]
         dots = {"linestyle": "none", "marker": look["marker"], "color": look["color"], "markersize": 2.4, "mew": 0}
         axis.plot(here["macs"], here["latency_ms"], alpha=0.4, **dots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.reports.figures.style import shown
+from harness.reports.figures.style import label
 from harness.statistics import frames
 
 
@@ -13,10 +13,10 @@ def absent_points(full: pd.DataFrame) -> list[str]:
     odd, lines = full[~full["status"].isin(frames.MEASURED)], []
     for (status, method), group in odd.groupby(["status", "method"]):
         places = [
-            f"{shown(str(dataset))} at {', '.join(f'{100 * b:g} %' for b in sorted(here['budget'].unique()))}"
+            f"{label(str(dataset))} at {', '.join(f'{100 * b:g} %' for b in sorted(here['budget'].unique()))}"
             for dataset, here in group.groupby("dataset")
         ]
-        lines.append(f"{status}: {shown(str(method))} ({'; '.join(places)})")
+        lines.append(f"{status}: {label(str(method))} ({'; '.join(places)})")
     return lines
 
 
@@ -26,6 +26,6 @@ def not_shown(full: pd.DataFrame) -> list[str]:
     parts = []
     for status in frames.STATUSES:
         here = odd[odd["status"] == status].groupby("method")
-        counts = [f"{shown(str(m))} {len(group)} of {int((full['method'] == m).sum())}" for m, group in here]
+        counts = [f"{label(str(m))} {len(group)} of {int((full['method'] == m).sum())}" for m, group in here]
         parts += [f"{status}: {', '.join(counts)}"] if counts else []
     return [f"Not drawn (points without a number): {'; '.join(parts)}."] if parts else []

@@ -31,15 +31,15 @@ COLUMNS = 3
 LINE = {"linewidth": 1.5, "markersize": 4.5, "markeredgewidth": 1.0}
 
 
-def pareto(data: ReportData) -> dict[str, bytes]:
+def pareto_files(data: ReportData) -> dict[str, bytes]:
     """``pareto.png`` and ``pareto.svg``: a panel a data set, and their mean where there are several."""
-    with style.style(STYLE):
+    with style.figure_style(STYLE):
         figure = _figure(data.full, data.title or data.suite, data.datasets, data.methods)
-        return {f"pareto.{kind}": style.encoded(figure, kind) for kind in ("png", "svg")}
+        return {f"pareto.{kind}": style.encode_figure(figure, kind) for kind in ("png", "svg")}
 
 
 def _figure(points: pd.DataFrame, title: str, datasets: Sequence[str], methods: Sequence[str]) -> Figure:
-    looks = {name: {**look, **LINE} for name, look in style.looks(methods).items()}
+    looks = {name: {**look, **LINE} for name, look in style.method_looks(methods).items()}
     panels = max(1, len(datasets) + (len(datasets) > 1))
     columns = min(COLUMNS, panels)
     rows = math.ceil(panels / columns)
@@ -75,8 +75,8 @@ def _frame(
     width, height = figure.get_size_inches()
     left = 0.62 / width
     figure.subplots_adjust(left, below / height, 1 - 0.18 / width, 1 - 0.72 / height, wspace=0.22, hspace=0.42)
-    figure.text(left, 1 - 0.3 / height, style.shown(title, 90), fontsize=12, fontweight="bold", va="center")
-    handles = [Line2D([], [], label=style.shown(method), **look) for method, look in looks.items()]
+    figure.text(left, 1 - 0.3 / height, style.label(title, 90), fontsize=12, fontweight="bold", va="center")
+    handles = [Line2D([], [], label=style.label(method), **look) for method, look in looks.items()]
     figure.legend(
         handles=handles,
         loc="lower left",
@@ -96,7 +96,7 @@ def _frame(
 
 
 def _panel(axis: Axes, points: pd.DataFrame, name: str, looks: dict[str, dict[str, Any]]) -> None:
-    axis.set_title(style.shown(name, 40), loc="left", fontsize=10)
+    axis.set_title(style.label(name, 40), loc="left", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
     axis.set_axisbelow(True)
     axis.grid(axis="y", color=FAINT, linewidth=0.6)

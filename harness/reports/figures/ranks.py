@@ -14,12 +14,12 @@ from harness.reports.figures.style import (
     TWO,
     Drawn,
     Skipped,
-    blank,
-    looks,
+    dot_offsets,
+    empty_panel,
+    label,
+    method_looks,
     name_rows,
     sheet,
-    shown,
-    spread,
 )
 from harness.reports.report_data import ReportData
 from harness.statistics import intervals, pairs, ranks
@@ -28,7 +28,7 @@ Groups = Mapping[str, Mapping[str, Sequence[float]]]  # method to set to one val
 SEED = 0  # of the shuffles in tests over sets
 
 
-def areas(data: ReportData) -> Groups:
+def area_groups(data: ReportData) -> Groups:
     """Areas under the curves, one value a cell; a cell with a hole has none."""
     found: dict[str, dict[str, list[float]]] = {}
     whole = data.areas.dropna(subset=["area"])
@@ -37,7 +37,7 @@ def areas(data: ReportData) -> Groups:
     return found
 
 
-def everywhere(data: ReportData, groups: Groups) -> tuple[dict[str, list[float]], list[str], list[str]]:
+def whole_on_every_set(data: ReportData, groups: Groups) -> tuple[dict[str, list[float]], list[str], list[str]]:
     """Means by set of the methods that have all sets, those methods' rivals that have not, and the sets."""
     names = data.datasets
     whole = {
@@ -48,12 +48,12 @@ def everywhere(data: ReportData, groups: Groups) -> tuple[dict[str, list[float]]
     return whole, sorted({*data.methods} - {*whole}), names
 
 
-def summary(data: ReportData) -> Iterator[Drawn | Skipped]:
-    groups = areas(data)
+def draw_areas_and_ranks(data: ReportData) -> Iterator[Drawn | Skipped]:
+    groups = area_groups(data)
     if not groups:
         yield Skipped("summary", "no cell has a whole curve between two budgets, so there is no area")
         return
-    whole, missing, names = everywhere(data, groups)
+    whole, missing, names = whole_on_every_set(data, groups)
     places = ranks.mean_ranks(whole) if len(whole) > 1 else {}
     order = sorted(groups, key=lambda name: (places.get(name, np.inf), -_level(groups[name]), name))
     notes = _notes(data, missing, len(names))
@@ -76,13 +76,13 @@ def _notes(data: ReportData, missing: Sequence[str], sets: int) -> list[str]:
         f"Rank 1 is the largest area; {'1 set' if sets == 1 else f'{sets} sets'}.",
     ]
     if missing:
-        lines.append(f"Without a rank, for a set has no whole curve: {', '.join(map(shown, missing))}.")
+        lines.append(f"Without a rank, for a set has no whole curve: {', '.join(map(label, missing))}.")
     return lines
 
 
 def _areas(axis: Axes, data: ReportData, groups: Groups, order: Sequence[str]) -> None:
     name_rows(axis, order)
-    appearance = looks(data.methods)
+    appearance = method_looks(data.methods)
     for at, method in enumerate(order):
         look, sets = appearance[method], list(groups[method].values())
         found = intervals.these_sets(sets)
@@ -104,11 +104,11 @@ def _ranks(
     places: Mapping[str, float],
 ) -> None:
     if not places:
-        blank(axis, "fewer than two methods have a curve on every set")
+        empty_panel(axis, "fewer than two methods have a curve on every set")
         return
     name_rows(axis, order)
     axis.set_yticklabels([])
-    appearance = looks(data.methods)
+    appearance = method_looks(data.methods)
     single = [ranks.mean_ranks({name: [values[at]] for name, values in whole.items()}) for at in range(_sets(whole))]
     for at, method in enumerate(order):
         look = appearance[method]
@@ -116,7 +116,7 @@ def _ranks(
             axis.text(1, at, "no rank", va="center", color=GREY, fontsize=6)
             continue
         across = [found[method] for found in single]
-        axis.plot(across, [at + up for up in spread(len(across), 0.2)], "|", color=look["color"], alpha=0.5)
+        axis.plot(across, [at + up for up in dot_offsets(len(across), 0.2)], "|", color=look["color"], alpha=0.5)
         axis.plot([places[method]], [at], look["marker"], color=look["color"], markersize=4.5)
     axis.set_xlim(0.7, len(places) + 0.3)
     axis.set_xticks(range(1, len(places) + 1))
@@ -130,9 +130,9 @@ def _sets(whole: Mapping[str, Sequence[float]]) -> int:
 # --- critical differences -----------------------------------------------------------------------------------------
 
 
-def critical(data: ReportData) -> Iterator[Drawn | Skipped]:
+def draw_critical_differences(data: ReportData) -> Iterator[Drawn | Skipped]:
     """Mean ranks over sets, joined where pairwise Wilcoxon tests with Holm's correction find nothing."""
-    whole, missing, names = everywhere(data, areas(data))
+    whole, missing, names = whole_on_every_set(data, area_groups(data))
     few = _too_few(len(whole), len(names))
     if few:
         yield Skipped("critical-difference", few)
@@ -146,10 +146,10 @@ def critical(data: ReportData) -> Iterator[Drawn | Skipped]:
         "with Holm's correction do not tell apart at 5 %; CD: Nemenyi's critical difference at 5 %."
     ]
     if missing:
-        notes.append(f"Left out, for a set has no whole curve: {', '.join(map(shown, missing))}.")
+        notes.append(f"Left out, for a set has no whole curve: {', '.join(map(label, missing))}.")
     sides = -(-len(places) // 2)
     page = sheet(TWO, 0.75 + 0.15 * (sides + len(joined)), notes=notes)
-    diagram(page.flat[0], places, joined, ranks.critical_difference(len(places), len(names)))
+    draw_diagram(page.flat[0], places, joined, ranks.critical_difference(len(places), len(names)))
     yield Drawn("critical-difference", " ".join(notes), page.figure)
 
 
@@ -163,7 +163,7 @@ def _too_few(methods: int, sets: int) -> str:
     return ""
 
 
-def diagram(axis: Axes, places: Mapping[str, float], joined: Sequence[Sequence[str]], difference: float) -> None:
+def draw_diagram(axis: Axes, places: Mapping[str, float], joined: Sequence[Sequence[str]], difference: float) -> None:
     """Best rank on the left; names left and right below the scale, bars between."""
     count, order = len(places), list(places)
     half, below = -(-count // 2), 0.55 * (len(joined) + 1)
@@ -184,7 +184,7 @@ def diagram(axis: Axes, places: Mapping[str, float], joined: Sequence[Sequence[s
         edge = 1 - 0.04 * (count - 1) if left else count + 0.04 * (count - 1)
         axis.plot([places[name], places[name], edge], [0, level, level], color=GREY, linewidth=0.6)
         side = "right" if left else "left"
-        text = f"{shown(name, 24)}  {places[name]:.2f}" if left else f"{places[name]:.2f}  {shown(name, 24)}"
+        text = f"{label(name, 24)}  {places[name]:.2f}" if left else f"{places[name]:.2f}  {label(name, 24)}"
         axis.text(edge, level, f" {text} ", ha=side, va="center", fontsize=7)
     for row, names in enumerate(joined):
         ends = [places[names[0]] - 0.02 * count, places[names[-1]] + 0.02 * count]

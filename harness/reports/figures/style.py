@@ -92,13 +92,13 @@ class Skipped:
     why: str
 
 
-def style(settings: Mapping[Any, Any] = PAPER) -> AbstractContextManager[None]:
+def figure_style(settings: Mapping[Any, Any] = PAPER) -> AbstractContextManager[None]:
     """Whatever the caller's own settings are."""
     context: AbstractContextManager[None] = matplotlib.rc_context({**matplotlib.rcParamsDefault, **settings})
     return context
 
 
-def settle(figure: Figure) -> None:
+def fix_layout(figure: Figure) -> None:
     """Find every panel's place once, and not again for each format.
 
     Places are rounded: the layout's solver goes by addresses in memory, so its last digits differ from run to run.
@@ -110,7 +110,7 @@ def settle(figure: Figure) -> None:
         axis.set_position((left, bottom, width, height))
 
 
-def encoded(figure: Figure, kind: str) -> bytes:
+def encode_figure(figure: Figure, kind: str) -> bytes:
     """``png``, ``svg`` or ``pdf``."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=200, metadata=METADATA[kind])
@@ -120,7 +120,7 @@ def encoded(figure: Figure, kind: str) -> bytes:
 # --- looks --------------------------------------------------------------------------------------------------------
 
 
-def looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+def method_looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Their appearances as keywords of matplotlib."""
     return {
         name: {
@@ -132,14 +132,14 @@ def looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def handles(names: Mapping[str, dict[str, Any]], size: float = 3.5) -> list[Line2D]:
-    return [Line2D([], [], label=shown(name, 40), linewidth=1.1, markersize=size, **has) for name, has in names.items()]
+def legend_handles(names: Mapping[str, dict[str, Any]], size: float = 3.5) -> list[Line2D]:
+    return [Line2D([], [], label=label(name, 40), linewidth=1.1, markersize=size, **has) for name, has in names.items()]
 
 
 # --- text ---------------------------------------------------------------------------------------------------------
 
 
-def shown(name: str, most: int = 28) -> str:
+def label(name: str, most: int = 28) -> str:
     """A name that fits: its middle left out where it is long, what the font lacks as an escape, on one line."""
     plain = unicodedata.normalize("NFC", str(name))
     text = "".join(char if _drawable(char) else _escaped(char) for char in plain)
@@ -182,9 +182,9 @@ def macs_text(value: float) -> str:
     return f"{value:.3g}"
 
 
-def listed(names: Sequence[str], most: int = 4) -> str:
+def name_list(names: Sequence[str], most: int = 4) -> str:
     """List the first few names for a note, and the number of the others."""
-    head = ", ".join(shown(name) for name in names[:most])
+    head = ", ".join(label(name) for name in names[:most])
     return head if len(names) <= most else f"{head} and {len(names) - most} more"
 
 
@@ -258,14 +258,14 @@ def grid_size(count: int, columns: int) -> tuple[int, int]:
     return max(1, -(-count // across)), across
 
 
-def blank(axis: Axes, why: str) -> None:
+def empty_panel(axis: Axes, why: str) -> None:
     """An empty panel that says why."""
     axis.text(0.5, 0.5, why, transform=axis.transAxes, ha="center", va="center", color=GREY, fontsize=NOTE)
     axis.set_xticks([])
     axis.set_yticks([])
 
 
-def lowest(page: Sheet, count: int) -> list[Axes]:
+def label_axes(page: Sheet, count: int) -> list[Axes]:
     """Hides the panels after the first ``count``; of each column the lowest one left, which gets the labels."""
     left: dict[int, Axes] = {}
     columns = page.axes.shape[1]
@@ -280,7 +280,7 @@ def lowest(page: Sheet, count: int) -> list[Axes]:
 
 def name_rows(axis: Axes, names: Sequence[str]) -> None:
     """One row a name, the first on top."""
-    axis.set_yticks(range(len(names)), [shown(name, 24) for name in names])
+    axis.set_yticks(range(len(names)), [label(name, 24) for name in names])
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.tick_params(axis="y", length=0)
     vertical_grid(axis)
@@ -294,6 +294,6 @@ def vertical_grid(axis: Axes) -> None:
     axis.grid(axis="x", color=FAINT, linewidth=0.5)
 
 
-def spread(count: int, reach: float = 0.28) -> list[float]:
+def dot_offsets(count: int, reach: float = 0.28) -> list[float]:
     """Places for so many dots beside each other, around 0."""
     return [0.0] if count == 1 else [float(at) for at in np.linspace(-reach, reach, count)]

@@ -27,14 +27,14 @@ from harness.reports.figures.style import (
     Drawn,
     Sheet,
     Skipped,
-    blank,
+    empty_panel,
     grid_size,
-    handles,
     horizontal_grid,
-    looks,
-    lowest,
+    label,
+    label_axes,
+    legend_handles,
+    method_looks,
     sheet,
-    shown,
 )  # fmt: skip
 from harness.reports.report_data import ReportData
 from harness.statistics import curves
@@ -78,10 +78,10 @@ def _by_set(found: Values[Value], data: ReportData, notes: Sequence[str]) -> tup
     """Panels of the data sets that some method reports on, and a legend of those methods."""
     names = sorted({name for sets in found.values() for name in sets})
     rows, columns = grid_size(len(names), COLUMNS)
-    known = {method: look for method, look in looks(data.methods).items() if method in found}
-    page = sheet(TWO, 1.85 * rows, rows, columns, legend=handles(known), notes=notes)
+    known = {method: look for method, look in method_looks(data.methods).items() if method in found}
+    page = sheet(TWO, 1.85 * rows, rows, columns, legend=legend_handles(known), notes=notes)
     for axis, name in zip(page.flat, names, strict=False):
-        axis.set_title(shown(name))
+        axis.set_title(label(name))
         horizontal_grid(axis)
     return page, list(zip(page.flat, names, strict=False))
 
@@ -89,7 +89,7 @@ def _by_set(found: Values[Value], data: ReportData, notes: Sequence[str]) -> tup
 # --- search -------------------------------------------------------------------------------------------------------
 
 
-def search(data: ReportData) -> Iterator[Drawn | Skipped]:
+def draw_search_fronts(data: ReportData) -> Iterator[Drawn | Skipped]:
     found, unread = _gather(data, "front", _front)
     if not found or data.full_macs() is None:
         yield Skipped("search-fronts", _why_none(data, "front", unread))
@@ -104,7 +104,7 @@ def search(data: ReportData) -> Iterator[Drawn | Skipped]:
         _fronts(axis, data, {method: sets.get(name, []) for method, sets in found.items()}, name)
     for row in page.axes:
         row[0].set_ylabel("selection accuracy (%)")
-    for axis in lowest(page, len(panels)):
+    for axis in label_axes(page, len(panels)):
         axis.set_xlabel("budget and its MACs")
     yield Drawn("search-fronts", " ".join(notes), page.figure)
 
@@ -125,7 +125,7 @@ def _fronts(axis: Axes, data: ReportData, by_method: Mapping[str, Sequence[Any]]
     inches = TWO / COLUMNS - 0.4
     right = budget_axis(axis, data.budgets, full, label_spacing(data.budgets, inches, least), least * full)
     for method, several in by_method.items():
-        look = looks(data.methods)[method]
+        look = method_looks(data.methods)[method]
         line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 0.8, "alpha": 0.8}
         for points in several:
             found = curves.steps([full * share for share, _ in points], [value for _, value in points])
@@ -135,7 +135,7 @@ def _fronts(axis: Axes, data: ReportData, by_method: Mapping[str, Sequence[Any]]
     accuracy_axis(axis, [value for _, value in everything])
 
 
-def progress(data: ReportData) -> Iterator[Drawn | Skipped]:
+def draw_search_progress(data: ReportData) -> Iterator[Drawn | Skipped]:
     key = "hypervolume_by_generation"
     found, unread = _gather(data, key, _generations)
     if not found:
@@ -152,12 +152,12 @@ def progress(data: ReportData) -> Iterator[Drawn | Skipped]:
                     linewidth=0.9,
                     markersize=2.4,
                     mew=0,
-                    **looks(data.methods)[method],
+                    **method_looks(data.methods)[method],
                 )
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for row in page.axes:
         row[0].set_ylabel("hypervolume")
-    for axis in lowest(page, len(panels)):
+    for axis in label_axes(page, len(panels)):
         axis.set_xlabel("generation")
     yield Drawn("search-progress", " ".join(notes), page.figure)
 
@@ -170,7 +170,7 @@ def _generations(report: Any) -> list[float] | None:
 # --- coverage -----------------------------------------------------------------------------------------------------
 
 
-def coverage(data: ReportData) -> Iterator[Drawn | Skipped]:
+def draw_coverage(data: ReportData) -> Iterator[Drawn | Skipped]:
     found, unread = _gather(data, "coverage", _coverage)
     sums = {method: _summed([one for several in sets.values() for one in several]) for method, sets in found.items()}
     known = {method: total for method, total in sums.items() if total is not None}
@@ -187,9 +187,9 @@ def coverage(data: ReportData) -> Iterator[Drawn | Skipped]:
     high = rows * (0.45 + 0.17 * max(len(total) for total in known.values()))
     page = sheet(TWO, high, rows, columns, notes=notes)
     for axis, (method, total) in zip(page.flat, sorted(known.items()), strict=False):
-        axis.set_title(shown(method))
+        axis.set_title(label(method))
         _histogram(axis, total)
-    for axis in lowest(page, len(known)):
+    for axis in label_axes(page, len(known)):
         axis.set_xlabel("share of the full MACs (%)")
     for row in page.axes:
         row[0].set_ylabel("part")
@@ -216,7 +216,7 @@ def _histogram(axis: Axes, total: Counts) -> None:
     whole = total.sum(axis=1, keepdims=True)
     shares = np.divide(100 * total, whole, out=np.zeros_like(total), where=whole > 0)
     if not whole.any():
-        blank(axis, "nothing was drawn")
+        empty_panel(axis, "nothing was drawn")
         return
     parts, edges = len(shares), np.linspace(0, 100, len(shares[0]) + 1).tolist()
     axis.pcolormesh(

@@ -39,7 +39,7 @@ class ChartLook:
     dash: tuple[float, ...]
 
 
-def look(at: int) -> ChartLook:
+def chart_look(at: int) -> ChartLook:
     one = appearance(at)
     return ChartLook(f"var(--c{one.colour})", one.path, tuple(2 * length for length in one.dash))
 
@@ -50,7 +50,7 @@ def charts(places: tuple[int, ...], budgets: int) -> dict[str, SPEC]:
 
     ``places``: of each method the place of its appearance.
     """
-    looks = [look(at) for at in places]
+    looks = [chart_look(at) for at in places]
     axis = alt.Axis(values={"expr": "yticks"}, labelExpr="format(1 - datum.value, '.3~p')", grid=True)
     error = alt.Y("e:Q", title="accuracy, its error on a log scale", axis=axis, scale=_error())
     share = _value(".3~p")

@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from harness.reports.appearance import COLOURS, ON_DARK
 from harness.reports.document.blocks import Group, Page, Section
-from harness.reports.document.formatting import share
+from harness.reports.document.formatting import budget_text
 from harness.reports.page import charts, page_data, provenance, sections
 from harness.reports.report_data import ReportData
 from harness.statistics import frames
@@ -41,13 +41,13 @@ class JudgedClaim(NamedTuple):
     details: Sequence[str]
 
 
-def render(data: ReportData, suite: Suite, tables: Page, claims: Sequence[JudgedClaim] | None = None) -> bytes:
+def render_page(data: ReportData, suite: Suite, tables: Page, claims: Sequence[JudgedClaim] | None = None) -> bytes:
     """``tables``: the report's, which stand on the page too; ``claims`` None: none are made."""
     named = page_data.names(suite)
     means = page_data.means(data, named)
     context = {
         **_heading(data, suite, named),
-        "looks": [charts.look(at) for at in named.looks],
+        "looks": [charts.chart_look(at) for at in named.looks],
         "metrics": _metrics(means),
         "groups": _groups(tables, sections.at_budgets(means, named)),
         "preamble": tables.points,
@@ -100,7 +100,7 @@ def _heading(data: ReportData, suite: Suite, named: page_data.Names) -> dict[str
         "notices": notices,
         "methods": named.methods,
         "datasets": named.datasets,
-        "budgets": [(at, share(budget)) for at, budget in enumerate(named.budgets)],
+        "budgets": [(at, budget_text(budget)) for at, budget in enumerate(named.budgets)],
     }
 
 

@@ -158,7 +158,7 @@ class Mean:
 
 
 def means(data: ReportData, named: Names) -> list[Mean]:
-    shares = frames.use(data.points)
+    shares = frames.budget_use(data.points)
     found: list[Mean] = []
     for metric, column in AT_BUDGET.items():
         for (method, budget), group in shares.dropna(subset=[column]).groupby(["method", "budget"]):

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.reports.document.blocks import Table, prose
+from harness.reports.document.blocks import Table, text_table
 from harness.results.record import Record
 from harness.suite import Suite
 
@@ -21,8 +21,8 @@ def setup(suite: Suite) -> list[Table]:
     size = f"{suite.input.size} × {suite.input.size}, {suite.input.channels} channels"
     common = [("regime", suite.regime.replace("_", " ")), ("images", size), *schedule, ("threads", str(suite.threads))]
     return [
-        prose("Methods and backbone", ("name", "code", "options"), rows, code=(1, 2)),
-        prose("Schedule, the same for all methods", ("key", "value"), common),
+        text_table("Methods and backbone", ("name", "code", "options"), rows, code=(1, 2)),
+        text_table("Schedule, the same for all methods", ("key", "value"), common),
     ]
 
 
@@ -46,11 +46,13 @@ def provenance(records: Sequence[Record]) -> list[Table]:
         shown = ", ".join(f"{k} {v}" for k, v in sizes.items()) if isinstance(sizes, Mapping) else "–"
         count = str(len(labels)) if isinstance(labels, list) else "–"
         data[record.dataset, str(record.data.get("fingerprint") or "–"), shown, count] += 1
-    tables = [prose("Versions and machines", ("what", "value", "cells"), _counted(where), code=(1,))]
+    tables = [text_table("Versions and machines", ("what", "value", "cells"), _counted(where), code=(1,))]
     if code:
-        tables.append(prose("Digests of the code", ("code", "part", "digest", "cells"), _counted(code), code=(0, 2)))
+        tables.append(
+            text_table("Digests of the code", ("code", "part", "digest", "cells"), _counted(code), code=(0, 2))
+        )
     head = ("data set", "fingerprint", "images", "classes", "cells")
-    return [*tables, prose("Data", head, _counted(data), code=(1,))] if records else []
+    return [*tables, text_table("Data", head, _counted(data), code=(1,))] if records else []
 
 
 def _counted(found: Mapping[Any, int]) -> list[tuple[str, ...]]:

@@ -10,15 +10,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.reports.document.blocks import Block, Section, Table, block, prose
-from harness.reports.document.formatting import LONGEST, prefixed, share, short, text, with_interval
+from harness.reports.document.blocks import Block, Section, Table, block, text_table
+from harness.reports.document.formatting import LONGEST, budget_text, shortened, si_text, three_digits, with_interval
 from harness.reports.page.page_data import METRICS, Mean, Names
 from harness.reports.report_data import ReportData
-from harness.results.record import Record, Spent
+from harness.results.record import PhaseCost, Record
 from harness.statistics import frames
 from harness.suite import Suite
 
-SHOWN: Mapping[str, Callable[[float], str]] = {"latency": short, "params": prefixed}  # the other metrics are in tables
+SHOWN: Mapping[str, Callable[[float], str]] = {
+    "latency": three_digits,
+    "params": si_text,
+}  # the other metrics are in tables
 FINE = ("ok", "unreachable", "suspicious")
 
 
@@ -29,7 +32,9 @@ def at_budgets(means: Sequence[Mean], named: Names) -> list[Section]:
         values = {(m.dataset, m.method, m.budget): with_interval(m.interval, show) for m in means if m.metric == metric}
         blocks = [_block(name, values, named) for name in (None, *named.datasets)]
         note = "Mean over seeds; in brackets half the 95 % interval over seeds, n/a where seeds or spread are too few."
-        shown = Table(("method", *map(share, named.budgets)), tuple(one for one in blocks if one is not None), note)
+        shown = Table(
+            ("method", *map(budget_text, named.budgets)), tuple(one for one in blocks if one is not None), note
+        )
         found += [Section(f"{METRICS[metric]}, by budget", table=shown, group="numbers")] if values else []
     return found
 
@@ -53,19 +58,19 @@ def ledger(records: Sequence[Record], methods: Sequence[str]) -> Table | None:
         if mine:
             total = sum(record.train_macs for record in mine) / len(mine)
             seconds = sum(record.train_seconds for record in mine) / len(mine)
-            rows.append(("all phases", str(len(mine)), "", "", "", "", prefixed(total), f"{seconds:.1f}"))
+            rows.append(("all phases", str(len(mine)), "", "", "", "", si_text(total), f"{seconds:.1f}"))
             blocks.append(block(method, rows))
     head = ("phase", "cells", "images", "steps", "forward MACs", "backward MACs", "MACs", "seconds")
     note = "Mean of a cell, which trains for all its budgets together. Seconds are those of the machine that ran it."
     return Table(head, tuple(blocks), note, caption="Cost of adaptation by phase") if blocks else None
 
 
-def _spent(phase: str, spent: Sequence[Spent]) -> tuple[str, ...]:
+def _spent(phase: str, spent: Sequence[PhaseCost]) -> tuple[str, ...]:
     def mean(key: str) -> float:
         return float(sum(getattr(one, key) for one in spent) / len(spent))
 
     forward, backward = mean("forward_macs"), mean("backward_macs")
-    work = map(prefixed, (forward, backward, forward + backward))
+    work = map(si_text, (forward, backward, forward + backward))
     return (phase, str(len(spent)), f"{mean('images'):,.0f}", f"{mean('steps'):,.0f}", *work, f"{mean('seconds'):.1f}")
 
 
@@ -118,12 +123,12 @@ def failures(data: ReportData, suite: Suite) -> Table | None:
     bad = points[~points["status"].isin(FINE)].sort_values([*frames.CELL, "budget"])
     for key, group in bad.groupby(frames.CELL):
         for (status, reason), same in group.groupby(["status", group["reason"].fillna("")], sort=False):
-            budgets = ", ".join(share(b) for b in same["budget"])
-            rows.append(_failure(suite, key, f"{status} at {budgets}", text(reason) or "–"))
+            budgets = ", ".join(budget_text(b) for b in same["budget"])
+            rows.append(_failure(suite, key, f"{status} at {budgets}", shortened(reason) or "–"))
     there = set(zip(*(points[key] for key in frames.CELL), strict=True))
     rows += [_failure(suite, key, "missing", "no record") for key in sorted(data.planned - there)]
     head = ("method", "data set", "seed", "status", "reason", "command")
-    return prose("Cells without a result", head, rows, code=(5,)) if rows else None
+    return text_table("Cells without a result", head, rows, code=(5,)) if rows else None
 
 
 def _failure(suite: Suite, key: Any, status: str, reason: str) -> tuple[str, ...]:

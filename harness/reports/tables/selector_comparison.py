@@ -12,28 +12,28 @@ from statistics import mean
 from typing import Any
 
 from harness.reports.document import formatting
-from harness.reports.document.blocks import Page, Row, Section, name, table
+from harness.reports.document.blocks import Page, Row, Section, method_entry, table
 from harness.results.record import Record
 from harness.statistics import agreement, intervals
 
 Where = tuple[str, int]  # data set, seed
-Reports = Mapping[Where, Mapping[str, Any]]
+Told = Mapping[Where, Mapping[str, Any]]
 
 
-def page(records: Iterable[Record]) -> Page:
+def selector_page(records: Iterable[Record]) -> Page:
     """Two tables: one row a selector, one row a data set. Regret in points of accuracy, by fold B."""
     alone: dict[Where, Mapping[str, Any]] = {}
     chosen: dict[str, dict[Where, Mapping[str, Any]]] = defaultdict(dict)
     evaluations: dict[str, list[float]] = defaultdict(list)
     weights: dict[Where, set[str]] = defaultdict(set)
     for record in records:
-        where, report = (record.dataset, record.seed), record.diagnostics
-        if isinstance(found := report.get("alone"), dict):
+        where, told = (record.dataset, record.seed), record.diagnostics
+        if isinstance(found := told.get("alone"), dict):
             alone[where] = found
-        elif isinstance(found := report.get("choices"), dict):
+        elif isinstance(found := told.get("choices"), dict):
             chosen[record.method][where] = found
-            weights[where].add(str(report.get("weights")))
-            if isinstance(spent := report.get("evaluations"), int | float):
+            weights[where].add(str(told.get("weights")))
+            if isinstance(spent := told.get("evaluations"), int | float):
                 evaluations[record.method].append(float(spent))
     regrets = [_selector(one, chosen[one], alone, evaluations[one]) for one in sorted(chosen)]
     agreeing = [_set(one, chosen, alone, weights) for one in sorted({dataset for dataset, _ in alone})]
@@ -53,12 +53,12 @@ def page(records: Iterable[Record]) -> Page:
     )
 
 
-def _selector(one: str, found: Reports, alone: Reports, spent: Sequence[float]) -> Row:
+def _selector(one: str, found: Told, alone: Told, spent: Sequence[float]) -> Row:
     """Regret: how much better, trained alone, the best submodel that any selector chose within the budget is."""
     by_set: dict[str, list[float]] = defaultdict(list)
     every: list[float] = []
     for where, choices in found.items():
-        truths = {key: (float(point["share"]), float(point["fold_b"])) for key, point in alone.get(where, {}).items()}
+        truths = {key: (float(told["share"]), float(told["fold_b"])) for key, told in alone.get(where, {}).items()}
         lost = []
         for budget, choice in choices.items():
             fits = [truth for share, truth in truths.values() if share <= float(budget) * (1 + 1e-9)]
@@ -68,13 +68,13 @@ def _selector(one: str, found: Reports, alone: Reports, spent: Sequence[float]) 
             by_set[where[0]].append(mean(lost))
             every += lost
     if not every:
-        return [name(one), "–", "–", "–", "0"]
+        return [method_entry(one), "–", "–", "–", "0"]
     asked = f"{mean(spent):.0f}" if spent else "–"
-    regret = formatting.number(mean(every), intervals.these_sets(list(by_set.values())).half)
-    return [name(one), asked, regret, f"{100 * max(every):.1f}", str(len(every))]
+    regret = formatting.accuracy_text(mean(every), intervals.these_sets(list(by_set.values())).half)
+    return [method_entry(one), asked, regret, f"{100 * max(every):.1f}", str(len(every))]
 
 
-def _set(dataset: str, chosen: Mapping[str, Reports], alone: Reports, weights: Mapping[Where, set[str]]) -> Row:
+def _set(dataset: str, chosen: Mapping[str, Told], alone: Told, weights: Mapping[Where, set[str]]) -> Row:
     """Rank correlation by seed over all chosen submodels: fold B with shared weights against fold B trained alone."""
     taus, count = [], 0
     runs = [where for where in alone if where[0] == dataset]
@@ -91,26 +91,24 @@ def _set(dataset: str, chosen: Mapping[str, Reports], alone: Reports, weights: M
         result = agreement.agreement([shared[key] for key in keys], own)
         taus += [result.tau] if result.tau is not None else []
     equal = sum(len(weights[where]) == 1 for where in runs)
-    tau = f"{mean(taus):.2f} ({min(taus):.2f} to {max(taus):.2f})" if taus else "–"
-    return [dataset, tau, str(count), str(len(runs)), f"{equal} of {len(runs)}"]
+    told = f"{mean(taus):.2f} ({min(taus):.2f} to {max(taus):.2f})" if taus else "–"
+    return [dataset, told, str(count), str(len(runs)), f"{equal} of {len(runs)}"]
 
 
 # --- nesting ----------------------------------------------------------------------------------------------------
 
 
-def nesting(records: Iterable[Record], budgets: Sequence[float], note: str) -> Section | None:
+def nesting_section(records: Iterable[Record], budgets: Sequence[float], note: str) -> Section | None:
     """Table of every method whose choices contain each other; None where none does."""
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for record in sorted(records, key=lambda one: (one.method, one.dataset, one.seed)):
-        if isinstance(nested := record.diagnostics.get("nested"), Mapping) and isinstance(
-            nested.get("budgets"), Mapping
-        ):
-            found[record.method, record.dataset].append(nested)
+        if isinstance(told := record.diagnostics.get("nested"), Mapping) and isinstance(told.get("budgets"), Mapping):
+            found[record.method, record.dataset].append(told)
     if not found:
         return None
     rows: list[Row] = [
-        [name(method), dataset, _ways(nested), *(_price(nested, budget) for budget in budgets)]
-        for (method, dataset), nested in found.items()
+        [method_entry(method), dataset, _ways(told), *(_price(told, budget) for budget in budgets)]
+        for (method, dataset), told in found.items()
     ]
     text = (
         "Where the choice of a smaller budget lies inside that of a larger one: points of accuracy on fold A of the "
@@ -118,17 +116,17 @@ def nesting(records: Iterable[Record], budgets: Sequence[float], note: str) -> S
         "seeds, in brackets half the 95 % t interval. Chain: the best of all that was measured, or the free choices "
         "shrunk into each other, in how many runs."
     )
-    head = ["method", "data set", "chain", *map(formatting.share, budgets)]
+    head = ["method", "data set", "chain", *map(formatting.budget_text, budgets)]
     return Section("Price of nested choices", text, table(head, rows, note, left=3))
 
 
-def _ways(nested: Sequence[Mapping[str, Any]]) -> str:
-    counts = Counter(str(one.get("by")) for one in nested)
+def _ways(told: Sequence[Mapping[str, Any]]) -> str:
+    counts = Counter(str(one.get("by")) for one in told)
     return ", ".join(f"{way} {count}" for way, count in sorted(counts.items()))
 
 
-def _price(nested: Sequence[Mapping[str, Any]], budget: float) -> str:
+def _price(told: Sequence[Mapping[str, Any]], budget: float) -> str:
     prices = [
-        float(price["price"]) for one in nested for key, price in one["budgets"].items() if float(key) == float(budget)
+        float(price["price"]) for one in told for key, price in one["budgets"].items() if float(key) == float(budget)
     ]
-    return formatting.difference(intervals.over_seeds(prices)) if prices else "–"
+    return formatting.difference_text(intervals.over_seeds(prices)) if prices else "–"

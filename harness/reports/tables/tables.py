@@ -17,8 +17,8 @@ import pandas as pd
 from harness.evaluation.check_names import SANITY_CHECKS
 from harness.reports import marking, reported_values, sanity
 from harness.reports.document import blocks
-from harness.reports.document.blocks import Entry, Group, Page, Row, Section, name, table
-from harness.reports.document.formatting import number, share
+from harness.reports.document.blocks import Entry, Group, Page, Row, Section, method_entry, table
+from harness.reports.document.formatting import accuracy_text, budget_text
 from harness.reports.report_data import ReportData, short_commit
 from harness.reports.tables import aggregates, costs, differences, selector_comparison
 from harness.statistics import frames, intervals
@@ -28,29 +28,31 @@ OVER_SEEDS = "t over seeds, 95 %"
 REASON = 300  # characters of one that are shown; the record has it whole
 
 
-def page(data: ReportData) -> Page:
+def report_page(data: ReportData) -> Page:
     title = data.title or data.suite
     if data.points.empty:
         return Page(title, (f"No cell has a record yet: {len(data.planned)} planned.", *data.notices))
-    curves = data.areas
-    summary = frames.summary(data.full)
-    marks = marking.marks(data.points, data.unequal)
     groups: dict[Group, Sequence[Section | None]] = {
         "numbers": [
-            *(_dataset(data, summary, curves, one, marks) for one in data.datasets),
-            aggregates.mean_over_sets(data),
-            aggregates.worst_case(data),
-            aggregates.ranking(data),
+            *(_accuracy_section(data, dataset) for dataset in data.datasets),
+            aggregates.mean_section(data),
+            aggregates.bounds_section(data),
+            aggregates.rank_section(data),
         ],
         "comparison": [
-            *differences.sections(data),
-            selector_comparison.nesting(data.ordered_records, data.budgets, data.source(OVER_SEEDS)),
+            *differences.comparison_sections(data),
+            selector_comparison.nesting_section(data.ordered_records, data.budgets, data.source(OVER_SEEDS)),
         ],
-        "cost": [costs.cost(data), costs.phases(data), costs.break_even(data), _use(data)],
-        "checks": [_sanity(data), _notes(data)],
-        "cells": [_cells(data)],
-        "cards": reported_values.cards(data.cards, data.methods, f"`cards.json` of suite `{data.suite}`."),
-        "reported": reported_values.reported(data.reported),
+        "cost": [
+            costs.cost_section(data),
+            costs.phase_section(data),
+            costs.break_even_section(data),
+            _budget_section(data),
+        ],
+        "checks": [_check_section(data), _note_section(data)],
+        "cells": [_cell_section(data)],
+        "cards": reported_values.card_sections(data.cards, data.methods, f"`cards.json` of suite `{data.suite}`."),
+        "reported": reported_values.reported_sections(data.reported),
     }
     sections = (replace(one, group=group) for group, several in groups.items() for one in several if one is not None)
     return Page(title, _preamble(data), tuple(sections))
@@ -93,67 +95,63 @@ def _denominator(data: ReportData) -> str:
 
 # --- accuracy ---------------------------------------------------------------------------------------------------
 
-Marked = dict[tuple[str, float], marking.Marks]
 
-
-def _dataset(data: ReportData, summary: pd.DataFrame, areas: pd.DataFrame, one: str, marks: Marked) -> Section:
-    here, curves = summary[summary["dataset"] == one], areas[areas["dataset"] == one]
+def _accuracy_section(data: ReportData, dataset: str) -> Section:
+    summary, areas = (frame[frame["dataset"] == dataset] for frame in (data.summary, data.areas))
     rows: list[Row] = []
-    for method in aggregates.ranked(curves):
-        at = {float(row["budget"]): row for row in here[here["method"] == method].to_dict("records")}
-        off = sum(key[:2] == (method, one) for key in data.unequal)
-        shown = [_shown(at[b], _look(marks, one, b, method), off) for b in data.budgets]
-        rows.append([name(method), *shown, _spread([float(v) for v in curves[curves["method"] == method]["area"]])])
-    sizes = sorted({int(n) for n in data.full.loc[data.full["dataset"] == one, "n"].dropna()})
+    for method in aggregates.by_mean_area(areas):
+        at = {float(row["budget"]): row for row in summary[summary["method"] == method].to_dict("records")}
+        area = _area_text(areas.loc[areas["method"] == method, "area"].tolist())
+        rows.append([method_entry(method), *(_accuracy_entry(data, at[budget]) for budget in data.budgets), area])
+    sizes = sorted({int(n) for n in data.full.loc[data.full["dataset"] == dataset, "n"].dropna()})
     images = f" ({', '.join(map(str, sizes))} test images)" if sizes else ""
-    head = ["method", *map(share, data.budgets), "area"]
-    silent = {b: marks[one, b].why for b in data.budgets if (one, b) in marks and marks[one, b].why}
-    why = tuple(f"Nothing is marked at {share(budget)}: {reason}." for budget, reason in silent.items())
-    return Section(one + images, "", table(head, rows, data.source(OVER_SEEDS, one)), why)
+    shown = table(["method", *map(budget_text, data.budgets), "area"], rows, data.source(OVER_SEEDS, dataset))
+    marks = {budget: data.marks[dataset, budget] for budget in data.budgets if (dataset, budget) in data.marks}
+    return Section(dataset + images, "", shown, aggregates.reasons_without_marks(marks))
 
 
-def _look(marks: Marked, dataset: str, budget: float, method: str) -> blocks.Look:
-    found = marks.get((dataset, budget))
-    return found.look(method) if found is not None else "plain"
-
-
-def _shown(row: Mapping[Any, Any], look: blocks.Look, off: int) -> Entry:
+def _accuracy_entry(data: ReportData, row: Mapping[Any, Any]) -> Entry:
     parts = []
     if row["seeds"]:
-        parts.append(number(float(row["mean"]), None if math.isnan(row["half"]) else float(row["half"])))
-        parts += [f"unequal budget ({off})"] if off else []
-    parts += [_word(status, row) for status in ("suspicious", *WORDS) if row[status]]
-    return Entry(", ".join(parts), look)
+        parts.append(accuracy_text(float(row["mean"]), None if math.isnan(row["half"]) else float(row["half"])))
+        parts += [f"unequal budget ({count})"] if (count := _unequal(data, row)) else []
+    every = sum(int(row[status]) for status in frames.STATUSES)
+    for status in ("suspicious", *WORDS):
+        # A budget that no seed reaches is a fact about the method and needs no number.
+        whole = status == "unreachable" and row[status] == every
+        parts += [status if whole else f"{status} ({row[status]})"] if row[status] else []
+    return Entry(", ".join(parts), _look(data, row))
 
 
-def _word(status: str, row: Mapping[Any, Any]) -> str:
-    """Status with the number of seeds; a budget that no seed reaches is a property of the method and needs none."""
-    every = sum(int(row[other]) for other in frames.STATUSES)
-    return status if status == "unreachable" and row[status] == every else f"{status} ({row[status]})"
+def _unequal(data: ReportData, row: Mapping[Any, Any]) -> int:
+    return sum(key[:2] == (row["method"], row["dataset"]) for key in data.unequal)
 
 
-def _spread(values: Sequence[float]) -> str:
+def _look(data: ReportData, row: Mapping[Any, Any]) -> blocks.Look:
+    marks = data.marks.get((row["dataset"], row["budget"]))
+    return marks.look(row["method"]) if marks is not None else "plain"
+
+
+def _area_text(values: Sequence[float]) -> str:
     known = [value for value in values if not math.isnan(value)]
-    if not known:
-        return "missing"
-    return number(sum(known) / len(known), intervals.over_seeds(known).half)
+    return accuracy_text(sum(known) / len(known), intervals.over_seeds(known).half) if known else "missing"
 
 
 # --- budgets, sanity checks, notes, cells -----------------------------------------------------------------------
 
 
-def _use(data: ReportData) -> Section | None:
-    values = frames.use(data.points)
+def _budget_section(data: ReportData) -> Section | None:
+    values = frames.budget_use(data.points)
     if values.empty:
         return None
     rows: list[Row] = []
     for method, group in values.groupby("method"):
         shares = [_share(group.loc[group["budget"] == budget, "use"]) for budget in data.budgets]
-        rows.append([name(str(method)), *shares, str(int((group["use"] > 1 + frames.SLACK).sum()))])
+        rows.append([method_entry(str(method)), *shares, str(int((group["use"] > 1 + frames.SLACK).sum()))])
     text = (
         "Mean share of the budget that the choices use, in %, and the number of choices over their budget (must be 0)."
     )
-    head = ["method", *map(share, data.budgets), "over"]
+    head = ["method", *map(budget_text, data.budgets), "over"]
     return Section("Use of budgets", text, table(head, rows, data.source()))
 
 
@@ -162,14 +160,14 @@ def _share(values: pd.Series) -> str:
     return f"{100 * known.mean():.1f}" if len(known) else "–"
 
 
-def _sanity(data: ReportData) -> Section | None:
+def _check_section(data: ReportData) -> Section | None:
     """Checks that were run, by method, and every one that failed or is undecided with its reason."""
     if not data.checks:
         return None
     counts = sanity.count_outcomes(data.checks)
     methods = sorted({check.method for check in data.checks})
     rows: list[Row] = [
-        [check, *(_counted(counts.get((check, method))) for method in methods)] for check in SANITY_CHECKS
+        [check, *(_passed(counts.get((check, method))) for method in methods)] for check in SANITY_CHECKS
     ]
     lines = tuple(
         f"{one.outcome}: {one.name}, `{one.method}` on {one.dataset}, seed {one.seed} (`{one.cell}`): {one.why}"
@@ -181,20 +179,20 @@ def _sanity(data: ReportData) -> Section | None:
     return Section("Sanity checks", text, shown, lines)
 
 
-def _counted(counts: dict[sanity.Outcome, int] | None) -> str:
+def _passed(counts: dict[sanity.Outcome, int] | None) -> str:
     run = sum(counts.values()) - counts["not run"] if counts else 0
     if not counts or not run:
         return "not run"
     return f"{counts['passed']} of {run}" + (f", {counts['undecided']} open" if counts["undecided"] else "")
 
 
-def _notes(data: ReportData) -> Section | None:
+def _note_section(data: ReportData) -> Section | None:
     """Reasons of points that are not ``ok``: one line a reason, with the places where it holds."""
-    odd = data.full[data.full["status"] != "ok"].copy()
-    odd["reason"] = [_reason(text) for text in odd["reason"]]
+    noted = data.full[data.full["status"] != "ok"].copy()
+    noted["reason"] = [_reason(text) for text in noted["reason"]]
     lines = []
-    for (status, method, dataset, reason), group in odd.groupby(["status", "method", "dataset", "reason"]):
-        budgets = ", ".join(share(budget) for budget in sorted(group["budget"].unique()))
+    for (status, method, dataset, reason), group in noted.groupby(["status", "method", "dataset", "reason"]):
+        budgets = ", ".join(budget_text(budget) for budget in sorted(group["budget"].unique()))
         seeds = ", ".join(str(seed) for seed in sorted(group["seed"].unique()))
         why = f": {reason}" if str(reason) else ""
         lines.append(f"{status}, `{method}` on {dataset} at {budgets} (seeds {seeds}){why}")
@@ -204,15 +202,15 @@ def _notes(data: ReportData) -> Section | None:
 
 
 def _reason(text: object) -> str:
-    return blocks.one_line(text)[:REASON] if isinstance(text, str) else ""
+    return blocks.joined_lines(text)[:REASON] if isinstance(text, str) else ""
 
 
-def _cells(data: ReportData) -> Section:
+def _cell_section(data: ReportData) -> Section:
     rows: list[Row] = []
     for (method, dataset), group in data.full.dropna(subset=["cell"]).groupby(["method", "dataset"]):
         cells = group.drop_duplicates(["seed", "cell"]).sort_values(["seed", "cell"])
         ids = ", ".join(f"{seed}: `{cell}`" for seed, cell in zip(cells["seed"], cells["cell"], strict=True))
-        rows.append([name(str(method)), str(dataset), ids])
+        rows.append([method_entry(str(method)), str(dataset), ids])
     head = ["method", "data set", "seed: cell"]
     return Section("Cells", "", table(head, rows, data.source(), left=3))
 
@@ -231,23 +229,20 @@ def table_csv(data: ReportData) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     if not data.points.empty:
-        marks = marking.marks(data.points, data.unequal)
-        summary = frames.summary(data.full).sort_values(["dataset", "method", "budget"])
-        writer.writerows(_row(data, row, marks) for _, row in summary.iterrows())
+        summary = data.summary.sort_values(["dataset", "method", "budget"])
+        writer.writerows(_csv_row(data, row) for row in summary.to_dict("records"))
     return out.getvalue()
 
 
-def _row(data: ReportData, row: pd.Series, marks: Marked) -> list[object]:
+def _csv_row(data: ReportData, row: Mapping[Any, Any]) -> list[object]:
     dataset, method, budget = str(row["dataset"]), str(row["method"]), float(row["budget"])
     full = data.full
     here = full[(full["dataset"] == dataset) & (full["method"] == method) & (full["budget"] == budget)]
-    measured = frames.accuracies(here)["accuracy"].tolist()
     cells = [f"{seed}:{cell}" for seed, cell in zip(here["seed"], here["cell"], strict=True) if isinstance(cell, str)]
     ends = ["" if math.isnan(row[key]) else f"{row[key]:.6f}" for key in ("mean", "low", "high")]
-    off = sum(key[:2] == (method, dataset) for key in data.unequal)
+    why, look = intervals.over_seeds(frames.accuracies(here)["accuracy"].tolist()).why, _look(data, row)
     return [
-        data.suite, data.regime, dataset, method, repr(budget), int(row["seeds"]), *ends, "t over seeds",
-        intervals.over_seeds(measured).why, {"plain": ""}.get(look := _look(marks, dataset, budget, method), look),
-        "" if math.isnan(row["macs"]) else f"{row['macs']:.0f}", *(int(row[status]) for status in frames.STATUSES),
-        off, " ".join(cells), " ".join(data.commits),
+        data.suite, data.regime, dataset, method, repr(budget), int(row["seeds"]), *ends, "t over seeds", why,
+        "" if look == "plain" else look, "" if math.isnan(row["macs"]) else f"{row['macs']:.0f}",
+        *(int(row[status]) for status in frames.STATUSES), _unequal(data, row), " ".join(cells), " ".join(data.commits),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The file of claims beside a suite, ``suites/x.claims.toml``: strictly read, all faults are reported together."""
+"""The file of claims beside a suite, ``suites/x.claims.toml``: strictly read, every fault reported at once."""
 
 from __future__ import annotations
 
@@ -50,11 +50,12 @@ class _File(BaseModel):
     claims: Annotated[tuple[Claim, ...], Field(min_length=1)]
 
 
-def beside(suite_file: Path) -> Path:
+def claims_beside(suite_file: Path) -> Path:
+    """Where the claims of a suite lie."""
     return suite_file.with_suffix(".claims.toml")
 
 
-def load(path: Path, suite: Suite) -> tuple[Claim, ...]:
+def load_claims(path: Path, suite: Suite) -> tuple[Claim, ...]:
     """Read and check a claims file against its suite; SuiteError names every fault in it."""
     try:
         raw = toml.read(path)
@@ -62,10 +63,10 @@ def load(path: Path, suite: Suite) -> tuple[Claim, ...]:
         raise SuiteError((f"{path}: cannot be read: {error.strerror}",)) from None
     except TomlError as error:
         raise SuiteError((str(error),)) from None
-    return parse(raw, suite, str(path))
+    return parse_claims(raw, suite, str(path))
 
 
-def parse(raw: Mapping[str, Any], suite: Suite, where: str) -> tuple[Claim, ...]:
+def parse_claims(raw: Mapping[str, Any], suite: Suite, where: str) -> tuple[Claim, ...]:
     faults, read = list(strange_values(raw)), None
     if not faults:
         try:

@@ -12,21 +12,20 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal, get_args
 
 import pandas as pd
 
 from harness.reports.verdicts.claim_file import AT_BUDGET, SHARES, Claim
-from harness.reports.verdicts.claim_file import beside as beside
-from harness.reports.verdicts.claim_file import load as load
-from harness.reports.verdicts.claim_file import parse as parse
+from harness.results.results import CellKey
 from harness.statistics import frames, intervals
 from harness.statistics.intervals import Interval, Moments, moments
 from harness.statistics.pairs import holm
 from harness.suite import Suite
 
 Outcome = Literal["supported", "refuted", "undecided"]
-COUNTED = ("macs", "train_macs")  # seeds that agree are exact here
+COUNTED = ("macs", "train_macs")  # seeds that agree leave no doubt here
 CAP = 100  # seeds a set
 
 
@@ -47,13 +46,15 @@ class ClaimVerdict:
     notes: tuple[str, ...] = ()
 
 
-def judge(claims: Sequence[Claim], points: pd.DataFrame, suite: Suite) -> tuple[ClaimVerdict, ...]:
+def judge_claims(claims: Sequence[Claim], points: pd.DataFrame, suite: Suite) -> tuple[ClaimVerdict, ...]:
     """Verdicts in the order of the claims; undecided where a cell that the claim needs is absent."""
     points = points[points["suite"] == suite.name]
     rows = {(r["method"], r["dataset"], r["seed"], r["budget"]): r for r in points.to_dict("records")}
-    chance = {name: 1 / count for name, count in frames.classes(points).items()}
-    found = frames.areas(points, chance).to_dict("records") if any(claim.metric == "area" for claim in claims) else []
-    areas = {(r["method"], r["dataset"], r["seed"]): float(r["area"]) for r in found}
+    areas: dict[CellKey, float] = {}
+    if any(claim.metric == "area" for claim in claims):
+        chance = {name: 1 / count for name, count in frames.class_counts(points).items()}
+        curves = frames.curve_areas(points, chance).to_dict("records")
+        areas = {(r["method"], r["dataset"], r["seed"]): float(r["area"]) for r in curves}
     return tuple(_judge(claim, _View(rows, areas, suite, claim)) for claim in claims)
 
 
@@ -62,7 +63,7 @@ class _View:
     """The points as one claim sees them."""
 
     rows: Mapping[tuple[Any, ...], Mapping[Any, Any]]
-    areas: Mapping[tuple[str, str, int], float]
+    areas: Mapping[CellKey, float]
     suite: Suite
     claim: Claim
 
@@ -73,25 +74,26 @@ class _View:
 
     @property
     def budgets(self) -> tuple[float, ...]:
-        asked = self.claim.budget
-        return (asked,) if isinstance(asked, float) else self.suite.budgets
+        budget = self.claim.budget
+        return (budget,) if isinstance(budget, float) else self.suite.budgets
 
-    def cell(self, method: str, dataset: str, seed: int) -> list[Mapping[Any, Any] | None]:
+    def cell_rows(self, method: str, dataset: str, seed: int) -> list[Mapping[Any, Any] | None]:
         return [self.rows.get((method, dataset, seed, budget)) for budget in self.budgets]
 
     def problems(self) -> list[str]:
         """Reasons why the claim cannot be judged: absent or failed points, unreachable budgets, different counters."""
         faults: Counter[str] = Counter()
         methods = [name for name in (self.claim.a, self.claim.b) if name is not None]
-        fine = frames.MEASURED if self.claim.metric in AT_BUDGET else ("ok", "suspicious", "unreachable")
+        fine = frames.MEASURED if self.claim.metric in AT_BUDGET else (*frames.MEASURED, "unreachable")
         for dataset in self.sets:
-            seen = []
-            for method, seed in ((m, s) for m in methods for s in self.suite.seeds):
-                seen += [row for row in self.cell(method, dataset, seed) if row is not None]
-                states = ["missing" if row is None else row["status"] for row in self.cell(method, dataset, seed)]
-                faults.update(f"{method} {state} on {dataset}" for state in {*states} - {*fine})
+            known = []
+            for method, seed in product(methods, self.suite.seeds):
+                rows = self.cell_rows(method, dataset, seed)
+                known += [row for row in rows if row is not None]
+                states = {"missing" if row is None else row["status"] for row in rows}
+                faults.update(f"{method} {state} on {dataset}" for state in states - {*fine})
             for key in ("full_macs", "n", "classes"):
-                values = {row[key] for row in seen if not pd.isna(row.get(key))}
+                values = {row[key] for row in known if not pd.isna(row.get(key))}
                 if len(values) > 1:
                     faults[f"not comparable on {dataset}: {key} {' and '.join(f'{v:g}' for v in sorted(values))}"] = 0
         return [
@@ -104,8 +106,8 @@ class _View:
         return float(self.rows[method, dataset, seed, budget][self.claim.metric])
 
     def lead(self, dataset: str, seed: int, budget: float) -> float:
-        gap = self.value(self.claim.a, dataset, seed, budget) - self.value(str(self.claim.b), dataset, seed, budget)
-        return gap if self.claim.direction == "greater" else -gap
+        a, b = (self.value(str(name), dataset, seed, budget) for name in (self.claim.a, self.claim.b))
+        return a - b if self.claim.direction == "greater" else b - a
 
     def leads(self, dataset: str, budgets: Sequence[float]) -> list[float]:
         """One a seed: the mean over the budgets."""
@@ -113,9 +115,9 @@ class _View:
 
     def notes(self) -> tuple[str, ...]:
         methods = {self.claim.a, self.claim.b or self.claim.a}
-        cells = [self.cell(m, name, seed) for m in methods for name in self.sets for seed in self.suite.seeds]
-        odd = sum(row is not None and row["status"] == "suspicious" for cell in cells for row in cell)
-        return (f"{odd} points are suspicious",) if odd else ()
+        cells = [self.cell_rows(m, name, seed) for m in methods for name in self.sets for seed in self.suite.seeds]
+        count = sum(row is not None and row["status"] == "suspicious" for cell in cells for row in cell)
+        return (f"{count} points are suspicious",) if count else ()
 
 
 Parts = dict[str, list[list[float]]]  # what is decided alone: budgets, sets, or one for everything; set by set, seeds
@@ -123,7 +125,7 @@ Parts = dict[str, list[list[float]]]  # what is decided alone: budgets, sets, or
 
 def _judge(claim: Claim, view: _View) -> ClaimVerdict:
     if claim.metric == "over_budget":
-        return _disciplined(claim, view)
+        return _over_budget(claim, view)
     problems, parts = view.problems(), {}
     if not problems:
         parts = _parts(claim, view)
@@ -134,19 +136,17 @@ def _judge(claim: Claim, view: _View) -> ClaimVerdict:
     return _decided(claim, parts, len(view.suite.seeds), view.notes())
 
 
-def _disciplined(claim: Claim, view: _View) -> ClaimVerdict:
+def _over_budget(claim: Claim, view: _View) -> ClaimVerdict:
     """A count, not an estimate: one choice over its budget refutes it."""
-    rows = [row for name in view.sets for seed in view.suite.seeds for row in view.cell(claim.a, name, seed)]
-    asked = [row for row in rows if row is not None and not pd.isna(row["macs"])]
-    use = [row["macs"] / row["budget"] / row["full_macs"] for row in asked]
+    rows = [row for name in view.sets for seed in view.suite.seeds for row in view.cell_rows(claim.a, name, seed)]
+    choices = [row for row in rows if row is not None and not pd.isna(row["macs"])]
+    use = [row["macs"] / row["budget"] / row["full_macs"] for row in choices]
     over = sum(share > 1 + frames.SLACK for share in use)
     problems = "; ".join(view.problems())
     outcome: Outcome = "refuted" if over else "undecided" if problems or not use else "supported"
-    text = f"{over} of {len(use)} choices over budget" + (f", mean use {sum(use) / len(use):.1%}" if use else "")
-    reason = problems if outcome == "undecided" else ""
-    return ClaimVerdict(
-        claim, outcome, None, len(view.suite.seeds), len(view.sets), None, reason, (text, *view.notes())
-    )
+    count = f"{over} of {len(use)} choices over budget" + (f", mean use {sum(use) / len(use):.1%}" if use else "")
+    reason, notes = problems if outcome == "undecided" else "", (count, *view.notes())
+    return ClaimVerdict(claim, outcome, None, len(view.suite.seeds), len(view.sets), None, reason, notes)
 
 
 def _parts(claim: Claim, view: _View) -> Parts:
@@ -220,40 +220,37 @@ def _needed(claim: Claim, parts: Sequence[Sequence[Moments]], seeds: int) -> int
 # --- for people and for CI ----------------------------------------------------------------------------------------
 
 
-def exit_code(verdicts: Sequence[ClaimVerdict]) -> int:
+def claims_exit_code(verdicts: Sequence[ClaimVerdict]) -> int:
     """0: all supported; 1: at least one refuted; 3: none refuted, some undecided."""
     outcomes = {verdict.outcome for verdict in verdicts}
     return 1 if "refuted" in outcomes else 3 if "undecided" in outcomes else 0
 
 
-def lines(verdicts: Sequence[ClaimVerdict]) -> list[str]:
-    found = [
-        f"{'':<11}{line}" if at else line for one in verdicts for at, line in enumerate((_headline(one), *details(one)))
-    ]
+def claim_lines(verdicts: Sequence[ClaimVerdict]) -> list[str]:
+    lines = []
+    for one in verdicts:
+        lines.append(f"{one.outcome:<10} {one.claim.id}: {one.claim.text}")
+        lines += [f"{'':<11}{line}" for line in claim_details(one)]
     counts = Counter(verdict.outcome for verdict in verdicts)
     summary = ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(Outcome))
-    return [*found, f"{len(verdicts)} claims: {summary}. Each stands at its own level, uncorrected for their number."]
+    return [*lines, f"{len(verdicts)} claims: {summary}. Each stands at its own level, uncorrected for their number."]
 
 
-def _headline(verdict: ClaimVerdict) -> str:
-    return f"{verdict.outcome:<10} {verdict.claim.id}: {verdict.claim.text}"
-
-
-def details(verdict: ClaimVerdict) -> list[str]:
+def claim_details(verdict: ClaimVerdict) -> list[str]:
     """Lines that explain the outcome."""
-    claim, rows = verdict.claim, []
+    claim, lines = verdict.claim, []
     if verdict.interval is not None:
         first, second = (claim.a, claim.b) if claim.direction == "greater" else (claim.b, claim.a)
         words = {"all": " at all budgets", "mean": ", mean of budgets", None: ""}
         where = f" at {claim.budget:g}" if isinstance(claim.budget, float) else words[claim.budget]
         need = f"on at least {claim.at_least} sets " if claim.at_least is not None else ""
-        rows.append(f"{claim.metric}{where}, {first} minus {second}: {_span(verdict.interval, claim)}")
-        rows.append(f"claimed {need}above {_amount(claim.by, claim)}; {verdict.sets} sets, {verdict.seeds} seeds each")
-    rows += [f"not decided: {verdict.reason}"] if verdict.reason else []
+        lines.append(f"{claim.metric}{where}, {first} minus {second}: {_span(verdict.interval, claim)}")
+        lines.append(f"claimed {need}above {_amount(claim.by, claim)}; {verdict.sets} sets, {verdict.seeds} seeds each")
+    lines += [f"not decided: {verdict.reason}"] if verdict.reason else []
     if verdict.needed is not None:
         count = f"> {CAP}" if verdict.needed > CAP else str(verdict.needed)
-        rows.append(f"seeds a set that would decide it, if means and spreads stay: {count}")
-    return [*rows, *verdict.notes]
+        lines.append(f"seeds a set that would decide it, if means and spreads stay: {count}")
+    return [*lines, *verdict.notes]
 
 
 def _span(interval: Interval, claim: Claim) -> str:

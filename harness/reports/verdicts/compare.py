@@ -6,8 +6,8 @@ is a verdict of its own and no difference.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +21,16 @@ from harness.statistics.images import ImageDifference
 from harness.statistics.intervals import Interval
 
 PointKey = tuple[str, str, int, float]  # method, data set, seed, budget
+PointRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class PointPair:
     """One point in both; ``reason``: why the two are not comparable, "" if they are. ``bitmaps``: of A and of B."""
 
     key: PointKey
-    a: Mapping[str, Any]
-    b: Mapping[str, Any]
+    a: PointRow
+    b: PointRow
     reason: str
     bitmaps: tuple[Any, Any] | None = None
 
@@ -60,7 +61,7 @@ class FolderComparison:
     a: str
     b: str
     differences: tuple[FolderDifference, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PointPair, ...]
     only_a: tuple[PointKey, ...]
     only_b: tuple[PointKey, ...]
 
@@ -68,39 +69,35 @@ class FolderComparison:
 def compare(a: Results, b: Results, *, across_code: bool = False) -> FolderComparison:
     """``across_code``: another code is no reason against a comparison: it is what is compared."""
     rows_a, rows_b = _rows(a), _rows(b)
-    pairs = tuple(_pair(key, a, b, rows_a[key], rows_b[key], across_code) for key in sorted(rows_a.keys() & rows_b))
+    common = sorted(rows_a.keys() & rows_b)
+    pairs = tuple(_pair(key, a, b, rows_a[key], rows_b[key], across_code) for key in common)
+    groups: dict[tuple[str, float], list[PointPair]] = defaultdict(list)
+    for pair in pairs:
+        if not pair.reason and pair.measured:
+            groups[pair.key[0], pair.key[3]].append(pair)
     return FolderComparison(
         a=str(a.folder),
         b=str(b.folder),
-        differences=_differences(pairs),
+        differences=tuple(_difference(*where, group) for where, group in sorted(groups.items())),
         pairs=pairs,
         only_a=tuple(sorted(rows_a.keys() - rows_b.keys())),
         only_b=tuple(sorted(rows_b.keys() - rows_a.keys())),
     )
 
 
-def _rows(of: Results) -> dict[PointKey, Mapping[str, Any]]:
-    return {
-        (str(row["method"]), str(row["dataset"]), int(row["seed"]), float(row["budget"])): {
-            str(k): v for k, v in row.items()
-        }
-        for row in of.points.to_dict("records")
-    }
+def _rows(results: Results) -> dict[PointKey, PointRow]:
+    rows = ({str(name): value for name, value in row.items()} for row in results.points.to_dict("records"))
+    return {(row["method"], row["dataset"], int(row["seed"]), float(row["budget"])): row for row in rows}
 
 
-def _pair(
-    key: PointKey, a: Results, b: Results, row_a: Mapping[str, Any], row_b: Mapping[str, Any], across_code: bool
-) -> Pair:
-    about_a, about_b = about(row_a, a.records), about(row_b, b.records)
-    reason = why_not(about_a, about_b, across_code)
-    found = a.bitmaps.get((row_a["cell"], key[3])), b.bitmaps.get((row_b["cell"], key[3]))
-    both = found if all(bits is not None for bits in found) else None
-    return Pair(key, row_a, row_b, reason, both)
+def _pair(key: PointKey, a: Results, b: Results, row_a: PointRow, row_b: PointRow, across_code: bool) -> PointPair:
+    reason = why_not_comparable(conditions(row_a, a.records), conditions(row_b, b.records), across_code)
+    bitmaps = a.bitmaps.get((row_a["cell"], key[3])), b.bitmaps.get((row_b["cell"], key[3]))
+    return PointPair(key, row_a, row_b, reason, bitmaps if all(bits is not None for bits in bitmaps) else None)
 
 
 # --- may they be compared ---------------------------------------------------------------------------------------
 
-About = Mapping[str, Any]
 SAME = {  # what has to be equal, and what it is called
     "counter": "counter version",
     "data": "data fingerprint",
@@ -111,29 +108,28 @@ SAME = {  # what has to be equal, and what it is called
 }
 
 
-def about(row: Mapping[str, Any], records: Mapping[str, Record]) -> About:
-    """Description of a point by its record, else by its row; None is not known."""
+def conditions(row: PointRow, records: Mapping[str, Record]) -> Mapping[str, Any]:
+    """What a point was measured under: by its record, else by its row; None is not known."""
     record = records.get(str(row["cell"]))
     identity: Mapping[str, Any] = record.identity if record is not None else {}
-    data = record.data.get("fingerprint") if record is not None else None
-    recipe = {key: identity.get(key, _there(row.get(key))) for key in ("counter", "regime")}
-    code = digest(identity["code"])[:16] if "code" in identity else _there(row.get("code"))
+    fingerprint = record.data.get("fingerprint") if record is not None else None
+    counter = identity.get("counter", _known(row.get("counter")))
     return {
-        **recipe,
-        "counter": None if recipe["counter"] is None else int(recipe["counter"]),
-        "data": data or identity.get("data") or _there(row.get("data")),
-        "full": _there(row.get("full_macs")),
-        "n": _there(row.get("n")),
-        "code": code,
+        "counter": None if counter is None else int(counter),
+        "regime": identity.get("regime", _known(row.get("regime"))),
+        "data": fingerprint or identity.get("data") or _known(row.get("data")),
+        "full": _known(row.get("full_macs")),
+        "n": _known(row.get("n")),
+        "code": digest(identity["code"])[:16] if "code" in identity else _known(row.get("code")),
     }
 
 
-def _there(value: Any) -> Any:
+def _known(value: Any) -> Any:
     return None if value is None or value != value else value
 
 
-def why_not(a: About, b: About, across_code: bool) -> str:
-    """The first of ``SAME`` that differs. What neither side tells cannot tell them apart; one side alone can."""
+def why_not_comparable(a: Mapping[str, Any], b: Mapping[str, Any], across_code: bool) -> str:
+    """The first of ``SAME`` that differs. What neither side knows cannot tell them apart; one side alone can."""
     for key, name in SAME.items():
         if key == "code" and across_code:
             continue
@@ -153,78 +149,60 @@ def _short(value: Any) -> str:
 # --- differences ------------------------------------------------------------------------------------------------
 
 
-def usable(pairs: Iterable[Pair]) -> list[Pair]:
-    return [pair for pair in pairs if not pair.reason and pair.measured]
-
-
-def _differences(pairs: Sequence[Pair]) -> tuple[FolderDifference, ...]:
-    groups: dict[tuple[str, float], list[Pair]] = {}
-    for pair in usable(pairs):
-        groups.setdefault((pair.key[0], pair.key[3]), []).append(pair)
-    return tuple(_difference(*where, group) for where, group in sorted(groups.items()))
-
-
-def _difference(method: str, budget: float, group: Sequence[Pair]) -> FolderDifference:
-    sets: dict[str, list[float]] = {}
+def _difference(method: str, budget: float, group: Sequence[PointPair]) -> FolderDifference:
+    sets: dict[str, list[float]] = defaultdict(list)
     for pair in group:
-        sets.setdefault(pair.key[1], []).append(pair.difference)
-    images = on_images(group) if len(group) == 1 else None
-    return FolderDifference(method, budget, len(group), len(sets), intervals.these_sets(list(sets.values())), images)
+        sets[pair.key[1]].append(pair.difference)
+    over_images = on_images(group) if len(group) == 1 else None
+    return FolderDifference(
+        method, budget, len(group), len(sets), intervals.these_sets(list(sets.values())), over_images
+    )
 
 
-def on_images(pairs: Sequence[Pair], level: float = intervals.LEVEL) -> ImageDifference:
+def on_images(pairs: Sequence[PointPair], level: float = intervals.LEVEL) -> ImageDifference:
     """B minus A on the images of all pairs: paired where every bitmap is known, else by counts."""
     if all(pair.bitmaps is not None and len(pair.bitmaps[0]) == len(pair.bitmaps[1]) for pair in pairs):
         before, after = (np.concatenate([pair.bitmaps[at] for pair in pairs if pair.bitmaps]) for at in (0, 1))
         return images.paired_images(after, before, level)
-    good, once = (sum(int(row["correct"]) for row in rows) for rows in _rows_of(pairs))
-    n, m = (sum(int(row["n"]) for row in rows) for rows in _rows_of(pairs))
-    return images.counted_images(good, once, n, m, level)
-
-
-def _rows_of(pairs: Sequence[Pair]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """Now, and before."""
-    return [pair.b for pair in pairs], [pair.a for pair in pairs]
+    right, n = (sum(int(pair.b[key]) for pair in pairs) for key in ("correct", "n"))
+    right_before, n_before = (sum(int(pair.a[key]) for pair in pairs) for key in ("correct", "n"))
+    return images.counted_images(right, right_before, n, n_before, level)
 
 
 # --- lines ------------------------------------------------------------------------------------------------------
 
 
-def lines(found: FolderComparison) -> list[str]:
+def comparison_lines(found: FolderComparison) -> list[str]:
     """Lines for the command line: differences first, then all that could not be compared, by reason."""
-    rows = [f"{found.b} minus {found.a}, accuracy in points, paired by method, data set, seed and budget"]
-    rows += [_difference_line(one) for one in found.differences]
-    rows += [] if found.differences else ["nothing could be compared"]
-    for reason, keys in reasons(found).items():
-        rows.append(f"not comparable: {reason}: {len(keys)} points, such as {point_name(keys[0])}")
-    return rows
+    lines = [f"{found.b} minus {found.a}, accuracy in points, paired by method, data set, seed and budget"]
+    lines += map(_line, found.differences) if found.differences else ["nothing could be compared"]
+    for reason, keys in reasons_against(found).items():
+        lines.append(f"not comparable: {reason}: {len(keys)} points, such as {point_name(keys[0])}")
+    return lines
 
 
-def _difference_line(one: FolderDifference) -> str:
-    word = f"{one.points} point{'s' if one.points > 1 else ''}, {one.sets} set{'s' if one.sets > 1 else ''}"
+def _line(one: FolderDifference) -> str:
+    count = f"{one.points} point{'s' if one.points > 1 else ''}, {one.sets} set{'s' if one.sets > 1 else ''}"
     head = f"  {one.method} at {100 * one.budget:g} %: {100 * (one.interval.estimate or 0.0):+.2f}"
     if one.interval.low is not None and one.interval.high is not None:
         span = f"{100 * one.interval.low:+.2f} to {100 * one.interval.high:+.2f}, {one.interval.kind}"
-        return f"{head} ({span}; {word})"
-    images = ""
+        return f"{head} ({span}; {count})"
+    over_images = ""
     if one.images is not None:
-        images = f"; over images {100 * one.images.low:+.2f} to {100 * one.images.high:+.2f}, {one.images.kind}"
-    return f"{head} (interval n/a: {one.interval.why}{images}; {word})"
+        over_images = f"; over images {100 * one.images.low:+.2f} to {100 * one.images.high:+.2f}, {one.images.kind}"
+    return f"{head} (interval n/a: {one.interval.why}{over_images}; {count})"
 
 
-def reasons(found: FolderComparison) -> dict[str, list[PointKey]]:
+def reasons_against(found: FolderComparison) -> dict[str, list[PointKey]]:
     """Reasons why points were not compared; the most frequent first."""
-    held: dict[str, list[PointKey]] = {}
+    reasons: dict[str, list[PointKey]] = defaultdict(list)
     for pair in found.pairs:
-        if pair.reason:
-            held.setdefault(pair.reason, []).append(pair.key)
-        elif not pair.measured:
-            held.setdefault(f"{pair.a['status']} in A, {pair.b['status']} in B", []).append(pair.key)
+        if pair.reason or not pair.measured:
+            reasons[pair.reason or f"{pair.a['status']} in A, {pair.b['status']} in B"].append(pair.key)
     for side, keys in (("A", found.only_a), ("B", found.only_b)):
         if keys:
-            held[f"only in {side}"] = list(keys)
-    order = Counter({reason: len(keys) for reason, keys in held.items()})
-    return {reason: held[reason] for reason in sorted(held, key=lambda reason: (-order[reason], reason))}
+            reasons[f"only in {side}"] = list(keys)
+    return dict(sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0])))
 
 
 def point_name(key: PointKey) -> str:

@@ -8,13 +8,14 @@ by chance alone is kept to 5 % of all runs: the level is shared among all verdic
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from harness.reports.verdicts.compare import Pair, compare, on_images, point_name
+from harness.reports.verdicts.compare import PointPair, compare, on_images, point_name
 from harness.results.results import Results
 from harness.statistics import frames, intervals
 from harness.statistics.images import ImageDifference
@@ -29,7 +30,7 @@ EXIT: Mapping[Word, int] = {
     "suspicious": 1,
     "not comparable": 2,
 }
-SEEDS = 3  # from which an interval over seeds is asked
+SEEDS = 3  # from which an interval over seeds is used
 Unit = tuple[str, str, float]  # method, data set, budget
 
 
@@ -44,78 +45,65 @@ def regress(baseline: Results, now: Results, margin: float = 0.0) -> tuple[Regre
     """``margin``: accuracy, as a share of 1, that may be lost. Another code is what is tested, so it may differ."""
     if not 0 <= margin < 1:
         raise ValueError(f"margin = {margin}: needs 0 <= margin < 1; a point of accuracy is 0.01")
-    found = compare(baseline, now, across_code=True)
+    comparison = compare(baseline, now, across_code=True)
     verdicts = [
-        RegressVerdict("not comparable", point_name(pair.key), pair.reason) for pair in found.pairs if pair.reason
+        RegressVerdict("not comparable", point_name(pair.key), pair.reason) for pair in comparison.pairs if pair.reason
     ]
-    paired = [pair for pair in found.pairs if not pair.reason]
-    states = [verdict for pair in paired if (verdict := _state(pair)) is not None]
-    units = _units(paired)
+    comparable = [pair for pair in comparison.pairs if not pair.reason]
+    verdicts += [verdict for pair in comparable if (verdict := _by_status(pair)) is not None]
+    units: dict[Unit, list[PointPair]] = defaultdict(list)
+    for pair in comparable:
+        if pair.measured:
+            method, dataset, _, budget = pair.key
+            units[method, dataset, budget].append(pair)
     level = 1 - (1 - intervals.LEVEL) / max(1, len(units))
-    verdicts += states + [_judged(unit, pairs, margin, level) for unit, pairs in sorted(units.items())]
-    verdicts += [RegressVerdict("missing", point_name(key), "in the baseline only") for key in found.only_a]
-    verdicts += [RegressVerdict("new", point_name(key), "not in the baseline") for key in found.only_b]
-    if not found.pairs:
+    verdicts += [_by_accuracy(unit, pairs, margin, level) for unit, pairs in sorted(units.items())]
+    verdicts += [RegressVerdict("missing", point_name(key), "in the baseline only") for key in comparison.only_a]
+    verdicts += [RegressVerdict("new", point_name(key), "not in the baseline") for key in comparison.only_b]
+    if not comparison.pairs:
         verdicts.append(RegressVerdict("not comparable", "every point", "the two have no point in common"))
     return tuple(sorted(verdicts, key=lambda verdict: (-EXIT[verdict.word], verdict.word, verdict.where)))
 
 
-def _state(pair: Pair) -> RegressVerdict | None:
+def _by_status(pair: PointPair) -> RegressVerdict | None:
     """Verdict by the statuses alone; None where both have a number of the same credibility."""
-    before, after = str(pair.a["status"]), str(pair.b["status"])
-    where = point_name(pair.key)
+    before, after, where = str(pair.a["status"]), str(pair.b["status"]), point_name(pair.key)
+    reason = f": {pair.b['reason']}" if isinstance(pair.b.get("reason"), str) and pair.b["reason"] else ""
     had, has = before in frames.MEASURED, after in frames.MEASURED
     if had and not has:
-        return RegressVerdict("missing", where, f"{before} in the baseline, {after} now{_reason(pair)}")
+        return RegressVerdict("missing", where, f"{before} in the baseline, {after} now{reason}")
     if has and not had:
-        return RegressVerdict(
-            "better" if before in frames.STATUSES else "new", where, f"{before} in the baseline, {after} now"
-        )
+        return RegressVerdict("better", where, f"{before} in the baseline, {after} now")
     if before == "ok" and after == "suspicious":
-        return RegressVerdict("suspicious", where, f"suspicious now{_reason(pair)}")
+        return RegressVerdict("suspicious", where, f"suspicious now{reason}")
     return None
 
 
-def _reason(pair: Pair) -> str:
-    reason = pair.b.get("reason")
-    return f": {reason}" if isinstance(reason, str) and reason else ""
-
-
-def _units(paired: Sequence[Pair]) -> dict[Unit, list[Pair]]:
-    found: dict[Unit, list[Pair]] = {}
-    for pair in paired:
-        if pair.measured:
-            method, dataset, _, budget = pair.key
-            found.setdefault((method, dataset, budget), []).append(pair)
-    return found
-
-
-def _judged(unit: Unit, pairs: Sequence[Pair], margin: float, level: float) -> RegressVerdict:
+def _by_accuracy(unit: Unit, pairs: Sequence[PointPair], margin: float, level: float) -> RegressVerdict:
     where = f"{unit[0]} · {unit[1]} at {100 * unit[2]:g} %"
     values = [pair.difference for pair in pairs]
     if all(abs(value) <= intervals.TIE for value in values):
         return RegressVerdict("same", where, "equal")
     low, high, how = _ends(pairs, values, level)
-    text = (
-        f"{100 * float(np.mean(values)):+.2f} points ({100 * low:+.2f} to {100 * high:+.2f}, {how}, level {level:.4g})"
-    )
+    span = f"{100 * low:+.2f} to {100 * high:+.2f}, {how}, level {level:.4g}"
+    why = f"{100 * float(np.mean(values)):+.2f} points ({span})"
     if high < -margin:
-        return RegressVerdict("worse", where, text)
-    return RegressVerdict("better" if low > margin else "same", where, text)
+        return RegressVerdict("worse", where, why)
+    return RegressVerdict("better" if low > margin else "same", where, why)
 
 
-def _ends(pairs: Sequence[Pair], values: Sequence[float], level: float) -> tuple[float, float, str]:
+def _ends(pairs: Sequence[PointPair], values: Sequence[float], level: float) -> tuple[float, float, str]:
     """Limits of the difference; infinite where seeds disagree and are too few for an interval."""
     seeds = intervals.over_seeds(values, level)
     if len(values) >= SEEDS and seeds.low is not None and seeds.high is not None:
         return seeds.low, seeds.high, f"{len(values)} seeds"
     if len({math.copysign(1, value) if abs(value) > intervals.TIE else 0 for value in values}) > 1:
         return -math.inf, math.inf, f"{len(values)} seeds that do not agree"
-    found = _images(pairs, level)
+    found = _over_images(pairs, level)
     return found.low, found.high, f"{len(values)} seed{'s' if len(values) > 1 else ''}, {found.kind}"
 
 
-def _images(pairs: Sequence[Pair], level: float) -> ImageDifference:
+def _over_images(pairs: Sequence[PointPair], level: float) -> ImageDifference:
     """Interval over all images of all seeds; where McNemar's exact test is not significant, it holds 0."""
     found, alpha = on_images(pairs, level), (1 - level) / 2
     if alpha < found.p_worse < 1 - alpha:
@@ -126,14 +114,14 @@ def _images(pairs: Sequence[Pair], level: float) -> ImageDifference:
 # --- for the command line ---------------------------------------------------------------------------------------
 
 
-def exit_code(verdicts: Sequence[RegressVerdict]) -> int:
+def regress_exit_code(verdicts: Sequence[RegressVerdict]) -> int:
     """0: no worse; 1: worse, or something is missing; 2: there is no common ground to judge on."""
     return max((EXIT[verdict.word] for verdict in verdicts), default=2)
 
 
-def lines(verdicts: Sequence[RegressVerdict]) -> list[str]:
+def regress_lines(verdicts: Sequence[RegressVerdict]) -> list[str]:
     """All that is not "same", the gravest first; then how many of each."""
-    text = [f"{one.word:<14} {one.where}: {one.why}" for one in verdicts if one.word != "same"]
-    counts = {word: sum(one.word == word for one in verdicts) for word in EXIT}
-    summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return [*text, f"{summary or 'nothing to compare'}: exit {exit_code(verdicts)}"]
+    lines = [f"{one.word:<14} {one.where}: {one.why}" for one in verdicts if one.word != "same"]
+    counts = Counter(one.word for one in verdicts)
+    summary = ", ".join(f"{counts[word]} {word}" for word in EXIT if counts[word])
+    return [*lines, f"{summary or 'nothing to compare'}: exit {regress_exit_code(verdicts)}"]

@@ -13,7 +13,7 @@ import pytest
 from harness.commands.open_suite import OpenSuite
 from harness.commands.why_cell import describe, find
 from harness.plan import Cell
-from harness.results.record import failure, now
+from harness.results.record import failed_record, now
 from harness.results.store import Outcome, Store, StoreError
 from tests.harness import small
 from tests.harness.stored import CELLS, filled, outcome, some_cell
@@ -23,7 +23,7 @@ PLANNED = (*CELLS, MISSING)
 
 
 def failed(cell: Cell, status: str = "failed", log: str = "") -> Outcome:
-    record = failure(cell, status, "it\nbroke", began=now(), environment={"machine": "cafe00", "commit": "12ab"})  # type: ignore[arg-type]
+    record = failed_record(cell, status, "it\nbroke", began=now(), environment={"machine": "cafe00", "commit": "12ab"})  # type: ignore[arg-type]
     return Outcome(record.model_copy(update={"attempts": 3, "peak_mib": 812.4}), {}, log)
 
 

@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_said(
 def csv_lines(outcome: Outcome, tmp_path: Path) -> list[list[str]]:
     suite = small.suite(methods=[{"use": f"{FAKES}:steady"}], budgets=BUDGETS)
     planned = replace(cells_of(suite)[0], id=outcome.record.cell)
-    points.write(tmp_path / "points.csv", points.rows([planned], {planned.id: outcome.record}))
+    points.write_points(tmp_path / "points.csv", points.point_rows([planned], {planned.id: outcome.record}))
     lines = (tmp_path / "points.csv").read_text("utf-8").splitlines()
     assert len(lines) == 1 + len(BUDGETS), "one line a point"
     return list(csv.reader(lines[1:]))

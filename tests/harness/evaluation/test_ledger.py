@@ -16,8 +16,8 @@ spending = st.tuples(
 )
 
 
-def seconds(ledger: CellLedger) -> float:
-    return sum(spent["seconds"] for spent in ledger.as_dict().values())
+def seconds_of(ledger: CellLedger) -> float:
+    return sum(cost.seconds for cost in ledger.phases.values())
 
 
 @given(st.lists(spending))
@@ -28,16 +28,13 @@ def test_phases_add_up(entries: list[tuple[str, int, int, int]]) -> None:
         with ledger.phase(phase):
             ledger.add(forward_macs=forward, steps=steps)
             ledger.add(backward_macs=backward, images=2 * steps)
-    phases = ledger.as_dict().values()
-    assert sum(spent["forward_macs"] + spent["backward_macs"] for spent in phases) == sum(
-        f + b for _, f, b, _ in entries
-    )
-    assert seconds(ledger) == len(entries)
-    for name, spent in ledger.as_dict().items():
+    assert sum(cost.macs for cost in ledger.phases.values()) == sum(f + b for _, f, b, _ in entries)
+    assert seconds_of(ledger) == len(entries)
+    for name, spent in ledger.phases.items():
         mine = [entry for entry in entries if entry[0] == name]
-        assert spent["steps"] == sum(entry[3] for entry in mine)
-        assert spent["images"] == 2 * spent["steps"]
-        assert spent["seconds"] == len(mine)
+        assert spent.steps == sum(entry[3] for entry in mine)
+        assert spent.images == 2 * spent.steps
+        assert spent.seconds == len(mine)
 
 
 def test_a_phase_inside_a_phase_is_refused() -> None:
@@ -46,7 +43,7 @@ def test_a_phase_inside_a_phase_is_refused() -> None:
         pass
     with ledger.phase("b"):
         ledger.add(steps=1)
-    assert ledger.as_dict()["b"]["steps"] == 1
+    assert ledger.phases["b"].steps == 1
 
 
 def test_spending_outside_a_phase_is_refused() -> None:
@@ -66,7 +63,7 @@ def test_seconds_of_a_failed_phase_are_kept() -> None:
     ledger = CellLedger(clock=lambda: next(ticks))
     with pytest.raises(RuntimeError), ledger.phase("train"):
         raise RuntimeError
-    assert seconds(ledger) == 3.0
+    assert seconds_of(ledger) == 3.0
 
 
 def test_seconds_outlive_the_process_and_nothing_else_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,21 +83,21 @@ def test_seconds_outlive_the_process_and_nothing_else_does(tmp_path: Path, monke
     again = CellLedger(clock=lambda: now[0], file=kept)
     with again.phase("train"):
         now[0] = 6.5
-    assert {name: (spent["seconds"], spent["steps"]) for name, spent in again.as_dict().items()} == {
+    assert {name: (spent.seconds, spent.steps) for name, spent in again.phases.items()} == {
         "prepare": (2.0, 0),
         "train": (3.5, 0),
     }
-    assert seconds(CellLedger(file=kept)) == 5.5
+    assert seconds_of(CellLedger(file=kept)) == 5.5
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"train": "x"}', '{"train": NaN}', '{"train": -1}'])
 def test_seconds_that_cannot_be_read_are_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "ledger.json").write_text(text)
-    assert seconds(CellLedger(file=tmp_path / "ledger.json")) == 0
+    assert seconds_of(CellLedger(file=tmp_path / "ledger.json")) == 0
 
 
 def test_a_disk_that_is_full_costs_no_cell_its_ledger(tmp_path: Path) -> None:
     ledger = CellLedger(file=tmp_path / "no" / "folder.json")
     with ledger.phase("train"):
         ledger.add(steps=1)
-    assert ledger.as_dict()["train"]["steps"] == 1
+    assert ledger.phases["train"].steps == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness import plan
 from harness.forecast import history
-from harness.results.record import Record, Spent
+from harness.results.record import PhaseCost, Record
 from harness.results.store import Outcome, Store
 from tests.harness import small
 
@@ -22,7 +22,7 @@ def record_of(epochs: float = 6.0, **changes: Any) -> Record:
 
 def test_the_cost_of_a_record() -> None:
     good = record_of(epochs=2.0)
-    ledger = {**good.ledger, "search": Spent(seconds=9.0, forward_macs=5e12)}
+    ledger = {**good.ledger, "search": PhaseCost(seconds=9.0, forward_macs=5e12)}
     past = history.of_record(good.model_copy(update={"ledger": ledger}))
     assert (past.machine, past.workers, past.images, past.mib) == ("here", 3, 14.0, 2.5)
     assert (past.macs, past.step_macs, past.step_seconds) == (8e12, 3e12, 1.5)

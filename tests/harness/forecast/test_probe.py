@@ -55,7 +55,7 @@ class Probed:
     def forecast(self) -> Forecast:
         cells = plan.cells(paced_suite(), self.prints)
         past = history.read(probe.folder(self.runs), {"paced", "picky", "copied"})
-        return forecast(cells, {cell.id for cell in cells}, past, record.machine(), 2, self.prints.fit)
+        return forecast(cells, {cell.id for cell in cells}, past, record.machine_id(), 2, self.prints.fit)
 
 
 @pytest.fixture(scope="module")

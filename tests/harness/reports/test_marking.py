@@ -9,7 +9,7 @@ from harness.reports import marking
 
 
 def marks(rows: list[dict]) -> marking.Marks:
-    return marking.marks(pd.DataFrame(rows))["d", 1.0]
+    return marking.marks_by_set(pd.DataFrame(rows))["d", 1.0]
 
 
 def test_winning_needs_a_rival_and_two_seeds():
@@ -40,12 +40,12 @@ def test_equal_gaps_give_no_interval_and_equal_numbers_are_a_tie():
 
 def test_means_over_sets_are_marked_over_all_sets_alone():
     points = example(seeds=(0, 1, 2), methods=("ea_vit", "slice_untrained"))
-    assert marking.overall(points)[0.2].best == "ea_vit"
+    assert marking.marks_over_sets(points)[0.2].best == "ea_vit"
     points = spoil(points, (points.method == "ea_vit") & (points.dataset == "digits"), "oom")
-    assert marking.overall(points)[0.2].why == "fewer than two methods to compare"
+    assert marking.marks_over_sets(points)[0.2].why == "fewer than two methods to compare"
 
 
 def test_two_methods_that_spent_differently_are_both_unequal():
     points = example(seeds=(0,), datasets=("digits",), methods=("ea_vit", "matformer"))
     points.loc[points.method == "ea_vit", "train_macs"] *= 1.08
-    assert set(marking.unequal(points, "equal_macs")) == {("ea_vit", "digits", 0), ("matformer", "digits", 0)}
+    assert set(marking.unequal_budgets(points, "equal_macs")) == {("ea_vit", "digits", 0), ("matformer", "digits", 0)}

@@ -37,7 +37,7 @@ POINTS = own(example(datasets=("digits",), methods=("ea_vit",)))
 
 
 def build(place: Path, of: suite.Suite = SUITE, forms: tuple[report.Form, ...] = ()) -> report.Built:
-    return report.build(report.read(place, of), place, of, place / "small.toml", forms)
+    return report.write_report(place, of, place / "small.toml", forms)
 
 
 def read(place: Path) -> dict[str, bytes]:
@@ -63,12 +63,12 @@ def test_two_builds_give_the_same_bytes(tmp_path):
 def test_a_report_stands_until_what_it_was_made_of_changes(tmp_path):
     place = folder(tmp_path / "small", POINTS)
     built = build(place, forms=report.FIGURES)
-    assert report.current(place, SUITE) == built
+    assert report.current_report(place, SUITE) == built
     (place / "cards.json").write_text("{}")
-    assert report.current(place, SUITE) is None
+    assert report.current_report(place, SUITE) is None
     build(place, forms=report.FIGURES)
     (place / "table.tex").unlink()
-    assert report.current(place, SUITE) is None
+    assert report.current_report(place, SUITE) is None
 
 
 def test_methods_are_set_against_the_suites_first_one(tmp_path):
@@ -150,7 +150,7 @@ def test_what_cannot_be_drawn_leaves_the_old_report(tmp_path, monkeypatch):
     def broken(*_: object) -> None:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("harness.reports.figures.pareto.pareto", broken)
+    monkeypatch.setattr("harness.reports.figures.pareto.pareto_files", broken)
     with pytest.raises(RuntimeError, match="no ink"):
         build(place, forms=report.FIGURES)
     assert {name: read(place)[name] for name in TABLES} == {name: old[name] for name in TABLES}

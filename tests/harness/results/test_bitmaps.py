@@ -33,30 +33,30 @@ def stored(place: Path, n: int = 16, correct: int = 7) -> pd.DataFrame:
 
 def test_bitmaps_outlive_the_cells_byte_for_byte(tmp_path):
     points = stored(tmp_path)
-    found = bitmaps.gather(tmp_path, points)
+    found = bitmaps.gather_bitmaps(tmp_path, points)
     assert len(found) == 4
     assert all(bits.sum() == 7 and len(bits) == 16 for bits in found.values())
-    data = bitmaps.encode(found)
+    data = bitmaps.encode_bitmaps(found)
     (tmp_path / bitmaps.NAME).write_bytes(data)
     shutil.rmtree(tmp_path / "cells")
-    again = bitmaps.gather(tmp_path, points)
-    assert bitmaps.encode(again) == data
-    assert bitmaps.encode(dict(reversed(list(again.items())))) == data
+    again = bitmaps.gather_bitmaps(tmp_path, points)
+    assert bitmaps.encode_bitmaps(again) == data
+    assert bitmaps.encode_bitmaps(dict(reversed(list(again.items())))) == data
 
 
 def test_bitmaps_of_another_run_are_left_out(tmp_path):
     points = stored(tmp_path)
     points.loc[0, "correct"] = 8
-    assert len(bitmaps.gather(tmp_path, points)) == 3
+    assert len(bitmaps.gather_bitmaps(tmp_path, points)) == 3
 
 
 def test_a_cut_file_of_bitmaps_is_told(tmp_path):
     path = tmp_path / bitmaps.NAME
-    path.write_bytes(bitmaps.encode(bitmaps.gather(tmp_path, stored(tmp_path)))[:-40])
+    path.write_bytes(bitmaps.encode_bitmaps(bitmaps.gather_bitmaps(tmp_path, stored(tmp_path)))[:-40])
     with pytest.raises(StoreError, match=r"correct\.npz: holds no bitmaps"):
-        bitmaps.read(path)
-    path.write_bytes(bitmaps.encode({}))
-    assert bitmaps.read(path) == {}
+        bitmaps.read_bitmaps(path)
+    path.write_bytes(bitmaps.encode_bitmaps({}))
+    assert bitmaps.read_bitmaps(path) == {}
 
 
 def test_points_of_committed_results_are_read():

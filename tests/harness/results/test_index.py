@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.results import index
-from harness.results.record import failure, now
+from harness.results.record import failed_record, now
 from harness.results.store import Outcome, Store
 from tests.harness.stored import CELLS, filled, outcome
 
@@ -27,13 +27,15 @@ def kept(tmp_path: Path) -> Store:
 
 
 def test_summaries_say_what_records_say(kept: Store) -> None:
-    kept.write(Outcome(failure(CELLS[2], "oom", "no room", began=now(), environment={"machine": "m", "workers": 2})))
+    kept.write(
+        Outcome(failed_record(CELLS[2], "oom", "no room", began=now(), environment={"machine": "m", "workers": 2}))
+    )
     for _ in range(2):  # read, then from the index
         found = kept.summaries([*reversed(IDS), "abcd"])
         assert list(found) == [*reversed(IDS)]
         for cell, record in kept.records().items():
             said = found[cell]
-            assert said == index.summary(record)
+            assert said == index.summarize(record)
             assert (said.status, said.reason, said.seconds) == (record.status, record.reason, record.seconds)
             assert said.train_macs == record.train_macs
             assert (said.choices, said.given) == (record.choices(), record.given)
@@ -50,7 +52,7 @@ def test_a_cell_that_the_index_knows_is_not_read(kept: Store, monkeypatch: pytes
 
 
 def test_a_changed_a_new_and_a_removed_cell_are_seen(kept: Store) -> None:
-    kept.write(Outcome(failure(CELLS[0], "nan", "", began=now(), environment={})))
+    kept.write(Outcome(failed_record(CELLS[0], "nan", "", began=now(), environment={})))
     shutil.rmtree(kept.cells / IDS[1])
     found = kept.summaries(IDS)
     assert {cell: said.status for cell, said in found.items()} == {IDS[0]: "nan", IDS[2]: "ok"}
@@ -84,7 +86,7 @@ def test_an_index_cut_or_flipped_anywhere_is_made_again(whole: Store, place: flo
     else:
         content[at] ^= 1 << bit
     path.write_bytes(content)
-    assert index.read(path) == {}
+    assert index.read_index(path) == {}
     assert whole.summaries(IDS) == expected
     assert path.read_bytes() == right
 
@@ -93,8 +95,8 @@ def test_an_index_of_another_program_is_made_again(kept: Store, monkeypatch: pyt
     expected = kept.summaries(IDS)
     with monkeypatch.context() as patch:
         patch.setattr(index, "_plain", lambda summary: {"status": "oom"})
-        index.write(kept.root / "index.json", index.read(kept.root / "index.json"))
-    assert index.read(kept.root / "index.json") == {}
+        index.write_index(kept.root / "index.json", index.read_index(kept.root / "index.json"))
+    assert index.read_index(kept.root / "index.json") == {}
     assert kept.summaries(IDS) == expected
 
 

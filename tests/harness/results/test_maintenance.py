@@ -19,7 +19,7 @@ from harness import plan
 from harness.plan import Cell
 from harness.results import maintenance
 from harness.results.maintenance import Conflicts
-from harness.results.record import Point, failure, now
+from harness.results.record import Point, failed_record, now
 from harness.results.store import Outcome, Store, StoreError, pack
 from tests.harness.lock_holder import LockHolder
 from tests.harness.stored import CELLS, filled, outcome, some_cell
@@ -43,7 +43,7 @@ def changed(cell: Cell, **changes: object) -> Outcome:
 
 
 def killed(cell: Cell) -> Outcome:
-    return Outcome(failure(cell, "killed", "from outside", began=now(), environment={}))
+    return Outcome(failed_record(cell, "killed", "from outside", began=now(), environment={}))
 
 
 def everything(store: Store) -> dict[str, bytes]:

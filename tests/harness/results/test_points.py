@@ -11,7 +11,7 @@ from example_points import example, spoil
 
 from harness.results import points
 from harness.results.cell_files import StoreError
-from harness.results.record import environment, failure, now
+from harness.results.record import failed_record, now, run_environment
 from harness.results.store import Outcome
 from tests.harness.stored import CELLS, filled, some_cell
 
@@ -19,7 +19,11 @@ from tests.harness.stored import CELLS, filled, some_cell
 def test_points_follow_the_plan_and_its_names(tmp_path: Path) -> None:
     kept = filled(tmp_path)
     kept.write(
-        Outcome(failure(CELLS[2], "nan", 'loss, "nan"\nø', began=now(), environment=environment(1, None)), {}, "log")
+        Outcome(
+            failed_record(CELLS[2], "nan", 'loss, "nan"\nø', began=now(), environment=run_environment(1, None)),
+            {},
+            "log",
+        )
     )
     planned = [dataclasses.replace(some_cell(seed), suite="renamed", dataset="a, b") for seed in (2, 0, 9)]
     rows = kept.points(planned)
@@ -29,8 +33,8 @@ def test_points_follow_the_plan_and_its_names(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [row["accuracy"] for row in rows] == [None, None, 7 / 16, 7 / 16]
     assert rows[2]["train_macs"] == 3 * 10**12
-    points.write(tmp_path / "points.csv", rows)
-    table, absent = points.read(tmp_path / "points.csv")
+    points.write_points(tmp_path / "points.csv", rows)
+    table, absent = points.read_points(tmp_path / "points.csv")
     assert absent == ()
     assert list(table.columns) == list(points.COLUMNS)
     assert table["status"].tolist() == ["nan", "nan", "ok", "ok"]
@@ -49,7 +53,7 @@ def test_reading_back_keeps_words_and_ids(tmp_path: Path) -> None:
     table["cell"] = "12e4567890123456"
     table = spoil(table, table.budget == 0.2, "nan", "NaN loss")
     table.to_csv(tmp_path / "points.csv", index=False)
-    back, absent = points.read(tmp_path / "points.csv")
+    back, absent = points.read_points(tmp_path / "points.csv")
     assert back["status"].tolist() == ["nan", "ok", "ok", "ok", "ok"]
     assert set(back["cell"]) == {"12e4567890123456"}
     assert pd.isna(back["accuracy"][0])
@@ -60,7 +64,7 @@ def test_reading_back_keeps_words_and_ids(tmp_path: Path) -> None:
 def refused(tmp_path: Path, table: pd.DataFrame) -> str:
     table.to_csv(tmp_path / "points.csv", index=False)
     with pytest.raises(StoreError) as caught:
-        points.read(tmp_path / "points.csv")
+        points.read_points(tmp_path / "points.csv")
     return str(caught.value)
 
 
@@ -80,12 +84,12 @@ def test_what_is_no_table_of_points_is_refused_with_its_place(tmp_path: Path) ->
     for data in (b"", b"\xff\xfe", b'"'):
         (tmp_path / "points.csv").write_bytes(data)
         with pytest.raises(StoreError, match="not a table of points"):
-            points.read(tmp_path / "points.csv")
+            points.read_points(tmp_path / "points.csv")
     with pytest.raises(StoreError, match="No such file or directory; `eavit-bench run` writes it"):
-        points.read(tmp_path / "none.csv")
+        points.read_points(tmp_path / "none.csv")
 
 
 def test_a_table_without_a_row_is_read(tmp_path: Path) -> None:
-    points.write(tmp_path / "points.csv", [])
-    table, _ = points.read(tmp_path / "points.csv")
+    points.write_points(tmp_path / "points.csv", [])
+    table, _ = points.read_points(tmp_path / "points.csv")
     assert table.empty

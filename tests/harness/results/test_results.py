@@ -22,7 +22,7 @@ def ran(folder: Path, of: Suite, records: bool = True) -> Path:
     """As a run of the suite leaves it."""
     cells = small.cells(of)
     found = {cell.id: small.record_of(cell) for cell in cells}
-    points.write(folder / "points.csv", points.rows(cells, found))
+    points.write_points(folder / "points.csv", points.point_rows(cells, found))
     if records:
         points.write_records(folder / "records.jsonl", cells, found)
     return folder

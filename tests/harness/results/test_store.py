@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.results import points
-from harness.results.record import STATUSES, Point, Record, Spent
+from harness.results.record import STATUSES, PhaseCost, Point, Record
 from harness.results.store import Outcome, Store, StoreError
 from tests.harness.stored import CELLS, filled, outcome, some_cell
 
@@ -36,7 +36,7 @@ some_points = st.builds(
     params=st.none() | count, correct=st.none() | count, n=st.none() | count, latency_ms=st.none() | number,
     reason=text,
 )  # fmt: skip
-spent = st.builds(Spent, seconds=number, forward_macs=number, backward_macs=number, images=count, steps=count)
+spent = st.builds(PhaseCost, seconds=number, forward_macs=number, backward_macs=number, images=count, steps=count)
 records = st.builds(
     Record, cell=st.just("c" * 16), suite=text, method=text, dataset=text, seed=count, identity=tables,
     status=st.sampled_from(STATUSES), reason=text, points=st.lists(some_points, max_size=3).map(tuple),
@@ -202,7 +202,7 @@ def test_names_of_any_kind_come_back(tmp_path: Path, name: str) -> None:
     assert read is not None
     assert (read.record.dataset, read.record.method, read.record.suite) == (name, name, name)
     assert kept.summaries([cell.id])[cell.id].dataset == name
-    points.write(tmp_path / "points.csv", kept.points([cell]))
+    points.write_points(tmp_path / "points.csv", kept.points([cell]))
     points.write_records(tmp_path / "records.jsonl", [cell], kept.records())
     assert points.read_records(tmp_path / "records.jsonl") == {cell.id: read.record}
     with (tmp_path / "points.csv").open(encoding="utf-8", newline="") as file:

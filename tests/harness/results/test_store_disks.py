@@ -135,14 +135,14 @@ def test_killed_writers_leave_whole_cells(tmp_path: Path) -> None:
     """SIGKILL at spread moments of a process that does nothing but write cells."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from harness.plan import Cell; from harness.results.record import failure, now\n"
+        "from harness.plan import Cell; from harness.results.record import failed_record, now\n"
         "from harness.results.store import Outcome, Store\n"
         "cells = [Cell(id, 's', 'm', 'd', 0, (), {'budgets': [1.0]}) for id in sys.argv[2:]]\n"
         "kept = Store(Path(sys.argv[1])); kept.prepare(); print('go', flush=True)\n"
         "while True:\n"
         " for cell in cells:\n"
         "  lock = kept.locks.acquire(cell.id)\n"
-        "  kept.write(Outcome(failure(cell, 'nan', '', began=now(), environment={}), {1.0: b'1'}, 'x' * 9999))\n"
+        "  kept.write(Outcome(failed_record(cell, 'nan', '', began=now(), environment={}), {1.0: b'1'}, 'x' * 9999))\n"
         "  lock.release()\n"
     )
     root, ids = Path(__file__).resolve().parents[3], [cell.id for cell in CELLS]

@@ -21,7 +21,7 @@ def where(points: pd.DataFrame, **values: object) -> pd.Series:
 
 def test_summary_is_over_seeds_within_method_set_and_budget():
     points = example(seeds=(0, 1, 2))
-    found = frames.summary(points).set_index(frames.KEYS)
+    found = frames.accuracy_summary(points).set_index(frames.KEYS)
     picked = points[(points.method == "ea_vit") & (points.dataset == "digits") & (points.budget == 0.4)]
     here = found.loc[("ea_vit", "digits", 0.4)]
     assert here["mean"] == pytest.approx(picked["accuracy"].mean())
@@ -34,7 +34,7 @@ def test_summary_counts_every_status_and_invents_nothing():
     points = example(seeds=(0, 1), methods=("ea_vit", "matformer"), datasets=("digits",))
     points = spoil(points, (points.method == "matformer") & (points.seed == 1), "oom")
     points = points[~((points.method == "ea_vit") & (points.seed == 1) & (points.budget == 0.2))]
-    found = frames.summary(points).set_index(frames.KEYS)
+    found = frames.accuracy_summary(points).set_index(frames.KEYS)
     half_gone, holed = found.loc[("matformer", "digits", 0.2)], found.loc[("ea_vit", "digits", 0.2)]
     assert (half_gone["oom"], half_gone["seeds"], holed["missing"], holed["seeds"]) == (1, 1, 1, 1)
     assert math.isnan(half_gone["half"])
@@ -46,17 +46,17 @@ def test_areas_leave_out_curves_with_holes_and_count_unreachable_as_chance():
     points = example(seeds=(0, 1), methods=("ea_vit", "matformer"), datasets=("digits",))
     points = spoil(points, (points.method == "matformer") & (points.budget == 0.2), "unreachable")
     points = spoil(points, (points.method == "ea_vit") & (points.seed == 1) & (points.budget == 0.6), "nan")
-    found = frames.areas(points, chance={"digits": 0.1}).set_index(frames.CELL)["area"]
+    found = frames.curve_areas(points, chance={"digits": 0.1}).set_index(frames.CELL)["area"]
     assert math.isnan(found["ea_vit", "digits", 1])
     assert 0.9 < found["ea_vit", "digits", 0] < 1
-    without = frames.areas(points).set_index(frames.CELL)["area"]
+    without = frames.curve_areas(points).set_index(frames.CELL)["area"]
     gap = math.log2(0.4 * 0.98 / 0.2) / math.log2(5)  # from the lower bound to the first choice, in the whole range
     difference = found["matformer", "digits", 0] - without["matformer", "digits", 0]
     assert difference == pytest.approx(0.1 * gap)
 
 
 def test_use_of_budgets():
-    found = frames.use(example(seeds=(0,), methods=("ea_vit",)))
+    found = frames.budget_use(example(seeds=(0,), methods=("ea_vit",)))
     assert found["use"].to_numpy() == pytest.approx([0.98] * 10)
 
 
@@ -77,25 +77,25 @@ def test_two_suites_are_never_mixed():
     one = example(seeds=(0, 1, 2), methods=("ea_vit",), datasets=("digits",))
     other = one.assign(suite="core", accuracy=one["accuracy"] / 2)
     other = other[other["seed"] != 2]
-    both = frames.summary(pd.concat([one, other], ignore_index=True))
+    both = frames.accuracy_summary(pd.concat([one, other], ignore_index=True))
     assert both.groupby("suite")["seeds"].max().to_dict() == {"core": 2, "quick": 3}
     assert (both["missing"] == 0).all(), "a seed of the one suite is not missing in the other"
-    alone = frames.summary(one).drop(columns="suite").reset_index(drop=True)
+    alone = frames.accuracy_summary(one).drop(columns="suite").reset_index(drop=True)
     mine = both[both["suite"] == "quick"].drop(columns="suite").reset_index(drop=True)
     pd.testing.assert_frame_equal(mine, alone)
-    assert len(frames.areas(pd.concat([one, other], ignore_index=True))) == 5
+    assert len(frames.curve_areas(pd.concat([one, other], ignore_index=True))) == 5
 
 
 def numbers(points: pd.DataFrame) -> list[object]:
     chance = {"digits": 0.1}
-    found = frames.fronts(points)
+    found = frames.step_fronts(points)
     return [
-        frames.summary(points).to_csv(),
-        frames.areas(points, chance).to_csv(),
-        frames.scores(points, 0.6),
+        frames.accuracy_summary(points).to_csv(),
+        frames.curve_areas(points, chance).to_csv(),
+        frames.set_scores(points, 0.6),
         frames.denominator(frames.completed(points)),
-        frames.worst_case(frames.completed(points), "ea_vit", 0.6, chance),
-        frames.break_even(points, "ea_vit", "fixed_uniform", "train_macs"),
+        frames.worst_case_bounds(frames.completed(points), "ea_vit", 0.6, chance),
+        frames.cost_break_even(points, "ea_vit", "fixed_uniform", "train_macs"),
         {name: {key: sorted(by.items()) for key, by in sorted(one.items())} for name, one in sorted(found.items())},
     ]
 
@@ -138,7 +138,7 @@ def test_planned_cells_are_there_and_no_others_are_invented():
 
 
 def worst(points: pd.DataFrame, planned=(), **chance: float) -> tuple[float, float] | None:
-    return frames.worst_case(frames.completed(points, planned), "a", 0.5, chance)
+    return frames.worst_case_bounds(frames.completed(points, planned), "a", 0.5, chance)
 
 
 def test_worst_case_by_hand():
@@ -148,7 +148,7 @@ def test_worst_case_by_hand():
     assert worst(holed, x=0.1, y=0.5) == pytest.approx((0.8 - 0.7 / 4, 0.8 + 0.2 / 4))
     answered = spoil(points, where(points, dataset="x"), "unreachable")
     assert worst(answered, x=0.1, y=0.5) == pytest.approx((0.45, 0.45))
-    assert frames.worst_case(frames.completed(points), "none", 0.5, {}) is None
+    assert frames.worst_case_bounds(frames.completed(points), "none", 0.5, {}) is None
     assert worst(points, [*points[frames.CELL].itertuples(index=False, name=None), ("a", "z", 0)]) == pytest.approx(
         (1.6 / 3, 2.6 / 3)
     )
@@ -159,7 +159,7 @@ def test_the_worst_case_holds_whatever_a_missing_cell_would_have_given():
     here = points[points["budget"] == 0.4]
     truth = here.groupby("dataset")["accuracy"].mean().mean()
     holed = spoil(points, where(points, method="ea_vit", seed=1), "killed")
-    low, high = frames.worst_case(frames.completed(holed), "ea_vit", 0.4, {"digits": 0.1, "mnist5k": 0.1})
+    low, high = frames.worst_case_bounds(frames.completed(holed), "ea_vit", 0.4, {"digits": 0.1, "mnist5k": 0.1})
     assert low < truth < high
 
 
@@ -167,7 +167,7 @@ def test_the_worst_case_holds_whatever_a_missing_cell_would_have_given():
 
 
 def test_ties_give_no_interval():
-    assert frames.summary(example().assign(accuracy=0.5))["half"].isna().all(), "no spread is no certainty"
+    assert frames.accuracy_summary(example().assign(accuracy=0.5))["half"].isna().all(), "no spread is no certainty"
 
 
 def test_values_are_found_by_cell():
@@ -177,14 +177,14 @@ def test_values_are_found_by_cell():
 
 def test_scores_leave_out_sets_that_a_method_lacks():
     points = spoil(spoilt(), where(example(seeds=(0, 1, 2)), method="matformer", dataset="digits"), "nan")
-    found, sets = frames.scores(points, 0.6)
+    found, sets = frames.set_scores(points, 0.6)
     assert sets == ("mnist5k",)
     assert sorted(found) == sorted(points["method"].unique())
-    assert frames.scores(points, 0.2) == ({name: [] for name in found}, ())
+    assert frames.set_scores(points, 0.2) == ({name: [] for name in found}, ())
 
 
 def test_fronts_have_no_holes():
-    found = frames.fronts(spoilt())
+    found = frames.step_fronts(spoilt())
     assert sorted(found["ea_vit"]["digits"]) == [0, 1]
     assert sorted(found["ea_vit"]["mnist5k"]) == [0, 1, 2]
     assert "none" not in found
@@ -194,6 +194,6 @@ def test_break_even_shares_a_cells_cost_among_its_sizes():
     points = example(seeds=(0, 1))
     points.loc[points["method"] == "fixed_uniform", "train_macs"] = 10e12
     points = spoil(points, where(points, method="fixed_uniform", budget=0.2), "unreachable")
-    found = frames.break_even(points, "ea_vit", "fixed_uniform", "train_macs")
+    found = frames.cost_break_even(points, "ea_vit", "fixed_uniform", "train_macs")
     assert found.ratio.estimate == pytest.approx(4.1e12 / (10e12 / 4))
     assert (found.sizes, found.low, found.high) == (2, 2, 2)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.jobs.job import Job, JobFolder
 from harness.results import record, store
-from harness.results.record import Point, Record, Spent
+from harness.results.record import PhaseCost, Point, Record
 from harness.results.store import Outcome
 from harness.sweep import cell_job
 from harness.sweep.cell_job import CellJob
@@ -33,8 +33,8 @@ def outcome(task: CellJob) -> Outcome:
     kept = Record(
         cell=cell.id, suite=cell.suite, method=cell.method, dataset=cell.dataset, seed=cell.seed,
         identity=dict(cell.content), status="ok", points=tuple(points), full_macs=10, choice_hash="0" * 16,
-        given={name: dict(keys) for name, keys in task.given.items()}, ledger={"train": Spent(forward_macs=5.0)},
-        started=record.stamp(record.now()), finished=record.stamp(record.now()), seconds=0.1,
+        given={name: dict(keys) for name, keys in task.given.items()}, ledger={"train": PhaseCost(forward_macs=5.0)},
+        started=record.iso_time(record.now()), finished=record.iso_time(record.now()), seconds=0.1,
     )  # fmt: skip
     return Outcome(kept, bitmaps)
 

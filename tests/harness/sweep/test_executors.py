@@ -71,7 +71,7 @@ def test_a_start_goes_on_where_the_last_one_was_ended_from_outside(
     store = Store(tmp_path / "results")
     store.prepare()
     if status is not None:
-        store.write(Outcome(record.failure(cell, status, "", began=record.now(), environment={})))
+        store.write(Outcome(record.failed_record(cell, status, "", began=record.now(), environment={})))
     given = {} if same_given else {"other": {"1.0": "k"}}
     folders = JobFolder(tmp_path / "runs" / cell.id)
     folders.write(cell_job.job_of(CellJob(cell=cell, suite=suite, given=given, attempt=2), "x:y", None, 1.0))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.jobs.scheduler import dependents
-from harness.results.record import failure, now
+from harness.results.record import failed_record, now
 from harness.sweep import pending
 from harness.sweep.settings import Settings
 from tests.harness import small
@@ -36,7 +36,7 @@ def test_what_runs_by_what_is_asked(options: Settings, runs: set[str]) -> None:
     states: list[Any] = "ok unreachable suspicious failed oom nan timeout killed skipped".split()
     cells = cells_of(small.suite(seeds=list(range(10))))
     kept = {
-        cell.id: failure(cell, state, "", began=now(), environment={})
+        cell.id: failed_record(cell, state, "", began=now(), environment={})
         for cell, state in zip(cells, states, strict=False)
     }
     named = {cell.id: state for cell, state in zip(cells, [*states, "missing"], strict=True)}
@@ -68,5 +68,5 @@ def test_what_another_run_put_there_is_taken_if_it_is_what_this_one_would_do(
     status: Any, reason: str, given: dict[str, dict[str, str]], broken: list[str], taken: bool
 ) -> None:
     (cell,) = cells_of(small.suite())
-    record = failure(cell, status, reason, began=now(), environment={}).model_copy(update={"given": given})
+    record = failed_record(cell, status, reason, began=now(), environment={}).model_copy(update={"given": given})
     assert pending.is_answered(record, {}, broken) is taken

@@ -13,7 +13,7 @@ from harness.reports.tables import tables
 
 
 def to_latex(points: pd.DataFrame) -> str:
-    return latex.document(tables.page(ReportData("quick", points)))
+    return latex.to_latex(tables.report_page(ReportData("quick", points)))
 
 
 def test_latex_escapes_names_and_closes_what_it_opens():
@@ -30,4 +30,4 @@ def test_latex_escapes_names_and_closes_what_it_opens():
 def test_latex_marks_as_the_page_does():
     points = example(seeds=(0, 1, 2, 3, 4), methods=("ea_vit", "slice_untrained"), datasets=("digits",))
     assert re.search(r"\\texttt\{ea\\_vit\} & \\textbf\{9\d\.\d \(\$\\pm\$", to_latex(points))
-    assert latex.prose("a **b** `c_d` 5 %") == r"a \textbf{b} \texttt{c\_d} 5 \%"
+    assert latex.latex_text("a **b** `c_d` 5 %") == r"a \textbf{b} \texttt{c\_d} 5 \%"

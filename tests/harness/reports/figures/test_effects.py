@@ -11,7 +11,7 @@ from harness.reports.paired_differences import difference
 
 def test_bars_are_paired_differences_to_the_reference():
     points = example()
-    figure = drawn(effects.ablation, of(points, reference="matformer"))["ablation"].figure
+    figure = drawn(effects.draw_ablation, of(points, reference="matformer"))["ablation"].figure
     axis = next(axis for axis in figure.axes if axis.get_title(loc="left").startswith("at 40"))
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == ["ea_vit", "fixed_same_shape", "fixed_uniform", "slice_untrained"]
@@ -25,7 +25,7 @@ def test_bars_are_paired_differences_to_the_reference():
 
 def test_no_bar_at_zero_for_what_is_not_there():
     points = spoil(example(), (example().method == "matformer") & (example().budget == 0.2), "unreachable")
-    one = drawn(effects.ablation, of(points))["ablation"]
+    one = drawn(effects.draw_ablation, of(points))["ablation"]
     axis = next(axis for axis in one.figure.axes if axis.get_title(loc="left").startswith("at 20"))
     assert len(axis.patches) == 3
     assert "n/a" in [text.get_text().strip() for text in axis.texts]
@@ -33,7 +33,7 @@ def test_no_bar_at_zero_for_what_is_not_there():
 
 
 def test_one_method_has_nothing_to_be_compared_with():
-    assert skipped(effects.ablation, of(example(methods=("ea_vit",))))["ablation"] == "1 method"
+    assert skipped(effects.draw_ablation, of(example(methods=("ea_vit",))))["ablation"] == "1 method"
 
 
 def test_break_even_lines_and_rings():
@@ -41,7 +41,7 @@ def test_break_even_lines_and_rings():
     points.loc[points.method == "ea_vit", "train_macs"] = 2.5e12
     points.loc[points.method == "fixed_uniform", "train_macs"] = 5e12  # of five sizes
     records = [record("fixed_uniform", use="eavit.methods:fixed_uniform")]
-    one = drawn(effects.cost, of(points, records))["break-even"]
+    one = drawn(effects.draw_cost, of(points, records))["break-even"]
     axis = one.figure.axes[0]
     flat, slope = (line for line in axis.lines if len(line.get_xdata()) > 1)
     assert set(flat.get_ydata()) == {2.5e12}
@@ -53,7 +53,7 @@ def test_break_even_lines_and_rings():
 
 def test_cost_without_models_trained_alone():
     made = of(example(methods=("ea_vit", "matformer")))
-    assert {"break-even"} == {*skipped(effects.cost, made)}
-    axis = drawn(effects.cost, made)["cost"].figure.axes[0]
+    assert {"break-even"} == {*skipped(effects.draw_cost, made)}
+    axis = drawn(effects.draw_cost, made)["cost"].figure.axes[0]
     assert {bar.get_width() for bar in axis.patches} == {4.1e12}
-    assert "ledger" in skipped(effects.cost, of(example().assign(train_macs=np.nan)))["cost"]
+    assert "ledger" in skipped(effects.draw_cost, of(example().assign(train_macs=np.nan)))["cost"]

@@ -106,5 +106,5 @@ def test_strange_names_are_no_trouble(tmp_path):
 def test_what_our_methods_report_is_drawn_and_not_skipped_for_its_form(tmp_path):
     """The forms of diagnostics are a contract between two packages that never import each other."""
     quick = suite.load(ROOT / "suites" / "quick.toml")
-    found = figures.write_figures(report.read(ROOT / "results" / "quick", quick), tmp_path, ("svg",))
+    found = figures.write_figures(report.read_report_data(ROOT / "results" / "quick", quick), tmp_path, ("svg",))
     assert not {"search-fronts", "search-progress", "coverage", "break-even"} & {name for name, _ in found.skipped}

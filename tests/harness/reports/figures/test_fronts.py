@@ -23,7 +23,7 @@ def test_median_and_band_are_the_attainment_surfaces(seeds):
     points = example(seeds=range(seeds), methods=("ea_vit",), datasets=("digits",))
     points["macs"] = (points["macs"] * rng.uniform(0.5, 1, len(points))).round()
     points["accuracy"] = rng.integers(300, 500, len(points)) / 500
-    axis = drawn(fronts.fronts, of(points))["fronts-digits"].figure.axes[0]
+    axis = drawn(fronts.draw_fronts, of(points))["fronts-digits"].figure.axes[0]
     runs = [list(zip(run["macs"], run["accuracy"], strict=True)) for _, run in points.groupby("seed")]
     (line,) = steps_of(axis)
     for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True):
@@ -43,7 +43,7 @@ def test_median_and_band_are_the_attainment_surfaces(seeds):
 def test_every_measured_run_is_a_dot_and_nothing_else_is():
     points = spoil(example(), (example().method == "matformer") & (example().budget < 0.5), "unreachable")
     points = spoil(points, (points.method == "ea_vit") & (points.seed == 1), "oom")
-    one = drawn(fronts.fronts, of(points))["fronts-digits"]
+    one = drawn(fronts.draw_fronts, of(points))["fronts-digits"]
     axis = one.figure.axes[0]
     shown = sorted((x, y) for line in axis.lines if line.get_linestyle() == "None" for x, y in line.get_xydata())
     values = frames.accuracies(points[points.dataset == "digits"])
@@ -56,7 +56,7 @@ def test_every_measured_run_is_a_dot_and_nothing_else_is():
 
 
 def test_one_seed_has_no_band_and_says_so():
-    one = drawn(fronts.fronts, of(example(seeds=(0,))))["fronts-digits"]
+    one = drawn(fronts.draw_fronts, of(example(seeds=(0,))))["fronts-digits"]
     assert not one.figure.axes[0].collections
     assert "no band" in one.caption
 
@@ -64,7 +64,7 @@ def test_one_seed_has_no_band_and_says_so():
 def test_suspicious_runs_are_hollow():
     points = example(seeds=(0,), datasets=("digits",), methods=("ea_vit",))
     points.loc[points.budget == 0.4, "status"] = "suspicious"
-    axis = drawn(fronts.fronts, of(points))["fronts-digits"].figure.axes[0]
+    axis = drawn(fronts.draw_fronts, of(points))["fronts-digits"].figure.axes[0]
     hollow = [line for line in axis.lines if to_rgba(line.get_markerfacecolor())[:3] == (1, 1, 1)]
     (line,) = [line for line in hollow if line.get_linestyle() == "None"]
     assert line.get_xdata() == points.loc[points.budget == 0.4, "macs"].to_numpy()
@@ -92,14 +92,14 @@ def test_the_mean_starts_where_every_set_has_a_model():
 
 def test_many_sets_take_several_sheets():
     points = example(seeds=(0,), datasets=[f"set{i:02}" for i in range(13)], methods=("ea_vit",))
-    assert {"fronts-1", "fronts-2", "fronts-mean", "fronts-set12"} <= {*drawn(fronts.fronts, of(points))}
+    assert {"fronts-1", "fronts-2", "fronts-mean", "fronts-set12"} <= {*drawn(fronts.draw_fronts, of(points))}
 
 
 def test_latency_is_drawn_as_measured():
     points = example(methods=("ea_vit",))
     points["latency_ms"] = np.arange(len(points)) / 10 + 1
-    axis = drawn(fronts.latency, of(points))["latency"].figure.axes[0]
+    axis = drawn(fronts.draw_latency, of(points))["latency"].figure.axes[0]
     dots, line = (one for one in axis.lines if len(one.get_xdata()) > 2)
     assert sorted(dots.get_ydata()) == points["latency_ms"].tolist()
     assert line.get_ydata().tolist() == points.groupby("budget")["latency_ms"].median().tolist()
-    assert "no latency" in skipped(fronts.latency, of(points.assign(latency_ms=np.nan)))["latency"]
+    assert "no latency" in skipped(fronts.draw_latency, of(points.assign(latency_ms=np.nan)))["latency"]

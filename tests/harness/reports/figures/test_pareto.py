@@ -18,26 +18,26 @@ from harness.reports.figures import axes, pareto, style
 
 
 def test_png_and_svg_are_drawn():
-    files = pareto.pareto(of(example()))
+    files = pareto.pareto_files(of(example()))
     assert list(files) == ["pareto.png", "pareto.svg"]
     pixels = np.asarray(Image.open(io.BytesIO(files["pareto.png"])).convert("RGB")).reshape(-1, 3)
     colours = {tuple(colour) for colour in np.unique(pixels, axis=0).tolist()}
-    for look in style.looks([f"m{i}" for i in range(5)]).values():
+    for look in style.method_looks([f"m{i}" for i in range(5)]).values():
         rgb = tuple(round(255 * part) for part in matplotlib.colors.to_rgb(look["color"]))
         assert rgb in colours
     assert files["pareto.svg"].startswith(b"<?xml")
 
 
 def test_same_points_same_bytes_whatever_their_order_or_the_settings():
-    first = pareto.pareto(of(example()))
+    first = pareto.pareto_files(of(example()))
     with matplotlib.rc_context({"font.size": 20, "axes.grid": True}):
-        second = pareto.pareto(of(example().sample(frac=1, random_state=1)))
+        second = pareto.pareto_files(of(example().sample(frac=1, random_state=1)))
     assert second == first
     assert matplotlib.rcParams["svg.hashsalt"] != "eavit-bench"
 
 
 def test_no_date_and_no_version_inside():
-    files = pareto.pareto(of(example(datasets=("digits",))))
+    files = pareto.pareto_files(of(example(datasets=("digits",))))
     assert not Image.open(io.BytesIO(files["pareto.png"])).info.get("Software")
     assert b"dc:date" not in files["pareto.svg"]
 
@@ -79,25 +79,25 @@ def test_any_accuracy_can_be_drawn(accuracy):
 
 @given(st.floats(0, 100), st.floats(0, 100), st.floats(0.01, 20))
 def test_the_accuracy_scale_rises_and_can_be_inverted(one, other, least):
-    heights = axes.height([one, other], least)
-    assert axes.percent(heights, least) == pytest.approx([one, other], abs=1e-6)
+    heights = axes.accuracy_height([one, other], least)
+    assert axes.accuracy_at_height(heights, least) == pytest.approx([one, other], abs=1e-6)
     if other - one > 1e-6:
         assert heights[0] < heights[1]
-    assert axes.height(100, least) - axes.height(100 - least, least) == pytest.approx(1)
+    assert axes.accuracy_height(100, least) - axes.accuracy_height(100 - least, least) == pytest.approx(1)
 
 
 def test_many_methods_sets_and_budgets():
     points = pd.concat([example(seeds=(0,), datasets=("a", "b", "c", "d"))] * 2, ignore_index=True)
     half = len(points) // 2
     points.loc[: half - 1, "method"] = points["method"][:half] + "_other_longer_name"
-    assert len(pareto.pareto(of(points))["pareto.png"]) > 10_000
+    assert len(pareto.pareto_files(of(points))["pareto.png"]) > 10_000
 
 
 def test_nothing_measured_no_points_and_unknown_macs_still_give_a_figure():
     points = example(seeds=(0,))
     nothing = spoil(points, pd.Series(True, index=points.index), "failed")
     for frame in (nothing, points.iloc[:0], points.assign(full_macs=np.nan)):
-        assert pareto.pareto(of(frame))["pareto.png"]
+        assert pareto.pareto_files(of(frame))["pareto.png"]
 
 
 def test_labels_keep_their_distance():

@@ -7,16 +7,19 @@ from harness.reports.figures import fronts, ranks, style
 
 
 def test_names_are_cut_in_the_middle_and_drawn_with_the_font_there_is():
-    assert style.shown("a" * 300) == "a" * 18 + "…" + "a" * 9
-    assert style.shown("größe") == "größe"
-    assert style.shown("数据\n\x07") == "\\u6570\\u636e\\n\\x07"
-    assert style.shown("_hidden").strip() == "_hidden"
+    assert style.label("a" * 300) == "a" * 18 + "…" + "a" * 9
+    assert style.label("größe") == "größe"
+    assert style.label("数据\n\x07") == "\\u6570\\u636e\\n\\x07"
+    assert style.label("_hidden").strip() == "_hidden"
 
 
 def test_labels_do_not_overlap_the_notes_and_stay_on_the_sheet():
-    for one in (*drawn(fronts.fronts, of(example())).values(), *drawn(ranks.summary, of(example())).values()):
+    for one in (
+        *drawn(fronts.draw_fronts, of(example())).values(),
+        *drawn(ranks.draw_areas_and_ranks, of(example())).values(),
+    ):
         figure = one.figure
-        style.settle(figure)
+        style.fix_layout(figure)
         renderer = figure.canvas.get_renderer()
         strip = [text.get_window_extent(renderer) for text in figure.texts]
         strip += [legend.get_window_extent(renderer) for legend in figure.legends]
@@ -30,5 +33,5 @@ def test_labels_do_not_overlap_the_notes_and_stay_on_the_sheet():
 
 
 def test_widths_are_those_of_a_papers_columns():
-    found = drawn(fronts.fronts, of(example(seeds=(0,))))
+    found = drawn(fronts.draw_fronts, of(example(seeds=(0,))))
     assert {one.figure.get_size_inches()[0] for one in found.values()} == {3.25, 6.75}

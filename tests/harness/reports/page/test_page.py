@@ -109,7 +109,7 @@ def test_the_order_of_records_does_not_matter_and_no_date_is_told(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "records.jsonl").write_text("".join(order))
         (tmp_path / name / "points.csv").write_bytes((RAN / "points.csv").read_bytes())
-        report.build(report.read(tmp_path / name, QUICK), tmp_path / name, QUICK, RAN / "none.toml", ("page",))
+        report.write_report(tmp_path / name, QUICK, RAN / "none.toml", ("page",))
         pages.append((tmp_path / name / "report.html").read_text())
     assert pages[0] == pages[1]
     started = json.loads(lines[0])["started"]
@@ -162,7 +162,7 @@ def test_a_missing_column_is_said_and_the_rest_is_shown(tmp_path, column):
     example().assign(**dict.fromkeys(set(points.COLUMNS) - {*example()})).drop(columns=column).to_csv(
         tmp_path / "points.csv", index=False
     )
-    report.build(report.read(tmp_path, QUICK), tmp_path, QUICK, RAN / "none.toml", ("page",))
+    report.write_report(tmp_path, QUICK, RAN / "none.toml", ("page",))
     text = (tmp_path / "report.html").read_text()
     assert f"points.csv lacks the columns {column}:" in text
     assert "95.9" in text or "96." in text
@@ -186,7 +186,7 @@ def test_means_and_differences_are_those_of_the_tables():
         i for i in range(len(means["k"]))
         if (means["k"][i], means["m"][i], means["d"][i], means["b"][i]) == (0, 0, 0, 1)
     )  # fmt: skip
-    told = frames.summary(frame).set_index(["method", "dataset", "budget"]).loc[("ea_vit", "digits", 0.4)]
+    told = frames.accuracy_summary(frame).set_index(["method", "dataset", "budget"]).loc[("ea_vit", "digits", 0.4)]
     found = [means[key][place] for key in ("y", "lo", "hi", "x")]
     assert found == pytest.approx(told[["mean", "low", "high", "macs"]].tolist(), rel=1e-5)
     compared, rows = data["compare"], data["compare"]["rows"]
@@ -226,8 +226,8 @@ def test_without_records_there_is_no_provenance_and_with_them_their_ledger(tmp_p
     cells = small.cells(of)
     found = {one.id: small.record_of(one) for one in cells}
     points.write_records(tmp_path / "records.jsonl", cells, found)
-    points.write(tmp_path / "points.csv", points.rows(cells, found))
-    report.build(report.read(tmp_path, of), tmp_path, of, tmp_path / "small.toml", ("page",))
+    points.write_points(tmp_path / "points.csv", points.point_rows(cells, found))
+    report.write_report(tmp_path, of, tmp_path / "small.toml", ("page",))
     shown = Seen((tmp_path / "report.html").read_text()).text
     assert "all phases" in shown
     assert "3 T" in shown

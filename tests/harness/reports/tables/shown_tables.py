@@ -14,7 +14,7 @@ def page(points: pd.DataFrame, **about: object) -> str:
 
 
 def to_markdown(data: ReportData) -> str:
-    return markdown.document(tables.page(data))
+    return markdown.to_markdown(tables.report_page(data))
 
 
 def line(text: str, method: str, section: str) -> list[str]:

@@ -6,7 +6,7 @@ import pandas as pd
 from example_points import example, row
 
 from harness import plan
-from harness.results.record import Spent
+from harness.results.record import PhaseCost
 from tests.harness import small
 from tests.harness.reports.tables.shown_tables import line, page
 
@@ -35,7 +35,7 @@ def test_records_tell_commit_phases_resumed_cells_and_what_a_method_is():
     records, rows = {}, []
     for cell in plan.cells(suite, small.prints(suite)):
         record = small.record_of(cell)
-        search = {"search": Spent(seconds=1, forward_macs=5e9)} if cell.method == "elastic" else {}
+        search = {"search": PhaseCost(seconds=1, forward_macs=5e9)} if cell.method == "elastic" else {}
         about = {**record.environment, "commit": "0123456789abcdef+changes"}
         attempts = 2 if cell.seed == 0 and search else 1
         changed = {"ledger": {**record.ledger, **search}, "environment": about, "attempts": attempts}

@@ -32,7 +32,7 @@ def data_of(points: pd.DataFrame, **about: object) -> ReportData:
 
 
 def made(points: pd.DataFrame, **about: object) -> dict[str, Section]:
-    found = differences.sections(data_of(points, **about))
+    found = differences.comparison_sections(data_of(points, **about))
     return {one.title.removesuffix(" ea_vit"): one for one in found}
 
 
@@ -231,7 +231,9 @@ def test_differences_do_not_depend_on_the_order_of_rows():
     mixed = points.sample(frac=1, random_state=1)
     bits = bitmaps(points, {"matformer": 20})
     turned = dict(reversed(bits.items()))
-    assert differences.sections(data_of(mixed, bitmaps=turned)) == differences.sections(data_of(points, bitmaps=bits))
+    assert differences.comparison_sections(data_of(mixed, bitmaps=turned)) == differences.comparison_sections(
+        data_of(points, bitmaps=bits)
+    )
     assert paired_differences.differences_csv(data_of(mixed)) == paired_differences.differences_csv(data_of(points))
 
 
@@ -239,7 +241,7 @@ def test_the_first_method_is_the_reference_or_else_the_first_by_name():
     points = example(seeds=(0, 1), methods=METHODS)
     assert ReportData("quick", points).first == "ea_vit"
     other = ReportData("quick", points, reference="slice_untrained")
-    assert {one.title for one in differences.sections(other)} >= {"Against slice_untrained"}
+    assert {one.title for one in differences.comparison_sections(other)} >= {"Against slice_untrained"}
 
 
 def test_csv_has_a_row_for_every_interval():
@@ -260,12 +262,12 @@ def test_csv_has_a_row_for_every_interval():
 
 def test_tables_have_the_sections_after_the_ranks_and_the_page_has_them_too():
     points = example(seeds=(0, 1, 2), methods=METHODS)
-    found = tables.page(data_of(points))
+    found = tables.report_page(data_of(points))
     titles = [one.title for one in found.sections]
     assert titles[titles.index("Mean ranks") + 1 :][:4] == [f"{title} ea_vit" for title in TITLES]
     assert all(after.group == "comparison" for after in found.sections if after.title.endswith(" ea_vit"))
     compared = [one for one in found.sections if one.group == "comparison"]
-    text = page.render(data_of(points), QUICK, found).decode().replace("\u00a0", " ")
+    text = page.render_page(data_of(points), QUICK, found).decode().replace("\u00a0", " ")
     for section in compared:
         assert section.title in text
         for line in (line for block in section.table.blocks for line in block.rows):
@@ -278,6 +280,6 @@ def test_tables_have_the_sections_after_the_ranks_and_the_page_has_them_too():
 def test_marks_in_markdown_and_latex():
     section = made(example(seeds=(0, 1, 2), methods=METHODS))["Against"]
     alone = Page("x", (), (section,))
-    assert re.search(r"\| −\d+\.\d \(±\d+\.\d\) ≠ \|", markdown.document(alone))
-    assert re.search(r"\$-\$\d+\.\d \(\$\\pm\$\d+\.\d\) \$\\neq\$ &", latex.document(alone))
-    assert "[U+" not in latex.document(alone)
+    assert re.search(r"\| −\d+\.\d \(±\d+\.\d\) ≠ \|", markdown.to_markdown(alone))
+    assert re.search(r"\$-\$\d+\.\d \(\$\\pm\$\d+\.\d\) \$\\neq\$ &", latex.to_latex(alone))
+    assert "[U+" not in latex.to_latex(alone)

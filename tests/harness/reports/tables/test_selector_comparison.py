@@ -32,7 +32,7 @@ def records(seed: int, weights: str = "w") -> list[Any]:
 
 
 def told(rows: list[Any]) -> str:
-    return markdown.document(selector_comparison.page(rows))
+    return markdown.to_markdown(selector_comparison.selector_page(rows))
 
 
 def row(text: str, name: str) -> list[str]:
@@ -70,10 +70,10 @@ def nested(seed: int, by: str, prices: dict[str, float]) -> Any:
 
 def test_the_price_of_nesting_is_its_mean_over_seeds() -> None:
     rows = [nested(0, "measured", {"0.2": 0.04, "1.0": 0.0}), nested(1, "shrunk", {"0.2": 0.02, "1.0": 0.0})]
-    found = selector_comparison.nesting([*rows, *records(0)], [0.2, 0.6, 1.0], "where from")
+    found = selector_comparison.nesting_section([*rows, *records(0)], [0.2, 0.6, 1.0], "where from")
     assert found is not None and found.table is not None
     (only,) = [[place.text for place in row] for row in found.table.rows]
     assert only == ["chained", "digits", "measured 1, shrunk 1", "+3.0 (±12.7)", "–", "+0.0 (n/a)"]
     assert found.table.note == "where from"
-    assert selector_comparison.nesting([*rows[::-1], *records(0)], [0.2, 0.6, 1.0], "where from") == found
-    assert selector_comparison.nesting(records(0), [0.2], "") is None
+    assert selector_comparison.nesting_section([*rows[::-1], *records(0)], [0.2, 0.6, 1.0], "where from") == found
+    assert selector_comparison.nesting_section(records(0), [0.2], "") is None

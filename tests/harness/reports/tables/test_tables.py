@@ -16,7 +16,7 @@ from tests.harness.reports.tables.shown_tables import line, page, to_markdown
 
 
 def to_latex(points: pd.DataFrame) -> str:
-    return latex.document(tables.page(ReportData("quick", points)))
+    return latex.to_latex(tables.report_page(ReportData("quick", points)))
 
 
 def every(points: pd.DataFrame, *more: tuple[str, str, int]) -> frozenset[tuple[str, str, int]]:

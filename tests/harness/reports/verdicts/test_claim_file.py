@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness import suite
-from harness.reports.verdicts import claims
+from harness.reports.verdicts import claim_file
 from harness.suite import Suite, SuiteError
 
 
@@ -25,7 +25,7 @@ def claim(**values):
 
 def faults(given: Suite, *entries, **top) -> list[str]:
     with pytest.raises(SuiteError) as caught:
-        claims.parse({"claims": list(entries), **top}, given, "q.claims.toml")
+        claim_file.parse_claims({"claims": list(entries), **top}, given, "q.claims.toml")
     assert all(fault.startswith("q.claims.toml: ") for fault in caught.value.faults)
     return [fault.removeprefix("q.claims.toml: ") for fault in caught.value.faults]
 
@@ -82,10 +82,10 @@ def test_a_file_without_claims_and_other_keys():
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    path = claims.beside(tmp_path / "quick.toml")
+    path = claim_file.claims_beside(tmp_path / "quick.toml")
     assert path == tmp_path / "quick.claims.toml"
     for content, word in ((None, "cannot be read"), (b"\xff", "not UTF-8"), (b"[[claims]\n", "not TOML")):
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(SuiteError, match=word):
-            claims.load(path, of())
+            claim_file.load_claims(path, of())

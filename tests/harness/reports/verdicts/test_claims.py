@@ -10,7 +10,7 @@ import pytest
 from example_points import BUDGETS, FULL, example, row, spoil
 
 from harness import suite
-from harness.reports.verdicts import claims
+from harness.reports.verdicts import claim_file, claims
 from harness.reports.verdicts.claims import CAP
 from harness.results.results import Results
 from harness.suite import Suite
@@ -47,7 +47,9 @@ def claim(**values):
 def judged(given: Suite, found: pd.DataFrame, **values):
     without = [key for key, value in values.items() if value is None]
     entry = {key: value for key, value in claim(**values).items() if key not in without}
-    (verdict,) = claims.judge(claims.parse({"claims": [entry]}, given, "quick.claims.toml"), found, given)
+    (verdict,) = claims.judge_claims(
+        claim_file.parse_claims({"claims": [entry]}, given, "quick.claims.toml"), found, given
+    )
     return verdict
 
 
@@ -231,8 +233,8 @@ def test_suspicious_points_are_told():
 def test_exit_codes_and_lines():
     given = of()
     yes, no, open_ = (judged(given, points(given, near(m, s))) for m, s in ((0.3, 0.01), (-0.3, 0.01), (0.02, 0.02)))
-    assert [claims.exit_code(list(v)) for v in ((yes,), (yes, no, open_), (yes, open_), ())] == [0, 1, 3, 0]
-    told = claims.lines((yes, open_))
+    assert [claims.claims_exit_code(list(v)) for v in ((yes,), (yes, no, open_), (yes, open_), ())] == [0, 1, 3, 0]
+    told = claims.claim_lines((yes, open_))
     assert told[0] == "supported  one: A beats B"
     assert "accuracy at 0.5, a minus b: 30.00 points (95%: 27.52 points to 32.48 points, these sets)" in told[1]
     assert any("seeds a set that would decide it, if means and spreads stay: 7" in line for line in told)
@@ -245,9 +247,11 @@ def test_verdicts_do_not_depend_on_the_order_of_rows():
     given = of(methods=("ea_vit", "matformer"), datasets=("digits", "mnist5k"), budgets=BUDGETS)
     found = example(seeds=(0, 1, 2))
     entries = [claim(a="ea_vit", b="matformer", budget=budget, id=str(budget)) for budget in ("all", "mean")]
-    read = claims.parse({"claims": entries}, given, "q")
+    read = claim_file.parse_claims({"claims": entries}, given, "q")
     mixed = found.sample(frac=1, random_state=1)
-    assert claims.lines(claims.judge(read, mixed, given)) == claims.lines(claims.judge(read, found, given))
+    assert claims.claim_lines(claims.judge_claims(read, mixed, given)) == claims.claim_lines(
+        claims.judge_claims(read, found, given)
+    )
 
 
 def test_a_claim_that_is_just_false_is_rarely_supported():
@@ -255,10 +259,10 @@ def test_a_claim_that_is_just_false_is_rarely_supported():
     given, rng, wrong = of(datasets=("x", "y")), np.random.default_rng(0), 0
     base = points(given, near(0.0))
     mine = base["method"] == "a"
-    read = claims.parse({"claims": [claim()]}, given, "q")
+    read = claim_file.parse_claims({"claims": [claim()]}, given, "q")
     for _ in range(150):
         drawn = base.assign(accuracy=base["accuracy"].mask(mine, 0.5 + rng.normal(0, 0.02, len(base))))
-        wrong += claims.judge(read, drawn, given)[0].outcome != "undecided"
+        wrong += claims.judge_claims(read, drawn, given)[0].outcome != "undecided"
     assert wrong <= 15
 
 
@@ -267,11 +271,11 @@ def test_the_claims_of_every_suite_are_read_and_those_with_results_judged():
     judged = 0
     for path in files:
         given = suite.load(path.with_name(path.name.replace(".claims", "")))
-        read = claims.load(path, given)
+        read = claim_file.load_claims(path, given)
         found = ROOT / "results" / given.name / "points.csv"
         if not found.exists():  # claims are written before the first run
             continue
-        verdicts = claims.judge(read, Results.read(found.parent, given).points, given)
+        verdicts = claims.judge_claims(read, Results.read(found.parent, given).points, given)
         assert [verdict.claim.id for verdict in verdicts] == [entry.id for entry in read]
         assert all(verdict.interval is not None or verdict.notes for verdict in verdicts)
         judged += 1

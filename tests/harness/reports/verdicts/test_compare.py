@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from example_points import example, row, spoil
 
-from harness.reports.verdicts.compare import compare, lines, reasons
+from harness.reports.verdicts.compare import compare, comparison_lines, reasons_against
 from harness.results.results import Results
 from tests.harness.kept import results_of
 
@@ -32,14 +32,14 @@ def test_differences_are_paired_by_seed_and_have_intervals():
         assert (one.points, one.sets) == (6, 2)
         assert one.interval.low < 0.02 < one.interval.high
         assert one.interval.half < 0.005  # seeds differ by more than that; pairs do not
-    assert "ea_vit at 20 %: +" in "\n".join(lines(found))
+    assert "ea_vit at 20 %: +" in "\n".join(comparison_lines(found))
 
 
 def test_a_folder_against_itself_shows_no_difference():
     points = results(example(seeds=(0, 1)))
     found = compare(points, points)
     assert all(one.interval.estimate == 0 for one in found.differences)
-    assert not reasons(found)
+    assert not reasons_against(found)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_what_differs_makes_points_not_comparable(column, value, word):
         "fixed_uniform",
         "fixed_same_shape",
     }
-    (reason,) = reasons(found)
+    (reason,) = reasons_against(found)
     assert word in reason
-    assert f"not comparable: {reason}: 5 points, such as ea_vit · digits · seed 0 at 20 %" in lines(found)
+    assert f"not comparable: {reason}: 5 points, such as ea_vit · digits · seed 0 at 20 %" in comparison_lines(found)
 
 
 def test_another_code_may_be_what_is_compared():
@@ -81,7 +81,10 @@ def test_absent_and_failed_points_are_told():
     fewer = points[~((points.method == "ea_vit") & (points.seed == 1))]
     fewer = spoil(fewer, (fewer.method == "matformer") & (fewer.budget == 0.2), "oom")
     found = compare(results(points), results(fewer, "B"))
-    assert {reason: len(keys) for reason, keys in reasons(found).items()} == {"only in A": 5, "ok in A, oom in B": 2}
+    assert {reason: len(keys) for reason, keys in reasons_against(found).items()} == {
+        "only in A": 5,
+        "ok in A, oom in B": 2,
+    }
     assert ("matformer", 0.2) not in {(one.method, one.budget) for one in found.differences}
 
 
@@ -101,7 +104,7 @@ def test_one_point_is_told_by_its_images():
 def test_comparisons_do_not_depend_on_the_order_of_rows():
     points = example(seeds=(0, 1))
     shuffled = points.sample(frac=1, random_state=0)
-    assert lines(compare(results(points), results(moved(points, 0.01)))) == lines(
+    assert comparison_lines(compare(results(points), results(moved(points, 0.01)))) == comparison_lines(
         compare(results(shuffled), results(moved(shuffled, 0.01)))
     )
 

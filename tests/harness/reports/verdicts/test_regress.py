@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from example_points import example, spoil
 
-from harness.reports.verdicts.regress import exit_code, lines, regress
+from harness.reports.verdicts.regress import regress, regress_exit_code, regress_lines
 from tests.harness.kept import results_of
 
 
@@ -22,14 +22,14 @@ def shaken(points: pd.DataFrame, spread: float, seed: int, by: float = 0.0) -> p
 
 
 def code(baseline: pd.DataFrame, now: pd.DataFrame, **more) -> int:
-    return exit_code(regress(results(baseline), results(now), **more))
+    return regress_exit_code(regress(results(baseline), results(now), **more))
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1), (0, 1, 2)])
 def test_equal_is_no_worse(seeds):
     points = example(seeds=seeds)
     verdicts = regress(results(points), results(points))
-    assert exit_code(verdicts) == 0
+    assert regress_exit_code(verdicts) == 0
     assert {one.word for one in verdicts} == {"same"}
 
 
@@ -49,9 +49,9 @@ def test_one_method_worse_on_one_set_is_seen(seeds):
     )
     fallen["correct"] = fallen.accuracy * 500
     verdicts = regress(results(points), results(shaken(fallen, 0.003, 0)), margin=0.01)
-    assert exit_code(verdicts) == 1
+    assert regress_exit_code(verdicts) == 1
     assert {one.where.split(" at ")[0] for one in verdicts if one.word == "worse"} == {"ea_vit · digits"}
-    assert lines(verdicts)[0].startswith("worse")
+    assert regress_lines(verdicts)[0].startswith("worse")
 
 
 def test_a_margin_allows_a_loss():
@@ -72,7 +72,7 @@ def test_one_seed_needs_its_images():
     assert code(points, now) == 0
     key = (points["cell"].iloc[0], 1.0)
     maps = [{key: np.arange(500) < right} for right in (before, before - 12)]
-    assert exit_code(regress(results(points, maps[0]), results(now, maps[1]))) == 1
+    assert regress_exit_code(regress(results(points, maps[0]), results(now, maps[1]))) == 1
 
 
 def test_two_seeds_that_do_not_agree_are_noise():
@@ -85,19 +85,19 @@ def test_missing_is_told_and_fails():
     points = example(seeds=(0, 1, 2))
     fewer = points[~((points.method == "ea_vit") & (points.seed == 1))]
     verdicts = regress(results(points), results(fewer))
-    assert exit_code(verdicts) == 1
+    assert regress_exit_code(verdicts) == 1
     assert sum(one.word == "missing" for one in verdicts) == 2 * 5
     failed = spoil(points, (points.method == "ea_vit") & (points.seed == 1), "oom", "no memory")
     verdicts = regress(results(points), results(failed))
-    assert exit_code(verdicts) == 1
+    assert regress_exit_code(verdicts) == 1
     assert verdicts[0].why == "ok in the baseline, oom now: no memory"
 
 
 def test_new_is_a_note():
     points = example(seeds=(0, 1, 2))
     verdicts = regress(results(points[points.method != "ea_vit"]), results(points))
-    assert exit_code(verdicts) == 0
-    assert any(line.startswith("new") and "ea_vit" in line for line in lines(verdicts))
+    assert regress_exit_code(verdicts) == 0
+    assert any(line.startswith("new") and "ea_vit" in line for line in regress_lines(verdicts))
 
 
 def test_what_failed_before_cannot_be_missed():
@@ -110,13 +110,13 @@ def test_what_failed_before_cannot_be_missed():
 def test_another_counter_is_no_ground_to_judge_on():
     points = example(seeds=(0, 1, 2))
     verdicts = regress(results(points), results(points, counter=2))
-    assert exit_code(verdicts) == 2
+    assert regress_exit_code(verdicts) == 2
     assert "other counter version (1 and 2)" in verdicts[0].why
 
 
 def test_another_code_is_what_is_tested():
     points = example(seeds=(0, 1, 2))
-    assert exit_code(regress(results(points), results(points, code="other"))) == 0
+    assert regress_exit_code(regress(results(points), results(points, code="other"))) == 0
 
 
 def test_a_number_that_is_suspicious_now_fails():
@@ -130,8 +130,8 @@ def test_a_baseline_with_no_common_row_is_no_success():
     points = example(seeds=(0,))
     ours, theirs = points[points.method == "ea_vit"], points[points.method == "matformer"]
     verdicts = regress(results(theirs), results(ours))
-    assert exit_code(verdicts) == 2
-    assert "the two have no point in common" in lines(verdicts)[0]
+    assert regress_exit_code(verdicts) == 2
+    assert "the two have no point in common" in regress_lines(verdicts)[0]
     assert code(points.iloc[:0], points) == 2
 
 
