@@ -18,21 +18,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from harness.reports.appearance import COLOURS, appearance
-from harness.reports.figures.style import (
-    BLUES,
-    FAINT,
-    GREY,
-    INK,
-    TWO,
-    Drawn,
-    Skipped,
-    empty_panel,
-    grid_size,
-    label,
-    label_axes,
-    name_list,
-    sheet,
-)  # fmt: skip
+from harness.reports.figures import style
+from harness.reports.figures.style import Drawn, Skipped
 from harness.reports.report_data import ReportData
 from harness.statistics import frames
 
@@ -120,18 +107,19 @@ def _heat(data: ReportData, here: pd.DataFrame, full: Shape, method: str, name: 
     notes = _heat_notes(here, full, data.seed_count, len(budgets))
     high = len(names) * (0.3 + SHORT * len(budgets)) + 0.2
     depth = len(full.heads)
-    page = sheet(TWO, high, len(names), 3, notes=notes, width_ratios=[max(1.0, depth / 6), depth, depth], sharey=True)
+    ratios = [max(1.0, depth / 6), depth, depth]
+    page = style.sheet(style.TWO, high, len(names), 3, notes=notes, width_ratios=ratios, sharey=True)
     for row, dataset in zip(page.axes, names, strict=True):
         panels = here[here["dataset"] == dataset]
         for axis, part in zip(row, PARTS, strict=True):
             _map(axis, panels, budgets, full, part)
-        row[0].set_title(label(dataset, 24))
+        row[0].set_title(style.label(dataset, 24))
         row[0].set_ylabel("budget")
     for axis, title in zip(page.axes[0][1:], TITLES, strict=True):
         axis.set_title(title, loc="right")  # the name of a set may need the left
     for axis, part in zip(page.axes[-1], PARTS, strict=True):
         axis.set_xlabel("layer" if part != "embed" else "embed")
-    return Drawn(name, " ".join([f"Widths that {label(method, 60)} chooses by budget.", *notes]), page.figure)
+    return Drawn(name, " ".join([f"Widths that {style.label(method, 60)} chooses by budget.", *notes]), page.figure)
 
 
 def _heat_notes(here: pd.DataFrame, full: Shape, seeds: int, budgets: int) -> list[str]:
@@ -155,7 +143,7 @@ def _map(axis: Axes, here: pd.DataFrame, budgets: Sequence[float], full: Shape, 
         if chosen:
             table[at] = np.mean(chosen, axis=0)
     shade = table / np.asarray(whole, dtype=float)
-    axis.imshow(np.ma.masked_invalid(shade), cmap=BLUES, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    axis.imshow(np.ma.masked_invalid(shade), cmap=style.BLUES, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     _cells(axis, table, shade)
     axis.set_yticks(range(len(budgets)), [f"{100 * budget:g} %" for budget in reversed(budgets)])
     axis.set_xticks(range(len(whole)), [""] if part == "embed" else [str(n) for n in range(1, len(whole) + 1)])
@@ -164,9 +152,9 @@ def _map(axis: Axes, here: pd.DataFrame, budgets: Sequence[float], full: Shape, 
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     for edge in range(len(whole) + 1):
-        axis.axvline(edge - 0.5, color=FAINT, linewidth=0.4)
+        axis.axvline(edge - 0.5, color=style.FAINT, linewidth=0.4)
     for edge in range(len(budgets) + 1):
-        axis.axhline(edge - 0.5, color=FAINT, linewidth=0.4)
+        axis.axhline(edge - 0.5, color=style.FAINT, linewidth=0.4)
 
 
 def _row(shape: Shape, part: str) -> Sequence[int]:
@@ -176,13 +164,11 @@ def _row(shape: Shape, part: str) -> Sequence[int]:
 def _cells(axis: Axes, table: NDArray[np.float64], shade: NDArray[np.float64]) -> None:
     """The numbers themselves where they fit."""
     crowded, size = table.shape[1] > 16, 5.8 if table.shape[1] <= 8 else 4.6
-    middle: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
     for (row, column), value in np.ndenumerate(table):
         if np.isnan(value):
-            axis.text(column, row, "–", color=GREY, fontsize=size, **middle)
+            axis.text(column, row, "–", color=style.GREY, fontsize=size, ha="center", va="center", in_layout=False)
         elif not crowded:
-            color = "white" if shade[row, column] > 0.55 else INK
-            axis.text(column, row, width_text(float(value)), color=color, fontsize=size, **middle)
+            style.cell_text(axis, column, row, width_text(float(value)), dark=bool(shade[row, column] > 0.55), size=size)
 
 
 def width_text(value: float) -> str:
@@ -228,18 +214,18 @@ def draw_shapes_by_set(data: ReportData) -> Iterator[Drawn | Skipped]:
     found = main_directions(list(values["shape"]))
     values = values.assign(x=found.places[:, 0], y=found.places[:, 1])
     names = [method for method in data.methods if method in {*values["method"]}]
-    rows, columns = grid_size(len(names), 3)
+    rows, columns = style.grid_size(len(names), 3)
     left_out = [method for method in data.methods if method not in names]
     notes = [
         "Main directions (PCA) of all choices, widths as shares of the widest; larger marks are larger budgets; "
         "lines join the budgets of one seed.",
-        *([f"No shapes: {name_list(left_out)}."] if left_out else []),
+        *([f"No shapes: {style.name_list(left_out)}."] if left_out else []),
     ]
-    page = sheet(TWO, 1.75 * rows, rows, columns, legend=_sets(data), notes=notes, sharex=True, sharey=True)
+    page = style.sheet(style.TWO, 1.75 * rows, rows, columns, legend=_sets(data), notes=notes, sharex=True, sharey=True)
     for axis, method in zip(page.flat, names, strict=False):
-        axis.set_title(label(method, 30))
+        axis.set_title(style.label(method, 30))
         _plane(axis, values[values["method"] == method], data)
-    for axis in label_axes(page, len(names)):
+    for axis in style.label_axes(page, len(names)):
         axis.set_xlabel(f"1st direction ({100 * found.explained[0]:.0f} % of variance)")
     for row in page.axes:
         row[0].set_ylabel(f"2nd ({100 * found.explained[1]:.0f} %)")
@@ -248,7 +234,7 @@ def draw_shapes_by_set(data: ReportData) -> Iterator[Drawn | Skipped]:
 
 def _sets(data: ReportData) -> list[Line2D]:
     return [
-        Line2D([], [], label=label(name), linestyle="-", linewidth=0.6, markersize=4, **_mark(at))
+        Line2D([], [], label=style.label(name), linestyle="-", linewidth=0.6, markersize=4, **_mark(at))
         for at, name in enumerate(data.datasets)
     ]
 
@@ -260,10 +246,10 @@ def _mark(at: int) -> dict[str, Any]:
 
 def _plane(axis: Axes, here: pd.DataFrame, data: ReportData) -> None:
     if here.empty:
-        empty_panel(axis, "nothing chosen")
+        style.empty_panel(axis, "nothing chosen")
         return
-    axis.axhline(0, color=FAINT, linewidth=0.5)
-    axis.axvline(0, color=FAINT, linewidth=0.5)
+    axis.axhline(0, color=style.FAINT, linewidth=0.5)
+    axis.axvline(0, color=style.FAINT, linewidth=0.5)
     sizes: Mapping[float, float] = {b: 2.2 + 2.6 * at / len(data.budgets) for at, b in enumerate(data.budgets)}
     for at, name in enumerate(data.datasets):
         for _, one in here[here["dataset"] == name].groupby("seed"):

@@ -9,25 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from harness.reports.figures.style import (
-    GREY,
-    INK,
-    TWO,
-    Drawn,
-    Sheet,
-    Skipped,
-    dot_offsets,
-    grid_size,
-    horizontal_grid,
-    label,
-    label_axes,
-    legend_handles,
-    macs_text,
-    method_looks,
-    name_list,
-    name_rows,
-    sheet,
-)  # fmt: skip
+from harness.reports.figures import style
+from harness.reports.figures.style import Drawn, Sheet, Skipped
 from harness.reports.paired_differences import difference
 from harness.reports.report_data import ReportData
 from harness.statistics import frames, intervals
@@ -41,17 +24,17 @@ def draw_ablation(data: ReportData) -> Iterator[Drawn | Skipped]:
     others = [method for method in data.methods if method != data.first]
     panels = _panels(data, others)
     if not others or not any(values for panel in panels.values() for values in panel.values()):
-        why = "1 method" if not others else f"no seed of another method can be paired with {label(data.first)}"
+        why = "1 method" if not others else f"no seed of another method can be paired with {style.label(data.first)}"
         yield Skipped("ablation", why)
         return
-    rows, columns = grid_size(len(panels), 3)
+    rows, columns = style.grid_size(len(panels), 3)
     notes = _notes(data, others, panels)
     height = rows * (0.42 + 0.19 * len(others))
-    page = sheet(TWO, height, rows, columns, notes=notes, sharey=True)
+    page = style.sheet(style.TWO, height, rows, columns, notes=notes, sharey=True)
     for axis, (title, panel) in zip(page.flat, panels.items(), strict=False):
         _bars(axis, data, others, panel)
         axis.set_title(title)
-    for axis in label_axes(page, len(panels)):
+    for axis in style.label_axes(page, len(panels)):
         axis.set_xlabel("difference (points)")
     yield Drawn("ablation", " ".join(notes), page.figure)
 
@@ -72,31 +55,31 @@ def _panels(data: ReportData, others: Sequence[str]) -> dict[str, dict[str, Diff
 def _notes(data: ReportData, others: Sequence[str], panels: Mapping[str, Mapping[str, Differences]]) -> list[str]:
     few = "" if data.seed_count > 1 else " (1 seed: none)"
     lines = [
-        f"Accuracy minus that of {label(data.first, 40)}, paired by seed. Bars: mean over sets; whiskers: 95 % "
+        f"Accuracy minus that of {style.label(data.first, 40)}, paired by seed. Bars: mean over sets; whiskers: 95 % "
         f"interval over seeds within these sets{few}, an arrow where it goes on; dots: means of single sets."
     ]
     gone = [name for name in others if not all(panel.get(name) for panel in panels.values())]
     if gone:
-        lines.append(f"No bar: no seed of both has a number there ({name_list(gone)}).")
+        lines.append(f"No bar: no seed of both has a number there ({style.name_list(gone)}).")
     return lines
 
 
 def _bars(axis: Axes, data: ReportData, others: Sequence[str], panel: Mapping[str, Differences]) -> None:
-    name_rows(axis, others)
-    appearance = method_looks(data.methods)
-    axis.axvline(0, color=INK, linewidth=0.7)
+    style.name_rows(axis, others)
+    appearance = style.method_looks(data.methods)
+    axis.axvline(0, color=style.INK, linewidth=0.7)
     found = {name: intervals.these_sets(list(sets.values())) for name, sets in panel.items() if sets}
     dots = {name: [100 * float(np.mean(values)) for values in panel[name].values()] for name in found}
     ends = _ends([0.0, *(value for several in dots.values() for value in several)], list(found.values()))
     axis.set_xlim(*ends)
     for at, name in enumerate(others):
         if name not in found:
-            axis.text(0, at, " n/a", va="center", color=GREY, fontsize=6)
+            axis.text(0, at, " n/a", va="center", color=style.GREY, fontsize=6)
             continue
         color = appearance[name]["color"]
         axis.barh([at], [100 * (found[name].estimate or 0.0)], height=0.5, color=color, alpha=0.55, linewidth=0)
         draw_whisker(axis, at, found[name], ends)
-        axis.plot(dots[name], [at + up for up in dot_offsets(len(dots[name]), 0.14)], ".", color=INK, markersize=2.4)
+        style.draw_dots(axis, dots[name], at, 0.14)
 
 
 def _ends(inner: Sequence[float], found: Sequence[Interval]) -> tuple[float, float]:
@@ -114,11 +97,11 @@ def draw_whisker(axis: Axes, at: float, found: Interval, ends: tuple[float, floa
     if found.low is None or found.high is None:
         return
     low, high = max(100 * found.low, ends[0]), min(100 * found.high, ends[1])
-    axis.plot([low, high], [at, at], color=INK, linewidth=0.8)
+    axis.plot([low, high], [at, at], color=style.INK, linewidth=0.8)
     inset = 0.015 * (ends[1] - ends[0])
     for value, edge, arrow in ((low, ends[0] + inset, "<"), (high, ends[1] - inset, ">")):
         beyond = value < ends[0] + inset or value > ends[1] - inset
-        axis.plot([edge if beyond else value], [at], arrow if beyond else "|", color=INK, markersize=3.2, mew=0.8)
+        axis.plot([edge if beyond else value], [at], arrow if beyond else "|", color=style.INK, markersize=3.2, mew=0.8)
 
 
 # --- cost ---------------------------------------------------------------------------------------------------------
@@ -143,7 +126,7 @@ def draw_cost(data: ReportData) -> Iterator[Drawn | Skipped]:
 
 
 def _slopes_sheet(data: ReportData, spent: pd.DataFrame, alone: Sequence[str], notes: Sequence[str]) -> Sheet:
-    page = sheet(TWO, 1.9, 1, 2, legend=legend_handles(method_looks(data.methods)), notes=notes)
+    page = style.sheet(style.TWO, 1.9, 1, 2, legend=style.legend_handles(data.methods), notes=notes)
     for axis, column in zip(page.flat, KINDS, strict=True):
         _slopes(axis, data, spent, column, alone)
     return page
@@ -151,7 +134,7 @@ def _slopes_sheet(data: ReportData, spent: pd.DataFrame, alone: Sequence[str], n
 
 def _totals_sheet(data: ReportData, spent: pd.DataFrame, notes: Sequence[str]) -> Sheet:
     names = [name for name in data.methods if name in {*spent["method"]}]
-    page = sheet(TWO, 0.5 + 0.19 * len(names), 1, 2, notes=notes, sharey=True)
+    page = style.sheet(style.TWO, 0.5 + 0.19 * len(names), 1, 2, notes=notes, sharey=True)
     for axis, column in zip(page.flat, KINDS, strict=True):
         _totals(axis, data, spent, column, names)
     return page
@@ -165,7 +148,7 @@ def _cost_notes(data: ReportData, alone: Sequence[str], families: Sequence[str])
     for method in families:
         for rival in alone:
             found = frames.cost_break_even(data.full, method, rival, "train_macs")
-            said.append(f"{label(method)} {found.text} against {label(rival)}")
+            said.append(f"{style.label(method)} {found.text} against {style.label(rival)}")
     lines.append("Rings: the fewest sizes from which the family costs less than models trained alone.")
     if said:
         more = f" and {len(said) - 4} more" if len(said) > 4 else ""
@@ -174,13 +157,12 @@ def _cost_notes(data: ReportData, alone: Sequence[str], families: Sequence[str])
 
 
 def _totals(axis: Axes, data: ReportData, spent: pd.DataFrame, column: str, names: Sequence[str]) -> None:
-    name_rows(axis, names)
-    appearance = method_looks(data.methods)
+    style.name_rows(axis, names)
+    appearance = style.method_looks(data.methods)
     for at, method in enumerate(names):
         here, color = spent[spent["method"] == method], appearance[method]["color"]
         axis.barh([at], [_set_mean(here, column)], height=0.55, color=color, alpha=0.55, linewidth=0)
-        values = here[column].astype(float).tolist()
-        axis.plot(values, [at + up for up in dot_offsets(len(values), 0.18)], ".", color=INK, markersize=2.4)
+        style.draw_dots(axis, here[column].astype(float).tolist(), at, 0.18)
     axis.set_xlim(left=0)
     axis.set_xlabel(KINDS[column])
     if column == "train_macs":
@@ -188,10 +170,10 @@ def _totals(axis: Axes, data: ReportData, spent: pd.DataFrame, column: str, name
 
 
 def _slopes(axis: Axes, data: ReportData, spent: pd.DataFrame, column: str, alone: Sequence[str]) -> None:
-    horizontal_grid(axis)
+    style.horizontal_grid(axis)
     sizes = _sizes(data, spent, column, alone)
     most = 0.0
-    for method, look in method_looks(data.methods).items():
+    for method, look in style.method_looks(data.methods).items():
         here = spent[spent["method"] == method]
         if here.empty:
             continue
@@ -229,7 +211,13 @@ def _rings(
         at = frames.cost_break_even(data.full, method, rival, column).sizes
         if at is not None and at <= sizes[-1]:
             axis.plot(
-                [at], [level], "o", mfc="none", mec=method_looks(data.methods)[rival]["color"], markersize=7, mew=1.0
+                [at],
+                [level],
+                "o",
+                mfc="none",
+                mec=style.method_looks(data.methods)[rival]["color"],
+                markersize=7,
+                mew=1.0,
             )
 
 
@@ -246,4 +234,4 @@ def _set_mean(here: pd.DataFrame, column: str) -> float:
 
 
 def _macs_tick(value: float, _: float) -> str:
-    return macs_text(value) if value else "0"
+    return style.macs_text(value) if value else "0"

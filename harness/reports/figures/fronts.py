@@ -9,22 +9,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from harness.reports.figures.axes import accuracy_axis, budget_axis, label_spacing
+from harness.reports.figures import style
+from harness.reports.figures.axes import accuracy_axis, budget_axis, label_room
 from harness.reports.figures.notes import not_shown
-from harness.reports.figures.style import (
-    ONE,
-    TWO,
-    Drawn,
-    Skipped,
-    empty_panel,
-    grid_size,
-    horizontal_grid,
-    label,
-    label_axes,
-    legend_handles,
-    method_looks,
-    sheet,
-)
+from harness.reports.figures.style import Drawn, Skipped
 from harness.reports.report_data import ReportData
 from harness.statistics import curves, frames
 from harness.statistics.curves import Steps
@@ -67,8 +55,8 @@ def _of_set(data: ReportData, dataset: str) -> _Panel:
     points = data.full[data.full["dataset"] == dataset]
     return _Panel(
         name=f"fronts-{dataset}",
-        title=label(dataset),
-        says=f"Test accuracy on {label(dataset)}",
+        title=style.label(dataset),
+        says=f"Test accuracy on {style.label(dataset)}",
         full=data.full_macs(dataset),
         curves={name: list(data.fronts.get(name, {}).get(dataset, {}).values()) for name in data.methods},
         values=frames.accuracies(points),
@@ -127,21 +115,28 @@ def _mean(parts: Sequence[Steps]) -> Steps:
 
 def _alone(data: ReportData, panel: _Panel) -> Drawn:
     notes = _notes([panel])
-    page = sheet(ONE, 2.3, legend=legend_handles(method_looks(data.methods)), notes=notes)
-    _draw(page.flat[0], data, panel, ONE - 0.5)
+    page = style.sheet(style.ONE, 2.3, legend=style.legend_handles(data.methods), notes=notes)
+    _draw(page.flat[0], data, panel, style.ONE - 0.5)
     page.flat[0].set_xlabel("budget and its MACs")
     page.flat[0].set_ylabel("test accuracy (%)")
     return Drawn(panel.name, _caption(panel.says, notes), page.figure)
 
 
 def _grid(data: ReportData, panels: Sequence[_Panel], name: str) -> Drawn:
-    rows, columns = grid_size(len(panels), COLUMNS)
+    rows, columns = style.grid_size(len(panels), COLUMNS)
     notes = _notes(panels)
-    page = sheet(TWO, 1.85 * rows, rows, columns, legend=legend_handles(method_looks(data.methods)), notes=notes)
+    page = style.sheet(
+        style.TWO,
+        1.85 * rows,
+        rows,
+        columns,
+        legend=style.legend_handles(data.methods),
+        notes=notes,
+    )
     for axis, panel in zip(page.flat, panels, strict=False):
-        _draw(axis, data, panel, TWO / columns - 0.4)
+        _draw(axis, data, panel, style.TWO / columns - 0.4)
         axis.set_title(panel.title)
-    for axis in label_axes(page, len(panels)):
+    for axis in style.label_axes(page, len(panels)):
         axis.set_xlabel("budget and its MACs")
     for row in page.axes:
         row[0].set_ylabel("test accuracy (%)")
@@ -177,12 +172,12 @@ def _notes(panels: Sequence[_Panel]) -> list[str]:
 def _draw(axis: Axes, data: ReportData, panel: _Panel, inches: float) -> None:
     values, full, budgets = panel.values, panel.full, data.budgets
     if values.empty or full is None:
-        empty_panel(axis, "nothing measured")
+        style.empty_panel(axis, "nothing measured")
         return
-    horizontal_grid(axis)
+    style.horizontal_grid(axis)
     least = float(values["macs"].min())
     right = budget_axis(axis, budgets, full, label_room(budgets, inches, least / full), least)
-    for method, look in method_looks(data.methods).items():
+    for method, look in style.method_looks(data.methods).items():
         surfaces(axis, panel.curves[method], look, right)
         if panel.mean:
             _mark_budgets(axis, panel.curves[method], [full * budget for budget in budgets], look)
@@ -235,11 +230,16 @@ def draw_latency(data: ReportData) -> Iterator[Drawn | Skipped]:
     notes = ["Lines: medians at each budget; dots: single runs. One image at a time on a CPU; wall time, so it varies."]
     if len(machines) > 1:
         notes.append(f"Taken on {len(machines)} kinds of machine: not comparable between them.")
-    page = sheet(ONE, 2.2, legend=legend_handles(method_looks(data.methods)), notes=[*notes, *not_shown(data.full)])
+    page = style.sheet(
+        style.ONE,
+        2.2,
+        legend=style.legend_handles(data.methods),
+        notes=[*notes, *not_shown(data.full)],
+    )
     axis, least = page.flat[0], float(values["macs"].min())
-    budget_axis(axis, data.budgets, full, label_spacing(data.budgets, ONE - 0.5, least / full), least)
-    horizontal_grid(axis)
-    for method, look in method_looks(data.methods).items():
+    budget_axis(axis, data.budgets, full, label_room(data.budgets, style.ONE - 0.5, least / full), least)
+    style.horizontal_grid(axis)
+    for method, look in style.method_looks(data.methods).items():
         here = values[values["method"] == method]
         dots = {"linestyle": "none", "marker": look["marker"], "color": look["color"], "markersize": 2.4, "mew": 0}
         axis.plot(here["macs"], here["latency_ms"], alpha=0.4, **dots)

@@ -7,20 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from harness.reports.figures.style import (
-    FAINT,
-    GREY,
-    INK,
-    TWO,
-    Drawn,
-    Skipped,
-    dot_offsets,
-    empty_panel,
-    label,
-    method_looks,
-    name_rows,
-    sheet,
-)
+from harness.reports.figures import style
+from harness.reports.figures.style import Drawn, Skipped
 from harness.reports.report_data import ReportData
 from harness.statistics import intervals, pairs, ranks
 
@@ -57,7 +45,7 @@ def draw_areas_and_ranks(data: ReportData) -> Iterator[Drawn | Skipped]:
     places = ranks.mean_ranks(whole) if len(whole) > 1 else {}
     order = sorted(groups, key=lambda name: (places.get(name, np.inf), -_level(groups[name]), name))
     notes = _notes(data, missing, len(names))
-    page = sheet(TWO, 0.55 + 0.2 * len(order), 1, 2, notes=notes, width_ratios=[1.25, 1])
+    page = style.sheet(style.TWO, 0.55 + 0.2 * len(order), 1, 2, notes=notes, width_ratios=[1.25, 1])
     left, right = page.flat
     _areas(left, data, groups, order)
     _ranks(right, data, whole, order, places)
@@ -76,13 +64,13 @@ def _notes(data: ReportData, missing: Sequence[str], sets: int) -> list[str]:
         f"Rank 1 is the largest area; {'1 set' if sets == 1 else f'{sets} sets'}.",
     ]
     if missing:
-        lines.append(f"Without a rank, for a set has no whole curve: {', '.join(map(label, missing))}.")
+        lines.append(f"Without a rank, for a set has no whole curve: {', '.join(map(style.label, missing))}.")
     return lines
 
 
 def _areas(axis: Axes, data: ReportData, groups: Groups, order: Sequence[str]) -> None:
-    name_rows(axis, order)
-    appearance = method_looks(data.methods)
+    style.name_rows(axis, order)
+    appearance = style.method_looks(data.methods)
     for at, method in enumerate(order):
         look, sets = appearance[method], list(groups[method].values())
         found = intervals.these_sets(sets)
@@ -104,19 +92,19 @@ def _ranks(
     places: Mapping[str, float],
 ) -> None:
     if not places:
-        empty_panel(axis, "fewer than two methods have a curve on every set")
+        style.empty_panel(axis, "fewer than two methods have a curve on every set")
         return
-    name_rows(axis, order)
+    style.name_rows(axis, order)
     axis.set_yticklabels([])
-    appearance = method_looks(data.methods)
+    appearance = style.method_looks(data.methods)
     single = [ranks.mean_ranks({name: [values[at]] for name, values in whole.items()}) for at in range(_sets(whole))]
     for at, method in enumerate(order):
         look = appearance[method]
         if method not in places:
-            axis.text(1, at, "no rank", va="center", color=GREY, fontsize=6)
+            axis.text(1, at, "no rank", va="center", color=style.GREY, fontsize=6)
             continue
         across = [found[method] for found in single]
-        axis.plot(across, [at + up for up in dot_offsets(len(across), 0.2)], "|", color=look["color"], alpha=0.5)
+        axis.plot(across, [at + up for up in style.offsets(len(across), 0.2)], "|", color=look["color"], alpha=0.5)
         axis.plot([places[method]], [at], look["marker"], color=look["color"], markersize=4.5)
     axis.set_xlim(0.7, len(places) + 0.3)
     axis.set_xticks(range(1, len(places) + 1))
@@ -146,9 +134,9 @@ def draw_critical_differences(data: ReportData) -> Iterator[Drawn | Skipped]:
         "with Holm's correction do not tell apart at 5 %; CD: Nemenyi's critical difference at 5 %."
     ]
     if missing:
-        notes.append(f"Left out, for a set has no whole curve: {', '.join(map(label, missing))}.")
+        notes.append(f"Left out, for a set has no whole curve: {', '.join(map(style.label, missing))}.")
     sides = -(-len(places) // 2)
-    page = sheet(TWO, 0.75 + 0.15 * (sides + len(joined)), notes=notes)
+    page = style.sheet(style.TWO, 0.75 + 0.15 * (sides + len(joined)), notes=notes)
     draw_diagram(page.flat[0], places, joined, ranks.critical_difference(len(places), len(names)))
     yield Drawn("critical-difference", " ".join(notes), page.figure)
 
@@ -170,23 +158,25 @@ def draw_diagram(axis: Axes, places: Mapping[str, float], joined: Sequence[Seque
     axis.set_axis_off()
     axis.set_xlim(1 - 0.42 * (count - 1), count + 0.42 * (count - 1))
     axis.set_ylim(-below - half, 2.1)
-    axis.plot([1, count], [0, 0], color=INK, linewidth=0.8)
+    axis.plot([1, count], [0, 0], color=style.INK, linewidth=0.8)
     for rank in range(1, count + 1):
-        axis.plot([rank, rank], [0, 0.25], color=INK, linewidth=0.8)
+        axis.plot([rank, rank], [0, 0.25], color=style.INK, linewidth=0.8)
         axis.text(rank, 0.4, str(rank), ha="center", va="bottom", fontsize=6.5)
     end = min(1 + difference, count)
-    axis.plot([1, end], [1.6, 1.6], color=INK, linewidth=1.0, marker="|", markersize=4)
+    axis.plot([1, end], [1.6, 1.6], color=style.INK, linewidth=1.0, marker="|", markersize=4)
     more = "" if 1 + difference <= count else ", wider than the scale"
     axis.text(end + 0.04 * (count - 1), 1.6, f"CD = {difference:.2f}{more}", va="center", fontsize=6.5)
     for at, name in enumerate(order):
         left = at < half
         level = -below - (at if left else count - 1 - at) - 0.4
         edge = 1 - 0.04 * (count - 1) if left else count + 0.04 * (count - 1)
-        axis.plot([places[name], places[name], edge], [0, level, level], color=GREY, linewidth=0.6)
+        axis.plot([places[name], places[name], edge], [0, level, level], color=style.GREY, linewidth=0.6)
         side = "right" if left else "left"
-        text = f"{label(name, 24)}  {places[name]:.2f}" if left else f"{places[name]:.2f}  {label(name, 24)}"
+        text = (
+            f"{style.label(name, 24)}  {places[name]:.2f}" if left else f"{places[name]:.2f}  {style.label(name, 24)}"
+        )
         axis.text(edge, level, f" {text} ", ha=side, va="center", fontsize=7)
     for row, names in enumerate(joined):
         ends = [places[names[0]] - 0.02 * count, places[names[-1]] + 0.02 * count]
-        axis.plot(ends, [-0.55 * (row + 1)] * 2, color=INK, linewidth=2.6, solid_capstyle="butt")
-    axis.axhline(0, color=FAINT, linewidth=0)
+        axis.plot(ends, [-0.55 * (row + 1)] * 2, color=style.INK, linewidth=2.6, solid_capstyle="butt")
+    axis.axhline(0, color=style.FAINT, linewidth=0)

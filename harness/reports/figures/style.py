@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import textwrap
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -132,8 +132,10 @@ def method_looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def legend_handles(names: Mapping[str, dict[str, Any]], size: float = 3.5) -> list[Line2D]:
-    return [Line2D([], [], label=label(name, 40), linewidth=1.1, markersize=size, **has) for name, has in names.items()]
+def legend_handles(methods: Sequence[str], drawn: Container[str] | None = None) -> list[Line2D]:
+    """Entries of the legend, of those ``drawn`` alone if given."""
+    looks = {name: look for name, look in method_looks(methods).items() if drawn is None or name in drawn}
+    return [Line2D([], [], label=label(name, 40), linewidth=1.1, markersize=3.5, **has) for name, has in looks.items()]
 
 
 # --- text ---------------------------------------------------------------------------------------------------------
@@ -294,6 +296,17 @@ def vertical_grid(axis: Axes) -> None:
     axis.grid(axis="x", color=FAINT, linewidth=0.5)
 
 
-def dot_offsets(count: int, reach: float = 0.28) -> list[float]:
-    """Places for so many dots beside each other, around 0."""
+def offsets(count: int, reach: float) -> list[float]:
+    """Places for so many marks beside each other, around 0."""
     return [0.0] if count == 1 else [float(at) for at in np.linspace(-reach, reach, count)]
+
+
+def cell_text(axis: Axes, x: float, y: float, text: str, *, dark: bool, size: float) -> None:
+    """A number within a cell of a heat map; white on a ``dark`` one."""
+    color = "white" if dark else INK
+    axis.text(x, y, text, color=color, ha="center", va="center", in_layout=False, fontsize=size)
+
+
+def draw_dots(axis: Axes, values: Sequence[float], row: float, reach: float) -> None:
+    """Single values of a row, spread a little across it."""
+    axis.plot(values, [row + up for up in offsets(len(values), reach)], ".", color=INK, markersize=2.4)

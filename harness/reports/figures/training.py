@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,38 +18,24 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from harness.reports.figures.axes import accuracy_axis, budget_axis, label_spacing
-from harness.reports.figures.style import (
-    BLUES,
-    FAINT,
-    TWO,
-    Drawn,
-    Sheet,
-    Skipped,
-    empty_panel,
-    grid_size,
-    horizontal_grid,
-    label,
-    label_axes,
-    legend_handles,
-    method_looks,
-    sheet,
-)  # fmt: skip
+from harness.reports.figures import style
+from harness.reports.figures.axes import accuracy_axis, budget_axis, label_room
+from harness.reports.figures.style import Drawn, Sheet, Skipped
 from harness.reports.report_data import ReportData
 from harness.statistics import curves
 
 COLUMNS = 3
 Value = TypeVar("Value")
 Counts = NDArray[np.float64]  # parts of training x bins of MACs
-Values = Mapping[str, Mapping[str, Sequence[Value]]]  # method to set to one value a seed
+BySet = Mapping[str, Mapping[str, Sequence[Value]]]  # method to set to one value a seed
 
 
-def _gather(data: ReportData, key: str, read: Callable[[Any], Value | None]) -> tuple[Values[Value], int]:
+def _gather(data: ReportData, key: str, read: Callable[[Any], Value | None]) -> tuple[BySet[Value], int]:
     """Collect values by method and set, and count the reports that could not be read."""
     found: dict[str, dict[str, list[Value]]] = {}
     unread = 0
-    for record, report in data.diagnostics(key):
-        value = read(report)
+    for record, reported in data.diagnostics(key):
+        value = read(reported)
         if value is None:
             unread += 1
         else:
@@ -68,21 +53,21 @@ def _unread(key: str, unread: int) -> list[str]:
     return [f"{unread} reports under {key} cannot be read."] if unread else []
 
 
-def _numbers(report: Any) -> list[float] | None:
-    if not isinstance(report, list) or any(isinstance(x, bool) or not isinstance(x, (int, float)) for x in report):
+def _numbers(reported: Any) -> list[float] | None:
+    if not isinstance(reported, list) or any(isinstance(x, bool) or not isinstance(x, (int, float)) for x in reported):
         return None
-    return [float(x) for x in report] if all(math.isfinite(x) for x in report) else None
+    return [float(x) for x in reported] if all(math.isfinite(x) for x in reported) else None
 
 
-def _by_set(found: Values[Value], data: ReportData, notes: Sequence[str]) -> tuple[Sheet, list[tuple[Axes, str]]]:
-    """Panels of the data sets that some method reports on, and a legend of those methods."""
+def _by_set(found: BySet[Value], data: ReportData, notes: Sequence[str]) -> tuple[Sheet, list[tuple[Axes, str]]]:
+    """Make a panel a data set that some method reported on, and a legend of those methods."""
     names = sorted({name for sets in found.values() for name in sets})
-    rows, columns = grid_size(len(names), COLUMNS)
-    known = {method: look for method, look in method_looks(data.methods).items() if method in found}
-    page = sheet(TWO, 1.85 * rows, rows, columns, legend=legend_handles(known), notes=notes)
+    rows, columns = style.grid_size(len(names), COLUMNS)
+    legend = style.legend_handles(data.methods, found)
+    page = style.sheet(style.TWO, 1.85 * rows, rows, columns, legend=legend, notes=notes)
     for axis, name in zip(page.flat, names, strict=False):
-        axis.set_title(label(name))
-        horizontal_grid(axis)
+        axis.set_title(style.label(name))
+        style.horizontal_grid(axis)
     return page, list(zip(page.flat, names, strict=False))
 
 
@@ -104,28 +89,28 @@ def draw_search_fronts(data: ReportData) -> Iterator[Drawn | Skipped]:
         _fronts(axis, data, {method: sets.get(name, []) for method, sets in found.items()}, name)
     for row in page.axes:
         row[0].set_ylabel("selection accuracy (%)")
-    for axis in label_axes(page, len(panels)):
+    for axis in style.label_axes(page, len(panels)):
         axis.set_xlabel("budget and its MACs")
     yield Drawn("search-fronts", " ".join(notes), page.figure)
 
 
-def _front(report: Any) -> list[tuple[float, float]] | None:
+def _front(reported: Any) -> list[tuple[float, float]] | None:
     """(share of MACs, accuracy) of each point."""
-    if not isinstance(report, list) or not report:
+    if not isinstance(reported, list) or not reported:
         return None
-    points = [_numbers(entry[1:]) for entry in report if isinstance(entry, list) and len(entry) == 3]
+    points = [_numbers(entry[1:]) for entry in reported if isinstance(entry, list) and len(entry) == 3]
     pairs = [(p[0], p[1]) for p in points if p is not None and p[0] > 0 and 0 <= p[1] <= 1]
-    return pairs if len(pairs) == len(report) else None
+    return pairs if len(pairs) == len(reported) else None
 
 
 def _fronts(axis: Axes, data: ReportData, by_method: Mapping[str, Sequence[Any]], dataset: str) -> None:
     full = data.full_macs(dataset) or data.full_macs() or 1.0
     everything = [point for several in by_method.values() for points in several for point in points]
     least = min(share for share, _ in everything)
-    inches = TWO / COLUMNS - 0.4
-    right = budget_axis(axis, data.budgets, full, label_spacing(data.budgets, inches, least), least * full)
+    inches = style.TWO / COLUMNS - 0.4
+    right = budget_axis(axis, data.budgets, full, label_room(data.budgets, inches, least), least * full)
     for method, several in by_method.items():
-        look = method_looks(data.methods)[method]
+        look = style.method_looks(data.methods)[method]
         line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 0.8, "alpha": 0.8}
         for points in several:
             found = curves.steps([full * share for share, _ in points], [value for _, value in points])
@@ -152,18 +137,18 @@ def draw_search_progress(data: ReportData) -> Iterator[Drawn | Skipped]:
                     linewidth=0.9,
                     markersize=2.4,
                     mew=0,
-                    **method_looks(data.methods)[method],
+                    **style.method_looks(data.methods)[method],
                 )
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for row in page.axes:
         row[0].set_ylabel("hypervolume")
-    for axis in label_axes(page, len(panels)):
+    for axis in style.label_axes(page, len(panels)):
         axis.set_xlabel("generation")
     yield Drawn("search-progress", " ".join(notes), page.figure)
 
 
-def _generations(report: Any) -> list[float] | None:
-    values = _numbers(report)
+def _generations(reported: Any) -> list[float] | None:
+    values = _numbers(reported)
     return values if values and min(values) >= 0 else None
 
 
@@ -183,23 +168,23 @@ def draw_coverage(data: ReportData) -> Iterator[Drawn | Skipped]:
         "part, all sets and seeds together.",
         *_unread("coverage", unread),
     ]
-    rows, columns = grid_size(len(known), COLUMNS)
+    rows, columns = style.grid_size(len(known), COLUMNS)
     high = rows * (0.45 + 0.17 * max(len(total) for total in known.values()))
-    page = sheet(TWO, high, rows, columns, notes=notes)
+    page = style.sheet(style.TWO, high, rows, columns, notes=notes)
     for axis, (method, total) in zip(page.flat, sorted(known.items()), strict=False):
-        axis.set_title(label(method))
+        axis.set_title(style.label(method))
         _histogram(axis, total)
-    for axis in label_axes(page, len(known)):
+    for axis in style.label_axes(page, len(known)):
         axis.set_xlabel("share of the full MACs (%)")
     for row in page.axes:
         row[0].set_ylabel("part")
     yield Drawn("coverage", " ".join(notes), page.figure)
 
 
-def _coverage(report: Any) -> Counts | None:
-    if not isinstance(report, list):
+def _coverage(reported: Any) -> Counts | None:
+    if not isinstance(reported, list):
         return None
-    rows = [_numbers(row) for row in report]
+    rows = [_numbers(row) for row in reported]
     kept = [row for row in rows if row and min(row) >= 0]
     return np.array(kept) if len(kept) == len(rows) and len({len(row) for row in kept}) == 1 else None
 
@@ -216,26 +201,17 @@ def _histogram(axis: Axes, total: Counts) -> None:
     whole = total.sum(axis=1, keepdims=True)
     shares = np.divide(100 * total, whole, out=np.zeros_like(total), where=whole > 0)
     if not whole.any():
-        empty_panel(axis, "nothing was drawn")
+        style.empty_panel(axis, "nothing was drawn")
         return
     parts, edges = len(shares), np.linspace(0, 100, len(shares[0]) + 1).tolist()
-    axis.pcolormesh(
-        edges, np.arange(parts + 1) + 0.5, shares, cmap=BLUES, vmin=0, vmax=max(100 / len(shares[0]), shares.max())
-    )
+    top = max(100 / len(shares[0]), float(shares.max()))
+    axis.pcolormesh(edges, np.arange(parts + 1) + 0.5, shares, cmap=style.BLUES, vmin=0, vmax=top)
     axis.set_ylim(parts + 0.5, 0.5)
     axis.set_yticks(range(1, parts + 1))
     axis.tick_params(axis="y", length=0)
     for part in range(parts):
-        axis.axhline(part + 0.5, color=FAINT, linewidth=0.4)
-    if len(shares[0]) <= 12:
-        middles = [(a + b) / 2 for a, b in pairwise(edges)]
-        _shares(axis, middles, shares)
-
-
-def _shares(axis: Axes, middles: Sequence[float], shares: NDArray[np.float64]) -> None:
-    top = max(100 / len(shares[0]), float(shares.max()))
+        axis.axhline(part + 0.5, color=style.FAINT, linewidth=0.4)
     for (part, column), value in np.ndenumerate(shares):
-        if value >= 0.5:
-            color = "white" if value / top > 0.55 else "#222222"
-            place: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False, "fontsize": 4.8}
-            axis.text(middles[column], part + 1, f"{value:.0f}", color=color, **place)
+        if value >= 0.5 and len(shares[0]) <= 12:
+            middle = (edges[column] + edges[column + 1]) / 2
+            style.cell_text(axis, middle, part + 1, f"{value:.0f}", dark=value / top > 0.55, size=4.8)
