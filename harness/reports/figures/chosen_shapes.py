@@ -168,7 +168,9 @@ def _cells(axis: Axes, table: NDArray[np.float64], shade: NDArray[np.float64]) -
         if np.isnan(value):
             axis.text(column, row, "–", color=style.GREY, fontsize=size, ha="center", va="center", in_layout=False)
         elif not crowded:
-            style.cell_text(axis, column, row, width_text(float(value)), dark=bool(shade[row, column] > 0.55), size=size)
+            style.cell_text(
+                axis, column, row, width_text(float(value)), dark=bool(shade[row, column] > 0.55), size=size
+            )
 
 
 def width_text(value: float) -> str:
