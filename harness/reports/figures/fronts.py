@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from harness.reports.figures import style
-from harness.reports.figures.axes import accuracy_axis, budget_axis, label_room
+from harness.reports.figures.axes import accuracy_axis, budget_axis, label_spacing
 from harness.reports.figures.notes import not_shown
 from harness.reports.figures.style import Drawn, Skipped
 from harness.reports.report_data import ReportData
@@ -176,7 +176,7 @@ def _draw(axis: Axes, data: ReportData, panel: _Panel, inches: float) -> None:
         return
     style.horizontal_grid(axis)
     least = float(values["macs"].min())
-    right = budget_axis(axis, budgets, full, label_room(budgets, inches, least / full), least)
+    right = budget_axis(axis, budgets, full, label_spacing(budgets, inches, least / full), least)
     for method, look in style.method_looks(data.methods).items():
         surfaces(axis, panel.curves[method], look, right)
         if panel.mean:
@@ -237,7 +237,7 @@ def draw_latency(data: ReportData) -> Iterator[Drawn | Skipped]:
         notes=[*notes, *not_shown(data.full)],
     )
     axis, least = page.flat[0], float(values["macs"].min())
-    budget_axis(axis, data.budgets, full, label_room(data.budgets, style.ONE - 0.5, least / full), least)
+    budget_axis(axis, data.budgets, full, label_spacing(data.budgets, style.ONE - 0.5, least / full), least)
     style.horizontal_grid(axis)
     for method, look in style.method_looks(data.methods).items():
         here = values[values["method"] == method]

@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.reports.figures import style
-from harness.reports.figures.axes import accuracy_axis, budget_axis, label_room
+from harness.reports.figures.axes import accuracy_axis, budget_axis, label_spacing
 from harness.reports.figures.style import Drawn, Sheet, Skipped
 from harness.reports.report_data import ReportData
 from harness.statistics import curves
@@ -108,7 +108,7 @@ def _fronts(axis: Axes, data: ReportData, by_method: Mapping[str, Sequence[Any]]
     everything = [point for several in by_method.values() for points in several for point in points]
     least = min(share for share, _ in everything)
     inches = style.TWO / COLUMNS - 0.4
-    right = budget_axis(axis, data.budgets, full, label_room(data.budgets, inches, least), least * full)
+    right = budget_axis(axis, data.budgets, full, label_spacing(data.budgets, inches, least), least * full)
     for method, several in by_method.items():
         look = style.method_looks(data.methods)[method]
         line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 0.8, "alpha": 0.8}

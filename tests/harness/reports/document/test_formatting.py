@@ -11,24 +11,24 @@ from harness.statistics.intervals import over_seeds
 
 @pytest.mark.parametrize(("budget", "text"), [(0.2, "20 %"), (0.125, "12.5 %"), (1.0, "100 %")])
 def test_a_budget_is_written_as_it_was_declared(budget, text):
-    assert formatting.share(budget) == text
+    assert formatting.budget_text(budget) == text
 
 
 def test_an_accuracy_has_half_its_interval_or_none():
-    assert formatting.number(0.9534, 0.0188) == "95.3 (±1.9)"
-    assert formatting.number(0.9534, None) == "95.3 (n/a)"
+    assert formatting.accuracy_text(0.9534, 0.0188) == "95.3 (±1.9)"
+    assert formatting.accuracy_text(0.9534, None) == "95.3 (n/a)"
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.021, "+2.1"), (-0.091, "−9.1"), (-0.0001, "+0.0")])
 def test_points_have_a_sign_and_zero_has_none_of_its_own(value, text):
-    assert formatting.signed(value) == text
+    assert formatting.signed_points(value) == text
 
 
 def test_a_difference_without_an_estimate_is_not_available():
     found = over_seeds([0.01, 0.03])
-    assert formatting.difference(found).startswith("+2.0 (±")
-    assert formatting.difference(over_seeds([0.01])) == "+1.0 (n/a)"
-    assert formatting.difference(replace(found, estimate=None, low=None, high=None)) == "n/a"
+    assert formatting.difference_text(found).startswith("+2.0 (±")
+    assert formatting.difference_text(over_seeds([0.01])) == "+1.0 (n/a)"
+    assert formatting.difference_text(replace(found, estimate=None, low=None, high=None)) == "n/a"
     assert formatting.with_interval(replace(found, low=0.02, high=0.02), "{:.2f}".format) == "0.02"
 
 
@@ -36,13 +36,13 @@ def test_a_difference_without_an_estimate_is_not_available():
     ("value", "text"), [(17.564e9, "17.6 G"), (1361248, "1.36 M"), (2000.0, "2 k"), (0.5, "0.5"), (-3e6, "-3 M")]
 )
 def test_si_prefixes_keep_three_digits(value, text):
-    assert formatting.prefixed(value) == text
+    assert formatting.si_text(value) == text
 
 
 def test_giga_has_no_unit():
-    assert (formatting.giga(242.9e9), formatting.giga(6.81e9), formatting.giga(4100e9)) == ("243", "6.81", "4,100")
+    assert (formatting.giga_text(242.9e9), formatting.giga_text(6.81e9), formatting.giga_text(4100e9)) == ("243", "6.81", "4,100")
 
 
 def test_text_of_nothing_is_empty_and_of_much_is_cut():
-    assert formatting.text(None) == formatting.text(math.nan) == ""
-    assert len(formatting.text("x" * 10_000)) == formatting.LONGEST
+    assert formatting.shortened(None) == formatting.shortened(math.nan) == ""
+    assert len(formatting.shortened("x" * 10_000)) == formatting.LONGEST
