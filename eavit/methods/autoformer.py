@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-from functools import partial
 from math import ceil
 
-from eavit.methods.answers import Elastic
-from eavit.methods.choosing import Choosing, SelectOptions
-from eavit.methods.fitting import steps_taken, train, trained_diagnostics
+from eavit.methods.choosing import SelectOptions
+from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
 from eavit.options import allowed, switch
 from eavit.selection.selectors import EVALUATIONS, evolution
 from eavit.space.stacks import StackSpace, headwise
-from eavit.training.allocation import Phase, allocate, plan_cost
-from eavit.training.passes import always
-from eavit.training.plans import plain, taught
-from eavit.training.prepare import preparation_cost, prepare, start
+from eavit.training.passes import always, plain
+from eavit.training.plans import taught
 from eavit.training.samplers import Random, per_layer
 from eavit.training.task import Task
 
@@ -74,34 +69,20 @@ def autoformer(
     allowed("importance", importance, METRICS)
     switch("distill", distill)
     choose = SelectOptions(select, nesting, evaluations).choosing(evolution(max(1, evaluations)))
-    return Recipe("autoformer", partial(_adapted, distill=distill, importance=importance, choose=choose), CARD)
+
+    def design(task: Task, backbone: Backbone) -> Family:
+        space = space_of(backbone)
+        drawn = Random(space, per_layer)
+        if not distill:
+            return Family(space, [PlannedFit("train", plain(drawn))])
+        teacher = PlannedFit("teacher", always(backbone.full), TEACHER_SHARE, aside=True)
+        plan = taught(drawn, soft=0.5, hard=0.5)
+        return Family(space, [teacher, PlannedFit("train", plan, 1 - TEACHER_SHARE, teacher="first")])
+
+    return family_recipe("autoformer", CARD, design, choose, importance)
 
 
 def space_of(backbone: Backbone) -> StackSpace:
     """The first N layers, N from two thirds to all, at any of the widths of :func:`headwise`."""
     depth = backbone.depth
     return StackSpace(backbone, *headwise(backbone), (depth,), (ceil(2 * depth / 3),))
-
-
-def _adapted(task: Task, distill: bool, importance: str, choose: Choosing) -> Elastic:
-    vit = start(task)
-    space, b, own = space_of(vit.backbone), vit.backbone, (0.0, 1.0)
-    drawn, full = Random(space, per_layer), always(b.full)
-    plan = taught(drawn, soft=0.5, hard=0.5) if distill else plain(drawn)
-    share = TEACHER_SHARE if distill else 0.0
-    allocation = allocate(
-        task,
-        partial(preparation_cost, task, b, importance),
-        *([Phase("teacher", plan_cost(task, b, full), share, own)] if distill else []),
-        Phase("train", plan_cost(task, b, plan, taught=distill), 1 - share, own),
-        partial(choose.cost, task, space),
-    )
-    vit, teacher, fits = prepare(task, vit, importance), None, []
-    if distill:
-        teacher = deepcopy(vit)
-        fits.append(allocation.fit("teacher"))
-        train(teacher, full, fits[0])
-    fits.append(allocation.fit("train"))
-    train(vit, plan, fits[-1], teacher)
-    diagnostics = {"steps": steps_taken(*fits), **trained_diagnostics(vit, (plan, fits[-1]))}
-    return choose.answer(task, vit, space, diagnostics)

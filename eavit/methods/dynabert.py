@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import deepcopy
-from functools import partial
 from math import floor
 
-from eavit.methods.answers import Elastic
-from eavit.methods.choosing import Choosing
-from eavit.methods.fitting import steps_taken, train, trained_diagnostics
+from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
-from eavit.model.vit import NestedViT
 from eavit.options import allowed, number
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
-from eavit.training.allocation import Phase, allocate, plan_cost
 from eavit.training.passes import TEACHER, Pass, Plan, always
-from eavit.training.prepare import preparation_cost, prepare, resorted, scoring_cost, start
 from eavit.training.task import Task
 
 WIDTHS, DEPTHS = (0.25, 0.5, 0.75, 1.0), (0.5, 0.75, 1.0)
@@ -84,43 +76,18 @@ def dynabert(
     weights = number("hidden", hidden, "[0, inf)"), number("hidden_deep", hidden_deep, "[0, inf)")
     choose = choosing_size(select, nesting, evaluations)
 
-    def run(task: Task) -> Elastic:
-        vit = start(task)
-        spaces = (grid(vit.backbone, depths=(1.0,)), grid(vit.backbone))[:phases]
+    def design(task: Task, backbone: Backbone) -> Family:
+        spaces = (grid(backbone, depths=(1.0,)), grid(backbone))[:phases]
         if choose.nesting == "nested" and not spaces[-1].closed:
-            raise ValueError(
-                f"option nesting='nested': at {vit.backbone.depth} layers the sizes of the grid do not nest"
-            )
-        plans = [_distilled(space, weight) for space, weight in zip(spaces, weights, strict=False)]
-        return _adapted(task, vit, spaces[-1], plans, choose, importance)
+            raise ValueError(f"option nesting='nested': at {backbone.depth} layers the sizes of the grid do not nest")
+        share = 1 / (1 + phases)
+        fits = [PlannedFit("teacher", always(backbone.full), share)]
+        for name, space, weight in zip(("width", "depth"), spaces, weights, strict=False):
+            sorts = ("heads", "neurons") if name == "width" else ()  # as in the source; channels are all kept
+            fits.append(PlannedFit(name, distilled(space, weight), share, sorts=sorts, teacher="start"))
+        return Family(spaces[-1], fits)
 
-    return Recipe("dynabert", run, CARD)
-
-
-def _adapted(
-    task: Task, vit: NestedViT, space: ListSpace, plans: Sequence[Plan], choose: Choosing, importance: str
-) -> Elastic:
-    b, own, share = vit.backbone, (0.0, 1.0), 1 / (1 + len(plans))
-    first, *phases = (
-        Phase(name, plan_cost(task, b, plan, taught=name != "teacher"), share, own)
-        for name, plan in zip(("teacher", "width", "depth"), (always(b.full), *plans), strict=False)
-    )
-    allocation = allocate(
-        task,
-        partial(preparation_cost, task, b, importance),
-        first,
-        partial(scoring_cost, task, b, importance),
-        *phases,
-        partial(choose.cost, task, space),
-    )
-    vit, fits = prepare(task, vit, importance), [(always(b.full), allocation.fit("teacher"))]
-    train(vit, *fits[0])
-    vit = resorted(task, vit, importance, ("heads", "neurons"))  # as in the source; channels are all kept
-    for plan, phase in zip(plans, phases, strict=True):
-        fits.append((plan, allocation.fit(phase.name)))
-        train(vit, *fits[-1], teacher=deepcopy(vit))
-    diagnostics = {"steps": steps_taken(*(run for _, run in fits)), **trained_diagnostics(vit, *fits)}
-    return choose.answer(task, vit, space, diagnostics)
+    return family_recipe("dynabert", CARD, design, choose, importance)
 
 
 def kept_layers(depth: int, fraction: float) -> tuple[int, ...]:
@@ -143,7 +110,7 @@ def grid(backbone: Backbone, depths: tuple[float, ...] = DEPTHS) -> ListSpace:
     return ListSpace.of(b, [size(width, layers) for layers in rows.values() for width in WIDTHS])
 
 
-def _distilled(space: ListSpace, hidden: float) -> Plan:
+def distilled(space: ListSpace, hidden: float) -> Plan:
     """Every size at every step, the dearest first; hidden states summed over the kept layers and the embedding."""
 
     def taught(size: Submodel) -> Pass:

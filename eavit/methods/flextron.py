@@ -14,7 +14,7 @@ import torch
 
 from eavit.methods.answers import Elastic
 from eavit.methods.choosing import SelectOptions
-from eavit.methods.fitting import steps_taken, train, trained_diagnostics
+from eavit.methods.fitting import train, trained_diagnostics
 from eavit.methods.recipe import Card, Recipe
 from eavit.model import cost
 from eavit.model.importance import METRICS
@@ -34,8 +34,7 @@ from eavit.selection.router import PolicyTable
 from eavit.selection.selectors import EVALUATIONS, given
 from eavit.space.product import ProductSpace
 from eavit.training.allocation import Allocation, Phase, allocate, batch_of, plan_cost
-from eavit.training.passes import Pass, Passes, Plan
-from eavit.training.plans import plain
+from eavit.training.passes import Pass, Passes, Plan, plain
 from eavit.training.prepare import preparation_cost, prepare, start
 from eavit.training.samplers import TYINGS, Draw, Random, Submodels, stratified
 from eavit.training.task import Task
@@ -154,7 +153,7 @@ class _Flextron:
         third = allocation.fit("routed", plan_cost(task, b, routed))
         train(vit, routed, third)
         diagnostics = trained_diagnostics(vit, (elastic, first), (routed, third))
-        diagnostics |= {"steps": steps_taken(first, second, third), "router": routers}
+        diagnostics |= {"steps": {run.phase: run.total for run in (first, second, third)}, "router": routers}
         return self.options.choosing(given(policy.choose)).answer(task, vit, space, diagnostics)
 
     def _allocation(self, task: Task, draws: SurrogateSampler, elastic: Plan) -> Allocation:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from eavit.methods.answers import Elastic
-from eavit.methods.fitting import one_fit
+from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size, tied
 from eavit.model.importance import METRICS
+from eavit.model.submodel import Backbone
 from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS
-from eavit.training.plans import plain
-from eavit.training.prepare import start
+from eavit.training.passes import plain
 from eavit.training.samplers import OneOf
 from eavit.training.task import Task
 
@@ -56,9 +55,8 @@ def hydravit(
     allowed("importance", importance, METRICS)
     choose = choosing_size(select, nesting, evaluations)
 
-    def run(task: Task) -> Elastic:
-        vit = start(task)
-        space = tied(vit.backbone)
-        return one_fit(task, vit, space, plain(OneOf(space, space.members)), choose, importance)
+    def design(task: Task, backbone: Backbone) -> Family:
+        space = tied(backbone)
+        return Family(space, [PlannedFit("train", plain(OneOf(space, space.members)))])
 
-    return Recipe("hydravit", run, CARD)
+    return family_recipe("hydravit", CARD, design, choose, importance)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from eavit.methods.answers import Elastic
 from eavit.methods.choosing import SelectOptions
-from eavit.methods.fitting import one_fit
+from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
@@ -14,8 +13,7 @@ from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS, mix_n_match
 from eavit.selection.shapes import mixes
 from eavit.space.product import ProductSpace
-from eavit.training.plans import plain
-from eavit.training.prepare import start
+from eavit.training.passes import plain
 from eavit.training.samplers import Always, OneOf, Sampler, Submodels, chain
 from eavit.training.task import Task
 
@@ -70,13 +68,12 @@ def matformer(
     allowed("importance", importance, METRICS)
     choose = SelectOptions(select, nesting, evaluations).choosing(mix_n_match(mixes))
 
-    def run(task: Task) -> Elastic:
-        vit = start(task)
-        widths = granularities_of(vit.backbone)
-        space = ProductSpace.of_widths(vit.backbone, widths)
-        return one_fit(task, vit, space, plain(sampler(space, chain(space, widths))), choose, importance)
+    def design(task: Task, backbone: Backbone) -> Family:
+        widths = granularities_of(backbone)
+        space = ProductSpace.of_widths(backbone, widths)
+        return Family(space, [PlannedFit("train", plain(sampler(space, chain(space, widths))))])
 
-    return Recipe("matformer", run, CARD)
+    return family_recipe("matformer", CARD, design, choose, importance)
 
 
 def granularities_of(backbone: Backbone) -> tuple[int, ...]:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
-from functools import partial
 from math import ceil
 from typing import NamedTuple
 
-from eavit.methods.answers import Elastic
-from eavit.methods.choosing import Choosing, SelectOptions
-from eavit.methods.fitting import steps_taken, train, trained_diagnostics
+from eavit.methods.choosing import SelectOptions
+from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
 from eavit.options import allowed, whole
 from eavit.selection.selectors import EVALUATIONS, predictor
 from eavit.space.stacks import StackSpace, headwise
-from eavit.training.allocation import FixedCost, Phase, allocate, plan_cost
 from eavit.training.passes import Plan, always
 from eavit.training.plans import taught
-from eavit.training.prepare import preparation_cost, prepare, resorted, scoring_cost, start
 from eavit.training.samplers import Random, per_layer
 from eavit.training.task import Task
-from eavit.training.train import Fit
 
 FULL = 0.3  # of the steps, the rest evenly to the stages that shrink
 
@@ -73,7 +66,17 @@ def ofa(
     allowed("importance", importance, METRICS)
     whole("evaluations", evaluations, 4)
     choose = SelectOptions(select, nesting, evaluations).choosing(predictor(evaluations))
-    return Recipe("ofa", partial(_adapted, importance=importance, choose=choose), CARD)
+
+    def design(task: Task, backbone: Backbone) -> Family:
+        """The stages that shrink share one cycle of the learning rate."""
+        full, *stages = stages_of(backbone)
+        fits, last = [PlannedFit(full.name, plan_of(full), FULL)], len(stages)
+        for i, stage in enumerate(stages):
+            cycle = i / last, (i + 1) / last
+            fits.append(PlannedFit(stage.name, plan_of(stage), (1 - FULL) / last, cycle, stage.sorts, "first"))
+        return Family(stages[-1].space, fits)
+
+    return family_recipe("ofa", CARD, design, choose, importance)
 
 
 class Stage(NamedTuple):
@@ -109,37 +112,6 @@ def stages_of(backbone: Backbone) -> tuple[Stage, ...]:
         Stage("heads", space(3), 4, ("heads",)),
         Stage("embed", space(4), 4, ("channels",)),
     )
-
-
-def _adapted(task: Task, importance: str, choose: Choosing) -> Elastic:
-    vit = start(task)
-    b, stages = vit.backbone, stages_of(vit.backbone)
-    allocation = allocate(
-        task,
-        partial(preparation_cost, task, b, importance),
-        *_parts(task, b, stages, importance),
-        partial(choose.cost, task, stages[-1].space),
-    )
-    vit = prepare(task, vit, importance)
-    teacher, fits = None, list[tuple[Plan, Fit]]()
-    for stage in stages:
-        if stage.sorts:
-            vit = resorted(task, vit, importance, stage.sorts)
-        fits.append((plan_of(stage), allocation.fit(stage.name)))
-        train(vit, *fits[-1], teacher=teacher)
-        teacher = teacher or deepcopy(vit)
-    diagnostics = {"steps": steps_taken(*(run for _, run in fits)), **trained_diagnostics(vit, *fits)}
-    return choose.answer(task, vit, stages[-1].space, diagnostics)
-
-
-def _parts(task: Task, backbone: Backbone, stages: Sequence[Stage], importance: str) -> Iterator[Phase | FixedCost]:
-    """The stages as phases, after the sorting of each; those that shrink share one cycle of the learning rate."""
-    last = len(stages) - 1
-    for i, stage in enumerate(stages):
-        if stage.sorts:
-            yield partial(scoring_cost, task, backbone, importance)
-        share, cycle = (FULL, (0.0, 1.0)) if i == 0 else ((1 - FULL) / last, ((i - 1) / last, i / last))
-        yield Phase(stage.name, plan_cost(task, backbone, plan_of(stage), taught=i > 0), share, cycle)
 
 
 def plan_of(stage: Stage) -> Plan:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from eavit.methods.answers import Elastic
 from eavit.methods.choosing import SelectOptions
-from eavit.methods.fitting import one_fit
+from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
 from eavit.model.importance import METRICS
+from eavit.model.submodel import Backbone
 from eavit.options import allowed, number, whole
 from eavit.selection.selectors import EVALUATIONS, evolution
 from eavit.space.product import ProductSpace
 from eavit.training.plans import in_place
-from eavit.training.prepare import start
 from eavit.training.samplers import Sandwich, stratified
 from eavit.training.task import Task
 
@@ -70,11 +69,9 @@ def sandwich(
     number("temperature", temperature, "(0, inf)")
     choose = SelectOptions(select, nesting, evaluations).choosing(evolution(evaluations))
 
-    def run(task: Task) -> Elastic:
-        vit = start(task)
-        space = ProductSpace.eavit(vit.backbone, min_depth)
+    def design(task: Task, backbone: Backbone) -> Family:
+        space = ProductSpace.eavit(backbone, min_depth)
         draw = partial(stratified, floor=min(task.budgets))
-        plan = in_place(Sandwich(space, middle, draw), temperature=temperature)
-        return one_fit(task, vit, space, plan, choose, importance)
+        return Family(space, [PlannedFit("train", in_place(Sandwich(space, middle, draw), temperature=temperature))])
 
-    return Recipe("sandwich", run, CARD)
+    return family_recipe("sandwich", CARD, design, choose, importance)

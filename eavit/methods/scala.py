@@ -9,17 +9,16 @@ import numpy as np
 from torch import Tensor, nn
 
 from eavit.methods.answers import Elastic
-from eavit.methods.fitting import train_once
+from eavit.methods.families import Family, PlannedFit, family_recipe, train_family
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size, tied
 from eavit.model.importance import METRICS, permute, reversed_units
-from eavit.model.submodel import Submodel
+from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT, extract
 from eavit.options import allowed, number
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
 from eavit.training.plans import next_larger
-from eavit.training.prepare import start
 from eavit.training.samplers import Submodels
 from eavit.training.task import Task
 
@@ -132,15 +131,15 @@ def scala(
         raise ValueError("option select='greedy': it counts the importance of prefixes, isolated sizes are tails")
     choose = choosing_size(select, nesting, evaluations)
 
+    def design(task: Task, backbone: Backbone) -> Family:
+        space = tied(backbone)
+        return Family(space, [PlannedFit("train", next_larger(FourSizes(space, warm), soft, hard, isolated=isolated))])
+
     def run(task: Task) -> Elastic:
-        vit = start(task)
-        space = tied(vit.backbone)
-        plan = next_larger(FourSizes(space, warm), soft, hard, isolated=isolated)
-        vit, diagnostics = train_once(task, vit, space, plan, choose, importance)
-        if not isolated:
-            return choose.answer(task, vit, space, diagnostics)
+        vit, space, diagnostics = train_family(task, design, choose, importance)
         ends = TwoEnded(vit, (space.smallest, space.largest))
         adapted = choose.answer(task, cast(NestedViT, ends), space, diagnostics)
         return replace(adapted, cut=lambda _, size: ends.cut(size))
 
-    return Recipe("scala", run, CARD)
+    recipe = family_recipe("scala", CARD, design, choose, importance)
+    return replace(recipe, run=run) if isolated else recipe

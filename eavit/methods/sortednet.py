@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from eavit.methods.answers import Elastic
-from eavit.methods.fitting import one_fit
+from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.matformer import granularities_of
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size, tied
@@ -15,7 +14,6 @@ from eavit.options import allowed, nearest, whole
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
 from eavit.training.plans import micro_batches as in_pieces
-from eavit.training.prepare import start
 from eavit.training.samplers import OneOf
 from eavit.training.task import Task
 
@@ -86,12 +84,11 @@ def sortednet(
     whole("micro_batches", micro_batches, 1)
     choose = choosing_size(select, nesting, evaluations)
 
-    def run(task: Task) -> Elastic:
-        vit = start(task)
-        space = sizes_of(vit.backbone)
-        return one_fit(task, vit, space, in_pieces(OneOf(space, space.members), micro_batches), choose, importance)
+    def design(task: Task, backbone: Backbone) -> Family:
+        space = sizes_of(backbone)
+        return Family(space, [PlannedFit("train", in_pieces(OneOf(space, space.members), micro_batches))])
 
-    return Recipe("sortednet", run, CARD)
+    return family_recipe("sortednet", CARD, design, choose, importance)
 
 
 def _chain(chain: str | Sequence[str]) -> Callable[[Backbone], ListSpace]:

@@ -14,8 +14,7 @@ from itertools import accumulate, pairwise
 
 from eavit.model.submodel import Backbone
 from eavit.training.checkpoint import Saving
-from eavit.training.passes import Plan, cost_of_steps
-from eavit.training.plans import as_plan
+from eavit.training.passes import Plan, as_plan, cost_of_steps
 from eavit.training.samplers import Feedback, Sampler
 from eavit.training.task import Spent, Task
 from eavit.training.train import Fit, Span, schedule_of

@@ -75,11 +75,6 @@ def _spoken(error: Exception, path: Path) -> OSError:
     return OSError(number or errno.EIO, f"{path.name} could not be written: {reason}{kept}")
 
 
-def write_whole(path: Path, text: str) -> None:
-    with _replacing(path) as draft:
-        draft.write_text(text)
-
-
 def _digest(tensors: Mapping[str, Tensor], note: Mapping[str, str]) -> str:
     digest = hashlib.sha256(json.dumps(sorted(note.items())).encode())
     for key, value in sorted(tensors.items()):

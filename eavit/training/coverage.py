@@ -8,8 +8,7 @@ from itertools import accumulate
 
 from eavit.model import cost
 from eavit.model.submodel import Backbone
-from eavit.training.passes import Plan, draws_of
-from eavit.training.plans import as_plan
+from eavit.training.passes import Plan, as_plan, draws_of
 from eavit.training.samplers import Feedback, Sampler
 
 BINS, QUARTERS = 10, 4

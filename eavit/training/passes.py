@@ -23,6 +23,7 @@ from eavit.model.importance import permuted, reversed_units
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.training.distributed import Share
+from eavit.training.samplers import Sampler
 from eavit.training.task import Spent
 
 TEACHER: Literal["teacher"] = "teacher"
@@ -61,6 +62,16 @@ def always(*submodels: Submodel) -> Plan:
     """Plan of the same submodels at every step, each by its cross-entropy."""
     passes = tuple(map(Pass, submodels))
     return lambda progress, rng: passes
+
+
+def plain(sampler: Sampler) -> Plan:
+    """Cross-entropy of every submodel that the sampler names at a step."""
+    return lambda progress, rng: tuple(map(Pass, sampler(progress, rng)))
+
+
+def as_plan(what: Plan | Sampler) -> Plan:
+    """A plan as it is; a sampler (it has a space) as :func:`plain`."""
+    return plain(what) if hasattr(what, "space") else what  # type: ignore[arg-type]
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

@@ -12,16 +12,6 @@ from eavit.training.passes import TEACHER, Pass, Passes, Plan
 from eavit.training.samplers import Sampler
 
 
-def plain(sampler: Sampler) -> Plan:
-    """Cross-entropy of every submodel that the sampler names at a step."""
-    return lambda progress, rng: tuple(map(Pass, sampler(progress, rng)))
-
-
-def as_plan(what: Plan | Sampler) -> Plan:
-    """A plan as it is; a sampler (it has a space) as :func:`plain`."""
-    return plain(what) if hasattr(what, "space") else what  # type: ignore[arg-type]
-
-
 def _descending(sampler: Sampler, progress: float, rng: np.random.Generator) -> list[Submodel]:
     """The step's submodels by descending MACs; equals in the order drawn."""
     return sorted(sampler(progress, rng), key=lambda s: -cost.macs(sampler.space.backbone, s))

@@ -285,28 +285,6 @@ class Sandwich:
         return (self.space.largest, *inner, self.space.smallest)
 
 
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """One sampler after another; ``starts`` are fractions of training, the first one 0 (progressive shrinking)."""
-
-    samplers: tuple[Sampler, ...]
-    starts: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.samplers) != len(self.starts) or not self.starts or self.starts[0] != 0:
-            raise ValueError(
-                f"stages: {len(self.samplers)} samplers need as many ascending starts from 0, got {self.starts}"
-            )
-
-    @property
-    def space(self) -> Space:
-        return self.samplers[-1].space
-
-    def __call__(self, progress: float, rng: np.random.Generator) -> Submodels:
-        current = sum(progress >= start for start in self.starts) - 1
-        return self.samplers[current](progress, rng)
-
-
 def chain(space: Space, mlps: Sequence[int]) -> Submodels:
     """Uniform submodels of ``space.largest``'s depth, heads and embedding, one for each hidden width."""
     full = space.largest

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from itertools import product
 from typing import Any
 
 import pytest
 import torch
 
+from eavit.methods import families
 from eavit.methods.autoformer import autoformer, space_of
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
@@ -18,8 +18,6 @@ from eavit.space.stacks import StackSpace
 from eavit.training.passes import draws_of
 from eavit.training.samplers import Random, per_layer
 from tests.eavit.small import SCHEDULE, TinyTask, tiny
-
-family = import_module("eavit.methods.autoformer")  # the package passes on the function of this name
 
 BACKBONE = tiny().backbone
 FULL = cost.macs(BACKBONE, BACKBONE.full)
@@ -92,7 +90,7 @@ def test_autoformer_spends_equal_macs_to_five_per_cent(options, tmp_path):
 
 
 def test_a_teacher_is_trained_charged_and_left_alone(tmp_path, watch_fits):
-    seen = watch_fits(family)
+    seen = watch_fits(families)
     run = Short(tmp_path)
     told = autoformer(distill=True, select="mix_n_match").adapt(run).report()
     first, second = seen

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 
-from eavit.methods.dynabert import dynabert, grid, kept_layers
+from eavit.methods import families
+from eavit.methods.dynabert import distilled, dynabert, grid, kept_layers
 from eavit.methods.fitting import digest_of
 from eavit.model import cost
 from eavit.model.importance import METRICS
@@ -17,8 +17,6 @@ from eavit.training.passes import TEACHER, cost_of, draws_of
 from eavit.training.prepare import resorted
 from eavit.training.task import Spent
 from tests.eavit.small import SCHEDULE, TinyTask, plain, tiny
-
-family = import_module("eavit.methods.dynabert")  # the package passes on the function of this name
 
 VIT_B = Backbone(768, 12, 64, 3072, 12, 197, 100)
 BUDGETS = (0.05, 0.4, 0.7, 1.0)
@@ -39,7 +37,7 @@ FULL = cost.macs(tiny(depth=4).backbone, tiny(depth=4).backbone.full)
 
 @pytest.fixture
 def fits(watch_fits):
-    return watch_fits(family)
+    return watch_fits(families)
 
 
 def test_the_grid_of_vit_b_is_the_source_s():
@@ -63,7 +61,7 @@ def test_the_grid_scales_to_six_heads_and_six_layers():
 
 def test_steps_cost_what_the_table_of_rivals_says():
     full = 3 * cost.macs(VIT_B, VIT_B.full)
-    wide, deep = (family._distilled(s, 0.1)(0.0, None) for s in (grid(VIT_B, (1.0,)), grid(VIT_B)))
+    wide, deep = (distilled(s, 0.1)(0.0, None) for s in (grid(VIT_B, (1.0,)), grid(VIT_B)))
     assert cost_of(wide, VIT_B, 1, VIT_B).macs / full == pytest.approx(2.84, abs=0.005)
     assert cost_of(deep, VIT_B, 1, VIT_B).macs / full == pytest.approx(5.67 + 1 / 3, abs=0.005)
 
@@ -94,10 +92,10 @@ def test_teachers_are_full_fine_tuned_and_never_moved(tmp_path, fits):
 
 def test_phases_distil_logits_and_hidden_states_without_labels():
     space = grid(tiny(depth=4).backbone)
-    for p in family._distilled(space, 0.1)(0.0, None):
+    for p in distilled(space, 0.1)(0.0, None):
         assert (p.hard, p.soft, p.source) == (0.0, 1.0, TEACHER)
         assert p.features == pytest.approx(0.1 * (1 + sum(map(bool, p.submodel.heads))))  # their mean becomes a sum
-    assert family._distilled(space, 0.0)(0.0, None)[0].features == 0
+    assert distilled(space, 0.0)(0.0, None)[0].features == 0
 
 
 def test_sorting_after_fine_tuning_leaves_the_stream_comparable(tmp_path):

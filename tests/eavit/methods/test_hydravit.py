@@ -12,8 +12,7 @@ from eavit.model import cost
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT
 from eavit.selection.selectors import SELECTORS, Problem
-from eavit.training.passes import cost_of_steps
-from eavit.training.plans import plain
+from eavit.training.passes import cost_of_steps, plain
 from eavit.training.prepare import prepare, start
 from eavit.training.samplers import OneOf
 from eavit.weights import pico

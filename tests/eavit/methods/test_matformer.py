@@ -13,8 +13,7 @@ from eavit.model.vit import NestedViT
 from eavit.selection.selectors import SELECTORS, Problem, mix_n_match
 from eavit.selection.shapes import mixes
 from eavit.space.product import ProductSpace
-from eavit.training.passes import cost_of_steps
-from eavit.training.plans import plain
+from eavit.training.passes import cost_of_steps, plain
 from eavit.training.samplers import chain
 from eavit.weights import pico
 from tests.eavit.laws import BACKBONE, ends_on_its_macs, obeys, task_in

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from eavit.methods import families
 from eavit.methods.fitting import digest_of
 from eavit.methods.ofa import ofa, plan_of, stages_of
 from eavit.model import cost
@@ -17,8 +17,6 @@ from eavit.model.submodel import Backbone
 from eavit.training.passes import TEACHER, draws_of
 from eavit.training.prepare import resorted
 from tests.eavit.small import SCHEDULE, TinyTask, tiny
-
-family = import_module("eavit.methods.ofa")  # the package passes on the function of this name
 
 BACKBONE = tiny().backbone
 FULL = cost.macs(BACKBONE, BACKBONE.full)
@@ -34,13 +32,13 @@ class Short(TinyTask):
 @pytest.fixture
 def seen(monkeypatch, watch_fits):
     """Each fit and each sorting as it happened."""
-    log, sort = watch_fits(family), family.resorted
+    log, sort = watch_fits(families), families.resorted
 
     def spy(task, vit, metric, units):
         log.append(units)
         return sort(task, vit, metric, units)
 
-    monkeypatch.setattr(family, "resorted", spy)
+    monkeypatch.setattr(families, "resorted", spy)
     return log
 
 

@@ -16,8 +16,8 @@ from eavit.methods.recipe import Recipe
 from eavit.model import cost
 from eavit.space.product import ProductSpace
 from eavit.training.allocation import Phase, allocate, batch_of, plan_cost, steps_of, steps_within
-from eavit.training.passes import cost_of_steps
-from eavit.training.plans import in_place, plain, taught
+from eavit.training.passes import cost_of_steps, plain
+from eavit.training.plans import in_place, taught
 from eavit.training.prepare import preparation_cost, prepare, start
 from eavit.training.samplers import Curriculum, Random, Sandwich, Triggered
 from eavit.training.task import Spent

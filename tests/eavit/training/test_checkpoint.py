@@ -13,8 +13,8 @@ from eavit.methods.fitness import FrontSearch, Search
 from eavit.methods.recipe import Recipe
 from eavit.space.product import ProductSpace
 from eavit.training import checkpoint
-from eavit.training.checkpoint import CheckpointError, Journal, Saving, load_tensors, save_tensors, write_whole
-from eavit.training.plans import plain
+from eavit.training.checkpoint import CheckpointError, Journal, Saving, load_tensors, save_tensors
+from eavit.training.passes import plain
 from eavit.training.samplers import Random
 from eavit.training.train import Fit, fit_plan, schedule_of
 from tests.eavit.killing import adapt, context
@@ -145,14 +145,13 @@ def test_a_really_full_disk(tmp_path):
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_whole_files_replace_or_stay(tmp_path, monkeypatch):
-    write_whole(tmp_path / "a.json", "1")
-    write_whole(tmp_path / "a.json", "2")
-    assert (tmp_path / "a.json").read_text() == "2"
+def test_files_replace_or_stay(tmp_path, monkeypatch):
+    for value in (1, 2):
+        save_tensors(tmp_path / "a", {"a": torch.tensor(value)}, {})
     monkeypatch.setattr("eavit.training.checkpoint.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        write_whole(tmp_path / "a.json", "3")
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.json", "2")]
+        save_tensors(tmp_path / "a", {"a": torch.tensor(3)}, {})
+    assert [(p.name, int(load_tensors(p)[0]["a"])) for p in tmp_path.iterdir()] == [("a", 2)]
 
 
 def test_a_journal_survives_cuts_and_flips(tmp_path):

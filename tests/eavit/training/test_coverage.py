@@ -6,8 +6,8 @@ import pytest
 from eavit.model import cost
 from eavit.space.product import ProductSpace
 from eavit.training.coverage import REPLAYED, coverage
-from eavit.training.passes import Pass, draws_of
-from eavit.training.plans import plain, taught
+from eavit.training.passes import Pass, draws_of, plain
+from eavit.training.plans import taught
 from eavit.training.samplers import Always, Random, Triggered, per_layer
 from tests.eavit.small import tiny
 

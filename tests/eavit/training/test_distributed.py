@@ -14,8 +14,7 @@ from eavit.space.product import ProductSpace
 from eavit.training import distributed
 from eavit.training.checkpoint import Saving, load_tensors, save_tensors
 from eavit.training.distributed import OutOfStepError, Share, from_main, rank, same_start, world
-from eavit.training.passes import TEACHER, Pass, terms_of
-from eavit.training.plans import plain
+from eavit.training.passes import TEACHER, Pass, plain, terms_of
 from eavit.training.samplers import Curriculum, Sandwich
 from eavit.training.task import Spent
 from eavit.training.train import Fit, Group, fit, schedule_of

@@ -24,9 +24,10 @@ from eavit.training.passes import (
     distillation,
     flipped,
     hidden_distance,
+    plain,
     terms_of,
 )
-from eavit.training.plans import in_place, micro_batches, next_larger, plain, taught
+from eavit.training.plans import in_place, micro_batches, next_larger, taught
 from eavit.training.samplers import Always, Curriculum, Random, Sandwich
 from eavit.training.task import Spent
 from eavit.training.train import Fit, fit_plan, schedule_of

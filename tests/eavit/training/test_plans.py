@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from eavit.training.passes import Pass
-from eavit.training.plans import in_place, micro_batches, plain, taught
+from eavit.training.passes import Pass, plain
+from eavit.training.plans import in_place, micro_batches, taught
 from eavit.training.samplers import Always, Random, Sandwich
 from eavit.training.train import Fit, fit_plan, schedule_of
 from tests.eavit.small import SCHEDULE, Blobs, tiny

@@ -22,7 +22,6 @@ from eavit.training.samplers import (
     OneOf,
     Random,
     Sandwich,
-    Stages,
     Triggered,
     chain,
     newest_only,
@@ -47,7 +46,6 @@ def all_samplers(space: ProductSpace):
         Sandwich(space),
         Always(space, fixed),
         OneOf(space, fixed),
-        Stages((Always(space, fixed[1:]), Random(space)), (0.0, 0.5)),
     ]
 
 
@@ -177,16 +175,6 @@ def test_one_of_is_uniform_and_always_is_constant():
     seen = [OneOf(space, four)(0.0, rng)[0] for _ in range(800)]
     assert chisquare([seen.count(s) for s in four]).pvalue > 0.001
     assert Always(space, four)(0.5, rng) == four
-
-
-def test_stages_change_at_their_starts_and_refuse_others():
-    space = ProductSpace.of_widths(VIT_B, (384, 3072))
-    small, full = chain(space, space.mlps)
-    stages = Stages((Always(space, (full,)), Always(space, (small,))), (0.0, 0.4))
-    rng = np.random.default_rng(0)
-    assert [stages(p, rng)[0] for p in (0, 0.39, 0.4, 0.9)] == [full, full, small, small]
-    with pytest.raises(ValueError, match="starts from 0"):
-        Stages((Always(space, (full,)),), (0.2,))
 
 
 def test_chain_refuses_foreign_widths():

@@ -7,8 +7,7 @@ from eavit.model import cost
 from eavit.model.submodel import Submodel
 from eavit.space.product import ProductSpace
 from eavit.training.checkpoint import Saving
-from eavit.training.passes import Term, always
-from eavit.training.plans import plain
+from eavit.training.passes import Term, always, plain
 from eavit.training.samplers import Curriculum, Random
 from eavit.training.task import Spent
 from eavit.training.train import Fit, Group, Schedule, accuracy, fit, fit_plan, learning_rate, schedule_of
