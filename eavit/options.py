@@ -18,7 +18,7 @@ def nearest(value: str, known: Collection[str]) -> str:
 
 def allowed(option: str, value: str, known: Collection[str]) -> str:
     """The value, if it is one of ``known``."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(
             f"option {option}={value!r} is unknown; allowed: {', '.join(known)}{nearest(str(value), known)}"
         )

@@ -1,4 +1,4 @@
-"""Choosing from a trained family: by its own selector or a common one, free or nested; and what that costs."""
+"""Choices from a trained family: by its own selector or a common one, free or nested; and their cost."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Choosing:
         return scoring + estimate_on(task, b, self._selected(task, space, flat), lambda s: log(cost.macs(b, s)))
 
     def run(self, task: Task, vit: NestedViT, space: Space, name: str = "search") -> Selection:
-        """The selector's choices from the trained weights: fold A is its fitness, fold B its second look. ``name``: of
-        the file of what was measured, which holds for these weights alone.
+        """Choices of the selector: accuracy on fold A is its fitness, finalists are measured again on fold B. ``name``:
+        of the file of measurements, which hold for these weights only.
         """
         scores = scored(task, vit, METRIC, "search") if self.scored else None
         chosen = measure_on(task, vit, self._selected(task, space, scores, task.progress), name)
@@ -59,7 +59,7 @@ class Choosing:
     def answer(
         self, task: Task, vit: NestedViT, space: Space, diagnostics: Mapping[str, Any], name: str = "search"
     ) -> Elastic:
-        """The trained family with what is chosen from it; evaluations are added to those of the ``diagnostics``."""
+        """The trained family with its choices; evaluations are added to those of the ``diagnostics``."""
         selection = self.run(task, vit, space, name)
         spent = {"evaluations": diagnostics.get("evaluations", 0) + selection.evaluations}
         return Elastic(vit, selection.policy, {**diagnostics, **selection.findings, **spent})
@@ -100,7 +100,9 @@ class SelectOptions:
         return (self.select, self.nesting) == ("native", "free")
 
     def choosing(self, native: Selector, instead: Mapping[str, Selector] | None = None) -> Choosing:
-        """``native``: the family's own selector; ``instead``: common names that mean something else in this family."""
+        """Selection by these options. ``native``: the family's own selector; ``instead``: common names that mean
+        something else in this family.
+        """
         special = {"native": native, **(instead or {})}
         if self.select in special:
             return Choosing(special[self.select], self.nesting)

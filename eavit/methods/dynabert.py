@@ -25,7 +25,7 @@ CARD = Card(
     step="phase 1 all widths (2.84 with the teacher's forward, ViT-B), phase 2 the grid of 12 (5.67, and 0.33 for the "
     "teacher)",
     distillation="logits and hidden states, no labels; phase 1 from the fine-tuned full model, phase 2 from phase 1's",
-    selection="none: the grid is reported; ours takes the dearest size that fits",
+    selection="none: the grid is reported; ours takes the largest size that fits",
     parameters={
         "widths": (WIDTHS, "paper"),
         "depths": (DEPTHS, "paper"),
@@ -39,7 +39,7 @@ CARD = Card(
         "teacher_share": ("a third of the steps, as each phase", "ours"),
     },
     ours=(
-        "the choice of a size for a budget: the dearest that fits, of equal MACs the first in spelling",
+        "the choice of a size for a budget: the one with the most MACs that fits, of equal MACs the first in spelling",
         "a size that rounds to the depth of a deeper one is the same depth (3 layers: 3/4 and 1/2 are both 2)",
         "each fit runs through its own cycle of the learning rate, as in the source: two of them end as teachers",
     ),
@@ -111,7 +111,7 @@ def grid(backbone: Backbone, depths: tuple[float, ...] = DEPTHS) -> ListSpace:
 
 
 def distilled(space: ListSpace, hidden: float) -> Plan:
-    """Every size at every step, the dearest first; hidden states summed over the kept layers and the embedding."""
+    """Every size at every step, by descending MACs; hidden states summed over the kept layers and the embedding."""
 
     def taught(size: Submodel) -> Pass:
         states = 1 + sum(map(bool, size.heads))

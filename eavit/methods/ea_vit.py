@@ -191,10 +191,10 @@ class EaVit:
     warm_up: WarmUp = field(default_factory=WarmUp)
 
     def run(self, task: Task) -> Elastic:
-        vit, own = self.start(task), self.training(task)
+        vit, prepared_on, task = self.start(task), task, self.training(task)
         space = self.stage1.space(vit.backbone)
-        allocation = self._allocation(task, own, space)
-        vit = self.prepare(task, vit, self.importance)
+        allocation = self._allocation(prepared_on, task, space)
+        vit = self.prepare(prepared_on, vit, self.importance)
         first = allocation.fit("stage1")
         sampler = self.stage1.sampler(space, min(task.budgets), first.total or 0)
         train(vit, sampler, first)
@@ -204,33 +204,33 @@ class EaVit:
         }
         front = None
         if self.stage2.searched:
-            front, optimism = self.search.run(own, vit, space)
+            front, optimism = self.search.run(task, vit, space)
             diagnostics |= front.report(optimism)
         if front is not None and not self.stage2.routed:
-            return self._answer(own, vit, space, front_policy(front), diagnostics)
-        policy = self._route(own, vit, space, front, allocation.fit("stage2"))
+            return self._answer(task, vit, space, front_policy(front), diagnostics)
+        policy = self._route(task, vit, space, front, allocation.fit("stage2"))
         diagnostics |= {"emitted": policy.emitted, "on_fold_b": _compare(task, vit, policy, front)}
-        return self._answer(own, vit, space, policy.choose, diagnostics)
+        return self._answer(task, vit, space, policy.choose, diagnostics)
 
-    def _allocation(self, task: Task, own: Task, space: ProductSpace) -> Allocation:
+    def _allocation(self, prepared_on: Task, task: Task, space: ProductSpace) -> Allocation:
         b, share = space.backbone, self.stage2.share if self.stage2.routed else 0.0
-        sampler = self.stage1.sampler(space, min(task.budgets), steps_of(own))
+        sampler = self.stage1.sampler(space, min(task.budgets), steps_of(task))
         parts: list[Phase | FixedCost] = [
-            partial(preparation_cost, task, b, self.importance),
-            Phase("stage1", plan_cost(own, b, sampler), 1 - share),
+            partial(preparation_cost, prepared_on, b, self.importance),
+            Phase("stage1", plan_cost(task, b, sampler), 1 - share),
         ]
         if self.stage2.searched:
-            parts.append(partial(self.search.cost, own, space))
+            parts.append(partial(self.search.cost, task, space))
         if self.stage2.routed:
-            parts.append(Phase("stage2", partial(self._route_cost, b, batch_of(own)), share))
-        return allocate(own, *parts, partial(self.options.choosing(uniform()).cost, own, space))
+            parts.append(Phase("stage2", partial(self._route_cost, b, batch_of(task)), share))
+        return allocate(task, *parts, lambda: self.options.choosing(uniform()).cost(task, space))
 
     def _route_cost(self, backbone: Backbone, batch: int, steps: int) -> float:
         warm = round(steps * self.stage2.warmup)
         return routing_cost(backbone, batch, 0 if self.warm_up.free else warm, steps - warm)
 
     def _route(self, task: Task, vit: NestedViT, space: ProductSpace, front: Front | None, run: Fit) -> PolicyTable:
-        """Stage 2."""
+        """Run stage 2: router and backbone, in place."""
         steps, span = run.total or 0, run.span or Span(0, 0)
         first = round(steps * self.stage2.warmup)
         warm = fit_on(task, "warm", first, span)
@@ -240,7 +240,7 @@ class EaVit:
         with task.ledger.phase("route"):
             if references:
                 imitate(router, references)
-            needed = needed_of(references, min(task.budgets))
+            needed = needed_references(references, min(task.budgets))
             self.warm_up.run(vit, router, needed, routing, warm)
             route_jointly(vit, router, needed, routing, joint)
         return PolicyTable.of(router)
@@ -257,13 +257,13 @@ class EaVit:
         return replace(self.routing, targets=(max(min(task.budgets), cost.share(space.backbone, space.smallest)), 1.0))
 
     def _answer(
-        self, task: Task, vit: NestedViT, space: ProductSpace, own: Policy, diagnostics: Mapping[str, Any]
+        self, task: Task, vit: NestedViT, space: ProductSpace, native: Policy, diagnostics: Mapping[str, Any]
     ) -> Elastic:
-        """The method's own policy, or what the options put in its place."""
+        """The method's own policy, or the one that the options put in its place."""
         known = {**diagnostics, "weights": digest_of(vit)}
         if self.options.own:
-            return Elastic(vit, own, known)
-        return self.options.choosing(given(own)).answer(task, vit, space, known, name="choice")
+            return Elastic(vit, native, known)
+        return self.options.choosing(given(native)).answer(task, vit, space, known, name="choice")
 
     @property
     def values(self) -> dict[str, Any]:
@@ -282,7 +282,7 @@ def method_of(
     others: Mapping[str, Any],
     known: Sequence[str] = KNOWN,
 ) -> EaVit:
-    """EA-ViT with the options of a suite; ValueError on ``others``, that no method has."""
+    """EA-ViT with the options of a suite; ValueError on ``others``, which it does not have."""
     refuse(others, known, RENAMED)
     allowed("importance", importance, METRICS)
     first, second = options_table(Stage1, "stage1", stage1), options_table(Stage2, "stage2", stage2)
@@ -323,15 +323,15 @@ def uniform_points(space: ProductSpace) -> tuple[Candidate, ...]:
     return tuple(Candidate(s, cost.macs(b, s), cost.share(b, s), 0.0) for s in shapes)
 
 
-def needed_of(points: Sequence[Candidate], floor: float) -> tuple[Candidate, ...]:
-    """References from the dearest one at or under the smallest budget on: no budget needs a smaller target."""
+def needed_references(points: Sequence[Candidate], floor: float) -> tuple[Candidate, ...]:
+    """References from the largest one at or under the smallest budget on: no budget needs a smaller target."""
     below = [p for p in points if p.share <= floor]
     return (*below[-1:], *(p for p in points if p.share > floor))
 
 
 def _compare(task: Task, vit: NestedViT, policy: PolicyTable, front: Front | None) -> dict[str, Any]:
-    """Router against plain search on the same final weights, on fold B, for each budget. A diagnostic: nothing is
-    chosen by it, and it is not charged.
+    """Accuracy of router and plain search on the same final weights, on fold B, for each budget. A diagnostic: nothing
+    is chosen by it, and it is not charged.
     """
 
     def score(submodel: Submodel | None) -> float | None:

@@ -21,14 +21,14 @@ from eavit.training.distributed import from_main
 from eavit.training.task import Spent, Split, Task
 from eavit.training.train import accuracy, charge_accuracy
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 Images = Callable[[Submodel], Split]  # the images on which a submodel's accuracy is measured
-Measured = Callable[[Fitness, Fitness], Found]  # a search, given accuracy on fold A and on fold B
+Measured = Callable[[Fitness, Fitness], Result]  # a search, given accuracy on fold A and on fold B
 
 
 def measure_on(
-    task: Task, vit: NestedViT, search: Measured[Found], name: str = "search", images: Images | None = None
-) -> Found:
+    task: Task, vit: NestedViT, search: Measured[Result], name: str = "search", images: Images | None = None
+) -> Result:
     """Run a search whose fitness is the accuracy of these weights; ``images``: in the place of fold A.
 
     Every accuracy is written down as it is measured, so that a killed search replays its draws and measures only what
@@ -45,13 +45,13 @@ def measure_on(
         return fitness
 
     with task.ledger.phase("search"):
-        found = search(on("a", images or (lambda _: task.select_a)), on("b", lambda _: task.select_b))
+        result = search(on("a", images or (lambda _: task.select_a)), on("b", lambda _: task.select_b))
         task.ledger.add(forward_macs=spent.forward_macs, images=spent.images)
-    return found
+    return result
 
 
 def estimate_on(
-    task: Task, backbone: Backbone, search: Measured[Found], accuracy: Fitness, images: Images | None = None
+    task: Task, backbone: Backbone, search: Measured[Result], accuracy: Fitness, images: Images | None = None
 ) -> float:
     """MACs of :func:`measure_on`, by the same search on a stand-in for accuracy. How many submodels it asks for depends
     on the fitness: near, not exact.
@@ -83,8 +83,8 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class FrontSearch:
-    """NSGA-II on fold A, the front estimated again on fold B. ``images``: of a search that looks at others, and once
-    only.
+    """NSGA-II on fold A, the front estimated again on fold B. ``images``: in the place of fold A, without a second
+    fold.
     """
 
     size: Search
@@ -97,7 +97,7 @@ class FrontSearch:
         return measure_on(task, vit, self._searched(space, task.seed, progress), name, self._images(task))
 
     def cost(self, task: Task, space: Space) -> float:
-        """MACs of :meth:`run`, estimated by a stand-in that saturates with the MACs, and scatters."""
+        """MACs of :meth:`run`, estimated with a stand-in for accuracy that saturates with the MACs, and scatters."""
         b = space.backbone
 
         def stand_in(submodel: Submodel) -> float:

@@ -16,7 +16,7 @@ from eavit.training.train import Fit, fit_plan
 
 
 def train(vit: NestedViT, plan: Plan | Sampler, run: Fit, teacher: NestedViT | None = None) -> None:
-    """One fit of a method, in place; a sampler that follows the loss receives it."""
+    """One fit of a method, in place; a sampler that follows the loss is given it."""
     if isinstance(plan, Feedback):
         run = replace(run, feedback=plan)
     with run.ledger.phase("train"):

@@ -1,4 +1,4 @@
-"""The references: models of a fixed shape, each trained alone. Nothing is shared between budgets."""
+"""References: models of a fixed shape, each trained alone. Nothing is shared between budgets."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ _OWN = replace(
     paper="How to train your ViT? Data, Augmentation, and Regularization in Vision Transformers, TMLR 2022, "
     "arXiv 2106.10270 (the weights)",
     code="google-research/vision_transformer (the weights); huggingface/pytorch-image-models (as they are loaded)",
-    selection="the dearest of the models that fits the budget",
+    selection="the model with the most MACs that fits the budget",
     parameters={
         "models": (list(AUGREG), "ours"),
         "GMACs at 224 pixels": ([1.25, 4.60, 17.56], "code"),

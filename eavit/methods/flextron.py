@@ -117,7 +117,7 @@ class Routed:
     """A budget drawn uniformly, and what the policy answers: what is trained is what will be deployed."""
 
     space: ProductSpace
-    members: Submodels  # of the policy
+    members: Submodels  # of the policy, by ascending MACs
     shares: tuple[float, ...]
     low: float
 
@@ -188,7 +188,7 @@ class _Flextron:
 
 
 def _lowest(task: Task, space: ProductSpace) -> float:
-    """The smallest share that anyone asks for and the space has."""
+    """The smallest share of the full MACs that a budget needs and the space has."""
     return max(min(task.budgets), cost.share(space.backbone, space.smallest))
 
 
@@ -196,7 +196,7 @@ def _uniform(space: ProductSpace) -> Callable[[float], Submodel | None]:
     """Stands for a policy that is not there yet, to know what a selection will cost: uniform shapes."""
     sizes = list(product(space.heads, space.mlps))
     n = space.depth
-    members = PolicyTable.from_members(
+    policy = PolicyTable.from_members(
         space, [Submodel(space.embeds[0], (h,) * n, (m,) * n) for h, m in sizes], narrowed=False
     )
-    return members.choose
+    return policy.choose

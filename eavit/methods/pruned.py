@@ -77,17 +77,17 @@ class _Pruned:
         vit = _prunable(start(task))
         shapes = {b: widths_at(vit.backbone, b, self.round_to, self.channels) for b in task.budgets}
         choices = {b: None if s is None else Sized(f"pruned-{b:.12g}", s) for b, s in shapes.items()}
-        wanted = [choice for choice in choices.values() if choice is not None]
-        spent = self._scores(task, vit.backbone) if wanted else Spent()
+        reachable = [choice for choice in choices.values() if choice is not None]
+        spent = self._scores(task, vit.backbone) if reachable else Spent()
         allocation = allocate(
             task,
             partial(preparation_cost, task, vit.backbone, "none"),
             lambda: spent.macs,
-            *phases_alone(task, [(b := backbone_of(vit.backbone, one.widths), b.full) for one in wanted]),
+            *phases_alone(task, [(b := backbone_of(vit.backbone, one.widths), b.full) for one in reachable]),
         )
         vit = prepare(task, vit, "none")
         with task.ledger.phase("prune"):
-            cut = dict(zip(wanted, self._cut_all(task, vit, wanted), strict=True))
+            cut = dict(zip(reachable, self._cut_all(task, vit, reachable), strict=True))
             task.ledger.add(**spent.amounts)
         modules = train_alone(allocation, ((one, vit, vit.backbone.full) for one, vit in cut.items()))
         return Retrained(choices, modules, {"weights": {str(c): digest_of(one) for c, one in cut.items()}})
@@ -98,18 +98,18 @@ class _Pruned:
         full = float(cost.macs(backbone, backbone.full)) * images
         return Spent(full, 2 * full, images)
 
-    def _cut_all(self, task: Task, vit: NestedViT, wanted: list[Sized]) -> Iterator[NestedViT]:
+    def _cut_all(self, task: Task, vit: NestedViT, reachable: list[Sized]) -> Iterator[NestedViT]:
         """The pruned starts, each kept with its widths in the notes: a killed cell does not prune again."""
         gradients = cache(lambda: gradients_of(vit, self._batches(task.fit)) if self.importance == "taylor" else {})
-        for done, choice in enumerate(wanted, 1):
+        for done, choice in enumerate(reachable, 1):
             kept = task.workdir / f"{choice.name}.safetensors"
             note = {"widths": str(choice.widths), "importance": self.importance, "images": str(self.images)}
-            state, found = load_tensors(kept) if kept.exists() else ({}, {})
-            if found != note:
+            state, previous = load_tensors(kept) if kept.exists() else ({}, {})
+            if previous != note:
                 state = prune(vit, gradients(), choice.widths, CRITERIA[self.importance])
                 if is_main():
                     save_tensors(kept, state, note)
-            task.progress("prune", done, len(wanted))
+            task.progress("prune", done, len(reachable))
             yield narrowed(vit, choice.widths, state)
 
     def _batches(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
@@ -141,10 +141,9 @@ def widths_at(backbone: Backbone, budget: float, round_to: int = 2, channels: bo
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if fits(at(middle)) else (middle, high)
-    found = at(high)
-    wider = (m for m in range(found.mlp[0], backbone.mlp + 1, round_to))
-    filled = [shape for m in wider if fits(shape := _uniform(backbone, found.embed, found.heads[0], m))]
-    return filled[-1]
+    shape = at(high)
+    hidden = range(shape.mlp[0], backbone.mlp + 1, round_to)
+    return [s for m in hidden if fits(s := _uniform(backbone, shape.embed, shape.heads[0], m))][-1]
 
 
 def _kept(width: int, ratio: float, round_to: int) -> int:
@@ -175,11 +174,11 @@ def gradients_of(vit: NestedViT, batches: Iterable[tuple[Tensor, Tensor]]) -> di
     model = _plain(vit)
     for images, labels in batches:
         F.cross_entropy(model(images), labels).backward()
-    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    bad = [name for name, value in found.items() if not value.isfinite().all()]
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    bad = [name for name, value in gradients.items() if not value.isfinite().all()]
     if bad:
         raise FloatingPointError(f"gradients of {', '.join(bad[:5])} are not finite; check weights and images")
-    return found
+    return gradients
 
 
 def torch_pruning() -> Any:

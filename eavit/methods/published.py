@@ -1,5 +1,5 @@
-"""EA-ViT as its code was published: the phases of :mod:`eavit.methods.ea_vit` with the defects of that code, each of
-which can be had alone, so that its cost can be measured.
+"""EA-ViT as its code was published: the phases of :mod:`eavit.methods.ea_vit`, altered by the defects of that code.
+Each can be had alone, so that its cost can be measured.
 
 Facts from zcxcf/EA-ViT (commit 35c03fc): train_stage1.py, train_stage2.py, search_submodel.py, models/model_stage2.py.
 What no method may do here (test images in the search, choices over budget) is not brought back.
@@ -97,7 +97,7 @@ def skipped_bias(method: EaVit, value: bool) -> EaVit:
 
 
 def norm_eps(method: EaVit, value: float) -> EaVit:
-    """An epsilon of all LayerNorms other than that of pretraining (published 1e-5, pretrained 1e-6)."""
+    """Epsilon of all LayerNorms (published 1e-5) in the place of that of pretraining (1e-6)."""
     eps, pretrained = number("defects.norm_eps", value, "(0, inf)"), method.start
 
     def start(task: Task) -> NestedViT:
@@ -111,7 +111,7 @@ def norm_eps(method: EaVit, value: float) -> EaVit:
 
 
 def fresh_norms(method: EaVit, value: bool) -> EaVit:
-    """LayerNorms and head begin anew: names that strict=False passes over."""
+    """LayerNorms and head start anew: names that strict=False passes over."""
     prepared = method.prepare
     if not switch("defects.fresh_norms", value):
         return method

@@ -1,6 +1,4 @@
-"""The bake-off of selectors: one family, trained alike to the bit whatever selects from it; and the truth about what
-they chose, each submodel trained alone.
-"""
+"""Comparison of selectors on equal weights, and the submodels that they chose, each trained alone."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from torch import nn
 
 from eavit.methods.answers import Elastic, Retrained
 from eavit.methods.choosing import NESTINGS, Choosing, SelectOptions
-from eavit.methods.ea_vit import PAPER, RENAMED, Stage1, needed_of
+from eavit.methods.ea_vit import PAPER, RENAMED, Stage1, needed_references
 from eavit.methods.fitting import train, trained_diagnostics
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.retraining import phases_alone, train_alone
@@ -47,7 +45,7 @@ CARD = Card(
     selection="any of eavit.selection.selectors with one number of evaluations for all, or a router on frozen weights",
     parameters={
         "evaluations": (EVALUATIONS, "ours"),
-        "router steps": (0.2, "ours"),
+        "router_steps": (0.2, "ours"),
         "router: l1, l2": ((20.0, 20.0), "code"),
     },
     ours=(
@@ -79,7 +77,8 @@ def selected(
     router_steps: float = 0.2,
     **others: Any,
 ) -> Recipe:
-    """A selector on the weights of EA-ViT's stage 1, trained with all the steps: for a bake-off on equal weights.
+    """A selector on the weights of EA-ViT's stage 1, trained with all the steps: for a comparison of selectors on equal
+    weights.
 
     ``selector`` is one of ``SELECTORS``, or router: started from NSGA-II with as many ``evaluations``, then
     trained on the frozen weights for ``router_steps`` of the schedule's steps. ``stage1``: as in ``ea_vit``.
@@ -89,12 +88,13 @@ def selected(
     allowed("selector", selector, CONTESTANTS)
     number("router_steps", router_steps, "(0, 1]")
     first = options_table(Stage1, "stage1", stage1)
+    card = CARD.with_values({"selector": selector, "evaluations": evaluations, "router_steps": router_steps})
     if selector != "router":
         choose = SelectOptions(selector, nesting, evaluations).choosing(uniform())
-        return Recipe("selected", _Selected(choose, first, importance).run, CARD)
+        return Recipe("selected", _Selected(choose, first, importance).run, card)
     choose = SelectOptions("nsga2", "free", evaluations).choosing(uniform())
     router = _Router(router_steps, allowed("nesting", nesting, NESTINGS))
-    return Recipe("selected", _Selected(choose, first, importance, router).run, CARD)
+    return Recipe("selected", _Selected(choose, first, importance, router).run, card)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +112,20 @@ class _Router:
         """MACs of the nesting of its choices."""
         return Choosing(uniform(), self.nesting).cost(task, space)
 
-    def run(self, task: Task, vit: NestedViT, space: ProductSpace, found: Selection, run: Fit) -> Selection:
+    def run(self, task: Task, vit: NestedViT, space: ProductSpace, start: Selection, run: Fit) -> Selection:
+        """Choices of a router that starts from those of a search."""
         floor = max(min(task.budgets), cost.share(vit.backbone, space.smallest))
-        references = Front.of(found.measured, found.evaluations).cover
+        references = Front.of(start.measured, start.evaluations).cover
         router = Router(space, generator=torch.Generator().manual_seed(task.seed))
         routing = Routing(targets=(floor, 1.0))
         with task.ledger.phase("route"):
             imitate(router, references)
-            route_frozen(vit, router, needed_of(references, min(task.budgets)), routing, run, fading=1.0)
+            route_frozen(vit, router, needed_references(references, min(task.budgets)), routing, run, fading=1.0)
         policy = PolicyTable.of(router)
         choose = Choosing(given(policy.choose, {"emitted": policy.emitted}), self.nesting)
         chosen = choose.run(task, vit, space)  # the same weights, so what the search measured still holds
-        findings = {**found.findings, **chosen.findings, "router_steps": run.total}
-        return replace(chosen, findings=findings, evaluations=found.evaluations + chosen.evaluations)
+        findings = {**start.findings, **chosen.findings, "router_steps": run.total}
+        return replace(chosen, findings=findings, evaluations=start.evaluations + chosen.evaluations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,17 +208,17 @@ def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
         shapes = {budget: best(budget) for budget in task.budgets}
         return Retrained(shapes, modules, {"alone": table, "left_out": len(distinct) - len(kept)})
 
-    return Recipe("trained_alone", run, ALONE)
+    return Recipe("trained_alone", run, ALONE.with_values({"cap": cap}))
 
 
 def _chosen(methods: Mapping[str, Mapping[float, str]]) -> dict[float, list[str]]:
     """Distinct keys for each budget, those first that most methods chose."""
     budgets = sorted({budget for chosen in methods.values() for budget in chosen})
-    found: dict[float, list[str]] = {}
+    ordered: dict[float, list[str]] = {}
     for budget in budgets:
         keys = [chosen[budget] for chosen in methods.values() if budget in chosen]
-        found[budget] = sorted(set(keys), key=lambda key: (-keys.count(key), key))
-    return found
+        ordered[budget] = sorted(set(keys), key=lambda key: (-keys.count(key), key))
+    return ordered
 
 
 def spread(chosen: Mapping[float, list[str]], cap: int) -> list[str]:
@@ -232,8 +233,8 @@ def spread(chosen: Mapping[float, list[str]], cap: int) -> list[str]:
 
 def _who(methods: Mapping[str, Mapping[float, str]], key: str) -> dict[str, list[float]]:
     """Methods that chose a submodel, and for which budgets."""
-    found = {name: [b for b, other in sorted(chosen.items()) if other == key] for name, chosen in methods.items()}
-    return {name: budgets for name, budgets in found.items() if budgets}
+    chose = {name: [b for b, other in sorted(chosen.items()) if other == key] for name, chosen in methods.items()}
+    return {name: budgets for name, budgets in chose.items() if budgets}
 
 
 def _looks(module: nn.Module, task: Task) -> dict[str, float]:

@@ -55,20 +55,20 @@ def slice_untrained(
     number("min_depth", min_depth, "[0, 1]")
     renamed = {key: f"search.{key}" for key in ("population", "generations")}
     refuse(others, ("importance", "min_depth", "search", "select", "evaluations", "nesting"), renamed)
-    options, front_search = (
-        SelectOptions(select, nesting, evaluations),
-        FrontSearch(options_table(Search, "search", search)),
-    )
+    options, size = SelectOptions(select, nesting, evaluations), options_table(Search, "search", search)
+    front_search = FrontSearch(size)
+    values = {"search.population": size.population, "search.generations": size.generations}
+    card = CARD.with_values({"importance": importance, "min_depth": min_depth, **values})
 
     def run(task: Task) -> Elastic:
         vit = prepare(task, start(task), importance)
-        space, own = ProductSpace.eavit(vit.backbone, min_depth), None
+        space, native = ProductSpace.eavit(vit.backbone, min_depth), None
         diagnostics: dict[str, Any] = {"weights": digest_of(vit), "evaluations": 0}
         if select == "native":
             front, optimism = front_search.run(task, vit, space)
-            diagnostics, own = diagnostics | front.report(optimism), front_policy(front)
+            diagnostics, native = diagnostics | front.report(optimism), front_policy(front)
             if options.own:
-                return Elastic(vit, own, diagnostics)
-        return options.choosing(given(own) if own else uniform()).answer(task, vit, space, diagnostics)
+                return Elastic(vit, native, diagnostics)
+        return options.choosing(given(native) if native else uniform()).answer(task, vit, space, diagnostics)
 
-    return Recipe("slice_untrained", run, CARD)
+    return Recipe("slice_untrained", run, card)

@@ -22,7 +22,7 @@ from eavit.training.train import Fit, Span, schedule_of
 Cost = Callable[[int], float]  # steps -> MACs, exact or an estimate
 FixedCost = Callable[[], float]  # MACs, exact or an estimate; asked with equal MACs only
 
-PROBED = 32  # steps that tell what a step of a phase costs
+PROBED = 32  # steps whose cost gives that of a step
 MOST_STEPS = 10_000_000  # of one fit; more is a mistake
 SLACK = 0.002  # of the MACs: a search for the very last step would replay a long fit's draws many times
 

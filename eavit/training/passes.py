@@ -1,4 +1,4 @@
-"""Passes of a training step: which submodel, which losses, whom it learns from; what is refused, the cost, the run.
+"""Passes of a training step: submodel, losses and source of each; checks, cost, and how they are run.
 
 A plan maps (progress in [0, 1], generator) to the passes of one step, in order. Each pass is propagated at once, so
 memory is that of one pass; of earlier ones only detached logits (and hidden states where a later pass learns from them)
@@ -38,7 +38,7 @@ class Pass:
     submodel: Submodel
     hard: float = 1.0
     soft: float = 0.0
-    source: int | Literal["teacher"] | None = None  # whom it learns from: an earlier pass of the step, or the teacher
+    source: int | Literal["teacher"] | None = None  # of distillation: an earlier pass of the step, or the teacher
     features: float = 0.0  # needs the full embedding on both sides
     temperature: float = 1.0
     smoothed: bool = True  # label smoothing and stochastic depth apply
@@ -205,32 +205,32 @@ class Term(NamedTuple):
 Terms = Callable[[Any, Tensor, Tensor, Step], Iterator[Term]]
 
 
-class _Seen(NamedTuple):
-    """Outputs that other passes may learn from, detached: logits, and hidden states where one of them needs these."""
+class _Outputs(NamedTuple):
+    """Detached outputs of a pass that others learn from: logits, and hidden states where one of them needs these."""
 
     logits: Tensor
     states: tuple[Tensor, ...]
 
-    def of(self, rows: slice) -> _Seen:
-        return _Seen(self.logits[rows], tuple(state[rows] for state in self.states))
+    def of(self, rows: slice) -> _Outputs:
+        return _Outputs(self.logits[rows], tuple(state[rows] for state in self.states))
 
 
 def terms_of(vit: NestedViT, plan: Plan, smoothing: float, teacher: NestedViT | None = None) -> Terms:
     """The passes of a plan as a trainer's terms; a teacher (frozen, in eval mode) runs at most once a step."""
     backbone, guide = vit.backbone, None if teacher is None else teacher.backbone
 
-    def ask(images: Tensor, *, states: bool) -> _Seen:
+    def taught(images: Tensor, *, states: bool) -> _Outputs:
         if teacher is None:
             raise ValueError("step plan: source='teacher', but the fit has no teacher")
         with torch.no_grad():
-            return _Seen(*teacher.hidden(images)) if states else _Seen(teacher(images), ())
+            return _Outputs(*teacher.hidden(images)) if states else _Outputs(teacher(images), ())
 
     def terms(model: Any, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
         passes = check(plan(step.progress, step.rng), backbone, step.share.whole, guide)
         watched = {p.source for p in passes if p.features}
-        seen: dict[int | str | None, _Seen] = {}
+        outputs: dict[int | str | None, _Outputs] = {}
         if guide is not None and any(p.source == TEACHER for p in passes):
-            seen[TEACHER] = ask(images, states=TEACHER in watched)
+            outputs[TEACHER] = taught(images, states=TEACHER in watched)
             yield Term(None, cost.macs(guide, guide.full), 0)
         for place, p in enumerate(passes):
             rows, _ = step.share.part(p.part)
@@ -240,19 +240,19 @@ def terms_of(vit: NestedViT, plan: Plan, smoothing: float, teacher: NestedViT | 
                 continue
             mine = _forward(vit, p, images[rows], states=p.features > 0 or place in watched)
             if any(p.source == place for p in passes):
-                seen[place] = _Seen(mine.logits.detach(), tuple(s.detach() for s in mine.states))
-            source = _source_of(p, passes, seen, rows)
+                outputs[place] = _Outputs(mine.logits.detach(), tuple(s.detach() for s in mine.states))
+            source = _source_of(p, passes, outputs, rows)
             yield Term(_loss(p, mine, labels[rows], source, smoothing) if p.learns else None, *spent, p.part, str(p))
 
     return terms
 
 
-def _source_of(p: Pass, passes: Passes, seen: dict[int | str | None, _Seen], rows: slice) -> _Seen | None:
-    """Target that ``p`` learns from, on the images that it sees."""
+def _source_of(p: Pass, passes: Passes, outputs: dict[int | str | None, _Outputs], rows: slice) -> _Outputs | None:
+    """Outputs that ``p`` learns from, on the images that it sees."""
     if p.source is None:
         return None
     same = isinstance(p.source, int) and passes[p.source].part == p.part
-    return seen[p.source] if same else seen[p.source].of(rows)
+    return outputs[p.source] if same else outputs[p.source].of(rows)
 
 
 def flipped(vit: NestedViT) -> dict[str, Tensor]:
@@ -262,16 +262,16 @@ def flipped(vit: NestedViT) -> dict[str, Tensor]:
     return permuted(dict(vit.named_parameters()), vit.backbone, *reversed_units(vit))
 
 
-def _forward(vit: NestedViT, p: Pass, images: Tensor, *, states: bool) -> _Seen:
+def _forward(vit: NestedViT, p: Pass, images: Tensor, *, states: bool) -> _Outputs:
     rates = None if p.smoothed else ()
     if states:
-        return _Seen(*vit.hidden(images, p.submodel, rates))
+        return _Outputs(*vit.hidden(images, p.submodel, rates))
     if p.tail:
-        return _Seen(functional_call(vit, flipped(vit), (images, p.submodel, rates)), ())
-    return _Seen(vit(images, p.submodel, rates), ())
+        return _Outputs(functional_call(vit, flipped(vit), (images, p.submodel, rates)), ())
+    return _Outputs(vit(images, p.submodel, rates), ())
 
 
-def _loss(p: Pass, mine: _Seen, labels: Tensor, source: _Seen | None, smoothing: float) -> Tensor:
+def _loss(p: Pass, mine: _Outputs, labels: Tensor, source: _Outputs | None, smoothing: float) -> Tensor:
     parts: list[Tensor] = []
     if p.hard:
         parts.append(p.hard * F.cross_entropy(mine.logits, labels, label_smoothing=smoothing if p.smoothed else 0.0))

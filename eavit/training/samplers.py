@@ -55,7 +55,7 @@ def shared(space: Space, rng: np.random.Generator) -> Submodel:
 def stratified(space: Space, rng: np.random.Generator, floor: float = 0.0) -> Submodel:
     """Uniform in log MACs between the space's extremes, with layers that differ (ours: what the router needs).
 
-    ``floor`` is a share of full MACs below which no submodel is wanted: steps spent there are lost to the others.
+    ``floor`` is a share of full MACs below which no submodel is drawn: steps spent there are lost to the others.
     """
     b = space.backbone
     low, high = (cost.macs(b, s) for s in (space.smallest, space.largest))
@@ -162,7 +162,7 @@ ORDERS: dict[str, Order] = {
 
 @dataclass(frozen=True, slots=True)
 class Curriculum:
-    """Stages that begin at fractions of training; ``order`` tells what a stage draws (default: largest first)."""
+    """Stages that begin at fractions of training; ``order`` defines what a stage draws (default: largest first)."""
 
     space: ProductSpace
     draw: Draw = stratified
@@ -180,7 +180,7 @@ class Curriculum:
 
 @runtime_checkable
 class Feedback(Protocol):
-    """A sampler that hears the loss of each step. What it remembers is ``state``, a few finite numbers to be kept in
+    """A sampler that is given the loss of each step. Its memory is ``state``, a few finite numbers to be kept in
     the checkpoint; ``restore(state())`` on a fresh one gives a sampler that goes on as the first would have.
     """
 

@@ -30,7 +30,7 @@ from eavit.training.passes import Plan, Step, Term, Terms, terms_of
 from eavit.training.samplers import Feedback
 from eavit.training.task import Ledger, Spent, Split
 
-FEEDBACK = "heard"  # note of a checkpoint: the state of the fit's feedback
+FEEDBACK = "feedback"  # note of a checkpoint: the state of the sampler that follows the loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Schedule:
 
 
 class Span(NamedTuple):
-    """The part of a longer schedule that a fit is: so many steps came before it, of so many in all."""
+    """Place of a fit in a longer schedule: steps before it, and steps in all."""
 
     before: int
     whole: int
@@ -131,7 +131,7 @@ class Fit:
     progress: Callable[[str, int, int], None] = lambda phase, done, total: None
     phase: str = "train"
     span: Span | None = None  # of the backbone's learning rate; None: this fit is the whole of it
-    feedback: Feedback | None = None  # hears each step's loss, the same on all processes; kept in the checkpoint
+    feedback: Feedback | None = None  # is given each step's loss, the same on all processes; kept in the checkpoint
 
 
 def _accelerator(precision: str) -> Accelerator:
@@ -278,5 +278,5 @@ def charge_accuracy(backbone: Backbone, submodel: Submodel, split: Split, ledger
 
 
 def schedule_of(table: Mapping[str, Any]) -> Schedule:
-    """The suite's [schedule] table as a value."""
+    """Schedule of a suite's [schedule] table."""
     return Schedule(**table)
