@@ -9,8 +9,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from eavit.methods.fitness import FrontSearch, Search
-from eavit.methods.recipe import Recipe
 from eavit.space.product import ProductSpace
 from eavit.training import checkpoint
 from eavit.training.checkpoint import CheckpointError, Journal, Saving, load_tensors, save_tensors
@@ -18,7 +16,7 @@ from eavit.training.passes import plain
 from eavit.training.samplers import Random
 from eavit.training.train import Fit, fit_plan, schedule_of
 from tests.eavit.killing import adapt, context
-from tests.eavit.small import SCHEDULE, Blobs, TinyTask, tiny
+from tests.eavit.small import SCHEDULE, Blobs, tiny
 
 
 def trained(path, stop=None, total=4, **changes):
@@ -172,37 +170,6 @@ def test_a_journal_survives_cuts_and_flips(tmp_path):
         flipped[place] ^= 4
         path.write_bytes(flipped)
         assert Journal(path).known.items() <= values.items()
-
-
-def searched(folder, stop=None):
-    folder.mkdir(exist_ok=True)
-    task = TinyTask(folder, stop_at=stop)
-    vit = tiny()
-    result = []
-    search, space = FrontSearch(Search(12, 2)), ProductSpace.eavit(vit.backbone, 0.5)
-    Recipe("x", lambda t: result.append(search.run(t, vit, space))).adapt(task)
-    return result[0], task.ledger
-
-
-def test_a_search_replays_what_it_knew(tmp_path, monkeypatch):
-    straight, ledger = searched(tmp_path / "straight")
-    with pytest.raises(KeyboardInterrupt):
-        searched(tmp_path / "killed", ("search", 1))
-    lines = len((tmp_path / "killed" / "search.jsonl").read_text().split())
-    assert lines
-    asked = []
-    real = checkpoint.Journal.get
-    monkeypatch.setattr(
-        "eavit.training.checkpoint.Journal.get",
-        lambda self, key, find: real(self, key, lambda: asked.append(key) or find()),
-    )
-    known = set(Journal(tmp_path / "killed" / "search.jsonl").known)
-    again, again_ledger = searched(tmp_path / "killed")
-    assert again == straight and again_ledger == ledger
-    assert known and not known & set(asked) and len(asked) + len(known) == straight[0].evaluations
-    asked.clear()
-    third, third_ledger = searched(tmp_path / "killed")
-    assert not asked and third == straight and third_ledger == ledger
 
 
 POINTS = [("stage1", 3), ("rename", 2), ("evaluation", 7), ("warm", 1), ("joint", 2)]
