@@ -49,7 +49,7 @@ class PairedDifference:
         """Posterior probabilities of better, same and worse on another such data set."""
         why = too_few(len(self.by_set))
         if why:
-            return Posterior(None, None, None, len(self.by_set), pairs.ZONE, why)
+            return Posterior(None, None, None, why)
         return pairs.signed_rank(self.means, np.random.default_rng(0), draws=DRAWS)
 
 

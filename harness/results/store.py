@@ -32,16 +32,16 @@ from harness.results.cell_files import (
     unwritable,
     whole_files,
 )
-from harness.results.index import Summary
+from harness.results.index import CellSummary
 from harness.results.points import Row, point_rows
 from harness.results.record import Record
 
 __all__ = [
+    "CellSummary",
     "Damaged",
     "Outcome",
     "Store",
     "StoreError",
-    "Summary",
     "load",
     "pack",
     "save",
@@ -126,12 +126,12 @@ class Store:
         chosen = there if wanted is None else sorted(set(there) & set(wanted))
         return {cell: record for cell in chosen if (record := self.record(cell)) is not None}
 
-    def summaries(self, wanted: Iterable[str]) -> dict[str, Summary]:
+    def summaries(self, wanted: Iterable[str]) -> dict[str, CellSummary]:
         """Summaries of the cells that are there, in the order of ``wanted``. Cells in the index are not read again."""
         path = self.root / "index.json"
         known = index.read_index(path)
-        found: dict[str, Summary] = {}
-        fresh: dict[str, index.Entry] = {}
+        found: dict[str, CellSummary] = {}
+        fresh: dict[str, index.IndexEntry] = {}
         for cell in wanted:
             stamp = index.folder_stamp(f"{self.cells}/{cell_name(cell)}")
             if stamp is None:
@@ -141,7 +141,7 @@ class Store:
                 record = self.record(cell)
                 if record is None:
                     continue
-                entry = fresh[cell] = index.Entry(stamp, index.summarize(record))
+                entry = fresh[cell] = index.IndexEntry(stamp, index.summarize(record))
             found[cell] = entry.summary
         if fresh:
             there = set(self.ids())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,13 +44,11 @@ class Interval:
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
-@dataclass(frozen=True, slots=True)
-class PValue:
+class PValue(NamedTuple):
     """``p`` is None exactly where ``why`` says why."""
 
     p: float | None
     why: str = ""
-    n: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
 
@@ -25,15 +24,12 @@ class WinTieLoss(NamedTuple):
     losses: int
 
 
-@dataclass(frozen=True, slots=True)
-class Posterior:
+class Posterior(NamedTuple):
     """P(A better), P(same within the zone), P(B better); None and ``why`` where there is nothing to learn from."""
 
     a: float | None
     same: float | None
     b: float | None
-    sets: int
-    zone: float
     why: str = ""
 
 
@@ -52,8 +48,8 @@ def sign_flip(differences: Sequence[float], rng: np.random.Generator) -> PValue:
     moving = np.rint(values[np.abs(values) > TIE] / TIE)
     if len(moving) < 2:
         ones = "1 pair that differs" if len(values) > 1 else "1 seed"
-        return PValue(None, "all pairs are tied" if not len(moving) else ones, len(values))
-    return PValue(_flipped(moving, rng), n=len(values))
+        return PValue(None, "all pairs are tied" if not len(moving) else ones)
+    return PValue(_flipped(moving, rng))
 
 
 def _flipped(values: NDArray[np.float64], rng: np.random.Generator) -> float:
@@ -73,8 +69,8 @@ def wilcoxon(differences: Sequence[float], rng: np.random.Generator) -> PValue:
     if len(moving) < FEWEST:
         tied = f" that differ, of {len(values)}" if len(moving) < len(values) else ""
         sets = "1 set" if len(moving) == 1 else f"{len(moving)} sets"
-        return PValue(None, f"{sets}{tied}: with fewer than {FEWEST} no Wilcoxon test can reach 0.05", len(values))
-    return PValue(_flipped(np.sign(moving) * distributions.rankdata(np.round(np.abs(moving), 12)), rng), n=len(values))
+        return PValue(None, f"{sets}{tied}: with fewer than {FEWEST} no Wilcoxon test can reach 0.05")
+    return PValue(_flipped(np.sign(moving) * distributions.rankdata(np.round(np.abs(moving), 12)), rng))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -92,11 +88,10 @@ def all_pairs(scores: Mapping[str, Sequence[float]], rng: np.random.Generator) -
     names = sorted(scores)
     if len({len(scores[name]) for name in names}) > 1:
         raise ValueError(f"scores of {', '.join(names)}: every method needs one value for every set")
-    gap = {(a, b): np.subtract(scores[a], scores[b]).tolist() for a, b in combinations(names, 2)}
-    raw = {pair: wilcoxon(values, rng) for pair, values in gap.items()}
+    raw = {(a, b): wilcoxon(np.subtract(scores[a], scores[b]).tolist(), rng) for a, b in combinations(names, 2)}
     known = [pair for pair, test in raw.items() if test.p is not None]
-    fixed = dict(zip(known, holm([p for pair in known if (p := raw[pair].p) is not None]), strict=True))
-    return {pair: replace(test, p=fixed.get(pair)) for pair, test in raw.items()}
+    adjusted = dict(zip(known, holm([p for pair in known if (p := raw[pair].p) is not None]), strict=True))
+    return {pair: test._replace(p=adjusted.get(pair)) for pair, test in raw.items()}
 
 
 def signed_rank(
@@ -107,12 +102,12 @@ def signed_rank(
     Sets get Dirichlet weights, one pseudo-set at "no difference" the weight ``prior``; each draw goes to whichever of
     A, zone and B holds most of the weighted pairwise means.
     """
-    if not len(differences) or zone <= 0:
-        if zone <= 0:
-            raise ValueError(f"zone = {zone}: needs to be above 0")
-        return Posterior(None, None, None, 0, zone, "no set")
+    if zone <= 0:
+        raise ValueError(f"zone = {zone}: needs to be above 0")
+    if not len(differences):
+        return Posterior(None, None, None, "no set")
     if len(differences) < 2:
-        return Posterior(None, None, None, 1, zone, "1 set")
+        return Posterior(None, None, None, "1 set")
     values = np.concatenate([[0.0], np.asarray(differences, dtype=np.float64)])
     sums = values[:, None] + values[None, :]
     weights = rng.dirichlet(np.array([prior, *np.ones(len(differences))]), draws)
@@ -120,7 +115,7 @@ def signed_rank(
     shares = np.column_stack([above, 1 - above - below, below])
     best = shares >= shares.max(axis=1, keepdims=True)
     won = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
-    return Posterior(float(won[0]), float(won[1]), float(won[2]), len(differences), zone)
+    return Posterior(float(won[0]), float(won[1]), float(won[2]))
 
 
 def _beyond(sums: NDArray[np.float64], bound: float) -> NDArray[np.float64]:

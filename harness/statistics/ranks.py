@@ -47,13 +47,13 @@ def friedman(scores: Scores, rng: np.random.Generator) -> PValue:
     if not why and spread <= TIE:
         why = "all methods are tied on every set"
     if why:
-        return PValue(None, why, n=sets)
+        return PValue(None, why)
     found = _friedman_statistic(ranks.sum(axis=0), sets, spread)
     sums = np.zeros((DRAWS, methods))
     for row in ranks:  # set by set: memory stays small
         sums += rng.permuted(np.broadcast_to(row, (DRAWS, methods)), axis=1)
     shuffled = _friedman_statistic(sums, sets, spread)
-    return PValue((1 + int((shuffled >= found - 1e-9).sum())) / (DRAWS + 1), n=sets)
+    return PValue((1 + int((shuffled >= found - 1e-9).sum())) / (DRAWS + 1))
 
 
 def _friedman_statistic(sums: NDArray[np.float64], sets: int, spread: float) -> NDArray[np.float64]:

@@ -7,10 +7,10 @@ sorted by the suite's own order, so that theirs does not matter.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,6 @@ from harness.statistics.intervals import Interval
 from harness.suite import Suite
 
 AT_BUDGET = {"accuracy": "accuracy", "use": "use", "latency": "latency_ms", "params": "params"}  # metric: column
-OF_CELL = ("area", "train_macs", "train_seconds")
 METRICS = {
     "accuracy": "Accuracy on the test split",
     "use": "MACs used, as a share of the budget",
@@ -212,41 +211,33 @@ def means_of(found: Sequence[Mean], named: Names, words: Words) -> dict[str, Any
 # --- A against B ----------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Columns:
-    """One row a (pair, budget, set); set -1 is the mean over sets and -2 sets like these."""
-
-    rows: dict[str, list[Any]] = field(default_factory=lambda: {key: [] for key in "p b d n y lo hi why".split()})
-    tests: dict[str, list[Any]] = field(
-        default_factory=lambda: {key: [] for key in "p b win tie loss a same z".split()}
-    )
-
-    def add(self, pair: int, budget: int, dataset: int, found: Interval, words: Words) -> None:
-        values = (found.n, short_number(found.estimate), short_number(found.low), short_number(found.high))
-        row = (pair, budget, dataset, *values, words.number(found.why or None))
-        for key, value in zip(self.rows, row, strict=True):
-            self.rows[key].append(value)
+ROWS, TESTS = "p b d n y lo hi why".split(), "p b win tie loss a same z".split()
 
 
 def comparisons(data: ReportData, named: Names, words: Words) -> dict[str, Any]:
-    """First minus second for every two methods at every budget, paired by seed."""
+    """First minus second for every two methods at every budget, paired by seed.
+
+    ``rows``: one a (pair, budget, set); set -1 is the mean over sets and -2 sets like these. ``tests``: one a
+    (pair, budget).
+    """
     every = list(combinations(range(len(named.methods)), 2))
-    columns = _Columns()
-    for pair, (a, b) in enumerate(every):
-        for at, budget in enumerate(named.budgets):
-            found = difference(data, named.methods[a], named.methods[b], budget)
-            if found.by_set:
-                _add(columns, pair, at, found, named, words)
-    return {"pairs": every, "rows": columns.rows, "tests": columns.tests, "zone": pairs.ZONE}
+    rows: list[tuple[Any, ...]] = []
+    tests: list[tuple[Any, ...]] = []
+    for (pair, (a, b)), (at, budget) in product(enumerate(every), enumerate(named.budgets)):
+        found = difference(data, named.methods[a], named.methods[b], budget)
+        if found.by_set:
+            rows += [(pair, at, *row) for row in _intervals(found, named, words)]
+            odds = map(short_number, found.posterior()[:3])
+            tests.append((pair, at, *pairs.win_tie_loss(found.means), *odds))
+    return {"pairs": every, "rows": _columns(ROWS, rows), "tests": _columns(TESTS, tests), "zone": pairs.ZONE}
 
 
-def _add(columns: _Columns, pair: int, budget: int, found: PairedDifference, named: Names, words: Words) -> None:
-    for dataset, name in enumerate(named.datasets):
-        if name in found.by_set:
-            columns.add(pair, budget, dataset, intervals.over_seeds(found.by_set[name]), words)
-    columns.add(pair, budget, -1, found.these_sets(), words)
-    columns.add(pair, budget, -2, found.like_sets(), words)
-    odds, score = found.posterior(), pairs.win_tie_loss(found.means)
-    row = (pair, budget, score.wins, score.ties, score.losses, *map(short_number, (odds.a, odds.same, odds.b)))
-    for key, value in zip(columns.tests, row, strict=True):
-        columns.tests[key].append(value)
+def _intervals(found: PairedDifference, named: Names, words: Words) -> Iterator[tuple[Any, ...]]:
+    sets = [(at, name) for at, name in enumerate(named.datasets) if name in found.by_set]
+    intervals_by_set = [(at, intervals.over_seeds(found.by_set[name])) for at, name in sets]
+    for at, one in (*intervals_by_set, (-1, found.these_sets()), (-2, found.like_sets())):
+        yield at, one.n, *map(short_number, (one.estimate, one.low, one.high)), words.number(one.why or None)
+
+
+def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    return {name: [row[at] for row in rows] for at, name in enumerate(names)}
