@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from harness.reports.document.blocks import Look
+from harness.results.results import CellKey
 from harness.statistics import frames, intervals
 
 TOLERANCE = 0.05  # of training MACs, in the regime of equal MACs
-Cell = tuple[str, str, int]  # method, data set, seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class Marks:
         return "best" if method == self.best else "tie" if method in self.ties else "plain"
 
 
-def marks_by_set(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[tuple[str, float], Marks]:
+def marks_by_set(points: pd.DataFrame, unequal: Collection[CellKey] = ()) -> dict[tuple[str, float], Marks]:
     """Marks by (data set, budget). Methods with a suspicious or an ``unequal`` seed there are excluded."""
     measured = _candidates(points, unequal)
     groups = measured.groupby(["dataset", "budget"])
     return {(str(here["dataset"].iloc[0]), float(here["budget"].iloc[0])): _marks(here) for _, here in groups}
 
 
-def marks_over_sets(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dict[float, Marks]:
+def marks_over_sets(points: pd.DataFrame, unequal: Collection[CellKey] = ()) -> dict[float, Marks]:
     """Marks by budget, of the mean over all data sets; methods that were not measured on every set are excluded."""
     measured = _candidates(points, unequal)
     sets = points["dataset"].nunique()
@@ -46,7 +46,7 @@ def marks_over_sets(points: pd.DataFrame, unequal: Collection[Cell] = ()) -> dic
     return found
 
 
-def _candidates(points: pd.DataFrame, unequal: Collection[Cell]) -> pd.DataFrame:
+def _candidates(points: pd.DataFrame, unequal: Collection[CellKey]) -> pd.DataFrame:
     """Measured points; without the budgets at which a seed of the method is suspicious or unequal, on any data set."""
     measured = frames.accuracies(points)
     odd = [cell in unequal for cell in zip(*(measured[key] for key in frames.CELL), strict=True)]
@@ -83,7 +83,7 @@ def _gap(differences: pd.Series) -> intervals.Interval:
 # --- equal budgets ----------------------------------------------------------------------------------------------
 
 
-def unequal_budgets(points: pd.DataFrame, regime: str) -> dict[Cell, float]:
+def unequal_budgets(points: pd.DataFrame, regime: str) -> dict[CellKey, float]:
     """Cells whose training MACs are off the common ones of their data set and seed by more than 5 %, and by how much.
 
     Common is the median over methods; of an even number, both middle ones. Only in the regime of equal MACs.
@@ -91,7 +91,7 @@ def unequal_budgets(points: pd.DataFrame, regime: str) -> dict[Cell, float]:
     if regime != "equal_macs":
         return {}
     cells = points.dropna(subset=["train_macs"]).drop_duplicates(frames.CELL)
-    found: dict[Cell, float] = {}
+    found: dict[CellKey, float] = {}
     for _, here in cells.groupby(["dataset", "seed"]):
         spent = {str(name): float(macs) for name, macs in zip(here["method"], here["train_macs"], strict=True)}
         for name, off in _off(spent).items():

@@ -179,12 +179,8 @@ class ReportData:
     @cached_property
     def alone(self) -> list[str]:
         """Methods that train a model of its own for each budget, by the callable that their records name."""
-        uses = {name: name for name in self.methods}
-        for record in self.ordered_records:
-            method = record.identity.get("method")
-            if isinstance(method, Mapping) and "use" in method:
-                uses[record.method] = str(method["use"]).rpartition(":")[2]
-        return [name for name in self.methods if uses[name].startswith(ALONE)]
+        callables = {record.method: record.callable for record in self.ordered_records}
+        return [name for name in self.methods if callables.get(name, name).startswith(ALONE)]
 
     @cached_property
     def ordered_records(self) -> list[Record]:

@@ -15,6 +15,7 @@ import pandas as pd
 from harness.evaluation.check_names import DIAGNOSTICS_KEY, FULL, GROWING, OVERFIT, REASONS, SANITY_CHECKS, SLICED
 from harness.results.bitmaps import Bitmaps
 from harness.results.record import Record
+from harness.results.results import CellKey
 from harness.statistics import frames, images
 from harness.statistics.images import ImageDifference
 
@@ -24,7 +25,6 @@ PLAIN = "fixed_uniform"  # its choice at the full budget is the backbone itself,
 MARGIN = 0.01
 SHARE = 0.95  # of the full model's MACs from which a choice counts as full size
 ALPHA = 0.05
-Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class _Answer:
     bits: Any = None
 
 
-def _key(here: pd.DataFrame) -> Key:
+def _key(here: pd.DataFrame) -> CellKey:
     return str(here["method"].iloc[0]), str(here["dataset"].iloc[0]), int(here["seed"].iloc[0])
 
 
@@ -81,11 +81,13 @@ def _answers(here: pd.DataFrame, bitmaps: Bitmaps) -> list[_Answer]:
     ]  # fmt: skip
 
 
-def _check(name: str, outcome: Outcome, key: Key, cell: str, why: str = "", budget: float | None = None) -> SanityCheck:
+def _check(
+    name: str, outcome: Outcome, key: CellKey, cell: str, why: str = "", budget: float | None = None
+) -> SanityCheck:
     return SanityCheck(name, outcome, *key, cell, budget, why)
 
 
-def _in_cell(key: Key, answers: Sequence[_Answer], record: Record | None) -> list[SanityCheck]:
+def _in_cell(key: CellKey, answers: Sequence[_Answer], record: Record | None) -> list[SanityCheck]:
     """Outcomes that the cell itself gives: the reasons of its points, and its record."""
     cell, found = answers[0].cell, []
     for words, name in REASONS.items():
@@ -107,17 +109,11 @@ def _in_cell(key: Key, answers: Sequence[_Answer], record: Record | None) -> lis
 
 def _plain_names(points: pd.DataFrame, records: Mapping[str, Record]) -> list[str]:
     """Methods that are the plain fine-tune at the full budget, whatever a suite calls them."""
-    uses = {record.method: _use(record) for record in records.values()}
-    names = sorted(map(str, points["method"].unique()))
-    return [name for name in names if uses.get(name, name).rpartition(":")[2] == PLAIN]
+    callables = {record.method: record.callable for record in records.values()}
+    return [name for name in sorted(map(str, points["method"].unique())) if callables.get(name, name) == PLAIN]
 
 
-def _use(record: Record) -> str:
-    method = record.identity.get("method")
-    return str(method.get("use", "")) if isinstance(method, Mapping) else ""
-
-
-def _full(key: Key, cells: Mapping[Key, Sequence[_Answer]], plain: Sequence[str]) -> SanityCheck:
+def _full(key: CellKey, cells: Mapping[CellKey, Sequence[_Answer]], plain: Sequence[str]) -> SanityCheck:
     """Failed only where the whole interval of the difference lies below -1 point: a bare point is noise of few images.
 
     Passed where the interval lies above -1 point, or the difference itself is no loss; else undecided.
@@ -160,7 +156,7 @@ def _difference(a: _Answer, b: _Answer) -> ImageDifference:
 # --- growing with the budget ------------------------------------------------------------------------------------
 
 
-def _growing(key: Key, answers: Sequence[_Answer]) -> SanityCheck:
+def _growing(key: CellKey, answers: Sequence[_Answer]) -> SanityCheck:
     """Every larger choice against every smaller one, one-sided, Bonferroni over the pairs of the cell."""
     cell = answers[0].cell
     pairs = [(small, large) for small, large in combinations(answers, 2) if small.key != large.key]

@@ -97,6 +97,13 @@ class Record(BaseModel):
         return sum(cost.seconds for cost in self.ledger.values())
 
     @property
+    def callable(self) -> str:
+        """Name of the callable behind the method, whatever the suite calls it; else the method's name."""
+        method = self.identity.get("method")
+        use = method.get("use") if isinstance(method, Mapping) else None
+        return use.rpartition(":")[2] if isinstance(use, str) else self.method
+
+    @property
     def title(self) -> str:
         return f"{self.method} · {self.dataset} · seed {self.seed}"
 
