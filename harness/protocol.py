@@ -81,7 +81,8 @@ class Method(Protocol):
     A method may also have ``api = 1`` (the version of this contract) and ``card``, plain values that tables print:
     title, paper, code, elastic, step, distillation, selection, parameters, ours, deviations. An exception with an
     attribute ``skips = True`` means that the user has to supply something, such as weights: the cell is then skipped,
-    not failed.
+    not failed. A method may have ``check(backbone, budgets)``, called before any run with a backbone on the meta
+    device: it raises where the method cannot adapt that backbone and returns warnings as text.
     """
 
     name: str

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from torch import nn
+
 from eavit.methods.answers import Adapted
+from eavit.model import cost
+from eavit.model.submodel import Backbone
+from eavit.model.vit import NestedViT
+from eavit.space.space import Space
 from eavit.training.task import Spent
 
 Source = Literal["paper", "code", "ours"]
@@ -48,6 +54,7 @@ class Recipe:
     name: str
     run: Callable[[Any], Adapted]
     about: Card | None = None
+    space: Callable[[Backbone], Space] | None = None  # of the submodels that answer budgets; None: not one space
     api: int = 1  # version of the contract with the bench
 
     @property
@@ -56,3 +63,13 @@ class Recipe:
 
     def adapt(self, task: Any) -> Adapted:
         return self.run(replace(task, ledger=Spent(onward=task.ledger)))
+
+    def check(self, backbone: nn.Module, budgets: Sequence[float]) -> list[str]:
+        """Budgets that no submodel reaches, as text. CannotNestError where the backbone cannot be nested."""
+        shape = NestedViT.from_timm(backbone).backbone
+        if self.space is None:
+            return []
+        least = cost.macs(shape, self.space(shape).smallest) / cost.macs(shape, shape.full)
+        missed = [f"{budget:g}" for budget in budgets if budget * (1 + 1e-9) < least]
+        said = f"budgets {', '.join(missed)} cannot be reached: its smallest submodel takes {least:.3f}"
+        return [said] if missed else []

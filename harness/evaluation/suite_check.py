@@ -47,7 +47,7 @@ def check_part(request: Mapping[str, Any]) -> Found:
 
 
 def _faulty(text: str, fatal: bool) -> Found:
-    return {"faults": [text], "fatal": fatal, "warnings": [], "notes": [], "card": {}}
+    return {"faults": [" ".join(text.split())], "fatal": fatal, "warnings": [], "notes": [], "card": {}}
 
 
 def _schedule(text: str) -> Found:

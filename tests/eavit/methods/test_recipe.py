@@ -5,9 +5,14 @@ import re
 from inspect import signature
 
 import pytest
+import timm
+import torch
 
 from eavit import methods
+from eavit.methods import recipe
 from eavit.methods.recipe import Card
+from eavit.methods.sizes import tied
+from eavit.model.timm_layout import CannotNestError
 from tests.eavit.conforming import METHODS, made
 
 # method -> words that its card must hold, by part: numbers and facts of the public sources
@@ -77,3 +82,16 @@ def test_a_card_as_plain_values():
         "title": "t", "paper": "p", "code": "c", "elastic": "e", "step": "s", "distillation": "d", "selection": "n",
         "parameters": {"a": [[1, 2], "paper"]}, "ours": ["x"], "deviations": ["y", "z"],
     }  # fmt: skip
+
+
+def test_a_check_names_budgets_out_of_reach_and_backbones_that_cannot_be_nested():
+    with torch.device("meta"):
+        vit = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=3)
+        gated = timm.create_model("vit_giant_patch14_dinov2", img_size=28, num_classes=3, depth=1)
+    method = recipe.Recipe("m", print, space=lambda backbone: tied(backbone, 0.5))
+    assert method.check(vit, (0.5, 1.0)) == []
+    (said,) = method.check(vit, (0.1, 0.2, 1.0))
+    assert said.startswith("budgets 0.1, 0.2 cannot be reached: its smallest submodel takes 0.")
+    assert recipe.Recipe("m", print).check(vit, (0.1,)) == []
+    with pytest.raises(CannotNestError, match="GluMlp"):
+        method.check(gated, (1.0,))
