@@ -77,8 +77,7 @@ def selected(
     router_steps: float = 0.2,
     **others: Any,
 ) -> Recipe:
-    """A selector on the weights of EA-ViT's stage 1, trained with all the steps: for a comparison of selectors on equal
-    weights.
+    """A selector on the weights of EA-ViT's stage 1, trained with all the steps, to compare selectors.
 
     ``selector`` is one of ``SELECTORS``, or router: started from NSGA-II with as many ``evaluations``, then
     trained on the frozen weights for ``router_steps`` of the schedule's steps. ``stage1``: as in ``ea_vit``.
