@@ -22,6 +22,7 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=100
 Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=300)]
 ImportString = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 Count = Annotated[int, Field(ge=1)]
+Parallel = Annotated[int, Field(ge=1, le=1024)]  # torch crashes on far larger numbers of threads
 Source = Literal["digits", "mnist5k", "fashion_mnist", "glyphs", "shapes", "textures", "letters", "folder"]
 Augment = Literal["none", "shift", "crop", "crop_flip"]
 SOURCES: tuple[str, ...] = get_args(Source)
@@ -111,8 +112,8 @@ class Suite(BaseModel):
     macs_factor: Annotated[float, Field(gt=0)] = 1.0
     budgets: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1)]
-    threads: Count = 1
-    processes: Count = 1
+    threads: Parallel = 1
+    processes: Parallel = 1
     memory_gib: Annotated[float, Field(gt=0)] | None = None
     disk_gib: Annotated[float, Field(gt=0)] = 10.0
     timeout_minutes: Annotated[float, Field(gt=0)] = 60.0

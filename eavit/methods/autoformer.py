@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 
 from eavit.methods.choosing import SelectOptions
@@ -15,7 +16,6 @@ from eavit.space.stacks import StackSpace, headwise
 from eavit.training.passes import always, plain
 from eavit.training.plans import taught
 from eavit.training.samplers import Random, per_layer
-from eavit.training.task import Task
 
 TEACHER_SHARE = 0.25  # of the steps, if a teacher is trained
 
@@ -70,7 +70,7 @@ def autoformer(
     switch("distill", distill)
     choose = SelectOptions(select, nesting, evaluations).choosing(evolution(max(1, evaluations)))
 
-    def design(task: Task, backbone: Backbone) -> Family:
+    def design(budgets: Sequence[float], backbone: Backbone) -> Family:
         space = space_of(backbone)
         drawn = Random(space, per_layer)
         if not distill:

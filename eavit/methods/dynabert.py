@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor
 
 from eavit.methods.families import Family, PlannedFit, family_recipe
@@ -13,7 +14,6 @@ from eavit.options import allowed, number
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
 from eavit.training.passes import TEACHER, Pass, Plan, always
-from eavit.training.task import Task
 
 WIDTHS, DEPTHS = (0.25, 0.5, 0.75, 1.0), (0.5, 0.75, 1.0)
 
@@ -76,7 +76,7 @@ def dynabert(
     weights = number("hidden", hidden, "[0, inf)"), number("hidden_deep", hidden_deep, "[0, inf)")
     choose = choosing_size(select, nesting, evaluations)
 
-    def design(task: Task, backbone: Backbone) -> Family:
+    def design(budgets: Sequence[float], backbone: Backbone) -> Family:
         spaces = (grid(backbone, depths=(1.0,)), grid(backbone))[:phases]
         if choose.nesting == "nested" and not spaces[-1].closed:
             raise ValueError(f"option nesting='nested': at {backbone.depth} layers the sizes of the grid do not nest")

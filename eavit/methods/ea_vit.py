@@ -123,6 +123,11 @@ class Stage1:
             min_mlp=whole.min_mlp if "depth" in self.elastic else b.depth,
         )
 
+    @property
+    def regimes(self) -> tuple[str, ...]:
+        """Those in which the cost of the curriculum can be known beforehand."""
+        return ("equal_steps",) if self.curriculum == "triggered" else ("equal_steps", "equal_macs")
+
     def sampler(self, space: ProductSpace, floor: float, steps: int) -> Sampler:
         """Sampler of stage 1 for so many steps; nothing cheaper than ``floor``, a share of the full MACs, is wanted."""
         draw = partial(stratified, floor=floor) if TYINGS[self.tying] is stratified else TYINGS[self.tying]
@@ -189,6 +194,9 @@ class EaVit:
     prepare: Callable[[Task, NestedViT, str], NestedViT] = prepare
     training: Callable[[Task], Task] = lambda task: task  # the task as everything after the preparation sees it
     warm_up: WarmUp = field(default_factory=WarmUp)
+
+    def recipe(self, name: str, card: Card) -> Recipe:
+        return Recipe(name, self.run, card, lambda b, _: self.stage1.space(b), regimes=self.stage1.regimes)
 
     def run(self, task: Task) -> Elastic:
         vit, prepared_on, task = self.start(task), task, self.training(task)
@@ -313,7 +321,7 @@ def ea_vit(
     """
     options = SelectOptions(select, nesting, evaluations)
     method = method_of(importance, stage1, stage2, search, options, others)
-    return Recipe("ea_vit", method.run, CARD.with_values(method.values))
+    return method.recipe("ea_vit", CARD.with_values(method.values))
 
 
 def uniform_points(space: ProductSpace) -> tuple[Candidate, ...]:

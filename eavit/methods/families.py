@@ -44,7 +44,7 @@ class Family(NamedTuple):
     fits: Sequence[PlannedFit]
 
 
-Design = Callable[[Task, Backbone], Family]
+Design = Callable[[Sequence[float], Backbone], Family]  # of budgets and full widths
 
 
 def family_recipe(name: str, card: Card, design: Design, choose: Choosing, importance: str) -> Recipe:
@@ -54,7 +54,7 @@ def family_recipe(name: str, card: Card, design: Design, choose: Choosing, impor
         vit, space, diagnostics = train_family(task, design, choose, importance)
         return choose.answer(task, vit, space, diagnostics)
 
-    return Recipe(name, run, card.with_values({"importance": importance}))
+    return Recipe(name, run, card.with_values({"importance": importance}), lambda b, budgets: design(budgets, b).space)
 
 
 def train_family(
@@ -62,7 +62,7 @@ def train_family(
 ) -> tuple[NestedViT, Space, dict[str, Any]]:
     """The trained weights, the space and the diagnostics of a family, before anything is chosen."""
     vit = start(task)
-    space, fits = design(task, vit.backbone)
+    space, fits = design(task.budgets, vit.backbone)
     allocation = allocate(task, *_parts(task, vit.backbone, fits, importance), partial(choose.cost, task, space))
     vit, first, runs = prepare(task, vit, importance), None, []
     for fit in fits:

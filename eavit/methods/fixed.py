@@ -63,7 +63,7 @@ def fixed_same_shape(importance: str = "taylor") -> Recipe:
             "what it took to find the shape is not charged: the difference to the method is the supernet's gap",
         ),
     )
-    return Recipe("fixed_same_shape", run, card)
+    return Recipe("fixed_same_shape", run, card, after=(1, 1))
 
 
 def fixed_uniform(importance: str = "taylor") -> Recipe:
@@ -111,7 +111,7 @@ def fixed_random_start() -> Recipe:
             "shapes are cut from one random full model: no value's deviation depends on a width that is cut",
         ),
     )
-    return Recipe("fixed_random_start", run, card)
+    return Recipe("fixed_random_start", run, card, after=(1, 1))
 
 
 def own_pretraining(

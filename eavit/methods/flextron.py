@@ -93,7 +93,9 @@ def flextron(
     allowed("tying", tying, TYINGS)
     number("budget_weight", budget_weight, "(0, inf)")
     options = SelectOptions(select, nesting, evaluations)
-    return Recipe("flextron", _Flextron(TYINGS[tying], budget_weight, importance, options).run, CARD)
+    return Recipe(
+        "flextron", _Flextron(TYINGS[tying], budget_weight, importance, options).run, CARD, lambda b, _: space_of(b)
+    )
 
 
 def space_of(backbone: Backbone) -> ProductSpace:

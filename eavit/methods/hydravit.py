@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size, tied
@@ -11,7 +13,6 @@ from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS
 from eavit.training.passes import plain
 from eavit.training.samplers import OneOf
-from eavit.training.task import Task
 
 CARD = Card(
     title="HydraViT",
@@ -55,7 +56,7 @@ def hydravit(
     allowed("importance", importance, METRICS)
     choose = choosing_size(select, nesting, evaluations)
 
-    def design(task: Task, backbone: Backbone) -> Family:
+    def design(budgets: Sequence[float], backbone: Backbone) -> Family:
         space = tied(backbone)
         return Family(space, [PlannedFit("train", plain(OneOf(space, space.members)))])
 

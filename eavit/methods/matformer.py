@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from eavit.methods.choosing import SelectOptions
 from eavit.methods.families import Family, PlannedFit, family_recipe
@@ -15,7 +15,6 @@ from eavit.selection.shapes import mixes
 from eavit.space.product import ProductSpace
 from eavit.training.passes import plain
 from eavit.training.samplers import Always, OneOf, Sampler, Submodels, chain
-from eavit.training.task import Task
 
 PARTS = (1, 2, 4, 8)
 SAMPLERS: dict[str, Callable[[ProductSpace, Submodels], Sampler]] = {"all": Always, "one": OneOf}
@@ -68,7 +67,7 @@ def matformer(
     allowed("importance", importance, METRICS)
     choose = SelectOptions(select, nesting, evaluations).choosing(mix_n_match(mixes))
 
-    def design(task: Task, backbone: Backbone) -> Family:
+    def design(budgets: Sequence[float], backbone: Backbone) -> Family:
         widths = granularities_of(backbone)
         space = ProductSpace.of_widths(backbone, widths)
         return Family(space, [PlannedFit("train", plain(sampler(space, chain(space, widths))))])

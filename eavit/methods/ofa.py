@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -16,7 +17,6 @@ from eavit.space.stacks import StackSpace, headwise
 from eavit.training.passes import Plan, always
 from eavit.training.plans import taught
 from eavit.training.samplers import Random, per_layer
-from eavit.training.task import Task
 
 FULL = 0.3  # of the steps, the rest evenly to the stages that shrink
 
@@ -67,7 +67,7 @@ def ofa(
     whole("evaluations", evaluations, 4)
     choose = SelectOptions(select, nesting, evaluations).choosing(predictor(evaluations))
 
-    def design(task: Task, backbone: Backbone) -> Family:
+    def design(budgets: Sequence[float], backbone: Backbone) -> Family:
         """The stages that shrink share one cycle of the learning rate."""
         full, *stages = stages_of(backbone)
         fits, last = [PlannedFit(full.name, plan_of(full), FULL)], len(stages)

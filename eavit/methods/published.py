@@ -241,4 +241,4 @@ def ea_vit_published(
     for name, value in keyed("defects", defects, DEFECTS).items():
         method = DEFECTS[name](method, value)
     chosen = {f"defects.{name}": value for name, value in defects.items()}
-    return Recipe("ea_vit_published", method.run, CARD.with_values(method.values | chosen))
+    return method.recipe("ea_vit_published", CARD.with_values(method.values | chosen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from typing import Any, Literal
 
 from torch import nn
@@ -16,6 +17,7 @@ from eavit.space.space import Space
 from eavit.training.task import Spent
 
 Source = Literal["paper", "code", "ours"]
+SpaceOf = Callable[[Backbone, Sequence[float]], Space]  # of full widths and budgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,9 @@ class Recipe:
     name: str
     run: Callable[[Any], Adapted]
     about: Card | None = None
-    space: Callable[[Backbone], Space] | None = None  # of the submodels that answer budgets; None: not one space
+    space: SpaceOf | None = None  # of the submodels that answer budgets; None: not one space
+    after: tuple[int, float] = (0, inf)  # how many methods it may come after in a suite
+    regimes: tuple[str, ...] = ("equal_steps", "equal_macs")
     api: int = 1  # version of the contract with the bench
 
     @property
@@ -64,12 +68,22 @@ class Recipe:
     def adapt(self, task: Any) -> Adapted:
         return self.run(replace(task, ledger=Spent(onward=task.ledger)))
 
-    def check(self, backbone: nn.Module, budgets: Sequence[float]) -> list[str]:
-        """Budgets that no submodel reaches, as text. CannotNestError where the backbone cannot be nested."""
+    def check(self, backbone: nn.Module, budgets: Sequence[float], after: Sequence[str], regime: str) -> list[str]:
+        """Budgets that no submodel reaches, as text. ValueError where no task can be adapted: a backbone that cannot be
+        nested, too few or too many methods in ``after``, or another regime.
+        """
+        if not self.after[0] <= len(after) <= self.after[1]:
+            wanted = "one method" if self.after == (1, 1) else f"{self.after[0]} or more methods"
+            raise ValueError(f"{self.name} comes after {wanted}, whose choices it trains; `after` names {len(after)}")
+        if regime not in self.regimes:
+            raise ValueError(
+                f"{self.name} with these options follows the loss, so its cost is not known before; it needs regime = "
+                f"{' or '.join(map(repr, self.regimes))}"
+            )
         shape = NestedViT.from_timm(backbone).backbone
         if self.space is None:
             return []
-        least = cost.macs(shape, self.space(shape).smallest) / cost.macs(shape, shape.full)
+        least = cost.share(shape, self.space(shape, budgets).smallest)
         missed = [f"{budget:g}" for budget in budgets if budget * (1 + 1e-9) < least]
         said = f"budgets {', '.join(missed)} cannot be reached: its smallest submodel takes {least:.3f}"
         return [said] if missed else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from eavit.methods.choosing import SelectOptions
@@ -14,7 +15,6 @@ from eavit.selection.selectors import EVALUATIONS, evolution
 from eavit.space.product import ProductSpace
 from eavit.training.plans import in_place
 from eavit.training.samplers import Sandwich, stratified
-from eavit.training.task import Task
 
 CARD = Card(
     title="Sandwich (US-Net, BigNAS)",
@@ -69,9 +69,9 @@ def sandwich(
     number("temperature", temperature, "(0, inf)")
     choose = SelectOptions(select, nesting, evaluations).choosing(evolution(evaluations))
 
-    def design(task: Task, backbone: Backbone) -> Family:
+    def design(budgets: Sequence[float], backbone: Backbone) -> Family:
         space = ProductSpace.eavit(backbone, min_depth)
-        draw = partial(stratified, floor=min(task.budgets))
+        draw = partial(stratified, floor=min(budgets))
         return Family(space, [PlannedFit("train", in_place(Sandwich(space, middle, draw), temperature=temperature))])
 
     return family_recipe("sandwich", CARD, design, choose, importance)

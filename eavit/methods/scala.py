@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -131,7 +132,7 @@ def scala(
         raise ValueError("option select='greedy': it counts the importance of prefixes, isolated sizes are tails")
     choose = choosing_size(select, nesting, evaluations)
 
-    def design(task: Task, backbone: Backbone) -> Family:
+    def design(budgets: Sequence[float], backbone: Backbone) -> Family:
         space = tied(backbone)
         return Family(space, [PlannedFit("train", next_larger(FourSizes(space, warm), soft, hard, isolated=isolated))])
 

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
+from math import inf
 from typing import Any
 
 import torch
@@ -90,10 +91,10 @@ def selected(
     card = CARD.with_values({"selector": selector, "evaluations": evaluations, "router_steps": router_steps})
     if selector != "router":
         choose = SelectOptions(selector, nesting, evaluations).choosing(uniform())
-        return Recipe("selected", _Selected(choose, first, importance).run, card)
+        return _Selected(choose, first, importance).recipe(card)
     choose = SelectOptions("nsga2", "free", evaluations).choosing(uniform())
     router = _Router(router_steps, allowed("nesting", nesting, NESTINGS))
-    return Recipe("selected", _Selected(choose, first, importance, router).run, card)
+    return _Selected(choose, first, importance, router).recipe(card)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,9 @@ class _Selected:
     stage1: Stage1
     importance: str
     router: _Router | None = None
+
+    def recipe(self, card: Card) -> Recipe:
+        return Recipe("selected", self.run, card, lambda b, _: self.stage1.space(b), regimes=self.stage1.regimes)
 
     def run(self, task: Task) -> Elastic:
         vit = start(task)
@@ -207,7 +211,7 @@ def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
         shapes = {budget: best(budget) for budget in task.budgets}
         return Retrained(shapes, modules, {"alone": table, "left_out": len(distinct) - len(kept)})
 
-    return Recipe("trained_alone", run, ALONE.with_values({"cap": cap}))
+    return Recipe("trained_alone", run, ALONE.with_values({"cap": cap}), after=(1, inf))
 
 
 def _chosen(methods: Mapping[str, Mapping[float, str]]) -> dict[float, list[str]]:

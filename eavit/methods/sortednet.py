@@ -15,7 +15,6 @@ from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
 from eavit.training.plans import micro_batches as in_pieces
 from eavit.training.samplers import OneOf
-from eavit.training.task import Task
 
 CARD = Card(
     title="SortedNet-style chain",
@@ -84,7 +83,7 @@ def sortednet(
     whole("micro_batches", micro_batches, 1)
     choose = choosing_size(select, nesting, evaluations)
 
-    def design(task: Task, backbone: Backbone) -> Family:
+    def design(budgets: Sequence[float], backbone: Backbone) -> Family:
         space = sizes_of(backbone)
         return Family(space, [PlannedFit("train", in_pieces(OneOf(space, space.members), micro_batches))])
 

@@ -71,4 +71,4 @@ def slice_untrained(
                 return Elastic(vit, native, diagnostics)
         return options.choosing(given(native) if native else uniform()).answer(task, vit, space, diagnostics)
 
-    return Recipe("slice_untrained", run, card)
+    return Recipe("slice_untrained", run, card, lambda b, _: ProductSpace.eavit(b, min_depth))

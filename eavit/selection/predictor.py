@@ -14,7 +14,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.stats import kendalltau, spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -87,6 +86,8 @@ def rank_agreement(
     """Rank correlation of prediction and measurement, and of MACs alone, which a useful predictor must beat; None where
     fewer than three are held out or all are equal.
     """
+    from scipy.stats import kendalltau, spearmanr  # late: they take most of a second, and few methods need them
+
     submodels, measured = [s for s, _ in held_out], [value for _, value in held_out]
     predictions = {
         "": predict(submodels) if submodels else [],

@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any
 
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from eavit.model import cost
@@ -28,6 +27,10 @@ def _some_batches(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _probe(vit: NestedViT, split: Split) -> None:
     """Fit the head on frozen full-width features of the fit split: multinomial logistic regression (scikit-learn)."""
+    from sklearn.linear_model import (
+        LogisticRegression,  # late: it takes half a second, and a check of a suite needs none
+    )
+
     headless = extract(vit, vit.backbone.full).eval()
     headless.reset_classifier(0)
     with torch.inference_mode():

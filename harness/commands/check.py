@@ -32,7 +32,8 @@ Part = tuple[str | int, ...]
 class Checked:
     """Lines about a suite, each with file and key path. ``fatal``: faults for which no cell can be right.
 
-    ``losses``: faults that cost some cells; ``cards``: those of the methods that can be built and have one.
+    ``losses``: faults that cost some cells; ``cards``: those of the methods that can be built and have one;
+    ``hanging``: why the cells of a method need not be started, since it cannot be built before a deadline.
     """
 
     fatal: list[str] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Checked:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cards: dict[str, Any] = field(default_factory=dict)
+    hanging: dict[str, str] = field(default_factory=dict)
 
 
 @verbs.command()
@@ -76,6 +78,8 @@ def check_suite(suite: Suite, where: str, *, with_data: bool = False) -> Checked
         found.notes.extend(answer["notes"])
         if answer["card"]:
             found.cards[suite.methods[int(part[1])].name] = answer["card"]
+        if answer.get("late"):
+            found.hanging[suite.methods[int(part[1])].name] = f"its check was {answer['late']}; not started"
     return found
 
 
@@ -86,9 +90,10 @@ def _answers(suite: Suite, parts: list[Part]) -> dict[Part, Mapping[str, Any]]:
     own = own if suite.backbone.use.startswith(OWN) else set()  # all methods are tried with the backbone
     strange = [part for part in parts if part[0] != "datasets" and part not in own]
     found: dict[Part, Mapping[str, Any]] = {}
+    memory = None if suite.memory_gib is None else 1024 * suite.memory_gib  # as a cell has
     for group, deadline in ((strange, DEADLINE), ([part for part in parts if part not in strange], READING)):
         requests = [{"suite": text, "part": list(part)} for part in group]
-        for part, answer in zip(group, call_each(ENTRY, requests, deadline, PROJECT), strict=True):
+        for part, answer in zip(group, call_each(ENTRY, requests, deadline, PROJECT, memory), strict=True):
             found[part] = _lost(answer, part) if isinstance(answer, CallError) else answer
     return {part: found[part] for part in parts}
 
@@ -96,4 +101,5 @@ def _answers(suite: Suite, parts: list[Part]) -> dict[Part, Mapping[str, Any]]:
 def _lost(error: CallError, part: Part) -> dict[str, Any]:
     """The answer of a part that ended its process: a plug-in that exits or hangs costs its own cells."""
     text = ": ".join([f"the process that checked it failed: {error}", *error.log.splitlines()[-1:]])
-    return {"faults": [text], "fatal": part[0] == "backbone", "warnings": [], "notes": [], "card": {}}
+    found = {"faults": [text], "fatal": part[0] == "backbone", "warnings": [], "notes": [], "card": {}}
+    return found | {"late": str(error)} if error.late and part[0] == "methods" else found

@@ -6,6 +6,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -45,7 +46,7 @@ def run(name: SuiteName, where: Where, which: Which, limits: Limits, machines: M
     record_owner(opened.folder, opened.file)
     cells, settings = opened.chosen(which), opened.settings(which, limits)
     if pending.missing(cells, store.summaries(cell.id for cell in cells), settings):
-        _check(opened)
+        settings = replace(settings, unstarted=_check(opened))
     cluster = _cluster(opened, settings, machines) if machines.engine == "ray" else None
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -82,8 +83,10 @@ def _cluster(opened: OpenSuite, settings: Settings, machines: Machines) -> RayEx
     return executors.on_ray(machines.address, opened.suite, settings, insecure=insecure, tell=complain)
 
 
-def _check(opened: OpenSuite) -> None:
-    """Exit before any work if no cell can be right; warn where only some are lost. Keeps the cards of the methods."""
+def _check(opened: OpenSuite) -> dict[str, str]:
+    """Exit before any work if no cell can be right; warn where only some are lost. Keeps the cards of the methods and
+    returns those whose cells would run into their timeouts, with the reason.
+    """
     found = check_suite(opened.suite, str(opened.file))
     for line in (*found.losses, *found.warnings):
         warn(line)
@@ -92,6 +95,7 @@ def _check(opened: OpenSuite) -> None:
         raise typer.Exit(options.REFUSED)
     cards = json.dumps(found.cards, indent=1, ensure_ascii=False, sort_keys=True)
     write_atomic(opened.folder / "cards.json", f"{cards}\n".encode())
+    return found.hanging
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -6,7 +6,7 @@ precision against the device, data sets that cannot be read or take too much mem
 
 from __future__ import annotations
 
-import resource
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 from harness import plugins
-from harness.data.loading import load_dataset
+from harness.data.loading import check_dataset, load_dataset
 from harness.data.locations import DataError
 from harness.evaluation.execute import fitting
-from harness.evaluation.failures import BackboneError
+from harness.evaluation.failures import BackboneError, failure_status
+from harness.evaluation.measure import count_macs
 from harness.jobs.call import describe
 from harness.plugins import PluginError, PluginImportError, PluginVersionError
 from harness.suite import Suite
@@ -65,18 +66,24 @@ def _method(text: str, index: int) -> Found:
     except Exception:  # the fault of another part
         return {"card": card}
     check = getattr(method, "check", None)
-    return {"card": card, "warnings": [] if check is None else [str(said) for said in check(backbone, suite.budgets)]}
+    said = [] if check is None else check(backbone, suite.budgets, suite.methods[index].after, suite.regime)
+    return {"card": card, "warnings": [str(line) for line in said]}
 
 
 def _dataset(text: str, index: int) -> Found:
     suite = Suite.model_validate_json(text)
     spec = suite.datasets[index]
-    loaded = load_dataset(spec, suite.input)
-    mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-    if suite.memory_gib is not None and mib > 1024 * suite.memory_gib:
-        raise DataError(f"{spec.name}: reading it takes {mib:.0f} MiB, more than memory_gib = {suite.memory_gib:g}")
+    check_dataset(spec, suite.input)  # what can be said before any image is decoded
+    try:
+        loaded = load_dataset(spec, suite.input)
+    except Exception as error:
+        status, reason = failure_status(error)
+        if status != "oom":
+            raise
+        bound = "this machine has" if suite.memory_gib is None else f"memory_gib = {suite.memory_gib:g} allows"
+        raise DataError(f"{spec.name}: reading it takes more memory than {bound}: {reason}") from error
     sizes = ", ".join(f"{name} {size}" for name, size in loaded.sizes.items())
-    return {"notes": [f"{spec.name}: {loaded.num_classes} classes; {sizes}"]}
+    return {"notes": [f"{spec.name}: {loaded.num_classes} classes; {sizes}"], "warnings": list(loaded.notes)}
 
 
 @cache
@@ -85,14 +92,15 @@ def _backbone(text: str) -> nn.Module:
     suite = Suite.model_validate_json(text)
     make = plugins.backbone(suite.backbone.use, suite.backbone.options)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # that weights are not copied to meta
             return fitting(make(num_classes=CLASSES, **suite.backbone.options), suite.input, CLASSES)
     except Exception:  # also of code that reads values, which a meta tensor has not
         return fitting(make(num_classes=CLASSES, **suite.backbone.options), suite.input, CLASSES)
 
 
 def _backbone_fits(text: str) -> Found:
-    _backbone(text)
+    images = Suite.model_validate_json(text).input
+    count_macs(_backbone(text), (images.channels, images.size, images.size))
     return {}
 
 

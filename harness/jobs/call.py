@@ -23,22 +23,28 @@ PAUSE = 0.01  # seconds between two looks at the process
 class CallError(ValueError):
     """Raised when a call gave no result: what it raised, how its process ended, or that the deadline passed.
 
-    ``log``: the end of what it printed.
+    ``log``: the end of what it printed. ``late``: the deadline passed.
     """
 
-    def __init__(self, reason: str, log: str = "") -> None:
+    def __init__(self, reason: str, log: str = "", *, late: bool = False) -> None:
         super().__init__(reason)
-        self.log = log
+        self.log, self.late = log, late
 
 
-def call(entry: str, payload: object, deadline: float, project: ProjectVariables = NO_PROJECT) -> Any:
+def call(
+    entry: str,
+    payload: object,
+    deadline: float,
+    project: ProjectVariables = NO_PROJECT,
+    memory_mib: float | None = None,
+) -> Any:
     """Call the function that ``module:function`` names with a JSON value and return the JSON value that it gives.
 
     It runs in a scratch folder, in a process that is ended with all it started after ``deadline`` seconds. CallError
     whatever else happens: an exception of any kind, an exit, a crash, a value that is not JSON. ``project``:
-    further variables of its environment.
+    further variables of its environment. ``memory_mib``: what it may take; None: what the machine has, a tenth less.
     """
-    job = Job("call", f"{__name__}:answer", {"entry": entry, "payload": payload}, JobLimits(deadline))
+    job = Job("call", f"{__name__}:answer", {"entry": entry, "payload": payload}, JobLimits(deadline, memory_mib))
     with temporary_folder("call-") as root:
         ending, folder = _run(job, LocalExecutor(root, 1, project=project))
         try:
@@ -46,19 +52,24 @@ def call(entry: str, payload: object, deadline: float, project: ProjectVariables
             if not isinstance(answer, dict) or not answer.keys() & {"result", "error"}:
                 raise UnreadableError(f"{entry}: not an answer")
         except UnreadableError as error:
-            raise CallError(ending.reason or scrubbed(str(error)), ending.log) from None
+            reason = ending.reason or scrubbed(str(error))
+            raise CallError(reason, ending.log, late=ending.status == "timeout") from None
     if "error" in answer:
         raise CallError(scrubbed(str(answer["error"])), ending.log)
     return answer["result"]
 
 
 def call_each(
-    entry: str, payloads: Sequence[object], deadline: float, project: ProjectVariables = NO_PROJECT
+    entry: str,
+    payloads: Sequence[object],
+    deadline: float,
+    project: ProjectVariables = NO_PROJECT,
+    memory_mib: float | None = None,
 ) -> list[Any]:
     """Results of the function for each payload, all in one process as long as that lives.
 
-    A payload at which the process raises, ends or is late has its CallError in place of a result; another process goes
-    on with the next one.
+    A payload at which the process raises or ends has its CallError in place of a result, and another process goes on
+    with the next one. So has one that takes a whole deadline by itself.
     """
     results: list[Any] = []
     with temporary_folder("calls-") as folder:
@@ -66,9 +77,10 @@ def call_each(
             done = folder / f"{len(results)}.jsonl"
             request = {"entry": entry, "payloads": payloads[len(results) :], "done": str(done)}
             try:
-                results += call(f"{__name__}:_each", request, deadline, project)
+                results += call(f"{__name__}:_each", request, deadline, project, memory_mib)
             except CallError as error:
-                results += [*_whole_lines(done), error]
+                before = _whole_lines(done)
+                results += [*before, *([] if error.late and before else [error])]
     return results[: len(payloads)]
 
 

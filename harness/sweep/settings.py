@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.sweep.cell_job import ENTRY
@@ -16,7 +16,8 @@ class Settings:
     """``runs``: the folder of jobs, logs and checkpoints of this suite. ``entry``: what runs one cell.
 
     ``fork``: cells are forked from a server where that is possible. ``memory_gib``: of one cell; None: what the machine
-    has, a tenth less. ``only_missing``: leave what was killed or skipped. ``max_hours``: then stop as if interrupted.
+    has, a tenth less. ``unstarted``: why the cells of a method are kept as timeouts without being started.
+    ``only_missing``: leave what was killed or skipped. ``max_hours``: then stop as if interrupted.
     """
 
     runs: Path
@@ -31,6 +32,7 @@ class Settings:
     max_hours: float | None = None
     memory_gib: float | None = None
     disk_gib: float = 50.0
+    unstarted: Mapping[str, str] = field(default_factory=dict)
 
 
 def default_workers(threads: int) -> int:

@@ -124,6 +124,10 @@ class _Sweep:
         if broken:
             self._skip(cell, broken)
             return None
+        if cell.method in self.settings.unstarted:
+            reason = self.settings.unstarted[cell.method]
+            self._keep(Outcome(self._failure(cell, "timeout", reason, record.now())), 0.0)
+            return None
         return None if self._recover(cell, given) else self._job(cell, given)
 
     def started(self, name: str) -> None:

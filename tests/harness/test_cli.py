@@ -151,6 +151,25 @@ def test_plug_ins_that_exit_or_raise_cost_their_own_cells_and_the_run_ends_with_
     assert states == {"steady": "ok", "follows": "ok", **failed}
 
 
+LIGHT_CHECK = """
+from harness.commands import check
+check.ENTRY, check.DEADLINE = "tests.harness.commands.checked:check_part", 5.0
+"""
+
+
+def test_a_plug_in_that_hangs_costs_one_deadline_and_not_that_of_each_cell(place: Path) -> None:
+    (place / "hangs_plugin.py").write_text("import time; time.sleep(3600)")
+    with (place / "suites" / "tiny.toml").open("a") as file:
+        for name in ("two", "hangs"):  # the stand-in of the check hangs at the fourth method
+            file.write(f'[[methods]]\nname = "{name}"\nuse = "hangs_plugin:{name}"\n')
+    done = bench("run", "tiny", "--method", "hangs", cwd=place, code=LIGHT_CHECK)
+    assert done.returncode == 1, done.stderr
+    assert "methods[3]: the process that checked it failed: not done after 5 s" in done.stderr
+    (record,) = Store(place / "results" / "tiny").records().values()
+    assert (record.status, record.reason) == ("timeout", "its check was not done after 5 s; not started")
+    assert not (place / "runs").exists() or not list((place / "runs").rglob("job.json"))
+
+
 def test_a_failed_cell_is_named_with_why_and_what_to_do(place: Path, capsys: Any) -> None:
     (place / "suites" / "tiny.toml").write_text(SUITE + NAN)
     done = bench("run", "suites/tiny.toml", "--method", "bad", "--results", "kept", cwd=place)

@@ -100,7 +100,7 @@ def mutated(draw: random.Random) -> dict[str, Any]:
 def test_what_is_accepted_and_checked_runs(tmp_path: Path) -> None:
     """Every fault that would fail a cell is told by the suite's own check or by that of its parts."""
     draw, refused, checked, ran = random.Random(7), 0, 0, 0
-    for number in range(400):
+    for number in range(550):
         raw = mutated(draw)
         found = faults(suite.parse, raw, "x.toml")
         assert all(line.startswith("x.toml: ") and line.isprintable() and len(line) < 2000 for line in found), found

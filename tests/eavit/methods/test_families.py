@@ -19,7 +19,7 @@ FULL = cost.macs(tiny().backbone, tiny().backbone.full)
 CHOOSE = SelectOptions().choosing(uniform())
 
 
-def design(task, backbone):
+def design(budgets, backbone):
     space = ProductSpace.eavit(backbone)
     drawn = Random(space)
     return Family(

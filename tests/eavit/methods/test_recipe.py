@@ -88,10 +88,33 @@ def test_a_check_names_budgets_out_of_reach_and_backbones_that_cannot_be_nested(
     with torch.device("meta"):
         vit = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=3)
         gated = timm.create_model("vit_giant_patch14_dinov2", img_size=28, num_classes=3, depth=1)
-    method = recipe.Recipe("m", print, space=lambda backbone: tied(backbone, 0.5))
-    assert method.check(vit, (0.5, 1.0)) == []
-    (said,) = method.check(vit, (0.1, 0.2, 1.0))
+    method = recipe.Recipe("m", print, space=lambda backbone, _: tied(backbone, 0.5))
+    assert method.check(vit, (0.5, 1.0), (), "equal_steps") == []
+    (said,) = method.check(vit, (0.1, 0.2, 1.0), (), "equal_steps")
     assert said.startswith("budgets 0.1, 0.2 cannot be reached: its smallest submodel takes 0.")
-    assert recipe.Recipe("m", print).check(vit, (0.1,)) == []
+    assert recipe.Recipe("m", print).check(vit, (0.1,), (), "equal_steps") == []
     with pytest.raises(CannotNestError, match="GluMlp"):
-        method.check(gated, (1.0,))
+        method.check(gated, (1.0,), (), "equal_steps")
+
+
+def test_a_check_refuses_what_no_task_can_repair():
+    with torch.device("meta"):
+        vit = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=3)
+    with pytest.raises(ValueError, match="fixed_same_shape comes after one method.*names 0"):
+        methods.fixed_same_shape().check(vit, (1.0,), (), "equal_steps")
+    assert methods.fixed_same_shape().check(vit, (1.0,), ("a",), "equal_steps") == []
+    with pytest.raises(ValueError, match="trained_alone comes after 1 or more methods"):
+        methods.trained_alone().check(vit, (1.0,), (), "equal_steps")
+    triggered = methods.ea_vit(stage1={"curriculum": "triggered"})
+    assert triggered.check(vit, (1.0,), (), "equal_steps") == []
+    with pytest.raises(ValueError, match="its cost is not known before; it needs regime = 'equal_steps'"):
+        triggered.check(vit, (1.0,), (), "equal_macs")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_budgets_below_the_smallest_submodel_are_named(name):
+    with torch.device("meta"):
+        vit = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=3)
+    method = made(name)
+    said = method.check(vit, (0.001, 1.0), ("a",) * max(1, method.after[0]), "equal_steps")
+    assert said == [] if method.space is None else "0.001 cannot be reached" in said[0]

@@ -33,6 +33,7 @@ def test_each_part_says_its_own_and_none_ends_the_check(monkeypatch: pytest.Monk
         ],
         warnings=["x.toml: methods[0]: budgets 0.2 cannot be reached"],
         cards={"m0": {"title": "Good"}},
+        hanging={"m3": "its check was not done after 5 s; not started"},
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
+from harness.evaluation import suite_check
 from harness.evaluation.suite_check import check_part
 from tests.harness import small
 from tests.harness.small import FAKES
@@ -26,7 +29,7 @@ def missing(num_classes: int) -> nn.Module: raise Missing("no weights here")
 class Picky:
     name = "picky"
     def adapt(self, task): ...
-    def check(self, backbone, budgets):
+    def check(self, backbone, budgets, after, regime):
         if next(backbone.parameters()).numel() != 64 * 32: raise ValueError("only of 64 pixels and 32 features")
         return [f"budget {b} cannot be reached" for b in budgets if b < 0.5]
 """
@@ -99,10 +102,36 @@ def test_a_method_says_itself_what_it_cannot_do() -> None:
     assert text == "ValueError: only of 64 pixels and 32 features" and not fatal
 
 
-def test_data_sets_are_read_and_their_memory_is_held_against_the_bound() -> None:
+def test_data_sets_are_read_and_memory_that_runs_out_names_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked("datasets", 0)["notes"] == ["digits: 10 classes; fit 200, select_a 30, select_b 30, test 100"]
-    text, fatal = fault("datasets", 0, memory_gib=0.01)
-    assert "reading it takes" in text and text.endswith("more than memory_gib = 0.01") and not fatal
+
+    def exhausted(*_: Any) -> None:
+        raise MemoryError("Unable to allocate 3 GiB")
+
+    monkeypatch.setattr(suite_check, "load_dataset", exhausted)
+    text, fatal = fault("datasets", 0, memory_gib=0.5)
+    assert (
+        text.startswith("digits: reading it takes more memory than memory_gib = 0.5 allows: MemoryError") and not fatal
+    )
+
+
+def test_a_set_that_takes_too_much_memory_is_refused_before_it_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite_check, "load_dataset", None)
+    sets, image = [{"name": "glyphs"}], {"size": 4096, "channels": 3}
+    text, _ = fault("datasets", 0, datasets=sets, input=image)
+    assert "GiB of memory, more than the 2 GiB that a data set may take" in text
+
+
+def test_what_the_owner_of_a_data_set_should_know_is_a_warning(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    for name in ("cats", "dogs"):
+        (tmp_path / "x/train" / name).mkdir(parents=True)
+        for number in range(12):
+            Image.new("L", (8, 8), draw.randrange(256)).save(tmp_path / "x/train" / name / f"{number}.png")
+    Image.new("L", (8, 8), 7).save(tmp_path / "x/train/cats/same.png")
+    Image.new("L", (8, 8), 7).save(tmp_path / "x/train/dogs/same.png")
+    found = checked("datasets", 0, datasets=[{"name": "x", "source": "folder", "path": str(tmp_path / "x")}])
+    assert not found["faults"] and any("same.png" in line for line in found["warnings"])
 
 
 def test_folds_that_are_too_small_are_a_fault() -> None:
