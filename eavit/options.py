@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 Table = TypeVar("Table")
 
 
-def nearest(value: str, known: Collection[str]) -> str:
+def nearest_hint(value: str, known: Collection[str]) -> str:
     """The end of an error message: what was probably meant, or nothing."""
     near = get_close_matches(value, list(known), 1)
     return f"; nearest: {near[0]}" if near else ""

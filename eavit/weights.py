@@ -17,7 +17,6 @@ from timm.models import load_pretrained
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
 from eavit import offline_weights
-from eavit.options import nearest
 
 PICO: dict[str, Any] = {
     "img_size": 24,

@@ -71,7 +71,7 @@ def autoformer(
     choose = SelectOptions(select, nesting, evaluations).choosing(evolution(max(1, evaluations)))
 
     def design(budgets: Sequence[float], backbone: Backbone) -> Family:
-        space = space_of(backbone)
+        space = autoformer_space(backbone)
         drawn = Random(space, per_layer)
         if not distill:
             return Family(space, [PlannedFit("train", plain(drawn))])
@@ -82,7 +82,7 @@ def autoformer(
     return family_recipe("autoformer", CARD, design, choose, importance)
 
 
-def space_of(backbone: Backbone) -> StackSpace:
+def autoformer_space(backbone: Backbone) -> StackSpace:
     """The first N layers, N from two thirds to all, at any of the widths of :func:`headwise`."""
     depth = backbone.depth
     return StackSpace(backbone, *headwise(backbone), (depth,), (ceil(2 * depth / 3),))

@@ -11,7 +11,7 @@ from torch import nn
 
 from eavit.methods.answers import Retrained
 from eavit.methods.recipe import Card, Recipe
-from eavit.methods.retraining import Sized, distinct, phases_alone, retrain, train_alone
+from eavit.methods.retraining import Sized, distinct_shapes, phases_alone, retrain, train_alone
 from eavit.model import cost
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Submodel
@@ -94,7 +94,9 @@ def fixed_random_start() -> Recipe:
         shapes = _given("fixed_random_start", task)
         with task.ledger.phase("prepare"):
             vit = NestedViT.from_timm(random_start(task.backbone(), task.seed)).eval()
-        return retrain(allocate(task, *phases_alone(task, [(vit.backbone, s) for s in distinct(shapes)])), vit, shapes)
+        return retrain(
+            allocate(task, *phases_alone(task, [(vit.backbone, s) for s in distinct_shapes(shapes)])), vit, shapes
+        )
 
     card = replace(
         _REFERENCE,
@@ -186,7 +188,7 @@ def _prepared_and_retrained(
     allocation = allocate(
         task,
         partial(preparation_cost, task, vit.backbone, importance),
-        *phases_alone(task, [(vit.backbone, shape) for shape in distinct(shapes)]),
+        *phases_alone(task, [(vit.backbone, shape) for shape in distinct_shapes(shapes)]),
     )
     return retrain(allocation, prepare(task, vit, importance), shapes)
 

@@ -98,7 +98,7 @@ def flextron(
     )
 
 
-def space_of(backbone: Backbone) -> ProductSpace:
+def flextron_space(backbone: Backbone) -> ProductSpace:
     """Heads and hidden widths in quarters, rounded up, in each layer; all else full."""
     b = backbone
     heads, mlps = (sorted({-(-full * q // 4) for q in (1, 2, 3, 4)}) for full in (b.heads, b.mlp))
@@ -142,7 +142,7 @@ class _Flextron:
 
     def run(self, task: Task) -> Elastic:
         vit = start(task)
-        space, b = space_of(vit.backbone), vit.backbone
+        space, b = flextron_space(vit.backbone), vit.backbone
         low = _lowest(task, space)
         draws = SurrogateSampler(space, partial(stratified, floor=low))
         elastic = full_and_random(space, self.draw)

@@ -48,11 +48,11 @@ def train_alone(allocation: Allocation, models: Iterable[tuple[Key, NestedViT, S
     return modules
 
 
-def distinct(shapes: Mapping[float, Submodel | None]) -> list[Submodel]:
+def distinct_shapes(shapes: Mapping[float, Submodel | None]) -> list[Submodel]:
     """The shapes to train, each once."""
     return list(dict.fromkeys(shape for shape in shapes.values() if shape is not None))
 
 
 def retrain(allocation: Allocation, vit: NestedViT, shapes: Mapping[float, Submodel | None]) -> Retrained[Submodel]:
     """Each shape sliced from the prepared weights and trained alone."""
-    return Retrained(shapes, train_alone(allocation, ((s, deepcopy(vit), s) for s in distinct(shapes))))
+    return Retrained(shapes, train_alone(allocation, ((s, deepcopy(vit), s) for s in distinct_shapes(shapes))))

@@ -187,7 +187,7 @@ def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
             raise ValueError("trained_alone comes after at least one method that chose something; `after` gives none")
         vit = start(task)
         b, given_keys = vit.backbone, _chosen(task.given)
-        kept = [Submodel.parse(key) for key in spread(given_keys, cap)]
+        kept = [Submodel.parse(key) for key in keys_in_turn(given_keys, cap)]
         comparison = float(sum(cost.macs(b, s) for s in kept) * len(task.select_b))
         allocation = allocate(
             task,
@@ -224,7 +224,7 @@ def _chosen(methods: Mapping[str, Mapping[float, str]]) -> dict[float, list[str]
     return ordered
 
 
-def spread(chosen: Mapping[float, list[str]], cap: int) -> list[str]:
+def keys_in_turn(chosen: Mapping[float, list[str]], cap: int) -> list[str]:
     """Select up to ``cap`` distinct keys, one of each budget in turn."""
 
     def in_turn() -> Iterator[str]:

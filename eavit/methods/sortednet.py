@@ -10,7 +10,7 @@ from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size, tied
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
-from eavit.options import allowed, nearest, whole
+from eavit.options import allowed, whole
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
 from eavit.training.plans import micro_batches as in_pieces

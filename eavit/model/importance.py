@@ -20,7 +20,6 @@ from eavit.model.arguments import check_images, described
 from eavit.model.submodel import Backbone
 from eavit.model.timm_layout import copy_with
 from eavit.model.vit import NestedViT, extract
-from eavit.options import nearest
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]

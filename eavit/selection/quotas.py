@@ -79,7 +79,7 @@ class BinQuotas(Survival):
         for b in np.unique(bins):
             held = sum(int(bins[end] == b) for end in ends)
             chosen += fill(np.flatnonzero(bins == b), rank, shares, gap, self.quotas[b] - held)
-        return label(pop[chosen])
+        return with_ranks(pop[chosen])
 
 
 class UnscaledQuotas(BinQuotas):
@@ -102,7 +102,7 @@ class UnscaledQuotas(BinQuotas):
         chosen: list[int] = []
         for b in np.unique(bins):
             chosen += fill(np.flatnonzero(bins == b), rank, shares, np.ones(len(pop)), self.quotas[b])
-        return label(pop[chosen[: self.population]])
+        return with_ranks(pop[chosen[: self.population]])
 
 
 def fill(members: Ints, rank: Ints, shares: Floats, gap: Floats, places: int) -> Iterator[int]:
@@ -116,7 +116,7 @@ def fill(members: Ints, rank: Ints, shares: Floats, gap: Floats, places: int) ->
             yield pick
 
 
-def label(pop: Any) -> Any:
+def with_ranks(pop: Any) -> Any:
     """``pop`` with each member's front (0: non-dominated) and the distance in MACs between its two neighbours."""
     values = pop.get("F")
     order = np.argsort(values[:, 0], kind="stable")

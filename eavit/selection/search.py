@@ -37,9 +37,9 @@ from eavit.selection.quotas import (
     Ints,
     UnscaledQuotas,
     bin_of,
-    label,
     paper_quotas,
     scale_quotas,
+    with_ranks,
 )
 from eavit.space.space import Space
 
@@ -160,7 +160,7 @@ class _Search:
             for code in islice((c for c in tries if bytes(c) not in seen), 1):
                 seen.add(bytes(code))
                 immigrants.append(code)
-        return label(Population.merge(pop, self.evaluated(Population.new("X", immigrants))))
+        return with_ranks(Population.merge(pop, self.evaluated(Population.new("X", immigrants))))
 
     def _draw(self, b: int) -> Ints:
         """The code of a member near a random share in bin b."""

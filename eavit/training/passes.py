@@ -77,7 +77,7 @@ def as_plan(what: Plan | Sampler) -> Plan:
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-def check(passes: Passes, backbone: Backbone, batch: int, teacher: Backbone | None = None) -> Passes:
+def checked_passes(passes: Passes, backbone: Backbone, batch: int, teacher: Backbone | None = None) -> Passes:
     """The passes themselves; ValueError names the pass and what is wrong with it."""
     for place, p in enumerate(passes):
         fault = _fault_of_one(p, batch) or _fault_of_source(place, passes, backbone, teacher)
@@ -226,7 +226,7 @@ def terms_of(vit: NestedViT, plan: Plan, smoothing: float, teacher: NestedViT | 
             return _Outputs(*teacher.hidden(images)) if states else _Outputs(teacher(images), ())
 
     def terms(model: Any, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
-        passes = check(plan(step.progress, step.rng), backbone, step.share.whole, guide)
+        passes = checked_passes(plan(step.progress, step.rng), backbone, step.share.whole, guide)
         watched = {p.source for p in passes if p.features}
         outputs: dict[int | str | None, _Outputs] = {}
         if guide is not None and any(p.source == TEACHER for p in passes):

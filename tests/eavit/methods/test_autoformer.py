@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from eavit.methods import families
-from eavit.methods.autoformer import autoformer, space_of
+from eavit.methods.autoformer import autoformer, autoformer_space
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import extract
@@ -21,7 +21,7 @@ from tests.eavit.small import SCHEDULE, TinyTask, tiny
 
 BACKBONE = tiny().backbone
 FULL = cost.macs(BACKBONE, BACKBONE.full)
-SPACE = space_of(BACKBONE)
+SPACE = autoformer_space(BACKBONE)
 TWO = StackSpace(Backbone(12, 4, 3, 24, 4, 5, 3, 4, 1, 5), (6, 12), (2, 4), (6, 24), (2, 2), (1, 1))
 SHORT = SCHEDULE | {"epochs": 2.0}
 
@@ -33,11 +33,11 @@ class Short(TinyTask):
 
 
 def test_the_space_of_vit_b_and_of_six_heads():
-    space = space_of(Backbone(768, 12, 64, 3072, 12, 197, 100))
+    space = autoformer_space(Backbone(768, 12, 64, 3072, 12, 197, 100))
     assert space.embeds == tuple(64 * k for k in range(6, 13)) and space.heads == tuple(range(6, 13))
     assert space.mlps == (768, 1536, 2304, 3072) and space.least == (8,)
     assert cost.macs(space.backbone, space.smallest) / 1e9 == pytest.approx(2.2, abs=0.05)
-    pico = space_of(Backbone(96, 6, 16, 384, 6, 10, 10))
+    pico = autoformer_space(Backbone(96, 6, 16, 384, 6, 10, 10))
     assert (pico.embeds, pico.heads, pico.least) == ((48, 64, 80, 96), (3, 4, 5, 6), (4,))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from eavit.methods.flextron import flextron, full_and_random, space_of
+from eavit.methods.flextron import flextron, flextron_space, full_and_random
 from eavit.model import cost
 from eavit.model.submodel import Backbone
 from eavit.selection.layer_router import (
@@ -26,7 +26,7 @@ family = import_module("eavit.methods.flextron")  # the package passes on the fu
 
 BACKBONE = tiny().backbone
 FULL = cost.macs(BACKBONE, BACKBONE.full)
-SPACE = space_of(BACKBONE)
+SPACE = flextron_space(BACKBONE)
 BUDGETS = (0.05, 0.4, 0.7, 1.0)
 
 
@@ -40,10 +40,10 @@ def generator(seed=0):
 
 
 def test_the_space_has_quarters_and_all_layers():
-    space = space_of(Backbone(768, 12, 64, 3072, 12, 197, 100))
+    space = flextron_space(Backbone(768, 12, 64, 3072, 12, 197, 100))
     assert (space.embeds, space.heads, space.mlps) == ((768,), (3, 6, 9, 12), (768, 1536, 2304, 3072))
     assert space.min_attn == space.min_mlp == 12
-    pico = space_of(Backbone(96, 6, 16, 384, 6, 10, 10))
+    pico = flextron_space(Backbone(96, 6, 16, 384, 6, 10, 10))
     assert pico.heads == (2, 3, 5, 6) and pico.mlps == (96, 192, 288, 384)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from eavit.methods.recipe import Recipe
-from eavit.methods.retraining import Sized, distinct, phases_alone, retrain
+from eavit.methods.retraining import Sized, distinct_shapes, phases_alone, retrain
 from eavit.model import cost
 from eavit.space.product import uniform_shape
 from eavit.training.allocation import allocate, steps_of
@@ -17,7 +17,7 @@ SHAPES = {b: uniform_shape(B, b) for b in (0.01, 0.4, 0.7, 1.0)} | {1.1: B.full}
 @pytest.mark.parametrize("macs", [None, 1500.0 * FULL])
 def test_models_trained_alone_share_the_macs_or_each_get_all_steps(macs, tmp_path):
     task = TinyTask(tmp_path, schedule=SCHEDULE | {"epochs": 2.0}, train_macs=macs)
-    shapes = distinct(SHAPES)
+    shapes = distinct_shapes(SHAPES)
     assert len(shapes) == 3 and SHAPES[0.01] is None
 
     def run(own):

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from eavit.methods.selected import CONTESTANTS, selected, spread, trained_alone
+from eavit.methods.selected import CONTESTANTS, keys_in_turn, selected, trained_alone
 from eavit.model import cost
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, tiny
 
@@ -104,8 +104,8 @@ def test_the_truth_about_choices_is_told_by_key_and_by_who_chose(tmp_path):
 
 
 def test_a_cap_is_spread_over_budgets_and_prefers_what_many_chose(tmp_path):
-    assert spread({0.2: ["a", "b", "c"], 0.5: ["d"], 1.0: ["e", "a", "f"]}, 5) == ["a", "d", "e", "b", "c"]
-    assert spread({0.2: ["a"], 0.5: ["a", "b"]}, 9) == ["a", "b"]
+    assert keys_in_turn({0.2: ["a", "b", "c"], 0.5: ["d"], 1.0: ["e", "a", "f"]}, 5) == ["a", "d", "e", "b", "c"]
+    assert keys_in_turn({0.2: ["a"], 0.5: ["a", "b"]}, 9) == ["a", "b"]
     macs = 1200.0 * FULL
     adapted, task = run(trained_alone(cap=2), tmp_path, given=GIVEN, train_macs=macs)
     assert list(adapted.report()["alone"]) == ["e6-h2x3-m12x3", "e9-h3x3-m12x3"] and adapted.report()["left_out"] == 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from eavit.methods.fitting import digest_of
-from eavit.methods.flextron import space_of
+from eavit.methods.flextron import flextron_space
 from eavit.model import cost
 from eavit.selection import layer_router
 from eavit.selection.layer_router import (
@@ -28,7 +28,7 @@ from tests.eavit.small import SCHEDULE, Blobs, tiny
 
 BACKBONE = tiny().backbone
 FULL = cost.macs(BACKBONE, BACKBONE.full)
-SPACE = space_of(BACKBONE)
+SPACE = flextron_space(BACKBONE)
 
 
 def generator(seed=0):

@@ -18,7 +18,7 @@ from eavit.training.passes import (
     TEACHER,
     Pass,
     Step,
-    check,
+    checked_passes,
     cost_of,
     cost_of_steps,
     distillation,
@@ -199,7 +199,7 @@ def test_faults_of_a_plan_are_named(fault):
 
 def test_a_foreign_or_shared_teacher_is_refused():
     with pytest.raises(ValueError, match="teacher has 5 classes, the model 3"):
-        check((Pass(FULL, soft=1, source=TEACHER),), B, 12, replace(B, num_classes=5))
+        checked_passes((Pass(FULL, soft=1, source=TEACHER),), B, 12, replace(B, num_classes=5))
     model = tiny()
     with pytest.raises(ValueError, match="shares .* parameters"):
         fit_plan(model, taught(Always(SPACE, (FULL,))), Fit(Blobs(), schedule_of(SCHEDULE), 0, 1), teacher=model)
