@@ -20,7 +20,7 @@ def allowed(option: str, value: str, known: Collection[str]) -> str:
     """The value, if it is one of ``known``."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(
-            f"option {option}={value!r} is unknown; allowed: {', '.join(known)}{nearest(str(value), known)}"
+            f"option {option}={value!r} is unknown; allowed: {', '.join(known)}{nearest_hint(str(value), known)}"
         )
     return value
 
@@ -69,7 +69,7 @@ def keyed(name: str, given: Any, keys: Collection[str]) -> Mapping[str, Any]:
         raise ValueError(f"option {name}={given!r}: must be a table with any of {', '.join(keys)}")
     for key in given:
         if key not in keys:
-            raise ValueError(f"option {name}.{key} is unknown; allowed: {', '.join(keys)}{nearest(key, keys)}")
+            raise ValueError(f"option {name}.{key} is unknown; allowed: {', '.join(keys)}{nearest_hint(key, keys)}")
     return given
 
 
@@ -78,4 +78,4 @@ def refuse(others: Mapping[str, Any], known: Collection[str], renamed: Mapping[s
     for option, value in others.items():
         if option in renamed:
             raise ValueError(f"option {option}={value!r}: is written {renamed[option]} now")
-        raise ValueError(f"option {option} is unknown; allowed: {', '.join(known)}{nearest(option, known)}")
+        raise ValueError(f"option {option} is unknown; allowed: {', '.join(known)}{nearest_hint(option, known)}")

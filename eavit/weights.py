@@ -17,6 +17,7 @@ from timm.models import load_pretrained
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
 from eavit import offline_weights
+from eavit.options import nearest_hint
 
 PICO: dict[str, Any] = {
     "img_size": 24,
@@ -125,7 +126,7 @@ def known_tag(tag: str, where: str) -> str:
     """The tag, if timm has a model of that name; whether it has such weights only loading them can tell."""
     name = str(tag).split(".")[0]
     if not timm.is_model(name):
-        raise ValueError(f"{where} {tag!r}: timm has no such model{nearest(name, timm.list_models('*vit*'))}")
+        raise ValueError(f"{where} {tag!r}: timm has no such model{nearest_hint(name, timm.list_models('*vit*'))}")
     return tag
 
 

@@ -121,7 +121,7 @@ class Project:
         if not spec.has_location or spec.origin is None:
             return Source("a folder", (), None)
         file = Path(spec.origin)
-        return read(file, module, *stamp(file))
+        return parse_source(file, module, *stamp(file))
 
     def _origin(self, module: str, attribute: str) -> str:
         """Module that ``from module import attribute`` means: a submodule, what the package re-exports, or itself."""
@@ -177,7 +177,7 @@ def _data_digest(path: Path) -> str:
 
 
 @cache
-def read(file: Path, module: str, *stamp: int) -> Source:
+def parse_source(file: Path, module: str, *stamp: int) -> Source:
     """One file. What cannot be parsed, compiled modules among it, counts by its bytes."""
     raw, is_package = file.read_bytes(), file.stem == "__init__"
     package = module if is_package else module.rpartition(".")[0]

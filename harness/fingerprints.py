@@ -19,7 +19,7 @@ from harness.data import locations
 from harness.data.locations import PROJECT, DataError
 from harness.jobs.call import CallError, call_each
 from harness.jobs.files import write_atomic
-from harness.plan import COUNTER_VERSION, Prints, digest
+from harness.plan import COUNTER_VERSION, Prints, canonical_digest
 from harness.suite import DataSet, Input, Suite
 
 CACHE = Path("runs/.cache/prints")
@@ -67,7 +67,7 @@ def prints_of(suite: Suite, cache: Path | None = None, tell: Callable[[str], Non
 def _key(entry: DataSet, input: Input) -> str:
     """Digest of all that could change the fingerprint; DataError where there is nothing to read."""
     states = [(str(file), *code_digest.stamp(file)) for file in locations.source_files(entry.source, entry.path)]
-    return digest(
+    return canonical_digest(
         {
             "requested": [entry.source, entry.fit, entry.select, entry.test, input.size, input.channels],
             "path": entry.path,

@@ -51,7 +51,7 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def digest(value: object) -> str:
+def canonical_digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -75,7 +75,7 @@ def cells(suite: Suite, prints: Prints) -> tuple[Cell, ...]:
             for method, own in methods:
                 needs = tuple(ids[name] for name in method.after)
                 content = {**shared, **data, **own, "seed": seed, "needs": sorted(needs)}
-                ids[method.name] = digest(content)[:16]
+                ids[method.name] = canonical_digest(content)[:16]
                 planned.append(Cell(ids[method.name], suite.name, method.name, dataset.name, seed, needs, content))
     _check_distinct(planned)
     return tuple(planned)

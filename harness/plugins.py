@@ -185,7 +185,7 @@ def _type_faults(factory: Callable[..., Any], options: Mapping[str, Any]) -> Ite
             continue
 
 
-def describe(module_name: str) -> list[dict[str, Any]]:
+def describe_module(module_name: str) -> list[dict[str, Any]]:
     """Public functions of a module: ``name``, ``first`` line of the docstring, ``takes`` parameters, ``card``.
 
     The card is that of the method that a function makes without options; empty where it makes none.

@@ -36,7 +36,7 @@ class SuiteError(ValueError):
         self.faults = faults
 
 
-class Backbone(BaseModel):
+class BackboneSpec(BaseModel):
     """``use`` names a callable ``(num_classes=..., **options)`` that gives a pretrained timm VisionTransformer."""
 
     model_config = STRICT
@@ -118,7 +118,7 @@ class Suite(BaseModel):
     disk_gib: Annotated[float, Field(gt=0)] = 10.0
     timeout_minutes: Annotated[float, Field(gt=0)] = 60.0
     test_batch: Count = 256
-    backbone: Backbone
+    backbone: BackboneSpec
     input: Input
     schedule: Schedule = Field(default_factory=Schedule)
     datasets: Annotated[tuple[DataSet, ...], Field(min_length=1)]
@@ -133,7 +133,7 @@ class Suite(BaseModel):
 
 _TABLES: dict[tuple[str, ...], type[BaseModel]] = {
     (): Suite,
-    ("backbone",): Backbone,
+    ("backbone",): BackboneSpec,
     ("input",): Input,
     ("schedule",): Schedule,
     ("datasets",): DataSet,

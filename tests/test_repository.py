@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -67,6 +68,9 @@ TESTED_BY = {  # modules without a test file of their name
     "harness/results/cell_files.py": "harness/results/test_store.py",
     "harness/suite_checks.py": "harness/test_suite.py",
 }
+
+TWINS = set("Adapted Ledger Schedule Split Task".split())  # the protocol of the bench and what eavit has for it
+COMMANDS = "harness/commands/"  # a verb of the command line is called as the function that does the work
 
 
 @cache
@@ -217,6 +221,38 @@ def test_no_two_tests_have_one_name():
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     ]
     assert {name for name, count in Counter(names).items() if count > 1} == set()
+
+
+def public_names() -> dict[str, list[str]]:
+    """Files that define each public class or function at module level."""
+    places: dict[str, list[str]] = {}
+    for path in sources():
+        for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.as_posix())
+    return places
+
+
+def is_one_thing(name: str, places: Sequence[str]) -> bool:
+    """Whether a name has one meaning: ``main`` starts a program; a twin or a verb stands in two files, one each side."""
+    if name == "main" or len(set(places)) == 1:
+        return True
+    sides = {path.startswith("eavit/" if name in TWINS else COMMANDS) for path in places}
+    return len(places) == len(sides) == 2
+
+
+def test_public_names_have_one_meaning():
+    names = public_names()
+    assert {name: places for name, places in names.items() if not is_one_thing(name, places)} == {}
+    assert {name for name in TWINS if len(names.get(name, [])) < 2} == set()
+
+
+def test_a_name_with_two_meanings_is_seen():
+    assert not is_one_thing("read", ["harness/toml.py", "harness/suite.py"])
+    assert not is_one_thing("Task", ["harness/protocol.py", "harness/suite.py"])
+    assert not is_one_thing("run", ["harness/commands/run.py", "harness/commands/plan.py"])
+    assert is_one_thing("run", ["harness/commands/run.py", "harness/sweep/sweep.py"])
+    assert is_one_thing("Task", ["harness/protocol.py", "eavit/training/task.py"])
 
 
 # --- language -------------------------------------------------------------------------------------------------------

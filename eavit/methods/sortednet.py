@@ -10,7 +10,7 @@ from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size, tied
 from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
-from eavit.options import allowed, whole
+from eavit.options import allowed, nearest_hint, whole
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
 from eavit.training.plans import micro_batches as in_pieces
@@ -95,7 +95,7 @@ def _chain(chain: str | Sequence[str]) -> Callable[[Backbone], ListSpace]:
         if chain not in CHAINS:
             raise ValueError(
                 f"option chain={chain!r} is unknown; allowed: {', '.join(CHAINS)}, or a list of submodel keys"
-                f"{nearest(chain, CHAINS)}"
+                f"{nearest_hint(chain, CHAINS)}"
             )
         return CHAINS[chain]
     if not chain:

@@ -20,6 +20,7 @@ from eavit.model.arguments import check_images, described
 from eavit.model.submodel import Backbone
 from eavit.model.timm_layout import copy_with
 from eavit.model.vit import NestedViT, extract
+from eavit.options import nearest_hint
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -182,7 +183,9 @@ def score(vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss |
     if not isinstance(vit, NestedViT):
         raise TypeError(f"vit is {described(vit)}; must be a nested ViT, as NestedViT.from_timm(model) makes it")
     if not isinstance(metric, str) or metric not in METRICS:
-        raise ValueError(f"metric {metric!r} is unknown; allowed: {', '.join(METRICS)}{nearest(str(metric), METRICS)}")
+        raise ValueError(
+            f"metric {metric!r} is unknown; allowed: {', '.join(METRICS)}{nearest_hint(str(metric), METRICS)}"
+        )
     if not (loss is None or callable(loss)):
         raise TypeError(
             f"loss is {described(loss)}; must be a function of (outputs, labels), or None for cross-entropy"

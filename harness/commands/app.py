@@ -15,7 +15,7 @@ from harness.commands.why_points import NoPointError
 from harness.jobs.call import CallError
 from harness.jobs.ray_connection import ClusterError
 from harness.reports.reported_values import ReportedValueError
-from harness.results.store import StoreError
+from harness.results.cell_files import StoreError
 from harness.suite import SuiteError
 
 FAULTS = (

@@ -51,7 +51,7 @@ def _data() -> list[str]:
 
 
 def _described(module: str) -> list[dict[str, Any]]:
-    return list(call("harness.plugins:describe", module, DEADLINE))
+    return list(call("harness.plugins:describe_module", module, DEADLINE))
 
 
 def _with_card(method: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from harness.commands import options
 from harness.commands.open_suite import open_suite
-from harness.commands.options import CommandError, ResultsFolder, SuiteName, Where, spread
+from harness.commands.options import CommandError, ResultsFolder, SuiteName, Where, with_option_groups
 from harness.commands.output import complain, warn
 from harness.commands.owner import owner_of
 from harness.results import maintenance
@@ -54,7 +54,7 @@ def merge(
 
 
 @verbs.command()
-@spread
+@with_option_groups
 def gc(
     name: SuiteName,
     where: Where,

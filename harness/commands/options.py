@@ -88,7 +88,7 @@ class CommandError(ValueError):
     """Raised where a command cannot do what its options say."""
 
 
-def spread(verb: Callable[..., None]) -> Callable[..., None]:
+def with_option_groups(verb: Callable[..., None]) -> Callable[..., None]:
     """The verb as typer takes it: a parameter that is a dataclass becomes one option for each of its fields."""
     parameters = _parameters(verb)
     groups: dict[str, Any] = {each.name: each.annotation for each in parameters if is_dataclass(each.annotation)}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.open_suite import OpenSuite, open_suite
-from harness.commands.options import SuiteName, Where, Which, spread
+from harness.commands.options import SuiteName, Where, Which, with_option_groups
 from harness.commands.output import complain
 from harness.commands.progress import watching
 from harness.forecast import history, probe, table
@@ -20,7 +20,7 @@ verbs = typer.Typer()
 
 
 @verbs.command("plan")
-@spread
+@with_option_groups
 def show_plan(
     name: SuiteName,
     where: Where,
@@ -52,5 +52,5 @@ def show_plan(
 def _forecast(opened: OpenSuite, miss: Collection[str], workers: int) -> Forecast:
     methods = {cell.method for cell in opened.cells if cell.id in miss}
     folders = (opened.folder.parent, probe.folder(opened.runs.parent))
-    past = [cost for folder in folders for cost in history.read(folder, methods)]
+    past = [cost for folder in folders for cost in history.read_history(folder, methods)]
     return forecast(opened.cells, miss, past, record.machine_id(), workers, opened.prints.fit)

@@ -16,7 +16,7 @@ import typer
 from harness.commands import options
 from harness.commands.check import check_suite
 from harness.commands.open_suite import OpenSuite, open_suite
-from harness.commands.options import CommandError, Limits, Machines, SuiteName, Where, Which, spread
+from harness.commands.options import CommandError, Limits, Machines, SuiteName, Where, Which, with_option_groups
 from harness.commands.output import complain, warn
 from harness.commands.owner import record_owner
 from harness.commands.progress import watching
@@ -37,7 +37,7 @@ verbs = typer.Typer()
 
 
 @verbs.command()
-@spread
+@with_option_groups
 def run(name: SuiteName, where: Where, which: Which, limits: Limits, machines: Machines) -> None:
     """Run the missing cells of a suite, then write points, tables and plots. Exit code 1 if a cell failed."""
     opened = open_suite(name, where)
@@ -63,7 +63,7 @@ def run(name: SuiteName, where: Where, which: Which, limits: Limits, machines: M
 
 
 @verbs.command()
-@spread
+@with_option_groups
 def status(name: SuiteName, where: Where) -> None:
     """Count the cells of a suite by status, and list those that failed with the reason."""
     opened = open_suite(name, where)

@@ -9,14 +9,14 @@ import typer
 
 from harness.commands import why_cell, why_points
 from harness.commands.open_suite import open_suite, results_of
-from harness.commands.options import CommandError, PointFilters, SuiteName, Where, spread
+from harness.commands.options import CommandError, PointFilters, SuiteName, Where, with_option_groups
 from harness.results.results import records_of
 
 verbs = typer.Typer()
 
 
 @verbs.command()
-@spread
+@with_option_groups
 def why(
     name: SuiteName,
     where: Where,
@@ -32,10 +32,10 @@ def why(
     if cell is None:
         results = results_of(opened.folder, opened.suite)
         points = why_points.select(results.points, filters, str(opened.folder / "points.csv"))
-        typer.echo(why_points.describe(points, results.records, name), nl=False)
+        typer.echo(why_points.describe_points(points, results.records, name), nl=False)
         return
     records = records_of(opened.folder)  # kept without their cells, as in a fresh clone
-    typer.echo(why_cell.describe(opened, cell, records, _repeated(where)), nl=False)
+    typer.echo(why_cell.describe_cell(opened, cell, records, _repeated(where)), nl=False)
 
 
 def _repeated(where: Where) -> list[str]:

@@ -11,13 +11,14 @@ from pathlib import Path
 from harness.commands.open_suite import OpenSuite
 from harness.jobs.job import JobFolder
 from harness.plan import Cell
+from harness.results.cell_files import Outcome, StoreError
 from harness.results.record import AGAIN, USABLE, Record
-from harness.results.store import Outcome, Store, StoreError
+from harness.results.store import Store
 
 LINES = 25  # of a log that are shown
 
 
-def describe(opened: OpenSuite, word: str, records: Mapping[str, Record], repeated: Sequence[str] = ()) -> str:
+def describe_cell(opened: OpenSuite, word: str, records: Mapping[str, Record], repeated: Sequence[str] = ()) -> str:
     """A paragraph about the cell whose id begins with ``word``.
 
     ``records``: those that are kept without their cells; ``repeated``: options of every command on the suite.

@@ -39,7 +39,7 @@ def _spelled(word: object) -> str:
     return f"{word:g}" if isinstance(word, float) else str(word)
 
 
-def describe(points: pd.DataFrame, records: Mapping[str, Record], suite: str) -> str:
+def describe_points(points: pd.DataFrame, records: Mapping[str, Record], suite: str) -> str:
     """One line for each point, the mean as tables show it (of the data sets' means), and commands for a shell."""
     head = ("method", "data set", "budget", "seed", "accuracy", "right", "submodel", "cell", "commit")
     table = [head, *(_line(row, records) for row in points.to_dict("records"))]

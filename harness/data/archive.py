@@ -42,7 +42,7 @@ class Member:
     open: Callable[[], IO[bytes] | None]
 
 
-def unpack(archive: Path, folder: Path, limit: int = MAX_BYTES) -> Path:
+def unpack_archive(archive: Path, folder: Path, limit: int = MAX_BYTES) -> Path:
     """Unpack a zip or tar file as ``folder``, completely or not at all; a ``folder`` that exists is kept.
 
     DataError, with archive and member, for every member that could write elsewhere or fill the disk.

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.data.archive import unpack
+from harness.data.archive import unpack_archive
 from harness.data.decoding import SUFFIXES, decode_image, square_pixels
 from harness.data.images import Images, check_memory, content_hash, recipe_hash
 from harness.data.locations import DataError, data_root, folder_or_archive
@@ -133,7 +133,7 @@ def _unpacked(archive: Path) -> Path:
     with archive.open("rb") as file:
         name = hashlib.file_digest(file, "sha256").hexdigest()[:32]
     folder = data_root().resolve() / "unpacked" / name
-    return folder if folder.is_dir() else unpack(archive, folder)
+    return folder if folder.is_dir() else unpack_archive(archive, folder)
 
 
 def _visible(folder: Path) -> list[Path]:

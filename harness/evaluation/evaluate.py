@@ -10,11 +10,11 @@ import torch
 
 from harness.evaluation import measure
 from harness.evaluation.failures import error_message
-from harness.plan import digest
+from harness.plan import canonical_digest
 from harness.printable import FORMULA, one_line
 from harness.protocol import Adapted, Split
+from harness.results.cell_files import pack_bits
 from harness.results.record import Point, Status
-from harness.results.store import pack
 
 TOLERANCE = 1e-9  # relative: a budget such as 0.2 has no exact binary value
 KEY_LENGTH = 200  # characters of str(choice)
@@ -51,7 +51,9 @@ def freeze_choices(adapted: Adapted, budgets: Sequence[float], full_macs: int, s
     points = tuple(_counted(budget, key, full_macs, sizes) for budget, key in zip(budgets, keys, strict=True))
     fitting = {point.key for point in points if point.status == "ok"}
     choices = {key: choice for key, choice in choices.items() if key in fitting}
-    return FrozenChoices(points, choices, digest({repr(b): key for b, key in zip(budgets, keys, strict=True)})[:16])
+    return FrozenChoices(
+        points, choices, canonical_digest({repr(b): key for b, key in zip(budgets, keys, strict=True)})[:16]
+    )
 
 
 def _key(budget: float, choice: Any) -> str:
@@ -147,7 +149,7 @@ def _measured(
         "n": n,
         "latency_ms": round(measure.latency_ms(module, shape), 4),
     }
-    return point.model_copy(update=result), pack(bits)
+    return point.model_copy(update=result), pack_bits(bits)
 
 
 def _accuracy_faults(correct: int, n: int, test: Split) -> list[str]:

@@ -37,9 +37,9 @@ from harness.evaluation.ledger import CellLedger
 from harness.jobs.job import Job, JobFolder
 from harness.plan import Cell
 from harness.protocol import Task
-from harness.results import record, store
+from harness.results import cell_files, record
+from harness.results.cell_files import Outcome
 from harness.results.record import USABLE, PhaseCost, Record
-from harness.results.store import Outcome
 from harness.suite import Input, Suite
 from harness.sweep import cell_job
 from harness.sweep.cell_job import CellJob
@@ -108,14 +108,14 @@ def _leave(outcome: Outcome, result: Path, folder: JobFolder) -> None:
     """Write the outcome as a whole; on a full disk once more, in place of what the cell wrote for itself."""
     beside = result.with_name(f"{result.name}.tmp")
     try:
-        store.save(outcome, beside)
+        cell_files.save_outcome(outcome, beside)
     except OSError as error:
         if not is_disk_full(error):
             raise
         for path in (folder.scratch, folder.work):
             for left in path.iterdir():
                 shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-        store.save(outcome, beside)
+        cell_files.save_outcome(outcome, beside)
     beside.rename(result)
 
 

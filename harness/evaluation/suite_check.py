@@ -20,7 +20,7 @@ from harness.data.locations import DataError
 from harness.evaluation.execute import fitting
 from harness.evaluation.failures import BackboneError, failure_status
 from harness.evaluation.measure import count_macs
-from harness.jobs.call import describe
+from harness.jobs.call import describe_exception
 from harness.plugins import PluginError, PluginImportError, PluginVersionError
 from harness.suite import Suite
 
@@ -44,7 +44,7 @@ def check_part(request: Mapping[str, Any]) -> Found:
     except (
         Exception
     ) as error:  # a plug-in may raise anything; weights that are missing cost no more than a skipped cell
-        return _faulty(describe(error), kind == "backbone" and not getattr(error, "skips", False))
+        return _faulty(describe_exception(error), kind == "backbone" and not getattr(error, "skips", False))
 
 
 def _faulty(text: str, fatal: bool) -> Found:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.results import index
+from harness.results.cell_files import StoreError
 from harness.results.record import USABLE, Record
-from harness.results.store import Store, StoreError
+from harness.results.store import Store
 
 NEWEST = 4  # records that are read of each method and data set in a store
 
@@ -33,7 +34,7 @@ class PastCost:
     step_macs: float = 0.0
 
 
-def read(folder: Path, methods: Collection[str]) -> list[PastCost]:
+def read_history(folder: Path, methods: Collection[str]) -> list[PastCost]:
     """Costs of the newest cells of ``methods``, by name, that the indexes of all stores in ``folder`` list."""
     found = []
     for path in sorted(folder.glob("*/index.json")):

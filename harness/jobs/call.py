@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.jobs.environment import NO_PROJECT, ProjectVariables
 from harness.jobs.files import UnreadableError, parse_json, read_regular
-from harness.jobs.job import Ending, Job, JobFolder, JobLimits, resolve
+from harness.jobs.job import Ending, Job, JobFolder, JobLimits, entry_function
 from harness.jobs.local import LocalExecutor
 from harness.jobs.logs import scrubbed
 from harness.jobs.processes import temporary_folder
@@ -85,7 +85,7 @@ def call_each(
 
 
 def _each(request: dict[str, Any]) -> list[Any]:
-    function, results = resolve(request["entry"]), []
+    function, results = entry_function(request["entry"]), []
     with Path(request["done"]).open("w", encoding="utf-8") as done:
         for payload in request["payloads"]:
             results.append(function(payload))
@@ -114,17 +114,17 @@ def _run(job: Job, executor: LocalExecutor) -> tuple[Ending, JobFolder]:
 def answer(job: Job, folder: JobFolder) -> None:
     """Entry of the process: leave the result of the call, or what it raised."""
     try:
-        result = resolve(job.payload["entry"])(job.payload["payload"])
+        result = entry_function(job.payload["entry"])(job.payload["payload"])
         text = json.dumps({"result": result}, allow_nan=False)
     except BaseException as error:  # a stranger's code may raise anything
         traceback.print_exc()
-        text = json.dumps({"error": describe(error)})
+        text = json.dumps({"error": describe_exception(error)})
     beside = folder.out / "answer.tmp"
     beside.write_text(text, encoding="utf-8")
     beside.rename(folder.result)
 
 
-def describe(error: BaseException) -> str:
+def describe_exception(error: BaseException) -> str:
     """Type and text of an exception, whose ``__str__`` may raise."""
     try:
         text = str(error)

@@ -60,10 +60,10 @@ class Job:
             raise JobError(f"{where}: not a job of this program: {error}") from None
 
     def function(self) -> Callable[[Job, JobFolder], int | None]:
-        return resolve(self.entry)
+        return entry_function(self.entry)
 
 
-def resolve(entry: str) -> Callable[..., Any]:
+def entry_function(entry: str) -> Callable[..., Any]:
     """The function that ``module:function`` names."""
     module, _, name = entry.partition(":")
     return getattr(import_module(module), name)  # type: ignore[no-any-return]  # whatever the module holds there

@@ -20,7 +20,7 @@ from harness.jobs import processes
 from harness.jobs.environment import FORK_FOLDER, PRELOAD
 
 
-def prepare(variables: Mapping[str, str]) -> dict[str, str]:
+def preload_modules(variables: Mapping[str, str]) -> dict[str, str]:
     """Import the modules; the variables of the environment that their imports set."""
     # A fork server that ends with the process that runs the jobs, even if that was killed, leaves no socket.
     atexit.register(remove_folder)
@@ -65,4 +65,4 @@ def _end(code: int) -> None:
 
 
 VARIABLES = dict(os.environ)
-CHANGED = prepare(VARIABLES)
+CHANGED = preload_modules(VARIABLES)

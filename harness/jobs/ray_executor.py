@@ -20,7 +20,7 @@ from harness.jobs.environment import NO_PROJECT, ProjectVariables
 from harness.jobs.job import Ending, Job, JobFolder, JobProgress
 from harness.jobs.logs import scrubbed
 from harness.jobs.ray_connection import ClusterError, connect
-from harness.jobs.ray_node import Order
+from harness.jobs.ray_node import NodeRequest
 
 STARTS = 5  # of one job that nodes were lost with; then it is `killed`
 FRESH = 5.0  # seconds for which the count of slots is believed
@@ -93,7 +93,7 @@ class RayExecutor:
 
     def send(self, job: Job) -> Any:
         """Send the job to a node: an ObjectRefGenerator of its messages."""
-        return self._task.remote(Order(job, self._versions, str(Path.cwd()), self.cpus, self._project).encode())
+        return self._task.remote(NodeRequest(job, self._versions, str(Path.cwd()), self.cpus, self._project).encode())
 
     def _count(self) -> int:
         return sum(self._holds(node["Resources"]) for node in self.ray.nodes() if node["Alive"])
@@ -197,7 +197,7 @@ class RayJob:
             self._progress = JobProgress(*message["progress"])
         else:
             if message.get("files") is not None:
-                ray_node.unpack(message["files"], self.folder.result)
+                ray_node.write_files(message["files"], self.folder.result)
             self.folder.log.write_text(message["log"], encoding="utf-8", errors="replace")
             self._ending = Ending(message["status"], message["reason"], message["log"])
 

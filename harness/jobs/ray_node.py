@@ -1,4 +1,4 @@
-"""Part of a Ray executor that runs on a node: run one job of an order as this machine would, and report it in JSON."""
+"""Part of a Ray executor that runs on a node: run one job of a request as this machine would, and report it in JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILES, BYTES = 100, 256 * 2**20  # of a result that are brought back
 
 
 @dataclass(frozen=True)
-class Order:
+class NodeRequest:
     """Message to a node. ``versions``: what must be the same on both sides. ``folder``: where the driver works."""
 
     job: Job
@@ -40,9 +40,9 @@ class Order:
         return json.dumps({**asdict(self), "job": self.job.encode().decode()}).encode()
 
     @classmethod
-    def decode(cls, text: bytes) -> Order:
+    def decode(cls, text: bytes) -> NodeRequest:
         raw = json.loads(text)
-        job = Job.decode(raw["job"].encode(), "order")
+        job = Job.decode(raw["job"].encode(), "request")
         return cls(**{**raw, "job": job, "project": ProjectVariables(**raw["project"])})
 
 
@@ -58,27 +58,27 @@ def versions(distributions: Sequence[str]) -> dict[str, str]:
 
 
 def attend(text: bytes) -> Iterator[bytes]:
-    """Run the job of an :class:`Order`. Yields JSON: where it runs, then its progress, last how it ended."""
-    order = Order.decode(text)
-    here = versions([name for name in order.versions if name != "Python"])
+    """Run the job of a :class:`NodeRequest`. Yields JSON: where it runs, then its progress, last how it ended."""
+    request = NodeRequest.decode(text)
+    here = versions([name for name in request.versions if name != "Python"])
     yield _message(pid=os.getpid(), node=_own_address())
     other = [
-        f"it has {n} {here[n]}, the driver has {theirs}" for n, theirs in order.versions.items() if here[n] != theirs
+        f"it has {n} {here[n]}, the driver has {theirs}" for n, theirs in request.versions.items() if here[n] != theirs
     ]
     if other:
         yield _message(status="skipped", reason=f"node: {'; '.join(other)}", log="")
         return
-    with processes.temporary_folder(FOLDER) as folder, _working(Path(order.folder)):
-        yield from _run(order, folder)
+    with processes.temporary_folder(FOLDER) as folder, _working(Path(request.folder)):
+        yield from _run(request, folder)
 
 
-def _run(order: Order, folder: Path) -> Iterator[bytes]:
-    executor = LocalExecutor(folder, _slots(order.cpus), project=order.project)
-    running = executor.start(order.job)
+def _run(request: NodeRequest, folder: Path) -> Iterator[bytes]:
+    executor = LocalExecutor(folder, _slots(request.cpus), project=request.project)
+    running = executor.start(request.job)
     yield from _progress(running)
     ending = running.finish()
     try:
-        files = pack(running.folder.result) if ending.status == "ok" else None
+        files = encode_files(running.folder.result) if ending.status == "ok" else None
         yield _message(**asdict(ending), files=files, **_used(running))
     except UnreadableError as error:
         yield _message(status="failed", reason=f"its result cannot be read: {error}", log=ending.log, **_used(running))
@@ -106,7 +106,7 @@ def _message(**parts: object) -> bytes:
     return json.dumps(parts).encode()
 
 
-def pack(result: Path) -> dict[str, str]:
+def encode_files(result: Path) -> dict[str, str]:
     """The files of a result's folder in base64, by name; the name of a result that is a file itself is empty."""
     paths = {path.name: path for path in sorted(result.iterdir())} if result.is_dir() else {"": result}
     if len(paths) > FILES:
@@ -119,8 +119,8 @@ def pack(result: Path) -> dict[str, str]:
     return packed
 
 
-def unpack(files: Mapping[str, str], result: Path) -> None:
-    """Write what :func:`pack` gave; ValueError for what it cannot have given."""
+def write_files(files: Mapping[str, str], result: Path) -> None:
+    """Write what :func:`encode_files` gave; ValueError for what it cannot have given."""
     contents = {name: base64.b64decode(text, validate=True) for name, text in files.items()}
     for path in (result, beside := result.with_name(f"{result.name}.tmp")):
         shutil.rmtree(path, ignore_errors=True)

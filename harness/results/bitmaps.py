@@ -46,7 +46,7 @@ def _of_cell(cells: Path, cell: str) -> dict[float, Bits]:
     if not is_cell(cell) or not (cells / cell).is_dir():
         return {}
     try:
-        outcome = cell_files.load(cells / cell)
+        outcome = cell_files.load_outcome(cells / cell)
         return {budget: outcome.correct(budget) for budget in outcome.bitmaps}
     except (StoreError, ValueError, StopIteration, TypeError):
         return {}  # `verify` tells of damage; here the images of the cell are just not known

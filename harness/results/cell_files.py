@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from harness.jobs.files import LIMIT, UnreadableError, flush_folder, parse_json, read_regular, write_flushed
-from harness.plan import canonical, digest
+from harness.plan import canonical, canonical_digest
 from harness.results import migrate
 from harness.results.record import SCHEMA_VERSION, Record
 
@@ -76,13 +76,13 @@ class Outcome:
         return np.unpackbits(np.frombuffer(self.bitmaps[budget], np.uint8), count=n).astype(np.bool_)
 
 
-def pack(correct: NDArray[np.bool_]) -> bytes:
+def pack_bits(correct: NDArray[np.bool_]) -> bytes:
     import numpy as np
 
     return np.packbits(correct).tobytes()
 
 
-def save(outcome: Outcome, folder: Path) -> None:
+def save_outcome(outcome: Outcome, folder: Path) -> None:
     """Write the files of a cell into a new ``folder``, the checksums last."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -93,8 +93,8 @@ def save(outcome: Outcome, folder: Path) -> None:
     flush_folder(folder)
 
 
-def load(folder: Path) -> Outcome:
-    """Read what :func:`save` wrote; :class:`Damaged` if it is not whole."""
+def load_outcome(folder: Path) -> Outcome:
+    """Read what :func:`save_outcome` wrote; :class:`Damaged` if it is not whole."""
     return decode(whole_files(folder), str(folder))
 
 
@@ -209,7 +209,7 @@ def parse_record(text: bytes, where: str) -> Record:
 
 def fits(record: Record) -> bool:
     """Return whether the cell's id is the hash of its identity: what was run is what the id stands for."""
-    return len(record.cell) >= 8 and digest(record.identity).startswith(record.cell)
+    return len(record.cell) >= 8 and canonical_digest(record.identity).startswith(record.cell)
 
 
 def _migrated(raw: dict[str, object], version: int, where: str) -> Record:

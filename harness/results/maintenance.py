@@ -15,7 +15,17 @@ from typing import Any, Literal
 from harness.jobs.processes import alive
 from harness.nearest import choices
 from harness.results import checksums
-from harness.results.cell_files import Damaged, Outcome, StoreError, card, decode, fits, is_cell, load, whole_files
+from harness.results.cell_files import (
+    Damaged,
+    Outcome,
+    StoreError,
+    card,
+    decode,
+    fits,
+    is_cell,
+    load_outcome,
+    whole_files,
+)
 from harness.results.record import AGAIN, Point, Record
 from harness.results.store import OLD, Store, cell_of
 
@@ -176,12 +186,12 @@ def merge(target: Store, sources: Sequence[Store], on_conflict: Conflicts = "ref
 
 def _meet(cell: str, ours: Path, theirs: Path) -> Met:
     try:
-        come = load(theirs)
+        come = load_outcome(theirs)
     except Damaged as error:
         return Met("damaged", cell, cell, ours, theirs, str(error))
     title = come.record.title
     try:
-        there = load(ours)
+        there = load_outcome(ours)
     except Damaged:  # or not there
         return Met("new", cell, title, ours, theirs)
     differs = differences(there, come)
@@ -212,7 +222,7 @@ def _bring(target: Store, cell: str, met: Met) -> None:
     with lock:
         if met.kind == "new" and target.record(cell) is not None:
             raise StoreError(f"{target.root}: cell {cell} was run while cells were merged; merge again for the rest")
-        target.write(load(met.theirs))
+        target.write(load_outcome(met.theirs))
 
 
 def differences(one: Outcome, other: Outcome) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.jobs.files import write_atomic
 from harness.nearest import choices
-from harness.plan import Cell, digest
+from harness.plan import Cell, canonical_digest
 from harness.results.cell_files import StoreError, fits, parse_record
 from harness.results.record import STATUSES, Point, Record
 
@@ -62,7 +62,7 @@ def _row(cell: Cell, record: Record, point: Point) -> Row:
         "search_macs": int(record.macs_of("search")) if spent else None,
         "regime": _said(record, "regime"),
         "data": _said(record, "data"),
-        "code": digest(record.identity["code"])[:16] if "code" in record.identity else None,
+        "code": canonical_digest(record.identity["code"])[:16] if "code" in record.identity else None,
         "counter": _said(record, "counter"),
     }
 

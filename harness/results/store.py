@@ -25,27 +25,14 @@ from harness.results.cell_files import (
     cell_name,
     decode,
     is_cell,
-    load,
-    pack,
     parse_record,
-    save,
+    save_outcome,
     unwritable,
     whole_files,
 )
 from harness.results.index import CellSummary
 from harness.results.points import Row, point_rows
 from harness.results.record import Record
-
-__all__ = [
-    "CellSummary",
-    "Damaged",
-    "Outcome",
-    "Store",
-    "StoreError",
-    "load",
-    "pack",
-    "save",
-]
 
 TEMPORARY, OLD = ".tmp-", "-old"  # .tmp-<cell>-<random>, and the same with -old for what it replaces
 PROBE = ".tmp-probe"
@@ -159,7 +146,7 @@ class Store:
         beside = self._temporary(name)
         old = beside.with_name(f"{beside.name}{OLD}")
         try:
-            save(outcome, beside)
+            save_outcome(outcome, beside)
             _replace(self.cells / name, beside, old)
             flush_folder(self.cells)
         except OSError as error:

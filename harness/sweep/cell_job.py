@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from harness.jobs.job import Ending, Job, JobError, JobFolder, JobLimits
 from harness.jobs.logs import scrubbed
 from harness.plan import Cell
-from harness.results.cell_files import Outcome, StoreError, load
+from harness.results.cell_files import Outcome, StoreError, load_outcome
 from harness.results.record import Status
 from harness.suite import Suite
 
@@ -76,7 +76,7 @@ def earlier_start(folder: JobFolder, cell: Cell, given: Mapping[str, Mapping[str
 
 def outcome_of(cell: Cell, folder: JobFolder) -> Outcome:
     """Outcome that the cell left; StoreError if it cannot be read, ImpossibleOutcome if it cannot be right."""
-    outcome = load(folder.result)
+    outcome = load_outcome(folder.result)
     record = outcome.record
     if record.cell != cell.id:
         raise ImpossibleOutcome("failed", f"the outcome is that of cell {record.cell}")

@@ -40,7 +40,7 @@ def run_job(job: Job, folder: JobFolder) -> None:
         (place / "marks" / f"again-{cell}-{start}").touch()
     final = train(task, folder)
     beside = folder.out / "beside"
-    cell_files.save(outcome(task, final), beside)
+    cell_files.save_outcome(outcome(task, final), beside)
     beside.rename(folder.result)
 
 
@@ -94,7 +94,7 @@ def alone(marks: Path, cell: str) -> None:
 
 def there(folder: Path) -> bool:
     try:
-        return cell_files.load(folder).record.status in USABLE
+        return cell_files.load_outcome(folder).record.status in USABLE
     except cell_files.StoreError:
         return False
 

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from harness.commands.open_suite import open_suite
 from harness.commands.options import Where
-from harness.results.store import Outcome, Store
+from harness.results.cell_files import Outcome
+from harness.results.store import Store
 from tests.faults import light
 from tests.faults.storm import MEMORY, Runs, environment, lay_out
 from tests.harness import small

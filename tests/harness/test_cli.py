@@ -321,8 +321,8 @@ def test_a_run_interrupted_before_any_cell_still_reports(place: Path, capsys: An
 def test_nothing_that_succeeded_is_still_a_report(place: Path, capsys: Any) -> None:
     """All cells failed: the report builds, says so, and the exit code is 1."""
     from harness import suite
+    from harness.results.cell_files import Outcome
     from harness.results.record import failed_record, now, run_environment
-    from harness.results.store import Outcome
 
     given = suite.load(place / "suites" / "tiny.toml")
     kept = Store(place / "results" / "tiny")

@@ -15,7 +15,8 @@ import pytest
 
 from harness import plan
 from harness.results import store
-from harness.results.store import Outcome, Store
+from harness.results.cell_files import Outcome
+from harness.results.store import Store
 from tests.faults import light
 from tests.harness import small
 from tests.harness.mounts import mounted

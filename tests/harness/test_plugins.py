@@ -156,11 +156,14 @@ def test_a_module_lists_its_methods(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     text = "__all__ = ['m', 'N']\nN = 3\ndef m():\n    '''First line.\n\n    More.'''\ndef hidden(): ...\n"
     (tmp_path / "listed_plugin.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    assert plugins.describe("listed_plugin") == [{"name": "m", "first": "First line.", "takes": [], "card": {}}]
+    assert plugins.describe_module("listed_plugin") == [{"name": "m", "first": "First line.", "takes": [], "card": {}}]
     (tmp_path / "unlisted_plugin.py").write_text(
         "from os.path import join\ndef m(k): ...\ndef n(): ...\ndef _o(k): ...\n"
     )
-    assert [(each["name"], each["takes"]) for each in plugins.describe("unlisted_plugin")] == [("m", ["k"]), ("n", [])]
+    assert [(each["name"], each["takes"]) for each in plugins.describe_module("unlisted_plugin")] == [
+        ("m", ["k"]),
+        ("n", []),
+    ]
 
 
 # --- one bad plugin among good ones ---------------------------------------------------------------------------------
@@ -211,12 +214,12 @@ def odd() -> Made: return Made("not a mapping")
 def test_cards_come_with_the_methods_that_have_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "carded_methods.py").write_text(CARDED)
     monkeypatch.syspath_prepend(tmp_path)
-    cards = {each["name"]: each["card"] for each in plugins.describe("carded_methods")}
+    cards = {each["name"]: each["card"] for each in plugins.describe_module("carded_methods")}
     assert cards == {"Made": {}, "full": {"title": "Full", "where": "x"}, "bare": {}, "needy": {}, "odd": {}}
 
 
 def test_the_methods_of_this_project_all_show_a_card() -> None:
     """Each can be made without options, so that a person sees what a suite would run."""
-    found = plugins.describe("eavit.methods")
+    found = plugins.describe_module("eavit.methods")
     assert found and all(each["first"].endswith(".") for each in found)
     assert [each["name"] for each in found if not each["card"]] == []

@@ -69,10 +69,10 @@ def table(
     head: Sequence[str], rows: Iterable[Sequence[Entry | str]], note: str = "", left: int = 1, caption: str = ""
 ) -> Table:
     """Plain text becomes plain entries; columns of one name are numbered."""
-    return Table(distinct(head), (block("", rows),), note, left, caption)
+    return Table(numbered_names(head), (block("", rows),), note, left, caption)
 
 
-def distinct(names: Sequence[str]) -> tuple[str, ...]:
+def numbered_names(names: Sequence[str]) -> tuple[str, ...]:
     """``a, a`` as ``a, a (2)``."""
     seen: Counter[str] = Counter()
     found = []

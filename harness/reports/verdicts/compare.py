@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.plan import digest
+from harness.plan import canonical_digest
 from harness.results.record import Record
 from harness.results.results import Results
 from harness.statistics import frames, images, intervals
@@ -120,7 +120,7 @@ def conditions(row: PointRow, records: Mapping[str, Record]) -> Mapping[str, Any
         "data": fingerprint or identity.get("data") or _known(row.get("data")),
         "full": _known(row.get("full_macs")),
         "n": _known(row.get("n")),
-        "code": digest(identity["code"])[:16] if "code" in identity else _known(row.get("code")),
+        "code": canonical_digest(identity["code"])[:16] if "code" in identity else _known(row.get("code")),
     }
 
 

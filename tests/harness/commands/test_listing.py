@@ -36,7 +36,7 @@ def carded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "carded_plugin.py").write_text(CARDED)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(listing, "METHODS", "carded_plugin")
-    monkeypatch.setattr(listing, "call", lambda entry, module, deadline: plugins.describe(module))
+    monkeypatch.setattr(listing, "call", lambda entry, module, deadline: plugins.describe_module(module))
     return "carded_plugin"
 
 

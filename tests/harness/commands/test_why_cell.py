@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from harness.commands.open_suite import OpenSuite
-from harness.commands.why_cell import describe, find
+from harness.commands.why_cell import describe_cell, find
 from harness.plan import Cell
+from harness.results.cell_files import Outcome, StoreError
 from harness.results.record import failed_record, now
-from harness.results.store import Outcome, Store, StoreError
+from harness.results.store import Store
 from tests.harness import small
 from tests.harness.stored import CELLS, filled, outcome, some_cell
 
@@ -30,7 +31,7 @@ def failed(cell: Cell, status: str = "failed", log: str = "") -> Outcome:
 def asked(store: Store, cell: str, runs: Path = Path("nowhere"), how: tuple[str, ...] = ()) -> str:
     opened = OpenSuite("suites/small.toml", Path("suites/small.toml"), small.suite(), store.root, runs)
     opened.__dict__.update(store=store, cells=PLANNED)
-    return describe(opened, cell, {}, how)
+    return describe_cell(opened, cell, {}, how)
 
 
 def words_of(text: str) -> list[str]:

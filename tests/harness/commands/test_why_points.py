@@ -23,7 +23,7 @@ with (RAN / "points.csv").open(encoding="utf-8", newline="") as file:
 
 
 def told(**filters) -> str:
-    return why_points.describe(
+    return why_points.describe_points(
         why_points.select(KEPT.points, PointFilters(**filters), "points.csv"), KEPT.records, "quick"
     )
 
@@ -52,7 +52,7 @@ def test_the_commands_name_exactly_what_was_asked():
 def test_names_with_blanks_can_be_pasted():
     row = ROWS[0]
     points = KEPT.points.iloc[:1].assign(method="a method", dataset="it's")
-    run = why_points.describe(points, {}, "my suite.toml").splitlines()[-1]
+    run = why_points.describe_points(points, {}, "my suite.toml").splitlines()[-1]
     words = shlex.split(run.split(": ")[1])
     assert words[:4] == ["eavit-bench", "run", "my suite.toml", "--force"]
     assert words[4:] == ["--method", "a method", "--dataset", "it's", "--seed", row["seed"]]

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harness.data import archive, loading
-from harness.data.archive import unpack
+from harness.data.archive import unpack_archive
 from harness.data.locations import DataError
 from harness.suite import DataSet, Input
 
@@ -57,7 +57,7 @@ def refused(path: Path, *words: str, **limits: int) -> None:
     root = path.parent
     before = sorted(root.rglob("*"))
     with pytest.raises(DataError) as caught:
-        unpack(path, root / "deep" / "out", **limits)
+        unpack_archive(path, root / "deep" / "out", **limits)
     assert all(word in str(caught.value) for word in (path.name, *words)), caught.value
     assert [place for place in sorted(root.rglob("*")) if place.name != "deep"] == before
     assert not (root / "deep").exists() or not list((root / "deep").iterdir())
@@ -66,7 +66,7 @@ def refused(path: Path, *words: str, **limits: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_good_archive_is_unpacked_whole(tmp_path: Path, kind: str) -> None:
     made = make(tmp_path / f"a.{kind}", FILES)
-    assert unpack(made, tmp_path / "out") == tmp_path / "out"
+    assert unpack_archive(made, tmp_path / "out") == tmp_path / "out"
     assert held(tmp_path / "out") == FILES
     assert sorted(tmp_path.iterdir()) == [made, tmp_path / "out"]
 
@@ -184,7 +184,7 @@ def test_two_members_of_one_name_are_refused_and_case_may_differ(tmp_path: Path)
     refused(tmp_path / "a.zip", "'x/y'", "occurs twice")
     refused(make_tar(tmp_path / "b.tar", {"x": b"1", "x/y": b"2"}), "'x/y'", "both a file and a folder")
     made = make_tar(tmp_path / "c.tar", {"a": b"1", "A": b"2", "./b/./c": b"3"})
-    assert held(unpack(made, tmp_path / "c")) == {"a": b"1", "A": b"2", "b/c": b"3"}
+    assert held(unpack_archive(made, tmp_path / "c")) == {"a": b"1", "A": b"2", "b/c": b"3"}
 
 
 def test_modes_and_owners_of_the_archive_are_not_taken(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_modes_and_owners_of_the_archive_are_not_taken(tmp_path: Path) -> None:
         info = tarfile.TarInfo("x")
         info.mode, info.uid = 0o6777, 12345
         made.addfile(info)
-    mode = (unpack(tmp_path / "a.tar", tmp_path / "out") / "x").stat().st_mode
+    mode = (unpack_archive(tmp_path / "a.tar", tmp_path / "out") / "x").stat().st_mode
     assert not mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IXUSR | stat.S_IWOTH)
 
 
@@ -200,7 +200,7 @@ def test_whoever_comes_second_finds_what_the_first_made(tmp_path: Path) -> None:
     made = make(tmp_path / "a.zip", FILES)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "first").write_text("x")
-    unpack(made, tmp_path / "out")
+    unpack_archive(made, tmp_path / "out")
     assert set(held(tmp_path / "out")) == {"first"}
     assert sorted(tmp_path.iterdir()) == [made, tmp_path / "out"]
 
@@ -216,7 +216,7 @@ def test_any_name_is_unpacked_as_it_is_or_refused(
     name = "/".join(of)
     made = make(root / f"a.{kind}", {name: b"x"})
     try:
-        found = held(unpack(made, root / "deep" / "out"))
+        found = held(unpack_archive(made, root / "deep" / "out"))
     except DataError:
         found = {}
     else:
@@ -313,7 +313,7 @@ def test_an_archive_of_windows(place: Path) -> None:
 
 def test_a_backslash_in_a_name_of_another_system_stays(tmp_path: Path) -> None:
     made = make_zip(tmp_path / "a.zip", {"train\\x": b"1"})
-    assert set(held(unpack(made, tmp_path / "out"))) == {"train\\x"}
+    assert set(held(unpack_archive(made, tmp_path / "out"))) == {"train\\x"}
 
 
 def test_messages_name_the_archive_and_not_where_it_was_unpacked(place: Path) -> None:

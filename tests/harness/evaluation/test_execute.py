@@ -21,8 +21,9 @@ from harness.evaluation import execute, measure
 from harness.evaluation.execute import ProgressFile, run_cell
 from harness.jobs.job import Job, JobFolder
 from harness.jobs.processes import alive
-from harness.results import points, store
-from harness.results.store import Outcome, Store
+from harness.results import cell_files, points
+from harness.results.cell_files import Outcome
+from harness.results.store import Store
 from harness.suite import Suite
 from harness.sweep import cell_job
 from harness.sweep.cell_job import ENTRY, CellJob
@@ -225,8 +226,8 @@ def test_a_reason_is_one_printable_line(tmp_path: Path, kind: str, error: str) -
 def test_a_report_that_cannot_be_kept_costs_the_report_alone(tmp_path: Path, kind: str) -> None:
     outcome = cell(tmp_path, "strange_report", kind=kind)
     assert (outcome.record.status, outcome.record.reason) == ("ok", "")
-    store.save(outcome, tmp_path / "outcome")
-    (note,) = store.load(tmp_path / "outcome").record.diagnostics["notes"]
+    cell_files.save_outcome(outcome, tmp_path / "outcome")
+    (note,) = cell_files.load_outcome(tmp_path / "outcome").record.diagnostics["notes"]
     assert note.startswith("report() was dropped: ")
     assert len(note) < 300
 
@@ -244,7 +245,7 @@ def test_a_thread_left_running_neither_costs_the_cell_nor_keeps_its_process(tmp_
     folders.write(job_of(suite))
     command = [sys.executable, "-m", "harness.jobs.worker", str(folders.root)]
     subprocess.run(command, check=True, timeout=120, cwd=Path(__file__).parents[3])
-    record = store.load(folders.result).record
+    record = cell_files.load_outcome(folders.result).record
     assert record.status == "ok"
     assert record.diagnostics["notes"] == ["1 thread(s) left running: 'l\\neft'"]
 
@@ -369,7 +370,7 @@ def test_a_process_beside_the_first_one_tells_only_of_its_failure(
     assert found == (["rank1/result"] if exit_code else [])
     assert not list(folders.work.iterdir()), "the ledger is kept by the first one"
     if exit_code:
-        assert store.load(folders.out / "rank1" / "result").record.status == "nan"
+        assert cell_files.load_outcome(folders.out / "rank1" / "result").record.status == "nan"
 
 
 def test_on_a_full_disk_the_outcome_takes_the_place_of_what_the_cell_wrote(
@@ -379,15 +380,15 @@ def test_on_a_full_disk_the_outcome_takes_the_place_of_what_the_cell_wrote(
     for folder in (folders.scratch / "deep", folders.work, folders.out):
         folder.mkdir(parents=True)
     (folders.work / "checkpoint").write_text("x")
-    save = store.save
+    save = cell_files.save_outcome
 
     def full(outcome: Outcome, folder: Path) -> None:
         if (folders.work / "checkpoint").exists():
             raise OSError(errno.ENOSPC, "No space left on device")
         save(outcome, folder)
 
-    monkeypatch.setattr(store, "save", full)
+    monkeypatch.setattr(cell_files, "save_outcome", full)
     outcome = cell(tmp_path / "cell", "nothing")
     execute._leave(outcome, folders.result, folders)
-    assert store.load(folders.result).record == outcome.record
+    assert cell_files.load_outcome(folders.result).record == outcome.record
     assert not list(folders.scratch.iterdir())

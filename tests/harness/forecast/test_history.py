@@ -7,8 +7,9 @@ from typing import Any
 
 from harness import plan
 from harness.forecast import history
+from harness.results.cell_files import Outcome
 from harness.results.record import PhaseCost, Record
-from harness.results.store import Outcome, Store
+from harness.results.store import Store
 from tests.harness import small
 
 
@@ -43,10 +44,10 @@ def test_usable_cells_of_the_methods_are_read_from_all_stores(tmp_path: Path) ->
         store.prepare()
         store.write(Outcome(record_of(epochs, status=status)))
         store.summaries(store.ids())
-    found = history.read(tmp_path, {"steady"})
+    found = history.read_history(tmp_path, {"steady"})
     assert sorted(past.content["schedule"]["epochs"] for past in found) == [1.0, 2.0]
-    assert history.read(tmp_path, {"other"}) == []
-    assert history.read(tmp_path / "nowhere", {"steady"}) == []
+    assert history.read_history(tmp_path, {"other"}) == []
+    assert history.read_history(tmp_path / "nowhere", {"steady"}) == []
 
 
 def test_a_record_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
@@ -56,4 +57,4 @@ def test_a_record_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     store.summaries(store.ids())
     file = next((tmp_path / "one" / "cells").glob("*/record.json"))
     file.write_text(file.read_text().replace('"ok"', '"no"'))
-    assert history.read(tmp_path, {"steady"}) == []
+    assert history.read_history(tmp_path, {"steady"}) == []

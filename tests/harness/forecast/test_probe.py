@@ -54,7 +54,7 @@ class Probed:
 
     def forecast(self) -> Forecast:
         cells = plan.cells(paced_suite(), self.prints)
-        past = history.read(probe.folder(self.runs), {"paced", "picky", "copied"})
+        past = history.read_history(probe.folder(self.runs), {"paced", "picky", "copied"})
         return forecast(cells, {cell.id for cell in cells}, past, record.machine_id(), 2, self.prints.fit)
 
 

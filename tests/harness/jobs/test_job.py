@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.jobs.job import Job, JobError, JobFolder, JobLimits, resolve
+from harness.jobs.job import Job, JobError, JobFolder, JobLimits, entry_function
 
 JOB = Job("j", "os.path:join", ["\ud800", 1.5, {}], JobLimits(1.0, 2.0, 3.0), "the title", 2, 3, 4, ("-m", "x"))
 
@@ -16,7 +16,7 @@ def test_a_job_comes_back_from_its_file(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path / "deep" / "folder")
     folder.write(JOB)
     assert folder.read() == JOB
-    assert resolve(JOB.entry) is os.path.join
+    assert entry_function(JOB.entry) is os.path.join
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b"\xff", JOB.encode().replace(b'"title"', b'"titel"')])

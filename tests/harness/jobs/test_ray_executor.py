@@ -17,7 +17,7 @@ import pytest
 from harness.jobs import ray_executor, ray_node
 from harness.jobs.job import Job, JobLimits
 from harness.jobs.ray_connection import ClusterError
-from harness.jobs.ray_node import Order
+from harness.jobs.ray_node import NodeRequest
 
 pytestmark = [
     pytest.mark.cluster,
@@ -32,7 +32,7 @@ class Pretended:
     def __init__(self, *answers: Any, nodes: tuple[tuple[bool, int, int], ...] = ((True, 2, 0),)) -> None:
         import ray
 
-        self.exceptions, self.answers, self.sent = ray.exceptions, answers, list[Order]()
+        self.exceptions, self.answers, self.sent = ray.exceptions, answers, list[NodeRequest]()
         self.there = nodes
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -42,8 +42,8 @@ class Pretended:
         self.declared = declared
         return lambda function: SimpleNamespace(remote=self.send)
 
-    def send(self, order: bytes) -> Iterator[Any]:
-        self.sent.append(Order.decode(order))
+    def send(self, request: bytes) -> Iterator[Any]:
+        self.sent.append(NodeRequest.decode(request))
         return iter(self.answers)
 
     def wait(self, answers: Any, timeout: float) -> tuple[list[Any], list[Any]]:
@@ -97,7 +97,7 @@ def test_a_job_that_nodes_are_lost_with_is_given_up_after_five(monkeypatch: pyte
         assert running.ended()
         ending = running.finish()
         assert (ending.status, ending.reason) == ("killed", "lost with its node 5 times")
-        assert [order.job.attempt for order in ray.sent] == [1, 2, 3, 4, 5]
+        assert [request.job.attempt for request in ray.sent] == [1, 2, 3, 4, 5]
         assert len(told) == 4
         assert told[0].startswith("the title: lost with node n (")
 
@@ -131,7 +131,7 @@ def test_a_result_is_brought_into_the_jobs_folder(monkeypatch: pytest.MonkeyPatc
         (tmp_path / "far" / name).write_bytes(content)
     (tmp_path / "file").write_text("one file")
     for result in (tmp_path / "far", tmp_path / "file"):
-        ray = Pretended({"status": "ok", "reason": "", "log": "the log", "files": ray_node.pack(result)})
+        ray = Pretended({"status": "ok", "reason": "", "log": "the log", "files": ray_node.encode_files(result)})
         running = pretend(monkeypatch, tmp_path / "runs", ray)[0].start(JOB)
         assert running.ended()
         assert running.finish().status == "ok"
@@ -159,8 +159,8 @@ def test_a_full_disk_here_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_a_node_with_another_program_does_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ray = Pretended()
     pretend(monkeypatch, tmp_path, ray)[0].start(JOB)
-    (order,) = ray.sent
-    other = replace(order, versions={**order.versions, "Python": "2.7"})
+    (request,) = ray.sent
+    other = replace(request, versions={**request.versions, "Python": "2.7"})
     monkeypatch.setattr(ray_node, "_own_address", lambda: "n")
     _, last = [json.loads(text) for text in ray_node.attend(other.encode())]
     assert last["status"] == "skipped"

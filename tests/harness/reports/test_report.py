@@ -14,7 +14,7 @@ from example_points import example, spoil
 
 from harness import suite
 from harness.reports import report
-from harness.results.store import StoreError
+from harness.results.cell_files import StoreError
 from tests.harness import small
 
 ROOT = Path(__file__).resolve().parents[3]

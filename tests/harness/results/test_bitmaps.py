@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from harness.results import bitmaps, cell_files
+from harness.results.cell_files import StoreError
 from harness.results.results import Results
-from harness.results.store import StoreError
 from tests.harness import small
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,8 +22,8 @@ def stored(place: Path, n: int = 16, correct: int = 7) -> pd.DataFrame:
     rows = []
     for cell in small.cells(small.suite(seeds=[0, 1])):
         record = small.record_of(cell, correct, n)
-        bits = {point.budget: cell_files.pack(np.arange(n) < correct) for point in record.points}
-        cell_files.save(cell_files.Outcome(record, bits), place / "cells" / cell.id)
+        bits = {point.budget: cell_files.pack_bits(np.arange(n) < correct) for point in record.points}
+        cell_files.save_outcome(cell_files.Outcome(record, bits), place / "cells" / cell.id)
         rows += [
             {"cell": cell.id, "budget": point.budget, "status": "ok", "correct": correct, "n": n}
             for point in record.points

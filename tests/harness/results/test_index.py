@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.results import index
+from harness.results.cell_files import Outcome
 from harness.results.record import failed_record, now
-from harness.results.store import Outcome, Store
+from harness.results.store import Store
 from tests.harness.stored import CELLS, filled, outcome
 
 IDS = [cell.id for cell in CELLS]

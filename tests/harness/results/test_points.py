@@ -10,9 +10,8 @@ import pytest
 from example_points import example, spoil
 
 from harness.results import points
-from harness.results.cell_files import StoreError
+from harness.results.cell_files import Outcome, StoreError
 from harness.results.record import failed_record, now, run_environment
-from harness.results.store import Outcome
 from tests.harness.stored import CELLS, filled, some_cell
 
 

@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.results import points
+from harness.results.cell_files import Outcome, StoreError
 from harness.results.record import STATUSES, PhaseCost, Point, Record
-from harness.results.store import Outcome, Store, StoreError
+from harness.results.store import Store
 from tests.harness.stored import CELLS, filled, outcome, some_cell
 
 text = st.text(max_size=20)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from harness.results import cell_files, store
-from harness.results.store import Store, StoreError
+from harness.results.cell_files import StoreError
+from harness.results.store import Store
 from tests.harness.lock_holder import LockHolder
 from tests.harness.mounts import mounted
 from tests.harness.stored import CELLS, filled, outcome

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from harness.jobs.job import Job, JobFolder
-from harness.results import record, store
+from harness.results import cell_files, record
+from harness.results.cell_files import Outcome
 from harness.results.record import PhaseCost, Point, Record
-from harness.results.store import Outcome
 from harness.sweep import cell_job
 from harness.sweep.cell_job import CellJob
 
@@ -126,5 +126,5 @@ def leave_harm(folder: JobFolder) -> None:
 
 
 def leave(made: Outcome, folder: JobFolder) -> None:
-    store.save(made, folder.out / "beside")
+    cell_files.save_outcome(made, folder.out / "beside")
     (folder.out / "beside").rename(folder.result)

@@ -18,8 +18,8 @@ from numpy.lib import format as npy
 
 from harness.jobs.job import Ending, JobFolder
 from harness.jobs.logs import CAP
-from harness.results import store
-from harness.results.store import Outcome
+from harness.results import cell_files, store
+from harness.results.cell_files import Outcome
 from harness.sweep.cell_job import ImpossibleOutcome, judge, outcome_of
 from tests.harness import small
 from tests.harness.small import acts
@@ -47,7 +47,7 @@ def test_numbers_that_cannot_be_are_no_result(tmp_path: Path, forge: dict[str, A
 def test_an_outcome_of_another_cell_is_no_result(tmp_path: Path) -> None:
     first, second = cells_of(small.suite(seeds=[0, 1]))
     outcome, folder = Outcome(small.record_of(first)), JobFolder(tmp_path)
-    store.save(outcome, folder.result)
+    cell_files.save_outcome(outcome, folder.result)
     assert outcome_of(first, folder) == outcome
     with pytest.raises(ImpossibleOutcome, match=f"the outcome is that of cell {first.id}"):
         outcome_of(second, folder)
@@ -77,7 +77,7 @@ def test_files_that_a_cell_leaves_are_read_as_hostile(tmp_path: Path, harm: str)
     """Regular files of bounded size alone, and whatever they hold is a reason."""
     (cell,) = cells_of(small.suite())
     folder = JobFolder(tmp_path)
-    store.save(Outcome(small.record_of(cell), log="x"), folder.result)
+    cell_files.save_outcome(Outcome(small.record_of(cell), log="x"), folder.result)
     spoil, reason = HARM[harm]
     spoil(folder.result)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -11,8 +11,9 @@ import pytest
 from harness.jobs.job import Job, JobFolder
 from harness.jobs.processes import alive
 from harness.results import record
+from harness.results.cell_files import Outcome
 from harness.results.record import Status
-from harness.results.store import Outcome, Store
+from harness.results.store import Store
 from harness.sweep import cell_job, executors
 from harness.sweep.cell_job import ENTRY, CellJob
 from tests.harness import small

@@ -14,7 +14,8 @@ import pytest
 from harness.jobs.job import JobProgress
 from harness.jobs.processes import alive
 from harness.results import points
-from harness.results.store import Outcome, Store
+from harness.results.cell_files import Outcome
+from harness.results.store import Store
 from harness.suite import parse
 from tests.harness import small
 from tests.harness.small import acts

@@ -21,7 +21,8 @@ from harness.jobs import scheduler
 from harness.jobs.job import JobFolder
 from harness.jobs.processes import alive
 from harness.results import cell_files, maintenance
-from harness.results.store import Outcome, Store, StoreError
+from harness.results.cell_files import Outcome, StoreError
+from harness.results.store import Store
 from harness.sweep import cell_job
 from harness.sweep.cell_job import CellJob
 from tests.harness import small
@@ -223,7 +224,7 @@ def test_what_is_left_in_a_folder_is_taken_in_only_if_it_is_what_the_run_would_d
     folder = JobFolder(tmp_path / "runs" / cell.id)
     given = {"b": {"1.0": "k"}} if change == "other choices" else {}
     folder.write(cell_job.job_of(CellJob(cell=cell, suite=suite, given=given), STUB, None, 1.0))
-    cell_files.save(Outcome(small.record_of(cell, correct=1)), folder.result)
+    cell_files.save_outcome(Outcome(small.record_of(cell, correct=1)), folder.result)
     if change == "damaged":
         (folder.result / "sha256").unlink()
     if change == "kept":
