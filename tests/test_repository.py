@@ -39,10 +39,7 @@ NO_OPENING = set(
 SMALL = 40  # lines up to which a module needs no test file of its own
 TESTED_BY = {  # modules without a test file of their name
     "eavit/methods/answers.py": "eavit/methods/test_conformance.py",
-    "eavit/methods/choosing.py": "eavit/methods/test_conformance.py",
-    "eavit/methods/fitness.py": "eavit/methods/test_ea_vit.py",
     "eavit/methods/fitting.py": "eavit/methods/test_conformance.py",
-    "eavit/methods/retraining.py": "eavit/methods/test_fixed.py",
     "eavit/training/pretrain.py": "harness/test_pretrain.py",
     "harness/commands/app.py": "harness/test_cli.py",
     "harness/commands/maintain.py": "harness/test_cli.py",
@@ -234,7 +231,7 @@ def public_names() -> dict[str, list[str]]:
 
 
 def is_one_thing(name: str, places: Sequence[str]) -> bool:
-    """Whether a name has one meaning: ``main`` starts a program; a twin or a verb stands in two files, one each side."""
+    """Whether a name has one meaning: ``main`` starts programs; a twin or a verb stands in two files, one a side."""
     if name == "main" or len(set(places)) == 1:
         return True
     sides = {path.startswith("eavit/" if name in TWINS else COMMANDS) for path in places}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -24,6 +24,7 @@ from harness.jobs.job import End, Ending, Job, JobFolder, JobProgress
 from harness.jobs.logs import CappedLog, scrubbed
 
 GRACE = 5.0  # seconds in which a supervisor must have ended what it started
+LINK = "jobs-"  # how the short names of scratch folders begin
 SHORT = 60  # bytes of a path that leave space for what libraries add
 
 
@@ -65,6 +66,7 @@ class LocalExecutor:
         """Stop the fork server; call it when no job that was started here runs any more."""
         if self._server is not None:
             self._server.close()
+        remove_dangling_names(self.root.resolve())
 
 
 def start_fresh(root: Path, scratch: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -81,19 +83,23 @@ def start_fresh(root: Path, scratch: Path, variables: Mapping[str, str]) -> subp
 
 
 def short_name(scratch: Path) -> Path:
-    """A short name of the scratch folder: the path of a socket may have 107 bytes, no more.
-
-    Each scratch folder has one such name: what a killed run left is used by the job's next start and removed with it.
-    """
+    """A short name of the scratch folder: the path of a socket may have 107 bytes, no more."""
     if len(os.fsencode(scratch)) <= SHORT:
         return scratch
-    link = Path(tempfile.gettempdir()) / f"jobs-{hashlib.sha256(os.fsencode(scratch)).hexdigest()[:16]}"
-    with contextlib.suppress(OSError):
+    link = Path(tempfile.gettempdir()) / f"{LINK}{secrets.token_hex(8)}"
+    try:
         link.symlink_to(scratch)
-    with contextlib.suppress(OSError):
-        if link.readlink() == scratch and link.lstat().st_uid == os.getuid():  # not a trap of another user's
-            return link
-    return scratch
+    except OSError:
+        return scratch
+    return link
+
+
+def remove_dangling_names(root: Path) -> None:
+    """Remove the short names that killed runs left of folders in ``root``; one that is in use leads to a folder."""
+    for link in Path(tempfile.gettempdir()).glob(f"{LINK}*"):
+        with contextlib.suppress(OSError):
+            if link.readlink().is_relative_to(root) and not link.exists():
+                link.unlink()
 
 
 class LocalJob:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 
@@ -41,15 +42,34 @@ def test_a_killed_job_is_ended_with_all_it_started(tmp_path: Path) -> None:
     assert not [pid for pid in pids.read_text().split() if alive(int(pid))]
 
 
-def test_a_temporary_folder_is_the_scratch_folder_by_a_short_name(tmp_path: Path) -> None:
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_a_temporary_folder_is_the_scratch_folder_by_a_short_name(tmp_path: Path, temporary: Path) -> None:
     deep = tmp_path / ("deep" * 20)
     deep.mkdir()
     short = short_name(deep)
-    assert len(str(short)) < 60
+    assert short.parent == temporary
     assert short.resolve() == deep.resolve()
-    assert short_name(deep) == short  # what a killed run left is taken up again
-    short.unlink()
-    short.symlink_to(tmp_path)  # not ours: nothing may be written where somebody else points
-    assert short_name(deep) == deep
-    short.unlink()
+    assert short_name(deep) != short  # a name that a killed run left is never used again
     assert short_name(Path("/tmp/near")) == Path("/tmp/near")
+    temporary.rename(tmp_path / "gone")
+    assert short_name(deep) == deep  # where no link can be made
+
+
+def test_short_names_of_lost_folders_are_removed_when_an_executor_closes(tmp_path: Path, temporary: Path) -> None:
+    """Names that are in use, of other runs' folders and of other programs stay."""
+    root, other = tmp_path / ("deep" * 20), tmp_path / ("else" * 20)
+    lost, used, of_others = root / "a" / "scratch", root / "b" / "scratch", other / "a" / "scratch"
+    used.mkdir(parents=True)
+    short_name(lost)
+    stay = {short_name(used), short_name(of_others), temporary / "link", temporary / "jobs-file"}
+    (temporary / "link").symlink_to(lost)
+    (temporary / "jobs-file").touch()
+    LocalExecutor(root, 1).close()
+    assert set(temporary.iterdir()) == stay
