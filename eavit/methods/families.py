@@ -79,7 +79,7 @@ def train_family(
 
 
 def _parts(task: Task, backbone: Backbone, fits: Sequence[PlannedFit], importance: str) -> Iterator[Phase | FixedCost]:
-    """What the training costs, in the order in which it runs."""
+    """Costs of the training, in the order in which it runs."""
     yield partial(preparation_cost, task, backbone, importance)
     for fit in fits:
         if fit.sorts:

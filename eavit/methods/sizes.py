@@ -31,7 +31,7 @@ def tied(backbone: Backbone, smallest: float = 0.25) -> ListSpace:
 
 
 def choosing_size(select: str, nesting: str, evaluations: int) -> Choosing:
-    """By itself the size with the most MACs that fits, which is also what Mix'n'Match and uniform shapes mean here."""
+    """The size with the most MACs that fits, unless ``select`` says otherwise, as Mix'n'Match and uniform shapes do."""
     largest_that_fits = mix_n_match(members_of)
     lists = {"mix_n_match": largest_that_fits, "uniform": largest_that_fits}
     return SelectOptions(select, nesting, evaluations).choosing(largest_that_fits, lists)

@@ -94,7 +94,7 @@ class ReportData:
 
     @cached_property
     def marks(self) -> dict[tuple[str, float], marking.Marks]:
-        """By data set and budget."""
+        """Marks of each data set and budget."""
         return marking.marks_by_set(self.points, self.unequal)
 
     @cached_property

@@ -71,7 +71,7 @@ def encode_bitmaps(bitmaps: Bitmaps) -> bytes:
 
 
 def read_bitmaps(path: Path) -> dict[tuple[str, float], Bits]:
-    """What :func:`encode_bitmaps` gave; nothing where there is no such file. StoreError where it is not whole."""
+    """Bitmaps that :func:`encode_bitmaps` wrote; none where there is no such file. StoreError where it is not whole."""
     if not path.is_file():
         return {}
     try:

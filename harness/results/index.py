@@ -27,7 +27,7 @@ Stamp = tuple[int, int, int]  # size, mtime in ns, inode
 
 
 class CellSummary(NamedTuple):
-    """What planning and forecasts need of a record."""
+    """Fields of a record that planning and forecasts need."""
 
     status: Status
     reason: str

@@ -147,7 +147,7 @@ def _filled(points: pd.DataFrame, method: str, chance: Mapping[str, float]) -> t
 
 
 def class_counts(points: pd.DataFrame) -> dict[str, int]:
-    """Number of classes of each data set, where a record told it."""
+    """Number of classes of each data set, where a record has it."""
     known = points.groupby("dataset")["classes"].max().dropna()
     return {str(name): int(count) for name, count in known.items()}
 

@@ -81,8 +81,8 @@ def latex_text(text: str) -> str:
 def _strong(text: str) -> str:
     parts = STRONG.split(text)
     edges = [(" " if part[:1].isspace() else "", " " if part[-1:].isspace() and part.strip() else "") for part in parts]
-    told = [rf"\textbf{{{latex_escaped(part)}}}" if at % 2 else latex_escaped(part) for at, part in enumerate(parts)]
-    return "".join(left + part + right for part, (left, right) in zip(told, edges, strict=True))
+    pieces = [rf"\textbf{{{latex_escaped(part)}}}" if at % 2 else latex_escaped(part) for at, part in enumerate(parts)]
+    return "".join(left + part + right for part, (left, right) in zip(pieces, edges, strict=True))
 
 
 def _section(section: Section) -> str:

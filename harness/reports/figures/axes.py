@@ -25,9 +25,9 @@ def accuracy_axis(axis: Axes, accuracy: ArrayLike) -> None:
     least = float(errors[errors > 1e-9].min()) if (errors > 1e-9).any() else 0.1
     axis.set_yscale("function", functions=(lambda y: accuracy_height(y, least), lambda z: accuracy_at_height(z, least)))
     low, high = (float(accuracy_height(100 - end, least)) for end in (errors.max(), errors.min()))
-    room = max(0.08 * (high - low), 0.05)
-    axis.set_ylim(accuracy_at_height(low - room, least), accuracy_at_height(high + room, least))
-    axis.yaxis.set_major_locator(FixedLocator(_ticks(low - room, high + room, least)))
+    margin = max(0.08 * (high - low), 0.05)
+    axis.set_ylim(accuracy_at_height(low - margin, least), accuracy_at_height(high + margin, least))
+    axis.yaxis.set_major_locator(FixedLocator(_ticks(low - margin, high + margin, least)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_locator(NullLocator())
 
@@ -47,7 +47,7 @@ def accuracy_at_height(heights: Any, least: float) -> Any:
 def _ticks(low: float, high: float, least: float) -> list[float]:
     """Round accuracies between two heights, at least a twelfth of the axis apart.
 
-    The roundest go first; steps of a half fill in only where fewer than four of those have room.
+    The roundest go first; steps of a half fill in only where fewer than four of those fit.
     """
     found: list[float] = []
     for value in (*ROUND, *np.arange(0.5, 100, 0.5).tolist()):
@@ -80,7 +80,7 @@ def budget_axis(
 
 
 def spaced(budgets: Sequence[float], apart: float = 0.3) -> list[float]:
-    """The budgets whose labels have room: from the largest down, at least ``apart`` octaves from the last one."""
+    """The budgets whose labels fit: from the largest down, at least ``apart`` octaves from the last one."""
     found: list[float] = []
     for budget in reversed(budgets):
         if not found or math.log2(found[-1] / budget) >= apart:

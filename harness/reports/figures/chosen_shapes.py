@@ -174,7 +174,7 @@ def _cells(axis: Axes, table: NDArray[np.float64], shade: NDArray[np.float64]) -
 
 
 def width_text(value: float) -> str:
-    """Three digits are enough to read a width, and have room."""
+    """A width in three digits, which are enough to read it and fit."""
     return f"{value:.0f}" if value >= 20 or abs(value - round(value)) < 0.05 else f"{value:.1f}"
 
 

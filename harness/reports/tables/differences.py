@@ -203,7 +203,7 @@ def front_section(data: ReportData) -> Section | None:
 
 
 def _front_row(data: ReportData, method: str, bounds: Bounds) -> tuple[Row, list[str]]:
-    """And why an interval is missing."""
+    """The row of a method, and why an interval is missing."""
     fronts, first = data.fronts.get(method, {}), data.fronts.get(data.first, {})
     volume, every = _hypervolume(data, fronts, bounds), len(data.datasets)
     if method == data.first:
@@ -242,7 +242,7 @@ def _hypervolume(data: ReportData, fronts: advantage.Fronts, bounds: Bounds) -> 
 
 # --- single images ----------------------------------------------------------------------------------------------
 
-Outcomes = list[int]  # one a seed: 1 the method, -1 the first one, 0 not told apart
+Outcomes = list[int]  # one a seed: 1 the method, -1 the first one, 0 neither
 
 
 def image_section(data: ReportData) -> Section | None:

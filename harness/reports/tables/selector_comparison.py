@@ -17,7 +17,7 @@ from harness.results.record import Record
 from harness.statistics import agreement, intervals
 
 Where = tuple[str, int]  # data set, seed
-Told = Mapping[Where, Mapping[str, Any]]
+Diagnostics = Mapping[Where, Mapping[str, Any]]
 
 
 def selector_page(records: Iterable[Record]) -> Page:
@@ -27,13 +27,13 @@ def selector_page(records: Iterable[Record]) -> Page:
     evaluations: dict[str, list[float]] = defaultdict(list)
     weights: dict[Where, set[str]] = defaultdict(set)
     for record in records:
-        where, told = (record.dataset, record.seed), record.diagnostics
-        if isinstance(found := told.get("alone"), dict):
-            alone[where] = found
-        elif isinstance(found := told.get("choices"), dict):
-            chosen[record.method][where] = found
-            weights[where].add(str(told.get("weights")))
-            if isinstance(spent := told.get("evaluations"), int | float):
+        where, diagnostics = (record.dataset, record.seed), record.diagnostics
+        if isinstance(trained := diagnostics.get("alone"), dict):
+            alone[where] = trained
+        elif isinstance(choices := diagnostics.get("choices"), dict):
+            chosen[record.method][where] = choices
+            weights[where].add(str(diagnostics.get("weights")))
+            if isinstance(spent := diagnostics.get("evaluations"), int | float):
                 evaluations[record.method].append(float(spent))
     regrets = [_selector(one, chosen[one], alone, evaluations[one]) for one in sorted(chosen)]
     agreeing = [_set(one, chosen, alone, weights) for one in sorted({dataset for dataset, _ in alone})]
@@ -53,12 +53,12 @@ def selector_page(records: Iterable[Record]) -> Page:
     )
 
 
-def _selector(one: str, found: Told, alone: Told, spent: Sequence[float]) -> Row:
+def _selector(one: str, chosen: Diagnostics, alone: Diagnostics, spent: Sequence[float]) -> Row:
     """Regret: how much better, trained alone, the best submodel that any selector chose within the budget is."""
     by_set: dict[str, list[float]] = defaultdict(list)
     every: list[float] = []
-    for where, choices in found.items():
-        truths = {key: (float(told["share"]), float(told["fold_b"])) for key, told in alone.get(where, {}).items()}
+    for where, choices in chosen.items():
+        truths = {key: (float(one["share"]), float(one["fold_b"])) for key, one in alone.get(where, {}).items()}
         lost = []
         for budget, choice in choices.items():
             fits = [truth for share, truth in truths.values() if share <= float(budget) * (1 + 1e-9)]
@@ -74,15 +74,15 @@ def _selector(one: str, found: Told, alone: Told, spent: Sequence[float]) -> Row
     return [method_entry(one), asked, regret, f"{100 * max(every):.1f}", str(len(every))]
 
 
-def _set(dataset: str, chosen: Mapping[str, Told], alone: Told, weights: Mapping[Where, set[str]]) -> Row:
+def _set(dataset: str, chosen: Mapping[str, Diagnostics], alone: Diagnostics, weights: Mapping[Where, set[str]]) -> Row:
     """Rank correlation by seed over all chosen submodels: fold B with shared weights against fold B trained alone."""
     taus, count = [], 0
     runs = [where for where in alone if where[0] == dataset]
     for where in runs:
         shared = {
             choice["key"]: float(choice["fold_b"])
-            for found in chosen.values()
-            for choice in found.get(where, {}).values()
+            for choices in chosen.values()
+            for choice in choices.get(where, {}).values()
             if choice is not None
         }
         keys = sorted(shared.keys() & alone[where].keys())
@@ -91,8 +91,8 @@ def _set(dataset: str, chosen: Mapping[str, Told], alone: Told, weights: Mapping
         result = agreement.agreement([shared[key] for key in keys], own)
         taus += [result.tau] if result.tau is not None else []
     equal = sum(len(weights[where]) == 1 for where in runs)
-    told = f"{mean(taus):.2f} ({min(taus):.2f} to {max(taus):.2f})" if taus else "–"
-    return [dataset, told, str(count), str(len(runs)), f"{equal} of {len(runs)}"]
+    correlation = f"{mean(taus):.2f} ({min(taus):.2f} to {max(taus):.2f})" if taus else "–"
+    return [dataset, correlation, str(count), str(len(runs)), f"{equal} of {len(runs)}"]
 
 
 # --- nesting ----------------------------------------------------------------------------------------------------
@@ -100,15 +100,16 @@ def _set(dataset: str, chosen: Mapping[str, Told], alone: Told, weights: Mapping
 
 def nesting_section(records: Iterable[Record], budgets: Sequence[float], note: str) -> Section | None:
     """Table of every method whose choices contain each other; None where none does."""
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
-    for record in sorted(records, key=lambda one: (one.method, one.dataset, one.seed)):
-        if isinstance(told := record.diagnostics.get("nested"), Mapping) and isinstance(told.get("budgets"), Mapping):
-            found[record.method, record.dataset].append(told)
-    if not found:
+    nested: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for record in sorted(records, key=lambda each: (each.method, each.dataset, each.seed)):
+        one = record.diagnostics.get("nested")
+        if isinstance(one, Mapping) and isinstance(one.get("budgets"), Mapping):
+            nested[record.method, record.dataset].append(one)
+    if not nested:
         return None
     rows: list[Row] = [
-        [method_entry(method), dataset, _ways(told), *(_price(told, budget) for budget in budgets)]
-        for (method, dataset), told in found.items()
+        [method_entry(method), dataset, _ways(runs), *(_price(runs, budget) for budget in budgets)]
+        for (method, dataset), runs in nested.items()
     ]
     text = (
         "Where the choice of a smaller budget lies inside that of a larger one: points of accuracy on fold A of the "
@@ -120,13 +121,13 @@ def nesting_section(records: Iterable[Record], budgets: Sequence[float], note: s
     return Section("Price of nested choices", text, table(head, rows, note, left=3))
 
 
-def _ways(told: Sequence[Mapping[str, Any]]) -> str:
-    counts = Counter(str(one.get("by")) for one in told)
+def _ways(nested: Sequence[Mapping[str, Any]]) -> str:
+    counts = Counter(str(one.get("by")) for one in nested)
     return ", ".join(f"{way} {count}" for way, count in sorted(counts.items()))
 
 
-def _price(told: Sequence[Mapping[str, Any]], budget: float) -> str:
+def _price(nested: Sequence[Mapping[str, Any]], budget: float) -> str:
     prices = [
-        float(price["price"]) for one in told for key, price in one["budgets"].items() if float(key) == float(budget)
+        float(price["price"]) for one in nested for key, price in one["budgets"].items() if float(key) == float(budget)
     ]
     return formatting.difference_text(intervals.over_seeds(prices)) if prices else "–"

@@ -51,7 +51,7 @@ class _File(BaseModel):
 
 
 def claims_beside(suite_file: Path) -> Path:
-    """Where the claims of a suite lie."""
+    """The file that holds the claims of a suite."""
     return suite_file.with_suffix(".claims.toml")
 
 

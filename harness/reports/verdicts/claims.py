@@ -25,7 +25,7 @@ from harness.statistics.pairs import holm
 from harness.suite import Suite
 
 Outcome = Literal["supported", "refuted", "undecided"]
-COUNTED = ("macs", "train_macs")  # seeds that agree leave no doubt here
+COUNTED = ("macs", "train_macs")  # these have no interval where all seeds agree
 CAP = 100  # seeds a set
 
 

@@ -109,7 +109,7 @@ SAME = {  # what has to be equal, and what it is called
 
 
 def conditions(row: PointRow, records: Mapping[str, Record]) -> Mapping[str, Any]:
-    """What a point was measured under: by its record, else by its row; None is not known."""
+    """Conditions under which a point was measured: by its record, else by its row; None is not known."""
     record = records.get(str(row["cell"]))
     identity: Mapping[str, Any] = record.identity if record is not None else {}
     fingerprint = record.data.get("fingerprint") if record is not None else None

@@ -43,7 +43,7 @@ def test_a_search_replays_what_it_knew(tmp_path, monkeypatch):
     assert not asked and third == straight and third_ledger == ledger
 
 
-def test_the_cost_is_near_what_is_spent(tmp_path):
+def test_the_cost_of_fitness_is_near_what_is_spent(tmp_path):
     search, costs = FrontSearch(Search(12, 2)), []
     task = TinyTask(tmp_path)
     Recipe("x", lambda own: costs.append(search.cost(own, SPACE)) or search.run(own, tiny(), SPACE)).adapt(task)

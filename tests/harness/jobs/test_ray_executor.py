@@ -149,7 +149,7 @@ def test_a_full_disk_here_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     def full(*words: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(ray_node, "unpack", full)
+    monkeypatch.setattr(ray_node, "write_files", full)
     ray = Pretended({"status": "ok", "reason": "", "log": "", "files": {"a": "YQ=="}})
     running = pretend(monkeypatch, tmp_path, ray)[0].start(JOB)
     assert running.ended()

@@ -14,7 +14,7 @@ import pytest
 from harness.jobs.job import JobProgress
 from harness.jobs.processes import alive
 from harness.results import points
-from harness.results.cell_files import Outcome
+from harness.results.cell_files import Outcome, save_outcome
 from harness.results.store import Store
 from harness.suite import parse
 from tests.harness import small
@@ -130,9 +130,7 @@ def test_ten_thousand_kept_cells_are_found_fast(tmp_path: Path) -> None:
     """The bar is 10 s for 10,000; a fifth of both is enough to see a change of the order."""
     suite = parse(small.raw(methods=acts(*(f"m{i}" for i in range(20))), seeds=list(range(100))), "big")
     cells, store = cells_of(suite), Store(tmp_path / "results")
-    from harness.results.store import save
-
-    save(Outcome(small.record_of(cells[0])), tmp_path / "one")
+    save_outcome(Outcome(small.record_of(cells[0])), tmp_path / "one")
     text = (tmp_path / "one" / "record.json").read_text()
     import hashlib
 
