@@ -94,7 +94,10 @@ def flextron(
     number("budget_weight", budget_weight, "(0, inf)")
     options = SelectOptions(select, nesting, evaluations)
     return Recipe(
-        "flextron", _Flextron(TYINGS[tying], budget_weight, importance, options).run, CARD, lambda b, _: space_of(b)
+        "flextron",
+        _Flextron(TYINGS[tying], budget_weight, importance, options).run,
+        CARD,
+        lambda b, _: flextron_space(b),
     )
 
 
