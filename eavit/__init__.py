@@ -1,5 +1,8 @@
 """Elastic Vision Transformers: one pretrained ViT, adapted once, a submodel for every budget."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from eavit.model.cost import macs, params
 from eavit.model.gates import Gates
 from eavit.model.importance import sort_by_importance
@@ -7,4 +10,40 @@ from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT, extract
 from eavit.space.space import Space
 
-__all__ = ["Backbone", "Gates", "NestedViT", "Space", "Submodel", "extract", "macs", "params", "sort_by_importance"]
+if TYPE_CHECKING:
+    from eavit.adaptation.adapt import adapt, family_of
+    from eavit.adaptation.sampled import Sampled
+    from eavit.deploy.artifact import load
+    from eavit.deploy.elastic import ElasticModel
+
+# Imported when they are first used, so that `import eavit` stays fast.
+LATER = {
+    "adapt": "eavit.adaptation.adapt",
+    "family_of": "eavit.adaptation.adapt",
+    "Sampled": "eavit.adaptation.sampled",
+    "ElasticModel": "eavit.deploy.elastic",
+    "load": "eavit.deploy.artifact",
+}
+
+__all__ = [
+    "Backbone",
+    "ElasticModel",
+    "Gates",
+    "NestedViT",
+    "Sampled",
+    "Space",
+    "Submodel",
+    "adapt",
+    "extract",
+    "family_of",
+    "load",
+    "macs",
+    "params",
+    "sort_by_importance",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATER:
+        return getattr(import_module(LATER[name]), name)
+    raise AttributeError(f"module 'eavit' has no attribute {name!r}")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from eavit.model.vit import NestedViT
 from eavit.training.coverage import coverage
@@ -29,7 +30,7 @@ def trained_diagnostics(vit: NestedViT, *fits: tuple[Plan | Sampler, Fit]) -> di
     return {"weights": digest_of(vit), "coverage": coverage(steps, vit.backbone, fits[0][1].seed)}
 
 
-def digest_of(vit: NestedViT) -> str:
+def digest_of(vit: nn.Module) -> str:
     """16 hex digits that name the weights, to the bit."""
     digest = hashlib.sha256()
     for key, value in sorted(vit.state_dict().items()):

@@ -177,7 +177,7 @@ def test_what_is_taken_computes_what_its_extract_computes(name):
 
 
 def test_every_public_callable_is_tried():
-    made = {*eavit.__all__} - {"Space", "NestedViT"}
+    made = {*eavit.__all__} - {"Space", "NestedViT"} - eavit.LATER.keys()  # these have tests of bad input of their own
     classes = {"Submodel": Submodel, "Backbone": Backbone, "Gates": Gates, "NestedViT": NestedViT, "Space": eavit.Space}
     for name, kind in classes.items():
         own = {key for key, part in vars(kind).items() if inspect.isfunction(part) or isinstance(part, classmethod)}

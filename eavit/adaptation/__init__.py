@@ -1,0 +1,1 @@
+"""Adaptation of a ViT on one's own data loaders, without the bench."""

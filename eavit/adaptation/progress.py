@@ -1,0 +1,34 @@
+"""Progress of an adaptation: one bar for each phase, with the time left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tqdm.auto import tqdm
+
+UNITS = {"search": "submodel", "measure": "submodel", "prepare": "pass", "load": "pass"}
+
+
+class Bars:
+    """One tqdm bar at a time: a new one when the phase changes."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._bar: Any = None
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase != self._phase or self._bar is None:
+            self.close()
+            self._phase = phase
+            self._bar = tqdm(total=total, desc=phase, unit=UNITS.get(phase, "step"), initial=min(done, total))
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+def silent(phase: str, done: int, total: int) -> None:
+    """Report nothing."""

@@ -1,0 +1,1 @@
+"""From an adapted family to a file: limits, saving and loading, latency, export and its check."""

@@ -1,0 +1,203 @@
+"""An adapted family: one set of weights, its members with their measured accuracy, and the choice under limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from scipy.stats import binomtest
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from eavit.deploy.limits import Latency, Limits, sizes_of, unreachable
+from eavit.model import cost
+from eavit.model.submodel import Backbone, Submodel
+from eavit.model.vit import NestedViT, extract
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A submodel of the family's policy with its result on the validation images."""
+
+    submodel: Submodel
+    correct: int
+    n: int
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the accuracy on images like these."""
+        low, high = binomtest(self.correct, self.n).proportion_ci(method="wilson")
+        return float(low), float(high)
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The images that accuracies were measured on: how many, their SHA-256, and what they were used for."""
+
+    images: int
+    sha256: str
+    role: str = "selection"
+
+
+class Timed(Protocol):
+    """A latency profile: milliseconds of a submodel on the profiled device."""
+
+    def check(self, backbone: Backbone) -> None: ...
+    def latency_ms(self, submodel: Submodel) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What is known of a family beside its weights."""
+
+    members: tuple[Member, ...]  # by ascending MACs
+    budgets: Mapping[float, str | None]  # the method's own choice for each budget that was asked; None: unreachable
+    validation: Validation
+    data: Mapping[str, Any] = field(default_factory=dict)  # preprocessing, by timm's names
+    classes: tuple[str, ...] = ()
+    method: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)  # of the pretrained weights: timm's pretrained_cfg
+    space: Mapping[str, Any] | None = None
+    router: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise ValueError("a family has no member: every budget is unreachable; ask for a larger budget")
+
+
+class ElasticModel:
+    """One ViT in many sizes: what :func:`eavit.adapt` and :func:`eavit.load` return.
+
+    ``elastic(images, budget=0.4)`` runs the submodel chosen for a budget, without loading or copying weights.
+    ``by_size``: parameters that single members have instead of the shared ones, by member and name.
+    """
+
+    def __init__(
+        self, vit: NestedViT, table: Table, by_size: Mapping[Submodel, Mapping[str, Tensor]] | None = None
+    ) -> None:
+        self.vit, self.table = vit.eval(), table
+        self.by_size = dict(by_size or {})
+        self._own: dict[Submodel, VisionTransformer] = {}
+        self._chosen: dict[tuple[Any, ...], Submodel] = {}
+
+    @property
+    def backbone(self) -> Backbone:
+        backbone: Backbone = self.vit.backbone
+        return backbone
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        return self.table.members
+
+    @property
+    def accuracy(self) -> dict[float, float | None]:
+        """Accuracy on the validation images of the choice for each budget; None: unreachable."""
+        return {b: self._accuracy(b) for b in self.table.budgets}
+
+    def _accuracy(self, budget: float) -> float | None:
+        if self.table.budgets[budget] is None:
+            return None
+        return self.member(budget=budget).accuracy
+
+    def member(self, *, profile: Timed | None = None, **limits: float) -> Member:
+        """The most accurate member within all limits, the cheapest of equals; UnreachableError if there is none."""
+        return self.fitting(Limits.of(limits), profile)[0]
+
+    def fitting(self, limits: Limits, profile: Timed | None = None) -> list[Member]:
+        """The members within all limits, the best first; UnreachableError if there is none."""
+        sizes = [sizes_of(self.backbone, m.submodel, self._latency(limits, profile)) for m in self.members]
+        kept = [m for m, size in zip(self.members, sizes, strict=True) if not [*limits.exceeded(size)]]
+        if not kept:
+            raise unreachable(limits, sizes)
+        return sorted(kept, key=lambda m: (-m.accuracy, cost.macs(self.backbone, m.submodel)))
+
+    def _latency(self, limits: Limits, profile: Timed | None) -> Latency | None:
+        if profile is not None:
+            profile.check(self.backbone)
+            return profile.latency_ms
+        if limits.needs_profile():
+            raise ValueError(
+                "limit latency_ms needs a profile of the device: profile=eavit.Profile.load(file), which "
+                "`eavit profile` or eavit.measure_latency(elastic) makes"
+            )
+        return None
+
+    def choose(self, *, profile: Timed | None = None, **limits: float) -> Submodel:
+        """The submodel for ``budget=``, ``macs=``, ``params=``, ``mib=`` or ``latency_ms=``, several at once too."""
+        return self.member(profile=profile, **limits).submodel
+
+    def extract(
+        self, submodel: Submodel | str | None = None, *, profile: Timed | None = None, **limits: float
+    ) -> VisionTransformer:
+        """A plain timm ViT with its own weights, in eval mode: of a submodel, or of the choice under limits."""
+        if submodel is None:
+            submodel = self.choose(profile=profile, **limits)
+        elif limits:
+            raise ValueError(f"extract takes a submodel or limits, not both: {submodel} and {Limits.of(limits)}")
+        submodel = self.backbone.check(submodel)
+        plain = extract(self.vit, submodel).eval()
+        own = self.by_size.get(submodel, {})
+        if own:
+            plain.load_state_dict({**plain.state_dict(), **own})
+        return plain
+
+    @torch.inference_mode()
+    def __call__(
+        self, images: Tensor, submodel: Submodel | str | None = None, *, profile: Timed | None = None, **limits: float
+    ) -> Tensor:
+        """Logits (b, classes) of a submodel, of the choice under limits, or of the full model."""
+        if submodel is None and limits:
+            key = (id(profile), *sorted(limits.items()))
+            if key not in self._chosen:
+                self._chosen[key] = self.choose(profile=profile, **limits)
+            submodel = self._chosen[key]
+        chosen = self.backbone.full if submodel is None else self.backbone.check(submodel)
+        if chosen not in self.by_size:
+            logits: Tensor = self.vit(images, chosen)
+            return logits
+        if chosen not in self._own:
+            self._own[chosen] = self.extract(chosen)
+        own: Tensor = self._own[chosen].to(images.device)(images)
+        return own
+
+    def to(self, device: torch.device | str) -> ElasticModel:
+        """The same family with its weights moved to a device, in place."""
+        self.vit.to(device)
+        self._own.clear()
+        return self
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the family to a folder, for :func:`eavit.load`; an older family there stays if anything fails."""
+        artifact: Any = import_module("eavit.deploy.artifact")
+        saved: Path = artifact.save(self, folder)
+        return saved
+
+    def rows(self, profile: Timed | None = None) -> list[dict[str, Any]]:
+        """One row for each member, by ascending MACs: key, sizes, accuracy with its interval."""
+        rows = []
+        for m in self.members:
+            sizes = sizes_of(self.backbone, m.submodel, None if profile is None else profile.latency_ms)
+            low, high = m.interval
+            result = {"accuracy": m.accuracy, "correct": m.correct, "n": m.n, "low": low, "high": high}
+            rows.append({"submodel": str(m.submodel), **sizes, **result})
+        return rows
+
+    def __repr__(self) -> str:
+        smallest, largest = self.members[0], self.members[-1]
+        return (
+            f"ElasticModel({len(self.members)} members from {smallest.submodel} ({smallest.accuracy:.1%}) to "
+            f"{largest.submodel} ({largest.accuracy:.1%}) on {self.table.validation.images} images)"
+        )
+
+
+def ascending(backbone: Backbone, members: Sequence[Member]) -> tuple[Member, ...]:
+    """Members by ascending MACs, each submodel once."""
+    return tuple(sorted({m.submodel: m for m in members}.values(), key=lambda m: cost.macs(backbone, m.submodel)))

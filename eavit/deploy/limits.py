@@ -1,0 +1,91 @@
+"""Limits on a submodel: budget, MACs, parameters, MiB of weights, milliseconds; one or several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from eavit.model import cost
+from eavit.model.submodel import Backbone, Submodel
+from eavit.options import nearest
+
+Latency = Callable[[Submodel], float]  # milliseconds of one call
+BYTES = 4  # of one parameter
+UNITS = {"budget": "of the full model's MACs", "macs": "MACs", "params": "parameters", "mib": "MiB", "latency_ms": "ms"}
+
+
+class UnreachableError(ValueError):
+    """No submodel keeps to the limits; the message says what the smallest one takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper limits that a submodel has to keep; None: no limit.
+
+    ``budget``: a fraction of the full model's MACs; ``mib``: float32 weights on disk; ``latency_ms``: one call on the
+    profiled device.
+    """
+
+    budget: float | None = None
+    macs: float | None = None
+    params: float | None = None
+    mib: float | None = None
+    latency_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.asked.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+                raise ValueError(f"limit {name}={value!r}: must be a number above 0")
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Limits:
+        """Limits of a table; ValueError on an unknown kind, and if there is none."""
+        known = [field.name for field in fields(cls)]
+        for name in table:
+            if name not in known:
+                raise ValueError(f"limit {name} is unknown; allowed: {', '.join(known)}{nearest(name, known)}")
+        limits = cls(**table)
+        if not limits.asked:
+            raise ValueError(f"no limit is given; give one or more of {', '.join(known)}")
+        return limits
+
+    @property
+    def asked(self) -> dict[str, float]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+
+    def needs_profile(self) -> bool:
+        return self.latency_ms is not None
+
+    def exceeded(self, sizes: Mapping[str, float]) -> Iterator[str]:
+        """Limits that a submodel of these sizes (:func:`sizes_of`) exceeds."""
+        for name, limit in self.asked.items():
+            if sizes[name] > limit * (1 + 1e-9):
+                yield name
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value:g}" for name, value in self.asked.items())
+
+
+def sizes_of(backbone: Backbone, submodel: Submodel, latency: Latency | None = None) -> dict[str, float]:
+    """Everything of a submodel that can be limited, by the names of :class:`Limits`."""
+    params = cost.params(backbone, submodel)
+    sizes = {
+        "budget": cost.share(backbone, submodel),
+        "macs": float(cost.macs(backbone, submodel)),
+        "params": float(params),
+        "mib": params * BYTES / 2**20,
+    }
+    return sizes if latency is None else sizes | {"latency_ms": latency(submodel)}
+
+
+def unreachable(limits: Limits, sizes: list[dict[str, float]]) -> UnreachableError:
+    """Error that names for each limit which alone excludes every submodel what the smallest one takes."""
+    said = []
+    for name, limit in limits.asked.items():
+        least = min(each[name] for each in sizes)
+        if least > limit:
+            said.append(f"{name}={limit:g}: the smallest takes {least:.4g} {UNITS[name]}")
+    if not said:
+        said = ["each limit can be kept alone, but not all of them together; loosen one"]
+    return UnreachableError(f"no submodel keeps to {limits}: {'; '.join(said)}")
