@@ -13,16 +13,16 @@ from eavit.space.space import Space
 if TYPE_CHECKING:
     from eavit.adaptation.adapt import adapt, family_of
     from eavit.adaptation.sampled import Sampled
-    from eavit.deploy.artifact import load
+    from eavit.deploy.artifact import load_family as load
     from eavit.deploy.elastic import ElasticModel
 
 # Imported when they are first used, so that `import eavit` stays fast.
 LATER = {
-    "adapt": "eavit.adaptation.adapt",
-    "family_of": "eavit.adaptation.adapt",
-    "Sampled": "eavit.adaptation.sampled",
-    "ElasticModel": "eavit.deploy.elastic",
-    "load": "eavit.deploy.artifact",
+    "adapt": "eavit.adaptation.adapt:adapt",
+    "family_of": "eavit.adaptation.adapt:family_of",
+    "Sampled": "eavit.adaptation.sampled:Sampled",
+    "ElasticModel": "eavit.deploy.elastic:ElasticModel",
+    "load": "eavit.deploy.artifact:load_family",
 }
 
 __all__ = [
@@ -45,5 +45,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in LATER:
-        return getattr(import_module(LATER[name]), name)
+        module, attribute = LATER[name].split(":")
+        return getattr(import_module(module), attribute)
     raise AttributeError(f"module 'eavit' has no attribute {name!r}")

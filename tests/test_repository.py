@@ -38,6 +38,9 @@ NO_OPENING = set(
 )
 SMALL = 40  # lines up to which a module needs no test file of its own
 TESTED_BY = {  # modules without a test file of their name
+    "eavit/adaptation/members.py": "eavit/adaptation/test_adapt.py",
+    "eavit/adaptation/task.py": "eavit/adaptation/test_adapt.py",
+    "eavit/deploy/files.py": "eavit/deploy/test_artifact.py",
     "eavit/methods/answers.py": "eavit/methods/test_conformance.py",
     "eavit/methods/fitting.py": "eavit/methods/test_conformance.py",
     "eavit/training/pretrain.py": "harness/test_pretrain.py",

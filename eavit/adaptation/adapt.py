@@ -31,13 +31,13 @@ from eavit.adaptation.task import (
     fit_split,
     validation_of,
 )
-from eavit.deploy.elastic import ElasticModel, Table, Validation, ascending
+from eavit.deploy.elastic import ElasticModel, FamilyRecord, Validation, ascending
 from eavit.methods.choosing import SelectOptions
 from eavit.methods.fitting import digest_of
 from eavit.methods.recipe import Recipe
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT
-from eavit.options import allowed, nearest
+from eavit.options import allowed, nearest_hint
 from eavit.selection.selectors import uniform
 from eavit.space.space import Space
 from eavit.training.task import Spent
@@ -48,7 +48,7 @@ SCHEDULE_KEYS = tuple(Schedule.__dataclass_fields__)
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a method gave: its weights, the choice for a budget, and the module that it would deploy."""
+    """Weights of an adapted method, its choice for a budget, and the module that it would deploy."""
 
     vit: NestedViT
     policy: Any
@@ -86,7 +86,7 @@ def adapt(
     (phase, done, total).
     """
     recipe, budgets = _recipe(method, options or {}), _checked_budgets(budgets)
-    recipe.check(model, budgets)  # CannotNestError before any work
+    recipe.check(model, budgets, (), "equal_steps")  # CannotNestError before any work
     names, config = class_names(model, train, classes), data_config(model, data or {})
     images, (fit, batch) = validation_of(model, val), fit_split(model, train)
     table = _schedule(model, len(fit), batch, epochs, schedule or {})
@@ -115,7 +115,7 @@ def adapt(
 
 
 def _inputs(model: nn.Module, budgets: Sequence[float], train: int, val: ValidationImages) -> dict[str, Any]:
-    """What a run's files hold for, beside its method."""
+    """Inputs that the files of a run depend on, beside its method."""
     return {"budgets": list(budgets), "train images": train, "val": val.sha256, "weights": digest_of(model)}
 
 
@@ -175,7 +175,7 @@ def _schedule(model: Any, images: int, batch: int, epochs: float | None, changes
     for key in changes:
         if key not in SCHEDULE_KEYS:
             raise ValueError(
-                f"schedule {key} is unknown; allowed: {', '.join(SCHEDULE_KEYS)}{nearest(key, SCHEDULE_KEYS)}"
+                f"schedule {key} is unknown; allowed: {', '.join(SCHEDULE_KEYS)}{nearest_hint(key, SCHEDULE_KEYS)}"
             )
     rate = changes.get("lr", learning_rate_for(model.embed_dim))
     own = {"epochs": epochs_for(images) if epochs is None else epochs, "batch": batch, "lr": rate, "min_lr": rate / 100}
@@ -209,7 +209,7 @@ def _family(
         raise ValueError(f"no submodel keeps to any of the budgets {list(budgets)}; give a larger one")
     by_size = own_parameters(vit, answer.module, members) if answer.module is not None else {}
     choices: dict[float, Submodel | None] = {budget: answer.policy(budget) for budget in budgets}
-    table = Table(
+    table = FamilyRecord(
         members=ascending(vit.backbone, list(measured(vit, members, by_size, images, report))),
         budgets={budget: None if choice is None else str(choice) for budget, choice in choices.items()},
         validation=Validation(len(images.whole), images.sha256),

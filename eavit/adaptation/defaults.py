@@ -1,4 +1,4 @@
-"""What an adaptation assumes where its caller says nothing: method, budgets, schedule, preprocessing."""
+"""Defaults of an adaptation: method, budgets, schedule, preprocessing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-from eavit.options import nearest
+from eavit.options import nearest_hint
 
 DEFAULT_METHOD = "ea_vit"  # the one place that names it
 BUDGETS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -36,7 +36,7 @@ def data_config(model: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Preprocessing that the model's weights expect, by timm's names, at the model's own image size."""
     for key in changes:
         if key not in DATA_KEYS:
-            raise ValueError(f"data {key} is unknown; allowed: {', '.join(DATA_KEYS)}{nearest(key, DATA_KEYS)}")
+            raise ValueError(f"data {key} is unknown; allowed: {', '.join(DATA_KEYS)}{nearest_hint(key, DATA_KEYS)}")
     source = dict(getattr(model, "pretrained_cfg", None) or {})
     channels = model.patch_embed.proj.in_channels
     own = {

@@ -26,7 +26,7 @@ class LoaderError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the model takes and gives: channels, image size (None: any), classes of its head."""
+    """Channels and image size (None: any) that a model takes, and the classes of its head."""
 
     channels: int
     size: tuple[int, int] | None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from eavit.adaptation.loaders import ValidationImages
 from eavit.adaptation.task import Progress
-from eavit.deploy.elastic import Member
+from eavit.deploy.elastic import MeasuredMember
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT, extract
 
@@ -46,7 +46,7 @@ def own_parameters(vit: NestedViT, module: Callable[[Submodel], nn.Module], memb
 @torch.inference_mode()
 def measured(
     vit: NestedViT, members: list[Submodel], by_size: BySize, images: ValidationImages, progress: Progress
-) -> Iterator[Member]:
+) -> Iterator[MeasuredMember]:
     """Each member with its correct predictions on all validation images."""
     vit.eval()
     device = next(vit.parameters()).device
@@ -58,5 +58,5 @@ def measured(
             run = plain
         widths = () if member in by_size else (member,)
         pairs = ((run(x.to(device), *widths).argmax(-1).cpu(), y) for x, y in images.whole.batches(BATCH))
-        yield Member(member, sum(int((guess == y).sum()) for guess, y in pairs), len(images.whole))
+        yield MeasuredMember(member, sum(int((guess == y).sum()) for guess, y in pairs), len(images.whole))
         progress("measure", done + 1, len(members))

@@ -49,7 +49,7 @@ class WorkdirError(ValueError):
 
 
 def expected_of(model: Any) -> Expected:
-    """What a model takes and gives; ValueError if it has no head."""
+    """Read channels, image size and classes of a model; ValueError if it has no head."""
     if not isinstance(model.head, nn.Linear):
         raise ValueError("model has no head (num_classes=0); build it with the num_classes of your data")
     size = None if model.dynamic_img_size else tuple(model.patch_embed.img_size)

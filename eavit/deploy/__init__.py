@@ -1,1 +1,1 @@
-"""From an adapted family to a file: limits, saving and loading, latency, export and its check."""
+"""Deployment of an adapted family: limits, saving and loading, latency, export and its check."""

@@ -35,7 +35,7 @@ class CannotRebuildError(ValueError):
 
 
 def arguments_of(vit: Any) -> dict[str, Any]:
-    """Keyword arguments of timm's ``VisionTransformer``, and ``norm_eps``, for :func:`build`."""
+    """Keyword arguments of timm's ``VisionTransformer``, and ``norm_eps``, for :func:`build_vit`."""
     block, stem = vit.blocks[0], vit.patch_embed
     norms = [part for part in vit.modules() if isinstance(part, nn.LayerNorm)]
     return {
@@ -80,7 +80,7 @@ def activation_name(act: nn.Module) -> str:
     )
 
 
-def build(arguments: Mapping[str, Any]) -> VisionTransformer:
+def build_vit(arguments: Mapping[str, Any]) -> VisionTransformer:
     """A plain timm ViT with uninitialised weights, in eval mode."""
     own = dict(arguments)
     eps = own.pop("norm_eps", EPS)
@@ -95,14 +95,14 @@ def build(arguments: Mapping[str, Any]) -> VisionTransformer:
 
 def build_submodel(arguments: Mapping[str, Any], submodel: Submodel | str) -> VisionTransformer:
     """A plain timm ViT of a submodel's widths, with uninitialised weights, in eval mode."""
-    return extract(NestedViT.from_timm(build(arguments)), submodel).eval()
+    return extract(NestedViT.from_timm(build_vit(arguments)), submodel).eval()
 
 
 @torch.no_grad()
 def rebuilt(vit: NestedViT) -> dict[str, Any]:
     """The arguments of a ViT, once a ViT built from them gave the same logits; CannotRebuildError otherwise."""
     arguments = arguments_of(vit)
-    twin = build(arguments)
+    twin = build_vit(arguments)
     mine, other = ({name: tuple(p.shape) for name, p in model.state_dict().items()} for model in (vit, twin))
     if mine != other:
         odd = sorted(name for name in mine.keys() | other.keys() if mine.get(name) != other.get(name))

@@ -15,8 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
-from eavit.deploy.architecture import CannotRebuildError, build, rebuilt
-from eavit.deploy.elastic import ElasticModel, Member, Table, Validation
+from eavit.deploy.architecture import CannotRebuildError, build_vit, rebuilt
+from eavit.deploy.elastic import ElasticModel, FamilyRecord, MeasuredMember, Validation
 from eavit.deploy.files import check_version, read_json, sha256_of, write_json
 from eavit.model import cost
 from eavit.model.submodel import Submodel
@@ -33,7 +33,7 @@ class ArtifactError(ValueError):
     """A folder that is no family this library can load: damaged, changed, incomplete or too new."""
 
 
-def save(elastic: ElasticModel, folder: str | Path) -> Path:
+def save_family(elastic: ElasticModel, folder: str | Path) -> Path:
     """Write a family to a folder, in place of an older one; an older one stays if anything fails."""
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -129,8 +129,10 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (str, int, float, bool, list, tuple, Mapping))
 
 
-def load(folder: str | Path) -> ElasticModel:
-    """The family that :func:`save` wrote: the same choices, logits and table. ArtifactError if a byte of it changed."""
+def load_family(folder: str | Path) -> ElasticModel:
+    """The family that :func:`save_family` wrote: the same choices, logits and record. ArtifactError if a byte of it
+    changed.
+    """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         what = "has no manifest.json" if folder.is_dir() else "is no folder"
@@ -161,12 +163,12 @@ def _load_weights(folder: Path, entry: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _family(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ElasticModel:
-    plain: Any = build(manifest["backbone"]["arguments"])
+    plain: Any = build_vit(manifest["backbone"]["arguments"])
     plain.pretrained_cfg = dict(manifest["backbone"]["source"])
     shared = {name.removeprefix(SHARED): value for name, value in tensors.items() if name.startswith(SHARED)}
     plain.to(next(iter(shared.values())).dtype).load_state_dict(shared)
-    members = tuple(Member(Submodel.parse(m["submodel"]), m["correct"], m["n"]) for m in manifest["policy"])
-    table = Table(
+    members = tuple(MeasuredMember(Submodel.parse(m["submodel"]), m["correct"], m["n"]) for m in manifest["policy"])
+    table = FamilyRecord(
         members=members,
         budgets={float(budget): key for budget, key in manifest["budgets"]},
         validation=Validation(**manifest["validation"]),

@@ -20,7 +20,7 @@ from eavit.model.vit import NestedViT, extract
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class MeasuredMember:
     """A submodel of the family's policy with its result on the validation images."""
 
     submodel: Submodel
@@ -55,10 +55,10 @@ class Timed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """What is known of a family beside its weights."""
+class FamilyRecord:
+    """Record of a family beside its weights: members, validation, preprocessing, sources."""
 
-    members: tuple[Member, ...]  # by ascending MACs
+    members: tuple[MeasuredMember, ...]  # by ascending MACs
     budgets: Mapping[float, str | None]  # the method's own choice for each budget that was asked; None: unreachable
     validation: Validation
     data: Mapping[str, Any] = field(default_factory=dict)  # preprocessing, by timm's names
@@ -81,7 +81,7 @@ class ElasticModel:
     """
 
     def __init__(
-        self, vit: NestedViT, table: Table, by_size: Mapping[Submodel, Mapping[str, Tensor]] | None = None
+        self, vit: NestedViT, table: FamilyRecord, by_size: Mapping[Submodel, Mapping[str, Tensor]] | None = None
     ) -> None:
         self.vit, self.table = vit.eval(), table
         self.by_size = dict(by_size or {})
@@ -94,7 +94,7 @@ class ElasticModel:
         return backbone
 
     @property
-    def members(self) -> tuple[Member, ...]:
+    def members(self) -> tuple[MeasuredMember, ...]:
         return self.table.members
 
     @property
@@ -107,11 +107,11 @@ class ElasticModel:
             return None
         return self.member(budget=budget).accuracy
 
-    def member(self, *, profile: Timed | None = None, **limits: float) -> Member:
+    def member(self, *, profile: Timed | None = None, **limits: float) -> MeasuredMember:
         """The most accurate member within all limits, the cheapest of equals; UnreachableError if there is none."""
         return self.fitting(Limits.of(limits), profile)[0]
 
-    def fitting(self, limits: Limits, profile: Timed | None = None) -> list[Member]:
+    def fitting(self, limits: Limits, profile: Timed | None = None) -> list[MeasuredMember]:
         """The members within all limits, the best first; UnreachableError if there is none."""
         sizes = [sizes_of(self.backbone, m.submodel, self._latency(limits, profile)) for m in self.members]
         kept = [m for m, size in zip(self.members, sizes, strict=True) if not [*limits.exceeded(size)]]
@@ -177,7 +177,7 @@ class ElasticModel:
     def save(self, folder: str | Path) -> Path:
         """Write the family to a folder, for :func:`eavit.load`; an older family there stays if anything fails."""
         artifact: Any = import_module("eavit.deploy.artifact")
-        saved: Path = artifact.save(self, folder)
+        saved: Path = artifact.save_family(self, folder)
         return saved
 
     def rows(self, profile: Timed | None = None) -> list[dict[str, Any]]:
@@ -198,6 +198,6 @@ class ElasticModel:
         )
 
 
-def ascending(backbone: Backbone, members: Sequence[Member]) -> tuple[Member, ...]:
+def ascending(backbone: Backbone, members: Sequence[MeasuredMember]) -> tuple[MeasuredMember, ...]:
     """Members by ascending MACs, each submodel once."""
     return tuple(sorted({m.submodel: m for m in members}.values(), key=lambda m: cost.macs(backbone, m.submodel)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
-from eavit.options import nearest
+from eavit.options import nearest_hint
 
 Latency = Callable[[Submodel], float]  # milliseconds of one call
 BYTES = 4  # of one parameter
@@ -44,7 +44,7 @@ class Limits:
         known = [field.name for field in fields(cls)]
         for name in table:
             if name not in known:
-                raise ValueError(f"limit {name} is unknown; allowed: {', '.join(known)}{nearest(name, known)}")
+                raise ValueError(f"limit {name} is unknown; allowed: {', '.join(known)}{nearest_hint(name, known)}")
         limits = cls(**table)
         if not limits.asked:
             raise ValueError(f"no limit is given; give one or more of {', '.join(known)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch.utils.data import DataLoader, TensorDataset
 
-from eavit.deploy.elastic import ElasticModel, Member, Table, Validation
+from eavit.deploy.elastic import ElasticModel, FamilyRecord, MeasuredMember, Validation
 from eavit.model.submodel import Submodel
 from tests.eavit.small import Blobs, tiny
 
@@ -13,9 +13,11 @@ DATA = {"input_size": [1, 4, 4], "mean": [0.5], "std": [0.5], "interpolation": "
 
 
 def family(**changes) -> ElasticModel:
-    members = tuple(Member(Submodel.parse(key), correct, 96) for key, correct in zip(KEYS, (60, 80, 90), strict=True))
+    members = tuple(
+        MeasuredMember(Submodel.parse(key), correct, 96) for key, correct in zip(KEYS, (60, 80, 90), strict=True)
+    )
     source = {"architecture": "vit_tiny_patch16_224", "license": "mit", "url": "", "input_size": (1, 4, 4)}
-    table = Table(
+    table = FamilyRecord(
         members=members,
         budgets={0.1: None, 0.4: KEYS[0], 1.0: KEYS[2]},
         validation=Validation(96, "0" * 64),

@@ -82,14 +82,14 @@ class Noisy(torch.utils.data.Dataset):
         return 40
 
     def __getitem__(self, index):
-        noise = torch.rand(1, 4, 4) + np.random.rand() + random.random()
+        noise = torch.rand(1, 4, 4) + np.random.rand() + random.random()  # noqa: NPY002
         return noise, index % 3
 
 
 def test_an_epoch_is_named_by_its_numbers_whatever_was_drawn_before():
     split = FitSplit(CheckedLoader("train", DataLoader(Noisy(), 8, shuffle=True), EXPECTED), 40, 3)
     first = list(split.batches(16, seed=1, epoch=2))
-    torch.rand(7), np.random.rand(5), random.random()
+    torch.rand(7), np.random.rand(5), random.random()  # noqa: NPY002
     again = list(split.batches(16, seed=1, epoch=2))
     other = list(split.batches(16, seed=1, epoch=3))
     assert [len(labels) for _, labels in first] == [16, 16]

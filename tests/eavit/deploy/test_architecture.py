@@ -7,7 +7,7 @@ import torch
 from timm.layers import GELUTanh, QuickGELU
 from torch import nn
 
-from eavit.deploy.architecture import CannotRebuildError, activation_name, build, build_submodel, rebuilt
+from eavit.deploy.architecture import CannotRebuildError, activation_name, build_submodel, build_vit, rebuilt
 from eavit.model.vit import NestedViT, extract
 from tests.eavit.families import KEYS
 from tests.eavit.small import plain
@@ -35,7 +35,7 @@ FORMS = {
 def test_every_form_is_built_again(form):
     vit = NestedViT.from_timm(plain(**FORMS[form]))
     arguments = json.loads(json.dumps(rebuilt(vit)))
-    twin = build(arguments)
+    twin = build_vit(arguments)
     twin.load_state_dict(vit.state_dict())
     images = torch.randn(2, 1, *arguments["img_size"], generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

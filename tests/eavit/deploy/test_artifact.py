@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from eavit import load
 from eavit.deploy import artifact, files
 from eavit.deploy.architecture import CannotRebuildError
-from eavit.deploy.artifact import ArtifactError, load
+from eavit.deploy.artifact import ArtifactError
 from eavit.deploy.elastic import ElasticModel
 from eavit.model.submodel import Submodel
 from tests.eavit.families import KEYS, family

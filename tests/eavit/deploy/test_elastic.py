@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eavit.deploy.elastic import ElasticModel, Member, Table, Validation, ascending
+from eavit.deploy.elastic import ElasticModel, FamilyRecord, MeasuredMember, Validation, ascending
 from eavit.deploy.limits import UnreachableError, sizes_of
 from eavit.model.submodel import Submodel
 from tests.eavit.families import KEYS, family
@@ -35,7 +35,9 @@ def test_the_choice_keeps_all_limits_and_is_the_most_accurate():
 
 def test_a_cheaper_member_that_is_better_is_chosen():
     worse, better = Submodel.parse(KEYS[2]), Submodel.parse(KEYS[0])
-    table = Table((Member(better, 90, 96), Member(worse, 80, 96)), {1.0: KEYS[2]}, Validation(96, ""))
+    table = FamilyRecord(
+        (MeasuredMember(better, 90, 96), MeasuredMember(worse, 80, 96)), {1.0: KEYS[2]}, Validation(96, "")
+    )
     assert ElasticModel(family().vit, table).choose(budget=1.0) == better
 
 
@@ -64,9 +66,9 @@ def test_a_submodel_and_limits_together_are_refused():
 
 
 def test_the_interval_holds_the_accuracy_and_narrows():
-    few, many = (Member(Submodel.parse(KEYS[0]), k, n).interval for k, n in ((9, 10), (900, 1000)))
+    few, many = (MeasuredMember(Submodel.parse(KEYS[0]), k, n).interval for k, n in ((9, 10), (900, 1000)))
     assert few[0] < many[0] < 0.9 < many[1] < few[1] <= 1
-    assert Member(Submodel.parse(KEYS[0]), 10, 10).interval[1] == pytest.approx(1.0)
+    assert MeasuredMember(Submodel.parse(KEYS[0]), 10, 10).interval[1] == pytest.approx(1.0)
 
 
 def test_members_are_ordered_by_cost_each_once():
@@ -77,4 +79,4 @@ def test_members_are_ordered_by_cost_each_once():
 
 def test_a_family_without_members_is_refused():
     with pytest.raises(ValueError, match="no member"):
-        Table((), {}, Validation(1, ""))
+        FamilyRecord((), {}, Validation(1, ""))
