@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import eavit.deploy.timm_entry  # noqa: F401  # registers eavit_submodel in timm
 from eavit.model.cost import macs, params
 from eavit.model.gates import Gates
 from eavit.model.importance import sort_by_importance
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from eavit.adaptation.sampled import Sampled
     from eavit.deploy.artifact import load_family as load
     from eavit.deploy.elastic import ElasticModel
+    from eavit.deploy.export import export
+    from eavit.deploy.verify import verify_export as verify
 
 # Imported when they are first used, so that `import eavit` stays fast.
 LATER = {
@@ -22,6 +25,8 @@ LATER = {
     "family_of": "eavit.adaptation.adapt:family_of",
     "Sampled": "eavit.adaptation.sampled:Sampled",
     "ElasticModel": "eavit.deploy.elastic:ElasticModel",
+    "export": "eavit.deploy.export:export",
+    "verify": "eavit.deploy.verify:verify_export",
     "load": "eavit.deploy.artifact:load_family",
 }
 
@@ -34,12 +39,14 @@ __all__ = [
     "Space",
     "Submodel",
     "adapt",
+    "export",
     "extract",
     "family_of",
     "load",
     "macs",
     "params",
     "sort_by_importance",
+    "verify",
 ]
 
 

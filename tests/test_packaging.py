@@ -81,7 +81,7 @@ def imported_by(folder: str) -> frozenset[str]:
                 case ast.ImportFrom(module=str(name), level=0):
                     modules.add(name)
                 case ast.Call(
-                    func=ast.Attribute(attr="import_module") | ast.Name(id="import_module"), args=[first, *_]
+                    func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "needed"), args=[first, *_]
                 ):
                     modules |= {first.value} if isinstance(first, ast.Constant) else set()
     tops = {name.partition(".")[0] for name in modules}
@@ -108,7 +108,8 @@ def test_the_command_line_without_the_bench_names_the_extra():
 
 def test_what_the_packages_import_is_declared():
     bench = BASE + EXTRAS["bench"] + EXTRAS["cluster"]
-    assert imported_by("eavit") - names(BASE + EXTRAS["pruning"]) == set()
+    optional = EXTRAS["cli"] + EXTRAS["export"] + EXTRAS["pruning"] + EXTRAS["bench"]
+    assert imported_by("eavit") - names(BASE + optional) == set()
     assert imported_by("harness") - names(bench) - INSIDE.keys() == set()
     assert set(INSIDE.values()) <= names(bench)
 
@@ -120,10 +121,10 @@ def test_what_is_declared_is_imported():
 
 
 def test_no_extra_is_without_code():
-    assert set(EXTRAS) == {"bench", "cluster", "pruning", "dev"}
+    assert set(EXTRAS) == {"bench", "cli", "cluster", "export", "pruning", "dev"}
     assert "eavit-bench[bench]" in EXTRAS["cluster"]
     assert names(EXTRAS["cluster"]) <= imported_by("harness")
-    assert names(EXTRAS["pruning"]) <= imported_by("eavit")
+    assert names(EXTRAS["pruning"] + EXTRAS["export"]) <= imported_by("eavit")
 
 
 def test_the_dev_extra_is_what_tests_and_tox_use():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from importlib import import_module
 from itertools import islice
 from math import floor
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eavit.extras import needed
 from eavit.methods.answers import Retrained
 from eavit.methods.fitting import digest_of
 from eavit.methods.recipe import Card, Recipe
@@ -36,10 +36,6 @@ CRITERIA: dict[str, Callable[[Any], Any]] = {  # by torch-pruning
     "l2": lambda tp: tp.importance.GroupMagnitudeImportance(p=2),
 }
 UNITS = ("all", "inner")
-
-
-class MissingExtraError(ImportError):
-    """An optional package that this method cannot do without is not installed."""
 
 
 def pruned(importance: str = "taylor", units: str = "all", images: int = 3200, round_to: int = 2) -> Recipe:
@@ -182,13 +178,7 @@ def gradients_of(vit: NestedViT, batches: Iterable[tuple[Tensor, Tensor]]) -> di
 
 
 def torch_pruning() -> Any:
-    try:
-        return import_module("torch_pruning")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"method pruned needs the package torch-pruning ({error}); install the extra `pruning`: "
-            "pip install 'eavit-bench[pruning]'"
-        ) from error
+    return needed("torch_pruning", "pruning", "method pruned")
 
 
 def prune(

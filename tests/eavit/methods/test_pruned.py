@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eavit.methods.pruned import CRITERIA, MissingExtraError, gradients_of, prune, pruned, widths_at
+from eavit.extras import MissingExtraError
+from eavit.methods.pruned import CRITERIA, gradients_of, prune, pruned, widths_at
 from eavit.model import cost
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT
