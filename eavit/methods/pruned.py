@@ -49,7 +49,8 @@ def pruned(importance: str = "taylor", units: str = "all", images: int = 3200, r
     whole("images", images, 1)
     whole("round_to", round_to, 1)
     recipe = _Pruned(importance, units == "all", images, round_to)
-    return Recipe("pruned", recipe.run, replace(CARD, parameters={**CARD.parameters, **recipe.parameters}))
+    card = replace(CARD, parameters={**CARD.parameters, **recipe.parameters})
+    return Recipe("pruned", recipe.run, card, accept=_prunable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,12 @@ def _prunable(vit: NestedViT) -> NestedViT:
         raise ValueError(
             "method pruned: this backbone has norms on queries and keys (one for all heads), which torch-pruning takes "
             "for norms over all heads' values; it cannot prune heads here"
+        )
+    b = vit.backbone
+    if type(vit) is not NestedViT or b.gated_mlp or b.attn_norm or b.mlp_norm:
+        raise ValueError(
+            "method pruned: this backbone is not a VisionTransformer with plain MLPs and no norm over heads or "
+            "neurons, the only one whose units torch-pruning is known to cut rightly"
         )
     return vit
 
@@ -277,7 +284,8 @@ CARD = Card(
         "heads leave whole (the source's default cuts dimensions inside each head), so that head_dim stays 64",
         "the source's timm example fixes the head ratio at 0.5 whatever is asked; ours follows the budget",
         "kept channels of a LayerNorm stay in order; torch-pruning 1.6 mixes them up where many are pruned",
-        "a backbone with norms on queries and keys is refused: torch-pruning cuts such norms as if they had all heads",
+        "a backbone with norms on queries and keys is refused: torch-pruning cuts such norms as if they had all "
+        "heads; so are EVA, DINOv3 and distilled DeiT",
         "fine-tuning is the suite's schedule, not 300 epochs with mixup, CutMix and RandAugment: one schedule for all",
     ),
 )

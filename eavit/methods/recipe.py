@@ -59,6 +59,7 @@ class Recipe:
     space: SpaceOf | None = None  # of the submodels that answer budgets; None: not one space
     after: tuple[int, float] = (0, inf)  # how many methods it may come after in a suite
     regimes: tuple[str, ...] = ("equal_steps", "equal_macs")
+    accept: Callable[[NestedViT], object] | None = None  # raises ValueError for a backbone that it cannot adapt
     api: int = 1  # version of the contract with the bench
 
     @property
@@ -80,7 +81,10 @@ class Recipe:
                 f"{self.name} with these options follows the loss, so its cost is not known before; it needs regime = "
                 f"{' or '.join(map(repr, self.regimes))}"
             )
-        shape = NestedViT.from_timm(backbone).backbone
+        vit = NestedViT.from_timm(backbone)
+        if self.accept is not None:
+            self.accept(vit)
+        shape = vit.backbone
         if self.space is None:
             return []
         least = cost.share(shape, self.space(shape, budgets).smallest)

@@ -2,7 +2,7 @@
 
 Counted as ``torch.utils.flop_counter`` counts the extracted module (FLOPs / 2): matrix products and convolutions,
 attention scores included; norms, biases, activations and residual sums are not. A branch of an embedding-wide ViT with
-N tokens costs ``N·d·H·(4E + 2N)`` (attention) and ``2·N·E·hidden`` (MLP).
+N tokens costs ``N·d·H·(4E + 2N)`` (attention) and ``2·N·E·hidden`` (MLP; 3 where it is gated).
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ Number = TypeVar("Number", int, Tensor)
 
 
 def _total_macs(b: Backbone, embed: Number, heads: Iterable[Number], mlp: Iterable[Number]) -> Number:
-    outside = embed * (b.patches * b.patch_pixels + b.num_classes)
+    outside = embed * (b.patches * b.patch_pixels + b.num_classes * b.classifiers)
     attention = sum((h * (b.tokens * b.head_dim) * (embed * 4 + 2 * b.tokens) for h in heads), start=embed * 0)
-    neurons = sum((m * embed * (2 * b.tokens) for m in mlp), start=embed * 0)
+    neurons = sum((m * embed * ((2 + b.gated_mlp) * b.tokens) for m in mlp), start=embed * 0)
     return outside + attention + neurons
 
 
 def _outside_params(b: Backbone) -> tuple[int, int]:
     """(parameters a channel, parameters whatever the width) of all that is not a block."""
-    per_channel = (
-        b.patch_pixels + b.patch_bias + b.prefix_tokens + b.position_tokens + 2 * b.outer_norms + b.num_classes
-    )
-    return per_channel, b.num_classes
+    classes = b.num_classes * b.classifiers
+    per_channel = b.patch_pixels + b.patch_bias + b.prefix_tokens + b.position_tokens + 2 * b.outer_norms + classes
+    return per_channel, classes
 
 
 def _attention_params(b: Backbone, embed: int, heads: int) -> int:
     if heads == 0:
         return 0
     width = heads * b.head_dim
-    qkv = 3 * width * (embed + b.qkv_bias)
+    qkv = width * (3 * embed + (2 + b.k_bias) * b.qkv_bias + 2 * b.attn_norm)
     return qkv + 4 * b.head_dim * b.qk_norm + embed * (width + b.proj_bias) + embed * (2 + b.layer_scale)
 
 
 def _mlp_params(b: Backbone, embed: int, hidden: int) -> int:
     if hidden == 0:
         return 0
-    return hidden * (embed + b.proj_bias) + embed * (hidden + b.proj_bias) + embed * (2 + b.layer_scale)
+    rows = hidden * ((1 + b.gated_mlp) * (embed + b.proj_bias) + 2 * b.mlp_norm)
+    return rows + embed * (hidden + b.proj_bias) + embed * (2 + b.layer_scale)
 
 
 def _sum(gates: Tensor) -> Tensor:

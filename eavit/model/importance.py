@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from eavit.model.arguments import check_images, described
 from eavit.model.submodel import Backbone
-from eavit.model.timm_layout import copy_with
+from eavit.model.timm_layout import copy_with, hidden_layers, query_layers
 from eavit.model.vit import NestedViT, extract
 from eavit.options import nearest_hint
 
@@ -26,12 +26,23 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
 UNITS = ("channels", "heads", "neurons")  # in the order of a :class:`Scores`
 
-_READS = re.compile(r"blocks\.\d+\.(attn\.qkv|mlp\.fc1)\.weight|head\.weight")
-_WRITES = re.compile(
-    r"patch_embed\.proj\.(weight|bias)|(norm_pre|norm|fc_norm)\.(weight|bias)"
-    r"|blocks\.\d+\.(norm[12]\.(weight|bias)|ls[12]\.gamma|attn\.proj\.(weight|bias)|mlp\.fc2\.(weight|bias))"
+# The units that each dimension of a parameter counts, by its name without the layer. Queries, keys and values, or gates
+# and values, may follow each other along one dimension.
+_UNITS: tuple[tuple[re.Pattern[str], tuple[str | None, ...]], ...] = tuple(
+    (re.compile(names), units)
+    for names, units in (
+        (r"patch_embed\.proj\.\w+|(norm_pre|norm|fc_norm|norm[12]|ls[12])\.\w+|gamma_[12]", ("channels",)),
+        (r"(attn\.proj|mlp\.fc2)\.bias", ("channels",)),
+        (r"attn\.(qkv|[qkv]_proj)\.weight", ("heads", "channels")),
+        (r"attn\.((qkv|[qkv]_proj)\.bias|[qv]_bias|norm\.\w+)", ("heads",)),
+        (r"attn\.proj\.weight", ("channels", "heads")),
+        (r"mlp\.fc1(_[gx])?\.weight", ("neurons", "channels")),
+        (r"mlp\.(fc1(_[gx])?\.bias|norm\.\w+)", ("neurons",)),
+        (r"mlp\.fc2\.weight", ("channels", "neurons")),
+        (r"head(_dist)?\.weight", (None, "channels")),
+        (r"(cls|reg|dist)_token|pos_embed", (None, None, "channels")),
+    )
 )
-_TOKENS = ("cls_token", "reg_token", "pos_embed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +95,9 @@ def _loss_of(vit: NestedViT, loss: Loss | None, metric: str) -> Loss:
 
 
 def _norms(model: nn.Module) -> list[Any]:
-    """LayerNorms over the residual stream (not those inside attention)."""
-    return [
-        m for name, m in model.named_modules() if isinstance(m, nn.LayerNorm) and not re.search(r"[qk]_norm$", name)
-    ]
+    """LayerNorms over the residual stream (not those inside attention or MLP)."""
+    inside = re.compile(r"\.(attn|mlp)\.")
+    return [m for name, m in model.named_modules() if isinstance(m, nn.LayerNorm) and not inside.search(name)]
 
 
 def _effect(weight: Tensor, dim: int | None = 0) -> Tensor:
@@ -157,12 +167,14 @@ def l2(vit: NestedViT, batches: Batches = (), loss: Loss | None = None) -> Score
 
     with torch.no_grad():
         for layer, block in enumerate(blocks):
-            attn, mlp = block.attn, block.mlp
-            rows = power(attn.qkv, 1).view(3, vit.backbone.heads, -1).sum((0, 2))
-            columns = power(attn.proj, 0).view(vit.backbone.heads, -1).sum(-1)
+            attn, mlp, b = block.attn, block.mlp, vit.backbone
+            queries, hidden = query_layers(attn), hidden_layers(mlp)
+            rows = torch.cat([power(reader, 1) for reader in queries]).view(3, b.heads, -1).sum((0, 2))
+            columns = power(attn.proj, 0).view(b.heads, -1).sum(-1)
             scores.heads[layer] = (rows * columns).sqrt()
-            scores.neurons[layer] = (power(mlp.fc1, 1) * power(mlp.fc2, 0)).sqrt()
-            for reader in (attn.qkv, mlp.fc1):
+            into = torch.cat([power(reader, 1) for reader in hidden]).view(-1, b.mlp).sum(0)
+            scores.neurons[layer] = (into * power(mlp.fc2, 0)).sqrt()
+            for reader in (*queries, *hidden):
                 scores.channels.add_(power(reader, 0))
             for writer in (attn.proj, mlp.fc2):
                 scores.channels.add_(power(writer, 1))
@@ -193,17 +205,8 @@ def score(vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss |
     return METRICS[metric](vit, batches, loss=loss)
 
 
-def _permute_layer(state: dict[str, Tensor], layer: int, heads: Tensor, neurons: Tensor, head_dim: int) -> None:
-    prefix = f"blocks.{layer}."
-    units = (heads[:, None] * head_dim + torch.arange(head_dim, device=heads.device)).flatten()
-    for name in ("attn.qkv.weight", "attn.qkv.bias"):
-        if prefix + name in state:
-            state[prefix + name] = state[prefix + name].unflatten(0, (3, -1)).index_select(1, units).flatten(0, 1)
-    for name in ("mlp.fc1.weight", "mlp.fc1.bias"):
-        if prefix + name in state:
-            state[prefix + name] = state[prefix + name].index_select(0, neurons)
-    state[prefix + "attn.proj.weight"] = state[prefix + "attn.proj.weight"].index_select(1, units)
-    state[prefix + "mlp.fc2.weight"] = state[prefix + "mlp.fc2.weight"].index_select(1, neurons)
+def _units_of(name: str) -> tuple[str | None, ...]:
+    return next((units for names, units in _UNITS if names.fullmatch(name)), ())
 
 
 def permuted(
@@ -212,16 +215,17 @@ def permuted(
     """Parameters by timm's keys with unit i the old unit ``order[i]``: channels (embed,), heads (depth, heads) and
     neurons (depth, hidden). Differentiable; what has no such units is passed on as it is.
     """
+    within = torch.arange(backbone.head_dim, device=heads.device)
+    rows = (heads[..., None] * backbone.head_dim + within).flatten(1)
     new = dict(state)
-    for layer in range(backbone.depth):
-        _permute_layer(new, layer, heads[layer], neurons[layer], backbone.head_dim)
-    for name, value in new.items():
-        if name in _TOKENS:
-            new[name] = value.index_select(-1, channels)
-        elif _READS.fullmatch(name):
-            new[name] = value.index_select(1, channels)
-        elif _WRITES.fullmatch(name):
-            new[name] = value.index_select(0, channels)
+    for name in state:
+        layer = re.match(r"blocks\.(\d+)\.", name)
+        index = int(layer[1]) if layer else 0
+        orders = {"channels": channels, "heads": rows[index], "neurons": neurons[index]}
+        for dim, unit in enumerate(_units_of(name[layer.end() :] if layer else name)):
+            if unit is not None:
+                parts = new[name].unflatten(dim, (-1, len(orders[unit])))
+                new[name] = parts.index_select(dim + 1, orders[unit]).flatten(dim, dim + 1)
     return new
 
 

@@ -1,8 +1,9 @@
-"""The only file that slices or masks weights: timm's modules with widths that are chosen at each call.
+"""Slices and masks of weights: timm's modules with widths that are chosen at each call. EVA's are in
+:mod:`eavit.model.nested_eva`; no other file slices.
 
-Every class here is one of timm's parts with another forward: :func:`nest` turns the parts of a timm model into these,
-in place, and :func:`unnest` turns them back, so that names, weights, flags and hooks stay where they were. Called
-without widths, a part computes what timm's does.
+Every class here is one of timm's parts with another forward: :mod:`eavit.model.nesting` turns the parts of a timm model
+into these, in place, and back, so that names, weights, flags and hooks stay where they were. Called without widths, a
+part computes what timm's does.
 
 ``narrow`` gives the prefix of a part's parameters for some widths. It is the one place that says what a width means;
 the sliced forward and :func:`eavit.extract` both use it. A forward takes a width as an int (sliced) or as a tensor of
@@ -15,8 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import Attention, LayerScale, Mlp, PatchEmbed
-from timm.layers import LayerNorm as TimmLayerNorm
+from timm.layers import Attention, GluMlp, LayerScale, Mlp, PatchEmbed, SwiGLU
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,6 +63,11 @@ def apply_gates(x: Tensor, width: Width) -> Tensor:
     return x if isinstance(width, int) else x * width.to(x.dtype)
 
 
+def normalise_units(norm: nn.Module, x: Tensor, width: Width, masking: Masking) -> Tensor:
+    """Kept heads or neurons through a norm over them, where there is one; gates scale what it gives."""
+    return apply_gates(x, width) if isinstance(norm, nn.Identity) else normalise(norm, x, width, masking)
+
+
 def residual(x: Tensor, width: Width, masking: Masking) -> Tensor:
     """Output of a branch that is added to the residual stream."""
     return x if masking.norm_over == "all" else apply_gates(x, width)
@@ -107,7 +112,7 @@ class NestedLayerNorm(nn.LayerNorm):
         """Statistics are those of open channels, in float32 for narrower types, as ``F.layer_norm`` computes them."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         gate = width.to(wide.dtype)
-        share = gate / gate.sum()
+        share = gate / gate.sum().clamp_min(1)  # all are closed in a branch that is skipped
         centred = wide - (wide * share).sum(-1, keepdim=True)
         variance = (centred.square() * share).sum(-1, keepdim=True)
         normal = centred * torch.rsqrt(variance + self.eps)
@@ -152,9 +157,10 @@ class NestedAttention(Attention):
         weight = prefix(prefix(self.qkv.weight, into, 1).unflatten(0, (3, -1)), width, 1).flatten(0, 1)
         bias = None if self.qkv.bias is None else prefix(self.qkv.bias.unflatten(0, (3, -1)), width, 1).flatten()
         norms = {name: dict(getattr(self, name).named_parameters()) for name in ("q_norm", "k_norm")}
-        return _state(qkv__weight=weight, qkv__bias=bias) | join(norms | {"proj": self.proj.narrow(embed, width)})
+        rest = {"norm": narrow(self.norm, width), "proj": self.proj.narrow(embed, width)}
+        return _state(qkv__weight=weight, qkv__bias=bias) | join(norms | rest)
 
-    def forward(self, x: Tensor, heads: Width | None = None, **timm: Any) -> Tensor:
+    def forward(self, x: Tensor, heads: Width | None = None, masking: Masking = EXACT, **timm: Any) -> Tensor:
         if heads is None:
             whole: Tensor = super().forward(x, **timm)
             return whole
@@ -165,87 +171,122 @@ class NestedAttention(Attention):
         q, k, v = qkv.view(batch, tokens, 3, count, self.head_dim).permute(2, 0, 3, 1, 4)
         drop = self.attn_drop.p if self.training else 0.0
         out = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v, dropout_p=drop)
-        bias = part.get("proj.bias")
-        if isinstance(heads, Tensor):
-            gates = heads.to(out.dtype)
-            out = out * gates[:, None, None]
-            bias = None if bias is None else bias * gates[0]
-        projected: Tensor = self.proj_drop(F.linear(out.transpose(1, 2).flatten(2), part["proj.weight"], bias))
-        return projected
+        return project_heads(self, out, part, heads, masking)
 
 
-class NestedMlp(Mlp):
-    """Two linear layers, elastic in hidden neurons."""
+def project_heads(attn: Any, out: Tensor, part: State, heads: Width, masking: Masking) -> Tensor:
+    """What heads (b, heads, tokens, head_dim) add to the residual stream, through attention's norm and projection."""
+    bias = part.get("proj.bias")
+    if isinstance(heads, Tensor):
+        gates = heads.to(out.dtype)
+        bias = None if bias is None else bias * gates[0]
+        out = out * gates[:, None, None] if isinstance(attn.norm, nn.Identity) else out
+    out = out.transpose(1, 2).flatten(2)
+    if not isinstance(attn.norm, nn.Identity):
+        units = heads.repeat_interleave(attn.head_dim) if isinstance(heads, Tensor) else out.shape[-1]
+        out = normalise_units(attn.norm, out, units, masking)
+    projected: Tensor = attn.proj_drop(F.linear(out, part["proj.weight"], bias))
+    return projected
 
-    def narrow(self, hidden: int | None, embed: int | None) -> State:
-        return join({"fc1": self.fc1.narrow(hidden, embed), "fc2": self.fc2.narrow(embed, hidden)})
 
-    def forward(self, x: Tensor, hidden: Width | None = None, masking: Masking = EXACT) -> Tensor:
+class HiddenLayer(nn.Module):
+    """The nested forward of timm's MLPs, elastic in hidden neurons; ``units`` says how these follow from the tokens."""
+
+    readers: tuple[str, ...] = ("fc1",)
+
+    def narrow(self: Any, hidden: int | None, embed: int | None) -> State:
+        parts = {name: getattr(self, name).narrow(hidden, embed) for name in self.readers}
+        return join(parts | {"norm": narrow(self.norm, hidden), "fc2": self.fc2.narrow(embed, hidden)})
+
+    def units(self: Any, x: Tensor, hidden: int | None) -> Tensor:
+        out: Tensor = self.act(self.fc1(x, hidden))
+        return out
+
+    def forward(self: Any, x: Tensor, hidden: Width | None = None, masking: Masking = EXACT) -> Tensor:
         if hidden is None:
             whole: Tensor = super().forward(x)
             return whole
-        inner = apply_gates(self.drop1(self.act(self.fc1(x, slice_width(hidden)))), hidden)
+        inner = normalise_units(self.norm, self.drop1(self.units(x, slice_width(hidden))), hidden, masking)
         gate = hidden[0] if isinstance(hidden, Tensor) and not masking.skipped_bias else None
         out: Tensor = self.drop2(self.fc2(inner, x.shape[-1], gate))
         return out
 
 
-class NestedBlock(Block):
-    """One pre-norm transformer block. Either branch can be skipped; a skipped branch costs and adds nothing."""
+class NestedMlp(HiddenLayer, Mlp):
+    """Two linear layers."""
 
-    def narrow(self, embed: int, heads: int, hidden: int) -> State:
-        branches = {"norm1": (embed,), "attn": (heads, embed), "ls1": (embed,)} if heads else {}
-        branches |= {"norm2": (embed,), "mlp": (hidden, embed), "ls2": (embed,)} if hidden else {}
-        return join({name: narrow(getattr(self, name), *widths) for name, widths in branches.items()})
+
+class NestedGluMlp(HiddenLayer, GluMlp):
+    """A gated MLP; the first layer has the rows of values and gates one after the other."""
+
+    def narrow(self: Any, hidden: int | None, embed: int | None) -> State:
+        fc1 = self.fc1.narrow(None, embed)
+        rows = {f"fc1.{name}": prefix(v.unflatten(0, (2, -1)), hidden, 1).flatten(0, 1) for name, v in fc1.items()}
+        return rows | join({"norm": narrow(self.norm, hidden), "fc2": self.fc2.narrow(embed, hidden)})
+
+    def units(self: Any, x: Tensor, hidden: int | None) -> Tensor:
+        part = self.narrow(hidden, x.shape[-1])
+        first, second = F.linear(x, part["fc1.weight"], part.get("fc1.bias")).chunk(2, -1)
+        out: Tensor = first * self.act(second) if self.gate_last else self.act(first) * second
+        return out
+
+
+class NestedSwiGLU(HiddenLayer, SwiGLU):
+    """A gated MLP with a layer each for gates and values."""
+
+    readers = ("fc1_g", "fc1_x")
+
+    def units(self: Any, x: Tensor, hidden: int | None) -> Tensor:
+        out: Tensor = self.act(self.fc1_g(x, hidden)) * self.fc1_x(x, hidden)
+        return out
+
+
+class ResidualBlock(nn.Module):
+    """The nested forward of timm's pre-norm blocks. Either branch can be skipped; a skipped branch costs and adds
+    nothing.
+    """
+
+    def narrow(self: Any, embed: int, heads: int, hidden: int) -> State:
+        branches = {"norm1": (embed,), "attn": (heads, embed)} if heads else {}
+        branches |= {"norm2": (embed,), "mlp": (hidden, embed)} if hidden else {}
+        state = join({name: narrow(getattr(self, name), *widths) for name, widths in branches.items()})
+        scales: State = self.narrow_scales(embed, [branch for branch, width in ((1, heads), (2, hidden)) if width])
+        return state | scales
 
     def forward(
-        self,
+        self: Any,
         x: Tensor,
         embed: Width | None = None,
         heads: Width = 0,
         hidden: Width = 0,
         keep: Tensor | None = None,
         masking: Masking = EXACT,
+        positions: Tensor | None = None,
         **timm: Any,
     ) -> Tensor:
-        """``x``: (b, tokens, embed). ``keep``: (2, b, 1, 1) stochastic-depth factors of the two branches, or none."""
+        """``x``: (b, tokens, embed). ``keep``: (2, b, 1, 1) stochastic-depth factors of the two branches, or none.
+        ``positions``: rotary ones, for the attention that has them.
+        """
         if embed is None:
             whole: Tensor = super().forward(x, **timm)
             return whole
         if isinstance(heads, Tensor) or heads:
-            out = residual(self.ls1(self.attn(self.norm1(x, embed, masking), heads)), embed, masking)
+            rotary = {} if positions is None else {"rope": positions}
+            attended = self.attn(self.norm1(x, embed, masking), heads, masking, **rotary)
+            out = residual(self.scale(1, attended), embed, masking)
             x = x + (out if keep is None else out * keep[0])
         if isinstance(hidden, Tensor) or hidden:
-            out = residual(self.ls2(self.mlp(self.norm2(x, embed, masking), hidden, masking)), embed, masking)
+            out = residual(self.scale(2, self.mlp(self.norm2(x, embed, masking), hidden, masking)), embed, masking)
             x = x + (out if keep is None else out * keep[1])
         return x
 
 
-NESTED: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Linear: NestedLinear,
-    nn.LayerNorm: NestedLayerNorm,
-    TimmLayerNorm: NestedLayerNorm,
-    LayerScale: NestedLayerScale,
-    PatchEmbed: NestedPatchEmbed,
-    Attention: NestedAttention,
-    Mlp: NestedMlp,
-    Block: NestedBlock,
-}
+class NestedBlock(ResidualBlock, Block):
+    """timm's block, whose scales of channels are modules."""
 
+    def narrow_scales(self, embed: int, branches: list[int]) -> State:
+        return join({f"ls{branch}": narrow(getattr(self, f"ls{branch}"), embed) for branch in branches})
 
-def nest(module: nn.Module) -> nn.Module:
-    """Turn all parts of a module that are timm's into nested ones, in place, and remember what each part was."""
-    for part in module.modules():
-        kind = NESTED.get(type(part))
-        if kind is not None:
-            vars(part)["plain_type"] = type(part)
-            part.__class__ = kind
-    return module
-
-
-def unnest(module: nn.Module) -> nn.Module:
-    """Undo :func:`nest`, in place."""
-    for part in module.modules():
-        if "plain_type" in vars(part):
-            part.__class__ = vars(part).pop("plain_type")
-    return module
+    def scale(self, branch: int, x: Tensor) -> Tensor:
+        out: Tensor = getattr(self, f"ls{branch}")(x)
+        return out

@@ -120,6 +120,11 @@ class Backbone:
     qk_norm: bool = False
     layer_scale: bool = False
     outer_norms: int = 1  # full-width LayerNorms outside the blocks: norm_pre, norm, fc_norm
+    k_bias: bool = True  # keys have a bias where queries and values have one
+    gated_mlp: bool = False  # two rows for each hidden neuron
+    attn_norm: bool = False  # a LayerNorm over the heads' outputs
+    mlp_norm: bool = False  # a LayerNorm over the hidden neurons
+    classifiers: int = 1  # heads of as many classes: 2 in a distilled DeiT
 
     def __post_init__(self) -> None:
         for field in fields(self):

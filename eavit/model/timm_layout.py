@@ -1,4 +1,5 @@
-"""Parts of a plain timm ``VisionTransformer``, the assumptions on them, and refusals by name.
+"""Parts of plain timm ViTs (``VisionTransformer``, DeiT's distilled one, ``Eva``), the assumptions on them, and
+refusals by name.
 
 Whatever hangs on a model beside its tensors must be kept by nesting, sorting and extracting, or be refused here.
 """
@@ -13,25 +14,40 @@ from typing import Any, TypeVar
 
 import torch
 from timm.layers import Attention as TimmAttention
-from timm.layers import DropPath, Format, LayerScale
+from timm.layers import (
+    AttentionRope,
+    DropPath,
+    Format,
+    GluMlp,
+    LayerScale,
+    RotaryEmbeddingCat,
+    RotaryEmbeddingDinoV3,
+    SwiGLU,
+)
 from timm.layers import LayerNorm as TimmLayerNorm
 from timm.layers import Mlp as TimmMlp
 from timm.layers import PatchEmbed as TimmPatchEmbed
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva, EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block as TimmBlock
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from eavit.model.arguments import described
+from eavit.model.attributes import implied_by_shapes, taken_for_granted, timm_class
+from eavit.model.narrow_parts import NarrowEvaAttention
 from eavit.model.submodel import Backbone
 
 Model = TypeVar("Model", bound=nn.Module)
 
 POOLS = ("token", "avg", "max", "avgmax")
-NESTABLE = "vit_small_patch14_dinov2, vit_base_patch16_224, vit_base_patch16_clip_224, vit_base_patch16_siglip_gap_224"
+NESTABLE = "vit_small_patch14_dinov2, vit_base_patch16_224, vit_base_patch16_siglip_gap_224, vit_small_patch16_dinov3"
 
 _NORM = (TimmLayerNorm, nn.LayerNorm)
+_HEAD = "one linear layer with a bias, or none, is nested"
 _PLAIN_NORM = "only LayerNorm with weight and bias is nested"
-_SHARED_NORM = "a norm over units of all heads or neurons mixes them, so they are not nested"
+_MLPS = (TimmMlp, GluMlp, SwiGLU)
+_ROTARY = (RotaryEmbeddingCat, RotaryEmbeddingDinoV3)
 
 # Each part of a plain ViT: its types, and why others are not nested.
 PARTS: dict[str, tuple[tuple[type[nn.Module], ...], str]] = {
@@ -41,25 +57,34 @@ PARTS: dict[str, tuple[tuple[type[nn.Module], ...], str]] = {
     "pos_drop": ((nn.Dropout,), ""),
     "patch_drop": ((nn.Identity,), "patch dropout is not nested; build the model with patch_drop_rate=0"),
     "norm_pre": ((*_NORM, nn.Identity), _PLAIN_NORM),
-    "blocks": ((nn.Sequential,), ""),
-    "blocks.N": ((TimmBlock,), "parallel, post-norm and windowed blocks are not nested"),
+    "rope": (_ROTARY, "rotary positions that are learnt for each head, or have three axes, are not nested"),
+    "blocks": ((nn.Sequential, nn.ModuleList), ""),
+    "blocks.N": ((TimmBlock, EvaBlock), "parallel, post-norm and windowed blocks are not nested"),
     "blocks.N.norm1": (_NORM, _PLAIN_NORM),
-    "blocks.N.attn": ((TimmAttention,), "rotary, windowed and differential attention are not nested"),
+    "blocks.N.attn": (
+        (TimmAttention, EvaAttention, NarrowEvaAttention, AttentionRope),
+        "windowed, gated and differential attention are not nested",
+    ),
     "blocks.N.attn.qkv": ((nn.Linear,), ""),
+    "blocks.N.attn.q_proj": ((nn.Linear,), ""),
+    "blocks.N.attn.k_proj": ((nn.Linear,), ""),
+    "blocks.N.attn.v_proj": ((nn.Linear,), ""),
     "blocks.N.attn.q_norm": ((*_NORM, nn.Identity), _PLAIN_NORM),
     "blocks.N.attn.k_norm": ((*_NORM, nn.Identity), _PLAIN_NORM),
     "blocks.N.attn.attn_drop": ((nn.Dropout,), ""),
-    "blocks.N.attn.norm": ((nn.Identity,), _SHARED_NORM),
+    "blocks.N.attn.norm": ((*_NORM, nn.Identity), _PLAIN_NORM),
     "blocks.N.attn.proj": ((nn.Linear,), ""),
     "blocks.N.attn.proj_drop": ((nn.Dropout,), ""),
     "blocks.N.ls1": ((LayerScale, nn.Identity), ""),
     "blocks.N.drop_path1": ((DropPath, nn.Identity), ""),
     "blocks.N.norm2": (_NORM, _PLAIN_NORM),
-    "blocks.N.mlp": ((TimmMlp,), "SwiGLU and other gated MLPs are not nested"),
+    "blocks.N.mlp": (_MLPS, ""),
     "blocks.N.mlp.fc1": ((nn.Linear,), ""),
+    "blocks.N.mlp.fc1_g": ((nn.Linear,), ""),
+    "blocks.N.mlp.fc1_x": ((nn.Linear,), ""),
     "blocks.N.mlp.act": ((nn.Module,), ""),
     "blocks.N.mlp.drop1": ((nn.Dropout,), ""),
-    "blocks.N.mlp.norm": ((nn.Identity,), _SHARED_NORM),
+    "blocks.N.mlp.norm": ((*_NORM, nn.Identity), _PLAIN_NORM),
     "blocks.N.mlp.fc2": ((nn.Linear,), ""),
     "blocks.N.mlp.drop2": ((nn.Dropout,), ""),
     "blocks.N.ls2": ((LayerScale, nn.Identity), ""),
@@ -72,10 +97,18 @@ PARTS: dict[str, tuple[tuple[type[nn.Module], ...], str]] = {
     ),
     "fc_norm": ((*_NORM, nn.Identity), _PLAIN_NORM),
     "head_drop": ((nn.Dropout,), ""),
-    "head": ((nn.Linear, nn.Identity), "one linear layer with a bias, or none, is nested"),
+    "head": ((nn.Linear, nn.Identity), _HEAD),
+    "head_dist": ((nn.Linear, nn.Identity), _HEAD),
 }
-TENSORS = {  # parameters that each type of part has itself
+TENSORS: dict[type[Any], tuple[str, ...]] = {  # parameters and buffers that each type of part has itself
     VisionTransformer: ("cls_token", "reg_token", "pos_embed"),
+    VisionTransformerDistilled: ("cls_token", "dist_token", "pos_embed"),
+    Eva: ("cls_token", "reg_token", "pos_embed"),
+    EvaBlock: ("gamma_1", "gamma_2"),
+    EvaAttention: ("q_bias", "k_bias", "v_bias"),
+    NarrowEvaAttention: ("q_bias", "k_bias", "v_bias"),
+    RotaryEmbeddingCat: ("bands", "pos_embed"),
+    RotaryEmbeddingDinoV3: ("periods", "pos_embed_cached"),
     nn.Linear: ("weight", "bias"),
     nn.Conv2d: ("weight", "bias"),
     nn.LayerNorm: ("weight", "bias"),
@@ -86,35 +119,6 @@ TENSORS = {  # parameters that each type of part has itself
 
 class CannotNestError(ValueError):
     """The backbone has parts that cannot be nested; the message names each with its reason."""
-
-
-class AttentionBlock(TimmBlock):
-    """A timm block without its MLP branch."""
-
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        attended = self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)
-        out: Tensor = x + self.drop_path1(self.ls1(attended))
-        return out
-
-
-class MlpBlock(TimmBlock):
-    """A timm block without its attention branch."""
-
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        out: Tensor = x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
-        return out
-
-
-BRANCHES = {"attn": ("norm1", "attn", "ls1", "drop_path1"), "mlp": ("norm2", "mlp", "ls2", "drop_path2")}
-
-
-def cut_branches(block: Any, heads: int, hidden: int) -> None:
-    """Take a branch of no width out of a timm block, in place."""
-    for branch, width, rest in (("attn", heads, MlpBlock), ("mlp", hidden, AttentionBlock)):
-        if not width:
-            block.__class__ = rest
-            for name in BRANCHES[branch]:
-                delattr(block, name)
 
 
 def copy_with(model: Model, values: Mapping[str, Tensor]) -> Model:
@@ -139,51 +143,6 @@ def uncopyable(model: nn.Module) -> str:
                 except Exception as error:  # whatever the attribute's own copying raises
                     reasons.append(f"{name or 'model'}.{key}: {error}")
     return "; ".join(reasons)
-
-
-def implied_by_shapes(part: Any) -> dict[str, Any]:
-    """Attributes of a timm part that follow from the shapes of its parameters."""
-    if isinstance(part, nn.Linear):
-        return {"in_features": part.weight.shape[1], "out_features": part.weight.shape[0]}
-    if isinstance(part, nn.LayerNorm):
-        return {"normalized_shape": tuple(part.weight.shape)}
-    if isinstance(part, nn.Conv2d):
-        rows, columns, *kernel = part.weight.shape
-        return {"out_channels": rows, "in_channels": columns, "kernel_size": tuple(kernel)}
-    if isinstance(part, TimmAttention):
-        width = part.proj.weight.shape[1]
-        return {"attn_dim": width, "num_heads": width // part.head_dim}
-    if isinstance(part, VisionTransformer):
-        width, depth = part.patch_embed.proj.weight.shape[0], len(part.blocks)
-        info = [{**one, "num_chs": width} for one in part.feature_info[:depth]]
-        return {"embed_dim": width, "num_features": width, "head_hidden_size": width, "feature_info": info}
-    return {}
-
-
-def taken_for_granted(part: Any) -> dict[str, Any]:
-    """Other attributes of a timm part that must have these values, since the nested forward computes with them."""
-    if isinstance(part, TimmAttention):
-        head_dim = part.proj.weight.shape[1] // part.num_heads
-        return {"head_dim": head_dim, "scale": head_dim**-0.5, "gate": None}
-    if isinstance(part, DropPath):
-        return {"scale_by_keep": True}
-    if isinstance(part, TimmPatchEmbed):
-        patch = tuple(part.proj.weight.shape[2:])
-        grid = tuple(size // step for size, step in zip(part.img_size, patch, strict=True))
-        return {"patch_size": patch, "img_size": tuple(part.img_size), "grid_size": grid, "num_patches": prod(grid)}
-    if isinstance(part, nn.Conv2d):
-        zeros, stride = (0, 0), tuple(part.weight.shape[2:])
-        return {"stride": stride, "padding": zeros, "dilation": (1, 1), "groups": 1, "padding_mode": "zeros"}
-    if isinstance(part, VisionTransformer):
-        tokens = {"cls_token": part.cls_token, "reg_token": part.reg_token}
-        counts = {name: 0 if token is None else token.shape[1] for name, token in tokens.items()}
-        return {
-            "has_class_token": counts["cls_token"] == 1,
-            "num_reg_tokens": counts["reg_token"],
-            "num_prefix_tokens": sum(counts.values()),
-            "attn_pool": None,
-        }
-    return {}
 
 
 def faults_of(model: nn.Module) -> list[str]:
@@ -213,12 +172,13 @@ def _role(name: str) -> str:
 
 def _class_faults(model: nn.Module) -> Iterator[str]:
     """Faults of the model's class: it must be timm's, or a subclass that replaces nothing of it."""
-    if not isinstance(model, VisionTransformer):
+    base = timm_class(model)
+    if base is nn.Module:
         yield f"{type(model).__name__} is not timm's VisionTransformer"
         return
     harmless = {"__init__", "__module__", "__doc__", "__annotations__", "__qualname__", "__parameters__"}
-    for kind in type(model).__mro__[: type(model).__mro__.index(VisionTransformer)]:
-        replaced = [name for name in vars(kind) if hasattr(VisionTransformer, name) and name not in harmless]
+    for kind in type(model).__mro__[: type(model).__mro__.index(base)]:
+        replaced = [name for name in vars(kind) if hasattr(base, name) and name not in harmless]
         if replaced:
             yield f"{kind.__name__} replaces timm's {', '.join(replaced)}; subclasses may only add attributes"
 
@@ -243,9 +203,10 @@ def _tensor_faults(model: nn.Module) -> Iterator[tuple[str, str]]:
     """Parameters and buffers that a plain ViT does not have, shared ones, and ones that are more than a parameter."""
     owners: dict[int, str] = {}
     for name, part in model.named_modules(remove_duplicate=False):
-        known = TENSORS.get(VisionTransformer if not name else type(part), ())
+        known = TENSORS.get(timm_class(part) if not name else type(part), ())
         for leaf, buffer in part.named_buffers(recurse=False):
-            yield name or "model", f"{leaf}, a buffer of {tuple(buffer.shape)}, is not a part of a plain ViT"
+            if leaf not in known:
+                yield name or "model", f"{leaf}, a buffer of {tuple(buffer.shape)}, is not a part of a plain ViT"
         for leaf, parameter in part.named_parameters(recurse=False, remove_duplicate=False):
             where = f"{name}.{leaf}".removeprefix(".")
             if leaf not in known:
@@ -277,8 +238,12 @@ def _attribute_faults(model: nn.Module) -> Iterator[str]:
     for name, part in model.named_modules():
         for source, wanted in (("its weights say", implied_by_shapes(part)), ("must be", taken_for_granted(part))):
             for key, value in wanted.items():
-                if getattr(part, key) != value:
+                if not _are_equal(getattr(part, key), value):
                     yield f"{name or 'model'}: {key} is {described(getattr(part, key))}; {source} {value}"
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    return torch.equal(one, other) if isinstance(one, Tensor) and isinstance(other, Tensor) else bool(one == other)
 
 
 def _block_faults(model: Any) -> Iterator[str]:
@@ -289,10 +254,14 @@ def _block_faults(model: Any) -> Iterator[str]:
         shapes, wanted = ({n: p.shape for n, p in b.named_parameters()} for b in (block, model.blocks[0]))
         if shapes != wanted or block.attn.head_dim != model.blocks[0].attn.head_dim:
             yield f"blocks.{i}: its shapes differ from blocks.0; all layers of a backbone must have the same widths"
-        if block.attn.qkv.weight.shape[0] != 3 * block.attn.attn_dim:
-            yield f"blocks.{i}.attn.qkv: has {block.attn.qkv.weight.shape[0]} rows, not 3 x {block.attn.attn_dim}"
-        if len({layer.bias is None for layer in (block.attn.proj, block.mlp.fc1, block.mlp.fc2)}) > 1:
+        width, queries = block.attn.proj.in_features, query_layers(block.attn)
+        if sum(layer.out_features for layer in queries) != 3 * width:
+            rows = " + ".join(str(layer.out_features) for layer in queries)
+            yield f"blocks.{i}.attn: queries, keys and values have {rows} rows, not 3 x {width}"
+        if len({layer.bias is None for layer in (block.attn.proj, block.mlp.fc2, *hidden_layers(block.mlp))}) > 1:
             yield f"blocks.{i}: attn.proj, mlp.fc1 and mlp.fc2 must all have a bias, or none of them"
+        if len({scale is None or isinstance(scale, nn.Identity) for scale in scales(block)}) > 1:
+            yield f"blocks.{i}: attention and MLP must both have a scale of channels, or none of them"
         rates = {getattr(part, "drop_prob", 0.0) for part in (block.drop_path1, block.drop_path2)}
         if len(rates) > 1:
             yield f"blocks.{i}: drop_path1 and drop_path2 differ in drop_prob: {sorted(rates)}"
@@ -315,8 +284,12 @@ def _whole_faults(model: Any) -> Iterator[str]:
     """Faults of the model as a whole: pooling, head, and how patches become tokens."""
     if model.global_pool not in POOLS:
         yield f"global_pool: {model.global_pool!r} is not nested; allowed: {', '.join(POOLS)}"
-    if isinstance(model.head, nn.Linear) and model.head.bias is None:
-        yield f"head: Linear without a bias; {PARTS['head'][1]}"
+    heads = {name: getattr(model, name) for name in ("head", "head_dist") if hasattr(model, name)}
+    for name, head in heads.items():
+        if isinstance(head, nn.Linear) and head.bias is None:
+            yield f"{name}: Linear without a bias; {_HEAD}"
+        if getattr(head, "out_features", 0) != getattr(model.head, "out_features", 0):
+            yield f"{name}: must have as many classes as head"
     stem, dynamic = model.patch_embed, model.dynamic_img_size
     form = (False, Format.NHWC) if dynamic else (True, Format.NCHW)
     if (stem.flatten, stem.output_fmt) != form:
@@ -324,16 +297,32 @@ def _whole_faults(model: Any) -> Iterator[str]:
         yield f"patch_embed: {values} must be {form[0]}, {form[1]} with dynamic_img_size={dynamic}"
 
 
+def query_layers(attn: Any) -> list[Any]:
+    """The layers that give queries, keys and values: one for all of them, or one each."""
+    return [attn.qkv] if attn.qkv is not None else [attn.q_proj, attn.k_proj, attn.v_proj]
+
+
+def hidden_layers(mlp: Any) -> list[Any]:
+    """The layers that give the hidden neurons: one, or one each for gates and values."""
+    return [mlp.fc1_g, mlp.fc1_x] if isinstance(mlp, SwiGLU) else [mlp.fc1]
+
+
+def scales(block: Any) -> list[Any]:
+    """The scales of channels behind both branches."""
+    return [block.gamma_1, block.gamma_2] if isinstance(block, EvaBlock) else [block.ls1, block.ls2]
+
+
 def read_backbone(model: Any) -> Backbone:
     """The full widths of a timm ViT, and what its cost depends on besides them."""
     block, stem, head = model.blocks[0], model.patch_embed, model.head
+    queries, split = query_layers(block.attn), getattr(block.attn, "q_bias", None) is not None
     high, wide = stem.dynamic_feat_size(stem.img_size)
     outer = (model.norm_pre, model.norm, model.fc_norm)
     return Backbone(
         embed=model.embed_dim,
         heads=block.attn.num_heads,
         head_dim=block.attn.head_dim,
-        mlp=block.mlp.fc1.out_features,
+        mlp=block.mlp.fc2.in_features,
         depth=len(model.blocks),
         tokens=high * wide + model.num_prefix_tokens,
         num_classes=head.out_features if isinstance(head, nn.Linear) else 0,
@@ -341,9 +330,14 @@ def read_backbone(model: Any) -> Backbone:
         prefix_tokens=model.num_prefix_tokens,
         position_tokens=0 if model.pos_embed is None else model.pos_embed.shape[1],
         patch_bias=stem.proj.bias is not None,
-        qkv_bias=block.attn.qkv.bias is not None,
+        qkv_bias=split or queries[0].bias is not None,
+        k_bias=not split and (queries[0].bias is None or queries[len(queries) // 2].bias is not None),
         proj_bias=block.attn.proj.bias is not None,
         qk_norm=isinstance(block.attn.q_norm, nn.LayerNorm),
-        layer_scale=isinstance(block.ls1, LayerScale),
+        layer_scale=isinstance(scales(block)[0], (LayerScale, nn.Parameter)),
+        gated_mlp=isinstance(block.mlp, (GluMlp, SwiGLU)),
+        attn_norm=isinstance(block.attn.norm, nn.LayerNorm),
+        mlp_norm=isinstance(block.mlp.norm, nn.LayerNorm),
+        classifiers=1 + hasattr(model, "head_dist"),
         outer_norms=sum(isinstance(norm, nn.LayerNorm) for norm in outer),
     )

@@ -1,4 +1,4 @@
-"""The nested ViT: in from timm, forward at any widths, out to a plain timm ``VisionTransformer``."""
+"""The nested ViT: in from timm, forward at any widths, out to a plain timm model."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from typing import Any, cast
 
 import torch
 from timm.layers import DropPath, resample_abs_pos_embed
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from eavit.model import nested
+from eavit.model import nested, nesting
 from eavit.model.arguments import check_images, described
+from eavit.model.attributes import implied_by_shapes, timm_class
 from eavit.model.gates import EXACT, Gates, Masking
+from eavit.model.narrow_parts import allow_any_width, cut_branches
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.timm_layout import (
     NESTABLE,
     CannotNestError,
     copy_with,
-    cut_branches,
     faults_of,
-    implied_by_shapes,
     read_backbone,
     uncopyable,
 )
@@ -42,12 +44,14 @@ class NestedViT(VisionTransformer):
     ``forward_features``, ``no_weight_decay``, ``set_grad_checkpointing``, ...) is timm's, at full width.
     """
 
-    plain_type: type[VisionTransformer]
+    plain_type: type[nn.Module]
+    prefix_names: tuple[str, ...] = ("cls_token", "reg_token")
+    head_names: tuple[str, ...] = ("head",)
 
     @classmethod
     def from_timm(cls, model: nn.Module) -> NestedViT:
-        """Nest a copy of any plain timm ``VisionTransformer``; refuses others with :class:`CannotNestError`, naming
-        each part. Of a model that ``torch.compile`` wrapped, the wrapped one is taken.
+        """Nest a copy of any plain timm ``VisionTransformer`` or ``Eva``; refuses others with :class:`CannotNestError`,
+        naming each part. Of a model that ``torch.compile`` wrapped, the wrapped one is taken.
         """
         model = getattr(model, "_orig_mod", model)
         if not isinstance(model, nn.Module) or isinstance(model, cls):
@@ -58,15 +62,15 @@ class NestedViT(VisionTransformer):
             lines = "\n  ".join(faults)
             raise CannotNestError(f"this backbone cannot be nested:\n  {lines}\n(plain ViTs can: {NESTABLE})")
         try:
-            vit = nested.nest(copy_with(model, dict(model.named_parameters())))
+            vit = nesting.nest(copy_with(model, dict(model.named_parameters())))
         except Exception as error:
             raise CannotNestError(f"this backbone cannot be copied: {uncopyable(model)}") from error
         vars(vit)["plain_type"] = type(vit)
-        vit.__class__ = cls
+        vit.__class__ = OTHERS.get(timm_class(model), cls)
         return cast(NestedViT, vit)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, nested.nest(value) if isinstance(value, nn.Module) else value)
+        super().__setattr__(name, nesting.nest(value) if isinstance(value, nn.Module) else value)
 
     @property
     def backbone(self) -> Backbone:
@@ -90,7 +94,8 @@ class NestedViT(VisionTransformer):
         """``drop_path``: stochastic-depth rates of this call alone, none if empty; by default the module's own."""
         widths = self._widths(widths)
         (last,) = deque(self._states(images, widths, drop_path), maxlen=1)
-        return self._logits(last, widths)
+        logits: Tensor = self._logits(last, widths)
+        return logits
 
     def hidden(
         self, images: Tensor, widths: Submodel | str | None = None, drop_path: Sequence[float] | None = None
@@ -110,7 +115,7 @@ class NestedViT(VisionTransformer):
             return widths
         return self.backbone.full if widths is None else self.backbone.check(widths)
 
-    def _logits(self, x: Tensor, widths: Submodel | Gates) -> Tensor:
+    def _logits(self, x: Tensor, widths: Submodel | Gates) -> Any:
         embed, masking = widths.embed, masking_of(widths)
         x = self.pool(nested.normalise(self.norm, x, embed, masking))
         logits: Tensor = self.head(self.head_drop(nested.normalise(self.fc_norm, x, embed, masking)))
@@ -118,30 +123,39 @@ class NestedViT(VisionTransformer):
 
     def _states(self, images: Tensor, widths: Submodel | Gates, drop_path: Sequence[float] | None) -> Iterator[Tensor]:
         embed, masking = widths.embed, masking_of(widths)
-        x = self._stem(images, embed, masking)
+        x, rotary = self._stem(images, embed, masking)
         yield x
         keep = self._draw_paths(x, drop_path)
         saving = self.grad_checkpointing and torch.is_grad_enabled()
         for layer, block in enumerate(self.blocks):
             drawn = None if keep is None else keep[layer]
-            call = (x, embed, widths.heads[layer], widths.mlp[layer], drawn, masking)
+            call = (x, embed, widths.heads[layer], widths.mlp[layer], drawn, masking, rotary)
             x = checkpoint(block, *call, use_reentrant=False) if saving else block(*call)
             yield x
 
-    def _stem(self, images: Tensor, embed: nested.Width, masking: Masking) -> Tensor:
+    def _stem(self, images: Tensor, embed: nested.Width, masking: Masking) -> tuple[Tensor, Tensor | None]:
+        """Tokens that enter the first block, and their rotary positions if there are any."""
         check_images(images, self.patch_embed.proj.in_channels, self.patch_embed.proj.weight)
         self._check_size(images)
         width = nested.slice_width(embed)
         x, grid = self.patch_embed(images, embed)
-        tokens = [nested.prefix(t, width, -1) for t in (self.cls_token, self.reg_token) if t is not None]
+        tokens = [nested.prefix(t, width, -1) for name in self.prefix_names if (t := getattr(self, name)) is not None]
         tokens = [t.expand(x.shape[0], -1, -1) for t in tokens]
         position = self._positions(width, grid)
         if self.no_embed_class and position is not None:
             x, position = x + position, None
         x = torch.cat([*tokens, x], dim=1) if tokens else x
         x = x if position is None else x + position
-        x = x if self.pos_embed is None else self.pos_drop(x)
-        return nested.normalise(self.norm_pre, nested.residual(x, embed, masking), embed, masking)
+        x = self._drop_positions(x)
+        x = nested.normalise(self.norm_pre, nested.residual(x, embed, masking), embed, masking)
+        return x, self._rotary_positions(grid)
+
+    def _drop_positions(self, x: Tensor) -> Tensor:
+        out: Tensor = x if self.pos_embed is None else self.pos_drop(x)
+        return out
+
+    def _rotary_positions(self, grid: tuple[int, int]) -> Tensor | None:
+        return None
 
     def _check_size(self, images: Tensor) -> None:
         size, stem = tuple(images.shape[-2:]), self.patch_embed
@@ -178,9 +192,40 @@ class NestedViT(VisionTransformer):
         return torch.bernoulli(stay) / stay.clamp_min(1e-9)
 
 
+class NestedDistilledViT(VisionTransformerDistilled, NestedViT):
+    """DeiT with a distillation token: the mean of both heads' logits, or both in training that asks for it."""
+
+    prefix_names = ("cls_token", "dist_token")
+    head_names = ("head", "head_dist")
+
+    def _logits(self, x: Tensor, widths: Submodel | Gates) -> Any:
+        x = nested.normalise(self.norm, x, widths.embed, masking_of(widths))
+        logits, distilled = self.head(self.head_drop(x[:, 0])), self.head_dist(self.head_drop(x[:, 1]))
+        return (logits, distilled) if self.distilled_training and self.training else (logits + distilled) / 2
+
+
+class NestedEva(Eva, NestedViT):
+    """EVA and DINOv3: rotary positions, and blocks of their own (:mod:`eavit.model.nested_eva`)."""
+
+    forward = NestedViT.forward
+
+    def _drop_positions(self, x: Tensor) -> Tensor:
+        out: Tensor = self.pos_drop(x)
+        return out
+
+    def _rotary_positions(self, grid: tuple[int, int]) -> Tensor | None:
+        if self.rope is None:
+            return None
+        positions: Tensor = self.rope.get_embed(grid) if self.dynamic_img_size else self.rope.get_embed()
+        return positions
+
+
+OTHERS: dict[type[nn.Module], type[NestedViT]] = {VisionTransformerDistilled: NestedDistilledViT, Eva: NestedEva}
+
+
 def _clashes(model: nn.Module) -> list[str]:
     """Attributes of a timm model under names that a nested ViT uses itself."""
-    used = {name for name in vars(NestedViT) if not hasattr(VisionTransformer, name)} | {"plain_type"}
+    used = {name for name in vars(NestedViT) if not hasattr(timm_class(model), name)} | {"plain_type"}
     return [f"{name}: a nested ViT has an attribute of this name; rename yours" for name in vars(model) if name in used]
 
 
@@ -188,16 +233,17 @@ def _narrow(vit: NestedViT, submodel: Submodel) -> nested.State:
     """The parameters of a submodel by their names in the nested ViT."""
     embed = submodel.embed
     parts = {name: nested.narrow(getattr(vit, name), embed) for name in ("patch_embed", "norm_pre", "norm", "fc_norm")}
-    parts["head"] = nested.narrow(vit.head, None, embed)
+    parts |= {name: nested.narrow(getattr(vit, name), None, embed) for name in vit.head_names}
     for layer, block in enumerate(vit.blocks):
         parts[f"blocks.{layer}"] = block.narrow(embed, submodel.heads[layer], submodel.mlp[layer])
-    tokens = {name: getattr(vit, name) for name in ("cls_token", "reg_token", "pos_embed")}
+    tokens = {name: getattr(vit, name) for name in (*vit.prefix_names, "pos_embed")}
     prefixes = {name: nested.prefix(value, embed, -1) for name, value in tokens.items() if value is not None}
     return nested.join(parts) | prefixes
 
 
 def extract(vit: NestedViT, submodel: Submodel | str) -> VisionTransformer:
     """A plain timm ``VisionTransformer`` of these widths with its own copy of the weights: what is timed and shipped.
+    Of a nested ``Eva`` an ``Eva``.
 
     A block with one branch skipped is a timm block without that branch; one with both skipped is left out.
     Whatever else the source model had (attributes, flags, leaf types) is kept.
@@ -207,7 +253,7 @@ def extract(vit: NestedViT, submodel: Submodel | str) -> VisionTransformer:
     submodel = vit.backbone.check(submodel)
     state = _narrow(vit, submodel)
     nothing = dict.fromkeys(dict(vit.named_parameters()).keys() - state, torch.empty(0))
-    plain: Any = nested.unnest(copy_with(vit, state | nothing))
+    plain: Any = nesting.unnest(copy_with(vit, state | nothing))
     for layer in reversed(range(submodel.depth)):
         heads, hidden = submodel.heads[layer], submodel.mlp[layer]
         if heads or hidden:
@@ -217,4 +263,5 @@ def extract(vit: NestedViT, submodel: Submodel | str) -> VisionTransformer:
     for part in plain.modules():
         for name, value in implied_by_shapes(part).items():
             setattr(part, name, value)
-    return plain
+        allow_any_width(part)
+    return cast(VisionTransformer, plain)

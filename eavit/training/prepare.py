@@ -40,11 +40,12 @@ def _probe(vit: NestedViT, split: Split) -> None:
     weight, bias = torch.as_tensor(probe.coef_), torch.as_tensor(probe.intercept_)
     if len(probe.classes_) == 2:  # scikit-learn keeps one row for two classes
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
-    head: Any = vit.head
+    heads: list[Any] = [getattr(vit, name) for name in vit.head_names]  # of several the logits are averaged
     rows = torch.as_tensor(probe.classes_, dtype=torch.long)
     with torch.no_grad():
-        head.weight[rows] = weight.to(head.weight)
-        head.bias[rows] = bias.to(head.bias)
+        for head in heads:
+            head.weight[rows] = weight.to(head.weight)
+            head.bias[rows] = bias.to(head.bias)
 
 
 def start(task: Task) -> NestedViT:

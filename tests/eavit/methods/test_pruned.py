@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import build
+from timm.layers import SwiGLU
 
 from eavit.extras import MissingExtraError
 from eavit.methods.pruned import CRITERIA, gradients_of, prune, pruned, widths_at
@@ -15,6 +17,8 @@ from eavit.model import cost
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT
 from eavit.training.checkpoint import load_tensors
+from tests.eavit.model.test_nested_eva import DEIT, EVA
+from tests.eavit.model.vits import TINY
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, plain, tiny
 
 room = import_module("eavit.methods.pruned")  # the package has a function of this name
@@ -139,6 +143,14 @@ def test_queries_and_keys_with_norms_are_refused_by_name(tmp_path):
     task = Normed(tmp_path)
     with pytest.raises(ValueError, match="method pruned: this backbone has norms on queries and keys"):
         pruned().adapt(task)
+    with pytest.raises(ValueError, match="method pruned: this backbone has norms"):
+        pruned().check(task.backbone(), (1.0,), (), "equal_steps")
+
+
+@pytest.mark.parametrize("recipe", [EVA, DEIT, {**TINY, "mlp_layer": SwiGLU}], ids=["eva", "distilled", "gated"])
+def test_backbones_whose_units_torch_pruning_may_cut_wrongly_are_refused(recipe):
+    with pytest.raises(ValueError, match="method pruned: this backbone is not a VisionTransformer with plain MLPs"):
+        pruned().check(build(recipe), (1.0,), (), "equal_steps")
 
 
 # --- the method -----------------------------------------------------------------------------------------------------

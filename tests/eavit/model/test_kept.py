@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import torch
 from strategies import build
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
 from torch import Tensor, nn
 
 import eavit
 from eavit import NestedViT, Submodel
-from eavit.model.timm_layout import CannotNestError, implied_by_shapes
+from eavit.model.attributes import implied_by_shapes
+from eavit.model.timm_layout import CannotNestError
 
 RECIPE = {
     "img_size": 6,
@@ -28,13 +31,29 @@ RECIPE = {
     "init_values": 0.1,
     "drop_path_rate": 0.2,
 }
-SOURCE = build(RECIPE)
+OTHERS = {"reg_tokens": 0, "global_pool": "token"}
+EVA = {"num_reg_tokens": 1, "use_rot_pos_emb": True, "rope_type": "dinov3", "swiglu_mlp": True, "scale_mlp": True}
+EVA |= {name: RECIPE[name] for name in RECIPE if name != "reg_tokens"} | {"scale_attn_inner": True}
+SOURCES = {
+    "vit": build(RECIPE),
+    "distilled": build({**RECIPE, **OTHERS, "kind": VisionTransformerDistilled}),
+    "eva": build({**EVA, "kind": Eva}),
+}
+SOURCE = SOURCES["vit"]
 PARTS = dict(SOURCE.named_modules())
 INNER = Submodel(8, (2, 1), (10, 7))  # every part is there
 X = torch.randn(2, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 BATCH = [(X, torch.tensor([0, 1]))]
 
 Change = Callable[[nn.Module], None]
+
+
+@pytest.fixture(autouse=True, params=SOURCES)
+def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test is done with each class of timm's that can be nested."""
+    model = SOURCES[request.param]
+    monkeypatch.setitem(globals(), "SOURCE", model)
+    monkeypatch.setitem(globals(), "PARTS", dict(model.named_modules()))
 
 
 def changed(value: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eavit import Backbone, Gates, NestedViT, Submodel, extract
-from eavit.model import nested
+from eavit.model import nested, nesting
 from tests.eavit.model.vits import TINY
 
 DOUBLE = torch.float64
@@ -28,7 +28,7 @@ def gate(kept: int, width: int) -> Tensor:
 
 
 def filled(module: nn.Module, seed: int = 0) -> nn.Module:
-    return nested.nest(randomise(module.double(), seed))
+    return nesting.nest(randomise(module.double(), seed))
 
 
 def norm_of(width: int, eps: float) -> nn.Module:
@@ -156,7 +156,7 @@ def test_patches_are_the_first_channels_of_the_stem(width, bias, pad):
 
 
 def test_one_qkv_row_group_for_each_part_and_head():
-    attn = nested.nest(Attention(2, 3, attn_head_dim=2, qkv_bias=True))
+    attn = nesting.nest(Attention(2, 3, attn_head_dim=2, qkv_bias=True))
     with torch.no_grad():
         attn.qkv.bias.copy_(torch.arange(18.0))
     # (3 parts, 3 heads, 2 values): the first two heads are rows 0-3, 6-9 and 12-15.
@@ -180,7 +180,15 @@ def _inside_block(b: Backbone, s: Submodel, layer: int, name: str) -> tuple[Tens
     channels, heads, hidden = first(s.embed, b.embed), s.heads[layer], s.mlp[layer]
     attn, mlp = torch.tensor([heads > 0]), torch.tensor([hidden > 0])
     every = torch.ones(b.head_dim, dtype=torch.bool)
+    rows, neurons = _rows_of_heads(b, heads, 1), first(hidden, b.mlp)
     return {
+        **{f"attn.{part}_proj.weight": (rows, channels) for part in "qkv"},
+        **{f"attn.{name}": (rows,) for name in ("q_proj.bias", "k_proj.bias", "v_proj.bias", "q_bias", "v_bias")},
+        **dict.fromkeys(("attn.norm.weight", "attn.norm.bias"), (rows,)),
+        **{f"mlp.fc1_{part}.weight": (neurons, channels) for part in "gx"},
+        **{f"mlp.{name}": (neurons,) for name in ("fc1_g.bias", "fc1_x.bias", "norm.weight", "norm.bias")},
+        "gamma_1": (channels & attn,),
+        "gamma_2": (channels & mlp,),
         "norm1.weight": (channels & attn,),
         "norm1.bias": (channels & attn,),
         "attn.qkv.weight": (_rows_of_heads(b, heads, 3), channels),
@@ -194,9 +202,9 @@ def _inside_block(b: Backbone, s: Submodel, layer: int, name: str) -> tuple[Tens
         "ls1.gamma": (channels & attn,),
         "norm2.weight": (channels & mlp,),
         "norm2.bias": (channels & mlp,),
-        "mlp.fc1.weight": (first(hidden, b.mlp), channels),
-        "mlp.fc1.bias": (first(hidden, b.mlp),),
-        "mlp.fc2.weight": (channels, first(hidden, b.mlp)),
+        "mlp.fc1.weight": (neurons.repeat(1 + b.gated_mlp), channels),
+        "mlp.fc1.bias": (neurons.repeat(1 + b.gated_mlp),),
+        "mlp.fc2.weight": (channels, neurons),
         "mlp.fc2.bias": (channels & mlp,),
         "ls2.gamma": (channels & mlp,),
     }[name]
@@ -211,7 +219,7 @@ def inside(b: Backbone, s: Submodel, key: str, shape: torch.Size) -> Tensor:
             mask &= kept.view([-1 if a == axis else 1 for a in range(len(shape))])
     elif key.startswith("patch_embed."):
         mask &= channels.view([-1] + [1] * (len(shape) - 1))
-    elif key != "head.bias":  # tokens, positions, outer norms and the head's columns: channels come last
+    elif key not in ("head.bias", "head_dist.bias"):  # of all others channels come last
         mask &= channels
     return mask
 

@@ -11,6 +11,8 @@ import timm
 import torch
 from strategies import images
 from timm.layers import LayerNorm2d, RmsNorm
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.nn.utils import prune
@@ -38,8 +40,16 @@ def _named(tag: str, **changes) -> nn.Module:
     return timm.create_model(tag, **{"depth": 2, "img_size": 32, "num_classes": 3, **changes})
 
 
-def _elsewhere(change) -> VisionTransformer:
-    model = _plain()
+def _eva(**changes) -> Eva:
+    return Eva(**{**TINY, "use_rot_pos_emb": True, **changes})
+
+
+def _distilled() -> VisionTransformerDistilled:
+    return VisionTransformerDistilled(**TINY, weight_init="skip")
+
+
+def _elsewhere(change, model=None) -> nn.Module:
+    model = model or _plain()
     change(model)
     return model
 
@@ -58,17 +68,39 @@ def _uneven_bias(model):
 
 
 REFUSED = {
-    "swiglu": (
-        lambda: _named("vit_giant_patch14_reg4_dinov2", embed_dim=48, num_heads=2, img_size=28),
-        ["blocks.0.mlp: GluMlp is not timm's Mlp; SwiGLU", "vit_small_patch14_dinov2"],
+    "learnt_rotary": (
+        lambda: _named("vit_small_patch16_rope_mixed_224", embed_dim=48, num_heads=3),
+        ["rope: RotaryEmbeddingMixed is not timm's", "learnt for each head", "vit_small_patch16_dinov3"],
     ),
-    "rotary": (
-        lambda: _named("eva02_tiny_patch14_224", img_size=28),
-        ["Eva is not timm's VisionTransformer", "rope: RotaryEmbeddingCat", "blocks.0.mlp: GluMlp", "plain ViTs can"],
+    "eva_post_norm": (
+        lambda: _named("eva02_enormous_patch14_clip_224", embed_dim=48, num_heads=3, img_size=28),
+        ["blocks.0: EvaBlockPostNorm is not timm's", "post-norm"],
     ),
-    "dinov3": (
-        lambda: _named("vit_small_patch16_dinov3"),
-        ["Eva is not timm's VisionTransformer", "rope: RotaryEmbeddingDinoV3", "blocks.0.attn: EvaAttention"],
+    "eva_attention_pool": (
+        lambda: _named("vit_pe_core_tiny_patch16_384", embed_dim=48, num_heads=3, attn_pool_num_heads=3),
+        ["attn_pool: AttentionPoolLatent"],
+    ),
+    "grouped_queries": (
+        lambda: _eva(attn_type="rope", qkv_fused=False, num_kv_heads=1),
+        ["blocks.0.attn: num_kv_heads is 1 (int); its weights say 3"],
+    ),
+    "gated_attention": (
+        lambda: _elsewhere(lambda m: setattr(m.blocks[1].attn, "gate", nn.Linear(12, 12)), _eva()),
+        ["blocks.1.attn.gate: Linear; not a part of a plain ViT"],
+    ),
+    "scale_of_one_branch": (
+        lambda: _eva(init_values=0.1, attn_only_layer_scale=True),
+        ["blocks.0: attention and MLP must both have a scale"],
+    ),
+    "eva_patch_dropout": (lambda: _eva(patch_drop_rate=0.5), ["patch_drop: PatchDropoutWithIndices"]),
+    "eva_rms_norm": (lambda: _eva(norm_layer=RmsNorm), ["blocks.0.norm1: RmsNorm"]),
+    "bias_of_keys": (
+        lambda: _elsewhere(lambda m: m.blocks[1].attn.k_bias.fill_(1.0), _eva()),
+        ["blocks.1.attn: k_bias is a tensor of shape (12,)"],
+    ),
+    "heads_of_other_classes": (
+        lambda: _elsewhere(lambda m: setattr(m, "head_dist", nn.Linear(12, 4)), _distilled()),
+        ["head_dist: must have as many classes as head"],
     ),
     "windows": (lambda: timm.create_model("test_vit_relpos", num_classes=3), ["VisionTransformerRelPos is not timm's"]),
     "swin": (
@@ -93,13 +125,11 @@ REFUSED = {
     ),
     "hybrid": (lambda: _named("vit_tiny_r_s16_p8_224"), ["patch_embed: HybridEmbed", "hybrid stems"]),
     "stem_norm": (lambda: _plain(embed_norm_layer=nn.LayerNorm), ["patch_embed.norm: LayerNorm", "stem with a norm"]),
-    "distilled": (
-        lambda: _named("deit_tiny_distilled_patch16_224"),
-        ["VisionTransformerDistilled replaces timm's", "forward_head", "head_dist: Linear"],
-    ),
     "patch_dropout": (lambda: _plain(patch_drop_rate=0.5), ["patch_drop: PatchDropout", "patch_drop_rate=0"]),
-    "mlp_norm": (lambda: _plain(scale_mlp_norm=True), ["blocks.0.mlp.norm: LayerNorm", "mixes them"]),
-    "attention_norm": (lambda: _plain(scale_attn_norm=True), ["blocks.0.attn.norm: LayerNorm", "mixes them"]),
+    "shared_norm": (
+        lambda: _elsewhere(lambda m: setattr(m.blocks[0].mlp, "norm", RmsNorm(48))),
+        ["blocks.0.mlp.norm: RmsNorm"],
+    ),
     "norm_without_weights": (
         lambda: _plain(norm_layer=partial(nn.LayerNorm, elementwise_affine=False)),
         ["norm: LayerNorm without weight or bias"],
@@ -160,8 +190,9 @@ def test_what_cannot_be_nested_is_refused_by_name_with_the_reason(name):
 
 
 def test_all_faults_are_named_at_once():
-    faults = faults_of(_plain(patch_drop_rate=0.1, global_pool="map", scale_mlp_norm=True))
-    assert [fault.partition(":")[0] for fault in faults] == ["patch_drop", "blocks.0.mlp.norm", "attn_pool"]
+    faults = faults_of(_plain(patch_drop_rate=0.1, global_pool="map", norm_layer=RmsNorm))
+    wanted = ["patch_drop", "blocks.0.norm1", "blocks.0.norm2", "norm", "attn_pool"]
+    assert [fault.partition(":")[0] for fault in faults] == wanted
     assert faults_of(_plain()) == []
 
 

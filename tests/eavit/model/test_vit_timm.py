@@ -16,7 +16,8 @@ from torch import nn
 
 import eavit
 from eavit import Gates, NestedViT, Submodel
-from eavit.model.nested import NestedLayerNorm, nest
+from eavit.model.nested import NestedLayerNorm
+from eavit.model.nesting import nest
 from tests.eavit.model.vits import TINY, tiny
 
 INNER = Submodel(7, (2, 0, 1), (9, 48, 0))

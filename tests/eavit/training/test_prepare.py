@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from strategies import build
 
 from eavit.model.vit import NestedViT
 from eavit.training.prepare import preparation_cost, prepare, scored, scoring_cost, start
+from tests.eavit.model.test_nested_eva import DEIT, EVA
 from tests.eavit.small import Blobs, TinyTask, plain
 
 
@@ -37,6 +39,17 @@ def test_two_classes_are_probed_too(tmp_path):
     x, y = next(Two(60, 9).batches(60))
     with torch.no_grad():
         assert (vit(x).argmax(-1) == y).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("recipe", [EVA, DEIT], ids=["eva", "distilled"])
+def test_all_heads_of_other_backbones_are_probed(recipe, tmp_path):
+    run = TinyTask(tmp_path)
+    run.backbone = lambda: build({**recipe, "img_size": 4, "patch_size": 2, "in_chans": 1, "num_classes": 3}).float()
+    vit = prepared(run)
+    x, y = next(Blobs(60, 9).batches(60))
+    with torch.no_grad():
+        assert (vit(x).argmax(-1) == y).float().mean() > 0.8
+    assert all(torch.equal(getattr(vit, name).weight, vit.head.weight) for name in vit.head_names)
 
 
 @pytest.mark.parametrize("metric", ["taylor", "activation", "l2", "none"])
