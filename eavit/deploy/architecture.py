@@ -10,6 +10,7 @@ from timm.layers import LayerScale, get_act_layer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from eavit.model.attributes import timm_class
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT, extract
 
@@ -36,6 +37,11 @@ class CannotRebuildError(ValueError):
 
 def arguments_of(vit: Any) -> dict[str, Any]:
     """Keyword arguments of timm's ``VisionTransformer``, and ``norm_eps``, for :func:`build_vit`."""
+    if timm_class(vit) is not VisionTransformer:
+        raise CannotRebuildError(
+            f"this backbone cannot be saved: {timm_class(vit).__name__} is not timm's VisionTransformer; keep the "
+            "model that eavit.extract gives with torch.save or timm's own tools"
+        )
     block, stem = vit.blocks[0], vit.patch_embed
     norms = [part for part in vit.modules() if isinstance(part, nn.LayerNorm)]
     return {
@@ -47,7 +53,7 @@ def arguments_of(vit: Any) -> dict[str, Any]:
         "embed_dim": vit.embed_dim,
         "depth": len(vit.blocks),
         "num_heads": block.attn.num_heads,
-        "mlp_ratio": block.mlp.fc1.out_features / vit.embed_dim,
+        "mlp_ratio": block.mlp.fc2.in_features / vit.embed_dim,
         "qkv_bias": block.attn.qkv.bias is not None,
         "qk_norm": isinstance(block.attn.q_norm, nn.LayerNorm),
         "proj_bias": block.attn.proj.bias is not None,

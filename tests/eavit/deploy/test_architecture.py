@@ -4,12 +4,15 @@ import json
 
 import pytest
 import torch
-from timm.layers import GELUTanh, QuickGELU
+from strategies import build
+from timm.layers import GELUTanh, QuickGELU, SwiGLU
 from torch import nn
 
 from eavit.deploy.architecture import CannotRebuildError, activation_name, build_submodel, build_vit, rebuilt
 from eavit.model.vit import NestedViT, extract
 from tests.eavit.families import KEYS
+from tests.eavit.model.test_nested_eva import DEIT, EVA
+from tests.eavit.model.vits import TINY
 from tests.eavit.small import plain
 
 FORMS = {
@@ -72,3 +75,18 @@ def test_what_is_built_otherwise_is_refused():
     vit.blocks[0].norm2.eps = 0.3
     with pytest.raises(CannotRebuildError, match="gives other logits"):
         rebuilt(vit)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (EVA, "Eva is not timm's VisionTransformer; keep the model that eavit.extract gives"),
+        (DEIT, "VisionTransformerDistilled is not timm's VisionTransformer"),
+        ({**TINY, "mlp_layer": SwiGLU}, "blocks.0.mlp.fc1.bias, .* would have other shapes"),
+        ({**TINY, "scale_mlp_norm": True}, "blocks.0.mlp.norm.bias, .* would have other shapes"),
+    ],
+    ids=["eva", "distilled", "gated", "norm"],
+)
+def test_backbones_that_cannot_be_rebuilt_are_refused_by_name(recipe, said):
+    with pytest.raises(CannotRebuildError, match=f"this backbone cannot be saved: {said}"):
+        rebuilt(NestedViT.from_timm(build(recipe)))
