@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from eavit.deploy.artifact import load_family as load
     from eavit.deploy.elastic import ElasticModel
     from eavit.deploy.export import export
+    from eavit.deploy.latency import Profile
+    from eavit.deploy.profiling import profile_latency
     from eavit.deploy.verify import verify_export as verify
 
 # Imported when they are first used, so that `import eavit` stays fast.
@@ -27,6 +29,8 @@ LATER = {
     "ElasticModel": "eavit.deploy.elastic:ElasticModel",
     "export": "eavit.deploy.export:export",
     "verify": "eavit.deploy.verify:verify_export",
+    "Profile": "eavit.deploy.latency:Profile",
+    "profile_latency": "eavit.deploy.profiling:profile_latency",
     "load": "eavit.deploy.artifact:load_family",
 }
 
@@ -35,6 +39,7 @@ __all__ = [
     "ElasticModel",
     "Gates",
     "NestedViT",
+    "Profile",
     "Sampled",
     "Space",
     "Submodel",
@@ -45,6 +50,7 @@ __all__ = [
     "load",
     "macs",
     "params",
+    "profile_latency",
     "sort_by_importance",
     "verify",
 ]

@@ -125,8 +125,8 @@ class ElasticModel:
             return profile.latency_ms
         if limits.needs_profile():
             raise ValueError(
-                "limit latency_ms needs a profile of the device: profile=eavit.Profile.load(file), which "
-                "`eavit profile` or eavit.measure_latency(elastic) makes"
+                "limit latency_ms needs a profile of the device: profile=eavit.Profile.load(file), or "
+                "eavit.profile_latency(elastic)"
             )
         return None
 

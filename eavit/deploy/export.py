@@ -125,23 +125,29 @@ def write_torch(exported: Exported, folder: Path) -> list[str]:
 def write_onnx(exported: Exported, folder: Path) -> list[str]:
     """An ONNX file for any batch size: ``images`` to ``logits``; preprocessing and classes in its metadata."""
     onnx = needed("onnx", "export", "format onnx")
-    needed("onnxscript", "export", "format onnx")
-    with _quiet():
-        program: Any = torch.onnx.export(
-            exported.model,
-            (exported.images,),
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    proto = program.model_proto
+    proto = onnx_program(exported.model, exported.images, any_batch=True)
     notes = {"submodel": str(exported.submodel), "preprocessing": json.dumps(exported.preprocessing)}
     onnx.helper.set_model_props(proto, notes)
     onnx.save(proto, folder / "model.onnx")
     return ["model.onnx"]
+
+
+def onnx_program(model: VisionTransformer, images: Tensor, *, any_batch: bool = False) -> Any:
+    """A model as an ONNX protocol buffer, for the batch size of the images or for any."""
+    needed("onnx", "export", "format onnx")
+    needed("onnxscript", "export", "format onnx")
+    with _quiet():
+        program: Any = torch.onnx.export(
+            model,
+            (images,),
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},) if any_batch else None,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    return program.model_proto
 
 
 def write_pt2(exported: Exported, folder: Path) -> list[str]:

@@ -1,0 +1,167 @@
+"""Measurement of a latency profile on this machine: layers over a grid of widths, then whole submodels."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from eavit.deploy.elastic import ElasticModel
+from eavit.deploy.export import onnx_program
+from eavit.deploy.latency import RUNTIMES, Profile, Setting, this_machine
+from eavit.deploy.timing import Call, Timing, time_calls
+from eavit.extras import needed
+from eavit.model import cost
+from eavit.model.submodel import Backbone, Submodel
+from eavit.options import allowed, whole
+from eavit.space.product import ProductSpace
+
+GRID = 4  # widths of each kind in the table
+FITTED, HELD_OUT = 6, 10  # whole submodels: to fit the sum of parts, and to test it
+SHARE_OF_TABLE = 0.6  # of the time
+
+Progress = Callable[[str, int, int], None]
+
+
+def callable_of(elastic: ElasticModel, submodel: Submodel, setting: Setting) -> Call:
+    """A call that runs a submodel on a batch of zeros in a runtime."""
+    model, stem = elastic.extract(submodel).cpu(), elastic.vit.patch_embed
+    images = torch.zeros(setting.batch, stem.proj.in_channels, *stem.img_size)
+    if setting.runtime == "torch":
+
+        def call() -> object:
+            with torch.inference_mode():
+                return model(images)
+
+        return call
+    runtime = needed("onnxruntime", "export", "runtime onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = setting.threads
+    options.log_severity_level = 3
+    program = onnx_program(model, images).SerializeToString()
+    session = runtime.InferenceSession(program, options, providers=["CPUExecutionProvider"])
+    feed = {"images": images.numpy()}
+    return lambda: session.run(None, feed)
+
+
+@contextmanager
+def quiet_threads(count: int) -> Iterator[None]:
+    """Torch with so many threads and without the collector of garbage inside."""
+    before, collecting = torch.get_num_threads(), gc.isenabled()
+    torch.set_num_threads(count)
+    gc.disable()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        if collecting:
+            gc.enable()
+
+
+def measure_submodels(
+    elastic: ElasticModel, submodels: Sequence[Submodel], setting: Setting, seconds: float = 5.0
+) -> dict[Submodel, Timing]:
+    """Measured latency of whole submodels on this machine, interleaved."""
+    with quiet_threads(setting.threads):
+        timings = time_calls({str(s): callable_of(elastic, s, setting) for s in submodels}, seconds)
+    return {s: timings[str(s)] for s in submodels}
+
+
+def profile_latency(
+    elastic: ElasticModel,
+    runtime: str = "torch",
+    threads: int = 1,
+    batch: int = 1,
+    *,
+    seconds: float = 60.0,
+    grid: int = GRID,
+    seed: int = 0,
+    progress: Progress = lambda phase, done, total: None,
+) -> Profile:
+    """Measure the latency table of a family on this machine in about so many seconds, and its error on whole submodels
+    that it has not seen.
+    """
+    allowed("runtime", runtime, RUNTIMES)
+    setting = Setting(runtime, whole("threads", threads, 1), whole("batch", batch, 1))
+    b = elastic.backbone
+    space = ProductSpace.eavit(b)
+    kept = [m.submodel for m in elastic.members]
+    embeds = spread_widths({*space.embeds, *(s.embed for s in kept)}, grid)
+    heads = spread_widths({*space.heads, *(h for s in kept for h in s.heads)} - {0}, grid)
+    mlps = spread_widths({*space.mlps, *(m for s in kept for m in s.mlp)} - {0}, grid)
+    timings: dict[str, Timing] = {}
+    for done, embed in enumerate(embeds):
+        wanted = _row(b, embed, heads, mlps)
+        share = SHARE_OF_TABLE * seconds / len(embeds)
+        timings |= {str(s): t for s, t in measure_submodels(elastic, wanted, setting, share).items()}
+        progress("table", done + 1, len(embeds))
+    outside, attention, mlp = _tables(b, embeds, heads, mlps, timings)
+    table = Profile(asdict(b), setting, this_machine(runtime), embeds, heads, mlps, outside, attention, mlp)
+    wholes = whole_submodels(space, FITTED + HELD_OUT, seed)
+    measured = measure_submodels(elastic, wholes, setting, (1 - SHARE_OF_TABLE) * seconds)
+    progress("submodels", 1, 1)
+    return fitted(table, {s: t.median_ms for s, t in measured.items()}, _noise([*timings.values(), *measured.values()]))
+
+
+def spread_widths(widths: Iterable[int], count: int) -> tuple[int, ...]:
+    """Select up to so many of some widths, evenly, with both ends; ascending."""
+    ordered = sorted(set(widths))
+    places = np.linspace(0, len(ordered) - 1, min(count, len(ordered)))
+    return tuple(dict.fromkeys(int(ordered[round(place)]) for place in places))
+
+
+def _row(b: Backbone, embed: int, heads: Sequence[int], mlps: Sequence[int]) -> list[Submodel]:
+    """Submodels of one embedding: without blocks, with attention alone, with MLPs alone."""
+    none = (0,) * b.depth
+    return [
+        Submodel(embed, none, none),
+        *(Submodel(embed, (h,) * b.depth, none) for h in heads),
+        *(Submodel(embed, none, (m,) * b.depth) for m in mlps),
+    ]
+
+
+def _tables(
+    b: Backbone, embeds: Sequence[int], heads: Sequence[int], mlps: Sequence[int], timings: dict[str, Timing]
+) -> Any:
+    """Milliseconds outside the blocks, and of one branch of either kind."""
+    outside, attention, mlp = [], [], []
+    for embed in embeds:
+        none, *branches = (timings[str(s)].median_ms for s in _row(b, embed, heads, mlps))
+        each = [(total - none) / b.depth for total in branches]
+        outside.append(none)
+        attention.append(tuple(each[: len(heads)]))
+        mlp.append(tuple(each[len(heads) :]))
+    return tuple(outside), tuple(attention), tuple(mlp)
+
+
+def whole_submodels(space: ProductSpace, count: int, seed: int) -> list[Submodel]:
+    """Submodels of mixed widths and depths over the whole range of MACs, the two ends included."""
+    rng = np.random.default_rng([seed, 12])
+    low, high = (float(np.log(cost.macs(space.backbone, s))) for s in (space.smallest, space.largest))
+    drawn = [space.near(float(np.exp(low + (high - low) * (i + 0.5) / count)), rng) for i in range(count)]
+    return list(dict.fromkeys([space.smallest, *drawn, space.largest]))
+
+
+def fitted(table: Profile, measured: dict[Submodel, float], noise: dict[str, float]) -> Profile:
+    """The table with the line that fits every third whole submodel best, and its error on the others."""
+    wholes = sorted(measured, key=lambda s: measured[s])
+    used = {*wholes[::3], wholes[-1]}
+    sums = np.array([table.sum_of_parts(s) for s in used])
+    times = np.array([measured[s] for s in used])
+    factor, offset = np.polyfit(sums, times, 1, w=1 / times) if len(used) > 2 else (1.0, 0.0)
+    final = replace(table, factor=float(factor), offset=float(offset), noise=noise)
+    others = [s for s in wholes if s not in used]
+    return replace(final, held_out=tuple((str(s), measured[s], final.latency_ms(s)) for s in others))
+
+
+def _noise(timings: Sequence[Timing]) -> dict[str, float]:
+    return {
+        "spread": float(np.median([t.spread for t in timings])),
+        "disturbed": float(np.mean([t.disturbed for t in timings])),
+        "busy": float(np.mean([t.busy for t in timings])),
+    }

@@ -1,0 +1,94 @@
+"""A profile of a simulated device finds its parts, and says how well it predicts what it has not seen."""
+
+import pytest
+import torch
+
+from eavit.deploy import profiling as module
+from eavit.deploy.latency import Setting
+from eavit.deploy.profiling import callable_of, measure_submodels, profile_latency, quiet_threads, spread_widths
+from eavit.deploy.timing import Timing
+from eavit.space.product import ProductSpace
+from tests.eavit.deploy.test_latency import device
+from tests.eavit.families import KEYS, family
+
+
+@pytest.fixture
+def simulated(monkeypatch):
+    """Measurements that are those of a device whose parts add up, and what was measured."""
+    seen = []
+
+    def measure(elastic, submodels, setting, seconds=5.0):
+        seen.extend(submodels)
+        return {s: Timing(device(s), 0.01, 10, 0.0) for s in submodels}
+
+    monkeypatch.setattr(module, "measure_submodels", measure)
+    return seen
+
+
+def test_a_device_whose_parts_add_up_is_predicted(simulated):
+    profile = profile_latency(family(), seconds=1)
+    assert profile.median_error < 0.01
+    assert profile.rank_correlation > 0.99
+    assert profile.noise["busy"] == 0
+    assert (profile.factor, profile.offset) == (pytest.approx(1, abs=0.05), pytest.approx(0, abs=0.1))
+
+
+def test_held_out_submodels_were_not_used(simulated):
+    profile = profile_latency(family(), seconds=1)
+    assert len(profile.held_out) >= 5
+    assert len({key for key, *_ in profile.held_out}) == len(profile.held_out)
+    assert set(simulated) >= {family().backbone.check(key) for key, *_ in profile.held_out}
+
+
+def test_the_table_covers_the_space_and_the_members(simulated):
+    profile, b = profile_latency(family(), seconds=1), family().backbone
+    space = ProductSpace.eavit(b)
+    assert profile.embeds[0] <= min(space.embeds)
+    assert (profile.embeds[-1], profile.heads[-1], profile.mlps[-1]) == (b.embed, b.heads, b.mlp)
+
+
+def test_widths_are_spread_with_both_ends():
+    assert spread_widths([1, 2, 3, 4, 5, 6, 7], 3) == (1, 4, 7)
+    assert spread_widths([5, 3], 4) == (3, 5)
+    assert spread_widths([2], 4) == (2,)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+def test_real_submodels_are_run(runtime):
+    if runtime == "onnxruntime":
+        pytest.importorskip("onnxruntime")
+    elastic = family()
+    out = callable_of(elastic, elastic.backbone.check(KEYS[1]), Setting(runtime, 1, 2))()
+    logits = torch.as_tensor(out[0] if isinstance(out, list) else out)
+    assert torch.allclose(logits, elastic(torch.zeros(2, 1, 4, 4), KEYS[1]), atol=1e-5)
+
+
+def test_a_larger_submodel_takes_longer():
+    from eavit.weights import pico
+
+    elastic = family()
+    elastic.vit = type(elastic.vit).from_timm(pico(10).eval())
+    b = elastic.backbone
+    small = b.check("e16-h1.0x5-m16.0x5")
+    timings = measure_submodels(elastic, [small, b.full], Setting(batch=8), seconds=0.2)
+    assert timings[small].median_ms < timings[b.full].median_ms
+
+
+def test_threads_are_as_before_afterwards():
+    before = torch.get_num_threads()
+    with quiet_threads(2):
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"runtime": "tensorrt"}, "option runtime='tensorrt' is unknown; allowed: torch, onnxruntime"),
+        ({"threads": 0}, "option threads=0"),
+        ({"batch": 1.5}, "option batch=1.5"),
+    ],
+)
+def test_bad_settings_are_refused(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        profile_latency(family(), **arguments)
