@@ -55,7 +55,7 @@ def digest(use: str) -> str:
 def digests(uses: Iterable[str]) -> dict[str, str]:
     """Digests as by :func:`digest`, for many import strings in one pass over the files."""
     projects: dict[str, Project] = {}
-    found: dict[str, str] = {}
+    by_use: dict[str, str] = {}
     for use in uses:
         name = use.partition(":")[0]
         top = name.partition(".")[0]
@@ -63,8 +63,8 @@ def digests(uses: Iterable[str]) -> dict[str, str]:
             projects[top] = Project(top)
         entries = projects[top].closure(use)
         text = "\n".join(f"{key} {entries[key]}" for key in sorted(entries)) or f"no module {name}"
-        found[use] = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return found
+        by_use[use] = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return by_use
 
 
 class Project:
@@ -79,7 +79,7 @@ class Project:
 
         Empty where there is no such module.
         """
-        found: dict[str, str] = {}
+        entries: dict[str, str] = {}
         seen: set[str] = set()
         waiting = [name] if self.find(name.partition(":")[0]) else []
         while waiting:
@@ -93,9 +93,9 @@ class Project:
             elif (source := self._source(module)) is not None:
                 waiting.extend(parent for parent in _parents(module) if self._passed_on(parent) is None)
                 waiting.extend(source.imports)
-                found[module] = source.digest
-                found |= {f"{module}/{name}": _data_digest(path) for name, path in source.data_files}
-        return found
+                entries[module] = source.digest
+                entries |= {f"{module}/{name}": _data_digest(path) for name, path in source.data_files}
+        return entries
 
     def find(self, name: str) -> ModuleSpec | None:
         """Path of a module of this project; None: not there, or not of this project."""

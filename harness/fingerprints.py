@@ -45,22 +45,22 @@ def prints_of(suite: Suite, cache: Path | None = None, tell: Callable[[str], Non
             keys[entry.name] = _key(entry, suite.input)
         except DataError as error:
             missing[entry.name] = str(locations.with_dataset_name(entry.name, entry.source, error))
-    found = {name: known for name, key in keys.items() if (known := _recall(folder, key)) is not None}
-    unread = {entry.name: entry for entry in suite.datasets if entry.name in keys and entry.name not in found}
+    known = {name: each for name, key in keys.items() if (each := _recall(folder, key)) is not None}
+    unread = {entry.name: entry for entry in suite.datasets if entry.name in keys and entry.name not in known}
     if unread:
         tell(f"reading {', '.join(unread)} to know what is in there")
         for name, answer in _read(suite, unread, keys).items():
             if isinstance(answer, str):
                 missing[name] = answer
                 continue
-            found[name] = answer
+            known[name] = answer
             if _key(unread[name], suite.input) == answer.key:  # not changed while it was read
                 _remember(folder, answer)
     return Prints(
         code=code_digest.digests([suite.backbone.use, *(method.use for method in suite.methods)]),
-        data={entry.name: found[entry.name].fingerprint if entry.name in found else None for entry in suite.datasets},
+        data={entry.name: known[entry.name].fingerprint if entry.name in known else None for entry in suite.datasets},
         missing=missing,
-        fit={name: known.fit for name, known in found.items()},
+        fit={name: each.fit for name, each in known.items()},
     )
 
 
@@ -103,10 +103,10 @@ def _read(suite: Suite, entries: Mapping[str, DataSet], keys: Mapping[str, str])
     """Contents of each data set by its name, or the reason why it cannot be read."""
     shared = suite.input.model_dump(mode="json")
     requests = [{"dataset": entry.model_dump(mode="json"), "input": shared} for entry in entries.values()]
-    found: dict[str, Known | str] = {}
+    contents: dict[str, Known | str] = {}
     for name, answer in zip(entries, call_each(READER, requests, DEADLINE, PROJECT), strict=True):
         if isinstance(answer, CallError):
-            found[name] = ": ".join(["reading it failed", str(answer), *answer.log.splitlines()[-1:]])
+            contents[name] = ": ".join(["reading it failed", str(answer), *answer.log.splitlines()[-1:]])
         else:
-            found[name] = str(answer["missing"]) if "missing" in answer else Known(key=keys[name], **answer)
-    return found
+            contents[name] = str(answer["missing"]) if "missing" in answer else Known(key=keys[name], **answer)
+    return contents

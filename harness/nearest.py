@@ -11,8 +11,8 @@ LONGEST = 100  # characters of a word that are compared
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
     """The allowed word most like ``word``, or None when nothing is alike."""
     known = {name.lower(): name for name in allowed}
-    found = get_close_matches(word.lower()[:LONGEST], list(known), n=1, cutoff=0.5)
-    return known[found[0]] if found else None
+    matches = get_close_matches(word.lower()[:LONGEST], list(known), n=1, cutoff=0.5)
+    return known[matches[0]] if matches else None
 
 
 def choices(word: str, allowed: Iterable[str]) -> str:

@@ -80,10 +80,10 @@ def resolve(use: str) -> Callable[..., Any]:
     module = _module(use, module_name)
     if not hasattr(module, attribute):
         raise PluginError(f"use = {use!r}: {module_name} has no {attribute!r}; {choices(attribute, _public(module))}")
-    found = getattr(module, attribute)
-    if not callable(found):
-        raise PluginError(f"use = {use!r}: is {type(found).__name__}, not a callable")
-    return found  # type: ignore[no-any-return]  # whatever the plug-in holds there
+    factory = getattr(module, attribute)
+    if not callable(factory):
+        raise PluginError(f"use = {use!r}: is {type(factory).__name__}, not a callable")
+    return factory  # type: ignore[no-any-return]  # whatever the plug-in holds there
 
 
 def _module(use: str, name: str) -> Any:
@@ -121,8 +121,8 @@ def _declared(factory: Callable[..., Any]) -> tuple[type, ...]:
         annotation = typing.get_type_hints(stub, getattr(function, "__globals__", {}))["return"]
     except (NameError, TypeError, AttributeError):  # a name for type checkers alone
         annotation = type(None)
-    found = typing.get_args(annotation) or (annotation,)
-    return tuple(each if isinstance(each, type) else type(None) for each in found)
+    classes = typing.get_args(annotation) or (annotation,)
+    return tuple(each if isinstance(each, type) else type(None) for each in classes)
 
 
 def _check_signature(

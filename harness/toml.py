@@ -49,10 +49,10 @@ def _line(text: str, kind: type[Exception]) -> int:
         middle = (low + high) // 2
         try:
             tomllib.loads(text[:middle])
-            found = False
+            fails = False
         except (RecursionError, ValueError) as error:
-            found = isinstance(error, kind) and not isinstance(error, tomllib.TOMLDecodeError)
-        low, high = (low, middle) if found else (middle + 1, high)
+            fails = isinstance(error, kind) and not isinstance(error, tomllib.TOMLDecodeError)
+        low, high = (low, middle) if fails else (middle + 1, high)
     return text.count("\n", 0, low) + 1
 
 

@@ -150,10 +150,12 @@ class Checkpoint:
         return Spent(**json.loads(note["spent"]))
 
     def _require_keys(self, weights: Mapping[str, Tensor]) -> None:
-        own, found = ({k: tuple(v.shape) for k, v in side.items()} for side in (self.model.state_dict(), weights))
-        faults = [f"lacks {key}" for key in own if key not in found]
-        faults += [f"has the unknown {key}" for key in found if key not in own]
-        faults += [f"has {k} of shape {found[k]}, must be {own[k]}" for k in own if found.get(k, own[k]) != own[k]]
+        wanted, read = ({k: tuple(v.shape) for k, v in side.items()} for side in (self.model.state_dict(), weights))
+        faults = [f"lacks {key}" for key in wanted if key not in read]
+        faults += [f"has the unknown {key}" for key in read if key not in wanted]
+        faults += [
+            f"has {k} of shape {read[k]}, must be {wanted[k]}" for k in wanted if read.get(k, wanted[k]) != wanted[k]
+        ]
         if faults:
             more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
             raise CheckpointError(f"{self.path and self.path.name}: {', '.join(faults[:5])}{more}")

@@ -62,7 +62,7 @@ def check(name: SuiteName, data: DataRoot = None) -> None:
 
 def check_suite(suite: Suite, where: str, *, with_data: bool = False) -> Checked:
     """Build what the suite names, and with ``with_data`` read its data sets, in a child. ``where``: the file's name."""
-    found = Checked()
+    checked = Checked()
     parts: list[Part] = [("schedule",), ("backbone",), *(("methods", index) for index in range(len(suite.methods)))]
     for index, entry in enumerate(suite.datasets):
         try:
@@ -70,17 +70,17 @@ def check_suite(suite: Suite, where: str, *, with_data: bool = False) -> Checked
             parts += [("datasets", index)] if with_data else []
         except DataError as error:
             named = locations.with_dataset_name(entry.name, entry.source, error)
-            found.losses.append(f"{where}: datasets[{index}]: {named}")
+            checked.losses.append(f"{where}: datasets[{index}]: {named}")
     for part, answer in _answers(suite, parts).items():
         place = f"{where}: {key_path(part)}"
-        (found.fatal if answer["fatal"] else found.losses).extend(f"{place}: {text}" for text in answer["faults"])
-        found.warnings.extend(f"{place}: {text}" for text in answer["warnings"])
-        found.notes.extend(answer["notes"])
+        (checked.fatal if answer["fatal"] else checked.losses).extend(f"{place}: {text}" for text in answer["faults"])
+        checked.warnings.extend(f"{place}: {text}" for text in answer["warnings"])
+        checked.notes.extend(answer["notes"])
         if answer["card"]:
-            found.cards[suite.methods[int(part[1])].name] = answer["card"]
+            checked.cards[suite.methods[int(part[1])].name] = answer["card"]
         if answer.get("late"):
-            found.hanging[suite.methods[int(part[1])].name] = f"its check was {answer['late']}; not started"
-    return found
+            checked.hanging[suite.methods[int(part[1])].name] = f"its check was {answer['late']}; not started"
+    return checked
 
 
 def _answers(suite: Suite, parts: list[Part]) -> dict[Part, Mapping[str, Any]]:
@@ -89,17 +89,17 @@ def _answers(suite: Suite, parts: list[Part]) -> dict[Part, Mapping[str, Any]]:
     own = {("methods", index) for index, use in enumerate(uses) if use.startswith(OWN)} | {("schedule",), ("backbone",)}
     own = own if suite.backbone.use.startswith(OWN) else set()  # all methods are tried with the backbone
     strange = [part for part in parts if part[0] != "datasets" and part not in own]
-    found: dict[Part, Mapping[str, Any]] = {}
+    answers: dict[Part, Mapping[str, Any]] = {}
     memory = None if suite.memory_gib is None else 1024 * suite.memory_gib  # as a cell has
     for group, deadline in ((strange, DEADLINE), ([part for part in parts if part not in strange], READING)):
         requests = [{"suite": text, "part": list(part)} for part in group]
         for part, answer in zip(group, call_each(ENTRY, requests, deadline, PROJECT, memory), strict=True):
-            found[part] = _lost(answer, part) if isinstance(answer, CallError) else answer
-    return {part: found[part] for part in parts}
+            answers[part] = _lost(answer, part) if isinstance(answer, CallError) else answer
+    return {part: answers[part] for part in parts}
 
 
 def _lost(error: CallError, part: Part) -> dict[str, Any]:
     """The answer of a part that ended its process: a plug-in that exits or hangs costs its own cells."""
     text = ": ".join([f"the process that checked it failed: {error}", *error.log.splitlines()[-1:]])
-    found = {"faults": [text], "fatal": part[0] == "backbone", "warnings": [], "notes": [], "card": {}}
-    return found | {"late": str(error)} if error.late and part[0] == "methods" else found
+    answer = {"faults": [text], "fatal": part[0] == "backbone", "warnings": [], "notes": [], "card": {}}
+    return answer | {"late": str(error)} if error.late and part[0] == "methods" else answer

@@ -42,8 +42,8 @@ def _methods() -> list[str]:
 
 
 def _backbones() -> list[str]:
-    found = [each for each in _described(BACKBONES) if "num_classes" in each["takes"]]
-    return [f"  {BACKBONES}:{each['name']}  {each['first']}".rstrip() for each in found]
+    factories = [each for each in _described(BACKBONES) if "num_classes" in each["takes"]]
+    return [f"  {BACKBONES}:{each['name']}  {each['first']}".rstrip() for each in factories]
 
 
 def _data() -> list[str]:

@@ -67,9 +67,9 @@ def gc(
             f"{opened.folder} does not say which suite file it belongs to, so cells of another suite may lie in it; "
             f"`eavit-bench run {name}` writes that down"
         )
-    found = maintenance.rubbish(opened.store, {cell.id for cell in opened.cells}, opened.runs)
-    gone = maintenance.remove(opened.store, found) if yes else []
-    for left in found:
+    removable = maintenance.rubbish(opened.store, {cell.id for cell in opened.cells}, opened.runs)
+    gone = maintenance.remove(opened.store, removable) if yes else []
+    for left in removable:
         what = "can be removed" if not yes else "removed" if left in gone else "kept"
         typer.echo(f"{what}: {left.path}: {left.reason}")
-    typer.echo(f"{len(gone)} of {len(found)} removed" if yes else f"{len(found)} can be removed with --yes")
+    typer.echo(f"{len(gone)} of {len(removable)} removed" if yes else f"{len(removable)} can be removed with --yes")

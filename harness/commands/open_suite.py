@@ -40,10 +40,10 @@ class OpenSuite:
     @cached_property
     def prints(self) -> Prints:
         """Fingerprints that the ids of the cells depend on, read from this machine; missing data is a warning."""
-        found = fingerprints.prints_of(self.suite, self.runs.parent / ".cache" / "prints", tell=complain)
-        for name, why in found.missing.items():
+        prints = fingerprints.prints_of(self.suite, self.runs.parent / ".cache" / "prints", tell=complain)
+        for name, why in prints.missing.items():
             warn(f"data missing, its cells will be skipped: {name}: {why}")
-        return found
+        return prints
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -117,12 +117,14 @@ def suite_file(name: str, results: Path) -> Path:
 
 def results_of(folder: Path, given: Suite | None = None) -> Results:
     """Results that the folder holds; changed files, and rows that the suite does not name, are warnings."""
-    found = Results.read(folder, given)
+    results = Results.read(folder, given)
     for file, what in checksums.checksum_faults(folder).items():
         warn(f"{folder / file}: {what}")
-    if len(found.unplanned):
-        warn(f"{folder}: not counted: {len(found.unplanned)} rows of points.csv, of cells that the suite does not name")
-    return found
+    if len(results.unplanned):
+        warn(
+            f"{folder}: not counted: {len(results.unplanned)} rows of points.csv, of cells that the suite does not name"
+        )
+    return results
 
 
 def _known(option: str, words: Iterable[str] | None, allowed: Sequence[str]) -> None:

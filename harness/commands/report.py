@@ -51,10 +51,10 @@ def show(built: Built) -> None:
 
 def _with_results(results: Path) -> list[str]:
     suites = sorted(path.stem for path in SUITES.glob("*.toml") if not path.name.endswith(".claims.toml"))
-    found = [name for name in suites if (results / name / "points.csv").is_file()]
-    if not found:
+    names = [name for name in suites if (results / name / "points.csv").is_file()]
+    if not names:
         raise CommandError(f"figures: no suite in {SUITES}/ has a points.csv in {results}/")
-    return found
+    return names
 
 
 def _write_figures(opened: OpenSuite) -> None:

@@ -87,15 +87,15 @@ def _check(opened: OpenSuite) -> dict[str, str]:
     """Exit before any work if no cell can be right; warn where only some are lost. Keeps the cards of the methods and
     returns those whose cells would run into their timeouts, with the reason.
     """
-    found = check_suite(opened.suite, str(opened.file))
-    for line in (*found.losses, *found.warnings):
+    checked = check_suite(opened.suite, str(opened.file))
+    for line in (*checked.losses, *checked.warnings):
         warn(line)
-    if found.fatal:
-        complain("\n".join([*found.fatal, "nothing was run"]))
+    if checked.fatal:
+        complain("\n".join([*checked.fatal, "nothing was run"]))
         raise typer.Exit(options.REFUSED)
-    cards = json.dumps(found.cards, indent=1, ensure_ascii=False, sort_keys=True)
+    cards = json.dumps(checked.cards, indent=1, ensure_ascii=False, sort_keys=True)
     write_atomic(opened.folder / "cards.json", f"{cards}\n".encode())
-    return found.hanging
+    return checked.hanging
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -147,15 +147,15 @@ def _exit(opened: OpenSuite, cells: Iterable[Cell], summary: Summary, has_space:
         raise typer.Exit(options.FAILED)
 
 
-def _faulty(cells: Iterable[Cell], kept: Mapping[str, Record], lost: Mapping[str, str], runs: Path) -> list[str]:
+def _faulty(cells: Iterable[Cell], records: Mapping[str, Record], lost: Mapping[str, str], runs: Path) -> list[str]:
     """One line for each cell that failed or is suspicious, with the path of its log."""
     lines = []
     for cell in cells:
-        found = kept.get(cell.id)
+        entry = records.get(cell.id)
         if cell.id in lost:
             lines.append(f"failed: {cell.title}: {lost[cell.id]}")
-        elif found is not None and found.status not in ("ok", "unreachable"):
+        elif entry is not None and entry.status not in ("ok", "unreachable"):
             log = runs / cell.id / "log.txt"
             look = f"; log: {log}" if log.exists() else ""
-            lines.append(f"{found.status}: {cell.title}: {found.reason} ({cell.id}){look}")
+            lines.append(f"{entry.status}: {cell.title}: {entry.reason} ({cell.id}){look}")
     return lines

@@ -41,8 +41,8 @@ def compare(
     """Compare two folders of results: B minus A, paired by method, data set, seed and budget."""
     from harness.reports.verdicts import compare as comparing
 
-    found = comparing.compare(results_of(a), results_of(b), across_code=across_code)
-    typer.echo("\n".join(comparing.comparison_lines(found)))
+    comparison = comparing.compare(results_of(a), results_of(b), across_code=across_code)
+    typer.echo("\n".join(comparing.comparison_lines(comparison)))
 
 
 @verbs.command()

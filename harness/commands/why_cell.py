@@ -40,11 +40,11 @@ def describe_cell(opened: OpenSuite, word: str, records: Mapping[str, Record], r
 def find(word: str, ids: Iterable[str], where: str) -> str:
     """The one id that begins with ``word``; StoreError with the nearest if none does, with all if several do."""
     known = sorted(ids)
-    found = [word] if word in known else [cell for cell in known if word and cell.startswith(word.lower())]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise StoreError(f"{where}: {len(found)} cells begin with {word!r}: {', '.join(found[:8])}")
+    matches = [word] if word in known else [cell for cell in known if word and cell.startswith(word.lower())]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise StoreError(f"{where}: {len(matches)} cells begin with {word!r}: {', '.join(matches[:8])}")
     near = get_close_matches(word.lower(), known, n=3, cutoff=0.3) or known[:3]
     raise StoreError(f"{where}: no cell begins with {word!r}; nearest: {', '.join(near) or 'none, there are no cells'}")
 

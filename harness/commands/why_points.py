@@ -21,7 +21,7 @@ class NoPointError(ValueError):
 
 def select(points: pd.DataFrame, filters: PointFilters, where: str) -> pd.DataFrame:
     """The rows that match all filters; NoPointError where a word matches none, or all together match none."""
-    found = points
+    selected = points
     for each in fields(PointFilters):
         allowed = list(dict.fromkeys(points[each.name]))
         for word in getattr(filters, each.name) or ():
@@ -29,10 +29,10 @@ def select(points: pd.DataFrame, filters: PointFilters, where: str) -> pd.DataFr
                 near = choices(_spelled(word), [_spelled(one) for one in allowed])
                 raise NoPointError(f"{where}: --{each.name} {_spelled(word)}: no such point; {near}")
         if getattr(filters, each.name):
-            found = found[found[each.name].isin(getattr(filters, each.name))]
-    if found.empty:
+            selected = selected[selected[each.name].isin(getattr(filters, each.name))]
+    if selected.empty:
         raise NoPointError(f"{where}: no result matches all filters together; each of them alone matches some")
-    return found
+    return selected
 
 
 def _spelled(word: object) -> str:

@@ -157,9 +157,9 @@ def _run(task: CellJob, work: Path, progress: Progress, began: datetime) -> Outc
 
 
 def _same_processes(asked: int) -> None:
-    found = int(os.environ.get("WORLD_SIZE", "1"))
-    if found != asked:
-        raise ProcessesError(f"the suite says processes = {asked}, and this cell runs in {found} (WORLD_SIZE)")
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes != asked:
+        raise ProcessesError(f"the suite says processes = {asked}, and this cell runs in {processes} (WORLD_SIZE)")
 
 
 def _same_code(task: CellJob) -> None:
@@ -173,11 +173,11 @@ def _same_code(task: CellJob) -> None:
             raise ChangedError(f"code: {use} is not what this cell was planned with: plan again, or run that code")
 
 
-def _same_data(cell: Cell, found: str) -> None:
+def _same_data(cell: Cell, actual: str) -> None:
     planned = cell.content.get("data")
-    if isinstance(planned, str) and planned != found:
+    if isinstance(planned, str) and planned != actual:
         raise ChangedError(
-            f"data: {cell.dataset!r} changed after planning: it was {planned[:12]} and is {found[:12]}: plan again"
+            f"data: {cell.dataset!r} changed after planning: it was {planned[:12]} and is {actual[:12]}: plan again"
         )
 
 

@@ -36,8 +36,8 @@ def check_part(request: Mapping[str, Any]) -> Found:
     """
     kind, *index = request["part"]
     try:
-        found: Found = _CHECKS[kind](request["suite"], *index)
-        return {"faults": [], "fatal": False, "warnings": [], "notes": [], "card": {}, **found}
+        answer: Found = _CHECKS[kind](request["suite"], *index)
+        return {"faults": [], "fatal": False, "warnings": [], "notes": [], "card": {}, **answer}
     except (PluginError, DataError, BackboneError) as error:
         fatal = not isinstance(error, PluginImportError | PluginVersionError | DataError)
         return _faulty(str(error), fatal or kind == "backbone")

@@ -36,16 +36,16 @@ class PastCost:
 
 def read_history(folder: Path, methods: Collection[str]) -> list[PastCost]:
     """Costs of the newest cells of ``methods``, by name, that the indexes of all stores in ``folder`` list."""
-    found = []
+    costs = []
     for path in sorted(folder.glob("*/index.json")):
         groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
         for id_, entry in index.read_index(path).items():
-            kept = entry.summary
-            if kept.method in methods and kept.status in USABLE:
-                groups.setdefault((kept.method, kept.dataset), []).append((kept.finished, id_))
+            summary = entry.summary
+            if summary.method in methods and summary.status in USABLE:
+                groups.setdefault((summary.method, summary.dataset), []).append((summary.finished, id_))
         newest = [id_ for group in groups.values() for _, id_ in sorted(group)[-NEWEST:]]
-        found += [of_record(record) for record in _records(path.parent, newest)]
-    return found
+        costs += [of_record(record) for record in _records(path.parent, newest)]
+    return costs
 
 
 def of_record(record: Record) -> PastCost:

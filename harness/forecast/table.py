@@ -8,19 +8,19 @@ HEAD = ("method", "data set", "cells", "hits", "misses", "min", "TMACs", "MiB", 
 MINUTE, TERA = 60.0, 1e12
 
 
-def lines(found: Forecast) -> list[str]:
+def lines(forecast: Forecast) -> list[str]:
     """One line for each method and data set, their sum, the wall time, and how many cells are not in it."""
-    cells, misses = sum(pair.cells for pair in found.pairs), sum(pair.misses for pair in found.pairs)
-    rows = [HEAD, *map(_row, found.pairs), ("all", "", *_counts(cells, misses), "", *_sums(found), "")]
+    cells, misses = sum(pair.cells for pair in forecast.pairs), sum(pair.misses for pair in forecast.pairs)
+    rows = [HEAD, *map(_row, forecast.pairs), ("all", "", *_counts(cells, misses), "", *_sums(forecast), "")]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(_aligned(*cell) for cell in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
     if not misses:
         return [*table, "nothing to run"]
-    if found.seconds is not None:
-        known = f"{misses - found.unknown} cells, {found.workers} at once"
-        table.append(f"{known}: {_text(found.seconds, 1 / MINUTE)} minutes of wall time")
-    if found.unknown:
-        table.append(f"not included: {found.unknown} cells of unknown cost; measure them with plan --probe")
+    if forecast.seconds is not None:
+        known = f"{misses - forecast.unknown} cells, {forecast.workers} at once"
+        table.append(f"{known}: {_text(forecast.seconds, 1 / MINUTE)} minutes of wall time")
+    if forecast.unknown:
+        table.append(f"not included: {forecast.unknown} cells of unknown cost; measure them with plan --probe")
     return table
 
 
@@ -41,12 +41,12 @@ def _counts(cells: int, misses: int) -> tuple[str, str, str]:
     return str(cells), str(cells - misses), str(misses)
 
 
-def _sums(found: Forecast) -> list[str]:
+def _sums(forecast: Forecast) -> list[str]:
     """MACs of all cells to run; disk of as many as run at once."""
-    each = [pair.each for pair in found.pairs if pair.each is not None for _ in range(pair.misses)]
-    macs = [estimate.macs.mid / TERA for estimate in each if estimate.macs is not None]
-    mib = sorted((estimate.mib.mid for estimate in each if estimate.mib is not None), reverse=True)
-    return [_short(sum(values)) if values else "?" for values in (macs, mib[: found.workers])]
+    estimates = [pair.each for pair in forecast.pairs if pair.each is not None for _ in range(pair.misses)]
+    macs = [estimate.macs.mid / TERA for estimate in estimates if estimate.macs is not None]
+    mib = sorted((estimate.mib.mid for estimate in estimates if estimate.mib is not None), reverse=True)
+    return [_short(sum(values)) if values else "?" for values in (macs, mib[: forecast.workers])]
 
 
 def _text(value: Range | None, factor: float = 1.0) -> str:

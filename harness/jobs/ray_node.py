@@ -48,13 +48,13 @@ class NodeRequest:
 
 def versions(distributions: Sequence[str]) -> dict[str, str]:
     """Python's minor release and the versions of installed distributions."""
-    found = {"Python": ".".join(platform.python_version_tuple()[:2])}
+    installed = {"Python": ".".join(platform.python_version_tuple()[:2])}
     for name in distributions:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def attend(text: bytes) -> Iterator[bytes]:

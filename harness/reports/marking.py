@@ -39,11 +39,11 @@ def marks_over_sets(points: pd.DataFrame, unequal: Collection[CellKey] = ()) -> 
     """Marks by budget, of the mean over all data sets; methods that were not measured on every set are excluded."""
     measured = _candidates(points, unequal)
     sets = points["dataset"].nunique()
-    found = {}
+    marks = {}
     for _, here in measured.groupby("budget"):
         there = here.groupby("method")["dataset"].nunique()
-        found[float(here["budget"].iloc[0])] = _marks(here[here["method"].isin(there.index[there == sets])])
-    return found
+        marks[float(here["budget"].iloc[0])] = _marks(here[here["method"].isin(there.index[there == sets])])
+    return marks
 
 
 def _candidates(points: pd.DataFrame, unequal: Collection[CellKey]) -> pd.DataFrame:
@@ -91,12 +91,12 @@ def unequal_budgets(points: pd.DataFrame, regime: str) -> dict[CellKey, float]:
     if regime != "equal_macs":
         return {}
     cells = points.dropna(subset=["train_macs"]).drop_duplicates(frames.CELL)
-    found: dict[CellKey, float] = {}
+    unequal: dict[CellKey, float] = {}
     for _, here in cells.groupby(["dataset", "seed"]):
         spent = {str(name): float(macs) for name, macs in zip(here["method"], here["train_macs"], strict=True)}
         for name, off in _off(spent).items():
-            found[name, str(here["dataset"].iloc[0]), int(here["seed"].iloc[0])] = off
-    return found
+            unequal[name, str(here["dataset"].iloc[0]), int(here["seed"].iloc[0])] = off
+    return unequal
 
 
 def _off(spent: Mapping[str, float]) -> dict[str, float]:

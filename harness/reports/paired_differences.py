@@ -41,9 +41,9 @@ class PairedDifference:
 
     def like_sets(self) -> Interval:
         """Interval over data sets like these; none where the data sets are too few to generalise."""
-        found = intervals.like_sets(list(self.by_set.values()))
+        interval = intervals.like_sets(list(self.by_set.values()))
         why = too_few(len(self.by_set))
-        return replace(found, low=None, high=None, why=why) if why and found.given else found
+        return replace(interval, low=None, high=None, why=why) if why and interval.given else interval
 
     def posterior(self) -> Posterior:
         """Posterior probabilities of better, same and worse on another such data set."""
@@ -60,8 +60,8 @@ def too_few(sets: int) -> str:
     return f"{sets} set{'' if sets == 1 else 's'}; with fewer than {FEWEST} little can be said of other sets"
 
 
-def leaves_out_zero(found: Interval) -> bool:
-    return found.low is not None and found.high is not None and (found.low > 0 or found.high < 0)
+def leaves_out_zero(interval: Interval) -> bool:
+    return interval.low is not None and interval.high is not None and (interval.low > 0 or interval.high < 0)
 
 
 def columns(data: ReportData) -> tuple[Column, ...]:
@@ -120,10 +120,10 @@ def differences_csv(data: ReportData) -> str:
     return out.getvalue()
 
 
-def _row(data: ReportData, one: PairedDifference, scope: str, dataset: str, found: Interval) -> list[object]:
-    ends = ["" if value is None else f"{value:.6f}" for value in (found.estimate, found.low, found.high)]
-    apart = int(leaves_out_zero(found)) if found.given else ""
+def _row(data: ReportData, one: PairedDifference, scope: str, dataset: str, interval: Interval) -> list[object]:
+    ends = ["" if value is None else f"{value:.6f}" for value in (interval.estimate, interval.low, interval.high)]
+    apart = int(leaves_out_zero(interval)) if interval.given else ""
     return [
         data.suite, data.first, one.method, scope, dataset, "area" if one.column is None else repr(one.column),
-        found.sets, found.n, *ends, found.why, apart, "; ".join(one.warnings), int(one.fair),
+        interval.sets, interval.n, *ends, interval.why, apart, "; ".join(one.warnings), int(one.fair),
     ]  # fmt: skip

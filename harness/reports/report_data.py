@@ -101,10 +101,10 @@ class ReportData:
     def values(self) -> dict[Column, dict[str, dict[str, dict[int, float]]]]:
         """Accuracies at each budget, and the areas: method to data set to seed."""
         measured = frames.accuracies(self.full)
-        found: dict[Column, dict[str, dict[str, dict[int, float]]]] = {
+        at_budget: dict[Column, dict[str, dict[str, dict[int, float]]]] = {
             budget: frames.by_cell(measured[measured["budget"] == budget], "accuracy") for budget in self.budgets
         }
-        return {**found, None: frames.by_cell(self.areas.dropna(subset=["area"]), "area")}
+        return {**at_budget, None: frames.by_cell(self.areas.dropna(subset=["area"]), "area")}
 
     @cached_property
     def denominator(self) -> frames.Denominator:
@@ -167,14 +167,14 @@ class ReportData:
 
     @cached_property
     def commits(self) -> tuple[str, ...]:
-        found = {str(record.environment.get("commit") or "unknown") for record in self.ordered_records}
-        return tuple(sorted(found)) or ("unknown",)
+        names = {str(record.environment.get("commit") or "unknown") for record in self.ordered_records}
+        return tuple(sorted(names)) or ("unknown",)
 
     @cached_property
     def resumed(self) -> frozenset[CellKey]:
         """Cells that were started more than once: their seconds hold whatever was lost in between."""
-        found = (record for record in self.ordered_records if record.attempts > 1)
-        return frozenset((record.method, record.dataset, record.seed) for record in found)
+        restarted = (record for record in self.ordered_records if record.attempts > 1)
+        return frozenset((record.method, record.dataset, record.seed) for record in restarted)
 
     @cached_property
     def alone(self) -> list[str]:

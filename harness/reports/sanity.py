@@ -46,12 +46,12 @@ def run_checks(points: pd.DataFrame, records: Mapping[str, Record], bitmaps: Bit
     measured = frames.accuracies(points).sort_values([*frames.CELL, "budget"])
     cells = {_key(here): _answers(here, bitmaps) for _, here in measured.groupby(frames.CELL)}
     plain = _plain_names(points, records)
-    found: list[SanityCheck] = []
+    checks: list[SanityCheck] = []
     for key, answers in cells.items():
         record = records.get(answers[0].cell)
-        found += [*_in_cell(key, answers, record), _full(key, cells, plain), _growing(key, answers)]
+        checks += [*_in_cell(key, answers, record), _full(key, cells, plain), _growing(key, answers)]
     order = {name: place for place, name in enumerate(SANITY_CHECKS)}
-    return tuple(sorted(found, key=lambda one: (one.method, one.dataset, one.seed, order[one.name])))
+    return tuple(sorted(checks, key=lambda one: (one.method, one.dataset, one.seed, order[one.name])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +89,19 @@ def _check(
 
 def _in_cell(key: CellKey, answers: Sequence[_Answer], record: Record | None) -> list[SanityCheck]:
     """Outcomes that the cell itself gives: the reasons of its points, and its record."""
-    cell, found = answers[0].cell, []
+    cell, checks = answers[0].cell, list[SanityCheck]()
     for words, name in REASONS.items():
         bad = [answer for answer in answers if words in answer.reason]
         why = "; ".join(part for part in bad[0].reason.split("; ") if words in part) if bad else ""
-        found.append(_check(name, "failed" if bad else "passed", key, cell, why, bad[0].budget if bad else None))
+        checks.append(_check(name, "failed" if bad else "passed", key, cell, why, bad[0].budget if bad else None))
     outcomes = record.diagnostics.get(DIAGNOSTICS_KEY) if record is not None else None
     for name in (OVERFIT, SLICED):
         outcome = outcomes.get(name) if isinstance(outcomes, Mapping) else None
         if isinstance(outcome, str):
-            found.append(_check(name, "failed" if outcome else "passed", key, cell, outcome))
+            checks.append(_check(name, "failed" if outcome else "passed", key, cell, outcome))
         else:
-            found.append(_check(name, "not run", key, cell, "the cell did not run it"))
-    return found
+            checks.append(_check(name, "not run", key, cell, "the cell did not run it"))
+    return checks
 
 
 # --- the full size ----------------------------------------------------------------------------------------------
@@ -126,12 +126,12 @@ def _full(key: CellKey, cells: Mapping[CellKey, Sequence[_Answer]], plain: Seque
     other = next((answer for answer in others if answer is not None), None)
     if mine is None or other is None or mine.share < SHARE:
         return _check(FULL, "not run", key, cell, _no_pair(mine, other))
-    found = _difference(mine, other)
-    span = f"{_points(found.low)} to {_points(found.high)}, {found.kind}"
-    why = f"{_points(found.estimate)} points against it ({span})"
-    if found.high < -MARGIN:
+    difference = _difference(mine, other)
+    span = f"{_points(difference.low)} to {_points(difference.high)}, {difference.kind}"
+    why = f"{_points(difference.estimate)} points against it ({span})"
+    if difference.high < -MARGIN:
         return _check(FULL, "failed", key, cell, why, mine.budget)
-    passed = found.low >= -MARGIN or found.estimate >= 0
+    passed = difference.low >= -MARGIN or difference.estimate >= 0
     return _check(FULL, "passed" if passed else "undecided", key, cell, "" if passed else why)
 
 
@@ -200,8 +200,8 @@ def marked_suspicious(points: pd.DataFrame, checks: Iterable[SanityCheck]) -> pd
 
 def count_outcomes(checks: Iterable[SanityCheck]) -> dict[tuple[str, str], dict[Outcome, int]]:
     """Count by (check, method) how many cells passed, failed, are undecided, were not run."""
-    found: dict[tuple[str, str], dict[Outcome, int]] = {}
+    by_check: dict[tuple[str, str], dict[Outcome, int]] = {}
     for check in checks:
-        counts = found.setdefault((check.name, check.method), dict.fromkeys(OUTCOMES, 0))
+        counts = by_check.setdefault((check.name, check.method), dict.fromkeys(OUTCOMES, 0))
         counts[check.outcome] += 1
-    return found
+    return by_check

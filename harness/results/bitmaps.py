@@ -30,7 +30,7 @@ def gather_bitmaps(folder: Path, points: pd.DataFrame) -> dict[tuple[str, float]
     One that does not count as many right images as its point says belongs to another run, and is left out.
     """
     kept = read_bitmaps(folder / NAME)
-    found = {}
+    bitmaps = {}
     measured = points[points["status"].isin(MEASURED)].sort_values(["cell", "budget"])
     for cell, rows in measured.groupby("cell"):
         own = _of_cell(folder / "cells", str(cell))
@@ -38,8 +38,8 @@ def gather_bitmaps(folder: Path, points: pd.DataFrame) -> dict[tuple[str, float]
             key = (str(cell), float(budget))
             bits = own.get(float(budget), kept.get(key))
             if bits is not None and _fits(bits, correct, n):
-                found[key] = bits
-    return found
+                bitmaps[key] = bits
+    return bitmaps
 
 
 def _of_cell(cells: Path, cell: str) -> dict[float, Bits]:

@@ -45,16 +45,16 @@ def checksum_faults(folder: Path) -> dict[str, str]:
         return {}
     except (OSError, ValueError) as error:
         return {NAME: f"cannot be read: {error}"}
-    found: dict[str, str] = {}
+    faults: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         match = LINE.fullmatch(line)
         if match is None:
-            found[NAME] = f"line {number}: not of the form of sha256sum"
+            faults[NAME] = f"line {number}: not of the form of sha256sum"
         elif not (folder / match[2]).is_file():
-            found[match[2]] = f"is missing, {NAME} lists it"
+            faults[match[2]] = f"is missing, {NAME} lists it"
         elif _digest(folder / match[2]) != match[1]:
-            found[match[2]] = f"was changed after it was written: its checksum is not the one in {NAME}"
-    return found
+            faults[match[2]] = f"was changed after it was written: its checksum is not the one in {NAME}"
+    return faults
 
 
 def _digest(path: Path) -> str:

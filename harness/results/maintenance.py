@@ -102,20 +102,20 @@ def verify(store: Store) -> list[Fault]:
     listed = (store.root / checksums.NAME).is_file()
     if not store.cells.is_dir() and not listed:
         return [Fault(store.root, f"no store: there is neither a folder cells/ nor a {checksums.NAME}")]
-    found = [Fault(store.root / name, what) for name, what in checksums.checksum_faults(store.root).items()]
+    faults = [Fault(store.root / name, what) for name, what in checksums.checksum_faults(store.root).items()]
     if store.cells.is_dir():
-        found += [fault for cell in store.ids() for fault in _cell_faults(store.cells / cell)]
-        found += [
+        faults += [fault for cell in store.ids() for fault in _cell_faults(store.cells / cell)]
+        faults += [
             Fault(entry, "not a cell: a cell's folder is named by 1 to 64 hexadecimal digits")
             for entry in sorted(store.cells.iterdir())
             if entry.name[0] != "." and not (is_cell(entry.name) and entry.is_dir())
         ]
     if store.quarantine.is_dir():
-        found += [
+        faults += [
             Fault(entry, f"in quarantine: {'; '.join(fault.what for fault in _cell_faults(entry)) or 'whole'}")
             for entry in sorted(store.quarantine.iterdir())
         ]
-    return found
+    return faults
 
 
 def _cell_faults(folder: Path) -> list[Fault]:
@@ -228,8 +228,8 @@ def _bring(target: Store, cell: str, met: Met) -> None:
 def differences(one: Outcome, other: Outcome) -> list[str]:
     """The fields in which two outcomes of a cell say different things; times and places are none."""
     first, second = _said(one.record), _said(other.record)
-    found = [name for name in first if first[name] != second[name]]
-    return found + (["bitmaps"] if dict(one.bitmaps) != dict(other.bitmaps) else [])
+    names = [name for name in first if first[name] != second[name]]
+    return names + (["bitmaps"] if dict(one.bitmaps) != dict(other.bitmaps) else [])
 
 
 def _said(record: Record) -> dict[str, Any]:
@@ -246,14 +246,14 @@ def rubbish(store: Store, planned: Collection[str], runs: Path) -> list[Rubbish]
 
     All that belongs to a cell that another process works on is left alone.
     """
-    found = [
+    removable = [
         *(Rubbish(store.cells / cell, "no plan names it", cell) for cell in store.ids() if cell not in planned),
         *(Rubbish(path, "in quarantine", path.name.partition(".")[0]) for path in sorted(store.quarantine.glob("*"))),
         *_unfinished(store),
         *_worked(store, planned, runs),
     ]
-    busy = {cell for cell in {one.cell for one in found} if is_cell(cell) and store.locks.holder(cell) is not None}
-    return [one for one in found if one.cell not in busy]
+    busy = {cell for cell in {one.cell for one in removable} if is_cell(cell) and store.locks.holder(cell) is not None}
+    return [one for one in removable if one.cell not in busy]
 
 
 def _unfinished(store: Store) -> Iterator[Rubbish]:
@@ -285,9 +285,9 @@ def _worked(store: Store, planned: Collection[str], runs: Path) -> Iterator[Rubb
             yield Rubbish(entry, f"work of a cell that is done: {kept[entry.name].status}", entry.name)
 
 
-def remove(store: Store, found: Iterable[Rubbish]) -> list[Rubbish]:
-    """Remove what ``found`` lists, each under its cell's lock, and return it: what another process works on stays."""
-    return [one for one in found if _remove(store, one)]
+def remove(store: Store, removable: Iterable[Rubbish]) -> list[Rubbish]:
+    """Remove what ``removable`` lists, each under its cell's lock, and return it; cells in work stay."""
+    return [one for one in removable if _remove(store, one)]
 
 
 def _remove(store: Store, rubbish: Rubbish) -> bool:

@@ -14,12 +14,12 @@ class MigrationError(ValueError):
 
 def migrate_to(version: int, raw: Raw) -> Raw:
     """``raw`` as a record of schema ``version``; it is not changed itself."""
-    found = raw.get("schema_version")
-    while found != version:
-        if not isinstance(found, int) or found not in STEPS:
-            raise MigrationError(f"no way from schema {found!r} to {version}; known: {', '.join(map(str, STEPS))}")
-        raw = STEPS[found](raw)
-        found = raw["schema_version"]
+    current = raw.get("schema_version")
+    while current != version:
+        if not isinstance(current, int) or current not in STEPS:
+            raise MigrationError(f"no way from schema {current!r} to {version}; known: {', '.join(map(str, STEPS))}")
+        raw = STEPS[current](raw)
+        current = raw["schema_version"]
     return raw
 
 

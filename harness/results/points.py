@@ -139,7 +139,7 @@ def read_records(path: Path) -> dict[str, Record]:
         text = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-    found: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         where = f"{path}: line {number}"
         if not line.endswith(b"\n"):
@@ -147,10 +147,10 @@ def read_records(path: Path) -> dict[str, Record]:
         record = parse_record(line, where)
         if not fits(record):
             raise StoreError(f"{where}: what it says of its cell is not what {record.cell} stands for: it was changed")
-        if record.cell in found:
+        if record.cell in records:
             raise StoreError(f"{where}: cell {record.cell} is there twice")
-        found[record.cell] = record
-    return found
+        records[record.cell] = record
+    return records
 
 
 def write_points(path: Path, rows: Iterable[Row]) -> None:

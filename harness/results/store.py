@@ -117,7 +117,7 @@ class Store:
         """Summaries of the cells that are there, in the order of ``wanted``. Cells in the index are not read again."""
         path = self.root / "index.json"
         known = index.read_index(path)
-        found: dict[str, CellSummary] = {}
+        summaries: dict[str, CellSummary] = {}
         fresh: dict[str, index.IndexEntry] = {}
         for cell in wanted:
             stamp = index.folder_stamp(f"{self.cells}/{cell_name(cell)}")
@@ -129,11 +129,11 @@ class Store:
                 if record is None:
                     continue
                 entry = fresh[cell] = index.IndexEntry(stamp, index.summarize(record))
-            found[cell] = entry.summary
+            summaries[cell] = entry.summary
         if fresh:
             there = set(self.ids())
             index.write_index(path, {cell: entry for cell, entry in (known | fresh).items() if cell in there})
-        return found
+        return summaries
 
     def points(self, planned: Iterable[Cell]) -> list[Row]:
         """The rows of ``points.csv`` for these cells, as far as they are there."""
@@ -213,7 +213,7 @@ def _replace(place: Path, new: Path, old: Path) -> None:
 def _version(folder: Path) -> tuple[int, int] | None:
     """Tells a cell's folder from the one that takes its place."""
     try:
-        found = folder.stat()
+        status = folder.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns

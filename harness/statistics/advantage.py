@@ -38,9 +38,9 @@ class Bundle:
 
 def bundle(curves: Sequence[Steps], chance: float = 0.0) -> Bundle:
     macs = np.array(sorted({at for curve in curves for at in curve.macs}), dtype=np.float64)
-    found = [[curve.at(at) for at in macs] for curve in curves]
-    levels = [[max(chance, chance if value is None else value) for value in row] for row in found]
-    there = [[value is not None for value in row] for row in found]
+    values = [[curve.at(at) for at in macs] for curve in curves]
+    levels = [[max(chance, chance if value is None else value) for value in row] for row in values]
+    there = [[value is not None for value in row] for row in values]
     return Bundle(macs, np.array(levels).reshape(len(curves), -1), np.array(there, dtype=bool).reshape(len(curves), -1))
 
 
@@ -134,21 +134,21 @@ def _gain(a: Bundle, b: Bundle, bounds: Bounds) -> Value:
 
 def _bundles(a: Fronts, b: Fronts, chance: Mapping[str, float]) -> dict[str, tuple[Bundle, Bundle]]:
     """Curves of the seeds that both methods have, by set: A and B are redrawn together, seed by seed."""
-    found = {}
+    bundles = {}
     for name in sorted(a.keys() & b.keys()):
         seeds, floor = sorted(a[name].keys() & b[name].keys()), chance.get(name, 0.0)
         if seeds:
             left, right = ([side[name][seed] for seed in seeds] for side in (a, b))
-            found[name] = bundle(left, floor), bundle(right, floor)
-    return found
+            bundles[name] = bundle(left, floor), bundle(right, floor)
+    return bundles
 
 
 def _over_sets(
     parts: Mapping[str, tuple[Bundle, Bundle]], values: Mapping[str, Value], rng: np.random.Generator, why: str
 ) -> Interval:
     sizes = {name: len(part[0].levels) for name, part in parts.items()}
-    found = intervals.bootstrap([(sizes[name], values[name]) for name in parts], rng)
-    if found.estimate is not None or not parts:
-        return found
+    interval = intervals.bootstrap([(sizes[name], values[name]) for name in parts], rng)
+    if interval.estimate is not None or not parts:
+        return interval
     apart = [name for name, n in sizes.items() if not np.isfinite(values[name](np.full((1, n), 1 / n))[0])]
-    return replace(found, why=f"{why} on {', '.join(apart)}")
+    return replace(interval, why=f"{why} on {', '.join(apart)}")

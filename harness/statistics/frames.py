@@ -63,21 +63,21 @@ def accuracy_summary(points: pd.DataFrame) -> pd.DataFrame:
     full, keys = completed(points), ["suite", *KEYS]
     counts = pd.crosstab([full[key] for key in keys], full["status"]).reindex(columns=list(STATUSES), fill_value=0)
     groups = accuracies(full).groupby(keys)
-    found = groups["accuracy"].agg(seeds="count", mean="mean", std="std").join(groups["macs"].mean())
-    found = found.reindex(counts.index).fillna({"seeds": 0}).astype({"seeds": int})
-    reach = distributions.t.ppf((1 + intervals.LEVEL) / 2, (found["seeds"] - 1).clip(lower=1))
-    spread = found.pop("std")
-    half = (reach * spread / np.sqrt(found["seeds"])).where(spread > intervals.TIE)
-    table: pd.DataFrame = found.assign(low=found["mean"] - half, high=found["mean"] + half, half=half)
+    summary = groups["accuracy"].agg(seeds="count", mean="mean", std="std").join(groups["macs"].mean())
+    summary = summary.reindex(counts.index).fillna({"seeds": 0}).astype({"seeds": int})
+    reach = distributions.t.ppf((1 + intervals.LEVEL) / 2, (summary["seeds"] - 1).clip(lower=1))
+    spread = summary.pop("std")
+    half = (reach * spread / np.sqrt(summary["seeds"])).where(spread > intervals.TIE)
+    table: pd.DataFrame = summary.assign(low=summary["mean"] - half, high=summary["mean"] + half, half=half)
     return table.join(counts).reset_index()
 
 
 def by_cell(rows: pd.DataFrame, column: str) -> dict[str, dict[str, dict[int, float]]]:
     """The column of one row a cell: method to data set to seed."""
-    found: dict[str, dict[str, dict[int, float]]] = {}
+    values: dict[str, dict[str, dict[int, float]]] = {}
     for method, name, seed, value in zip(*(rows[key] for key in (*CELL, column)), strict=True):
-        found.setdefault(str(method), {}).setdefault(str(name), {})[int(seed)] = float(value)
-    return found
+        values.setdefault(str(method), {}).setdefault(str(name), {})[int(seed)] = float(value)
+    return values
 
 
 def set_scores(points: pd.DataFrame, budget: float) -> tuple[dict[str, list[float]], tuple[str, ...]]:
@@ -177,27 +177,27 @@ def bounds_of(points: pd.DataFrame) -> Bounds | None:
 
 def _curves(full: pd.DataFrame) -> dict[tuple[str, str, str, int], Steps | None]:
     """Curves by suite, method, data set and seed; None where a budget has no answer."""
-    found: dict[tuple[str, str, str, int], list[tuple[float, float]] | None] = {}
+    points: dict[tuple[str, str, str, int], list[tuple[float, float]] | None] = {}
     names = (*(full[key] for key in ("suite", *CELL, "status")), full["macs"].astype(float), full["accuracy"])
     for suite, method, dataset, seed, status, macs, accuracy in zip(*names, strict=True):
-        here = found.setdefault((str(suite), str(method), str(dataset), int(seed)), [])
+        here = points.setdefault((str(suite), str(method), str(dataset), int(seed)), [])
         if status not in (*MEASURED, "unreachable"):
-            found[str(suite), str(method), str(dataset), int(seed)] = None
+            points[str(suite), str(method), str(dataset), int(seed)] = None
         elif here is not None and status in MEASURED:
             here.append((macs, float(accuracy)))
     return {
         key: None if values is None else curves.steps([at for at, _ in values], [value for _, value in values])
-        for key, values in found.items()
+        for key, values in points.items()
     }
 
 
 def step_fronts(points: pd.DataFrame) -> dict[str, dict[str, dict[int, Steps]]]:
     """Method to data set to seed to its whole curve, of one suite; cells with a hole are left out."""
-    found: dict[str, dict[str, dict[int, Steps]]] = {}
+    fronts: dict[str, dict[str, dict[int, Steps]]] = {}
     for (_, method, dataset, seed), curve in _curves(completed(points)).items():
         if curve is not None:
-            found.setdefault(method, {}).setdefault(dataset, {})[seed] = curve
-    return found
+            fronts.setdefault(method, {}).setdefault(dataset, {})[seed] = curve
+    return fronts
 
 
 # --- budgets, cost, agreement -------------------------------------------------------------------------------------

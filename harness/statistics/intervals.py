@@ -75,8 +75,8 @@ def wilson(correct: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Interval of a share of ``n`` images: the images, not the training, are what is sampled here."""
     if not 0 <= correct <= n or n < 1:
         raise ValueError(f"correct = {correct} of n = {n}: needs 0 <= correct <= n and n >= 1")
-    found = distributions.binomtest(correct, n).proportion_ci(level, method="wilson")
-    return float(found.low), float(found.high)
+    interval = distributions.binomtest(correct, n).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
@@ -165,10 +165,10 @@ def _quantile(level: float, freedom: float) -> float:
 
 def counted(groups: Sequence[Sequence[float]], scope: Scope = "these sets", level: float = LEVEL) -> Interval:
     """Interval of counted quantities, such as MACs, where seeds that agree are exact: no spread gives a point."""
-    found = from_moments([moments(values) for values in groups], scope, level)
-    if not found.why.startswith("no spread"):
-        return found
-    return replace(found, low=found.estimate, high=found.estimate, kind="counted", why="")
+    interval = from_moments([moments(values) for values in groups], scope, level)
+    if not interval.why.startswith("no spread"):
+        return interval
+    return replace(interval, low=interval.estimate, high=interval.estimate, kind="counted", why="")
 
 
 Value = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # weights, draws x seeds -> a value a draw; nan: undefined

@@ -54,8 +54,8 @@ def sign_flip(differences: Sequence[float], rng: np.random.Generator) -> PValue:
 
 def _flipped(values: NDArray[np.float64], rng: np.random.Generator) -> float:
     draws = 2**EXACT if len(values) <= EXACT else DRAWS
-    found = distributions.permutation_test((values,), np.sum, permutation_type="samples", n_resamples=draws, rng=rng)
-    return float(found.pvalue)
+    test = distributions.permutation_test((values,), np.sum, permutation_type="samples", n_resamples=draws, rng=rng)
+    return float(test.pvalue)
 
 
 def wilcoxon(differences: Sequence[float], rng: np.random.Generator) -> PValue:

@@ -18,8 +18,8 @@ Scores = Mapping[str, Sequence[float]]  # method to one value a set, the sets in
 def mean_ranks(scores: Scores) -> dict[str, float]:
     """1 is best; ties share their mean rank. From best to worst, equal ones by name."""
     ranks = _ranks(scores).mean(axis=0)
-    found = dict(zip(sorted(scores), map(float, ranks), strict=True))
-    return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
+    by_method = dict(zip(sorted(scores), map(float, ranks), strict=True))
+    return dict(sorted(by_method.items(), key=lambda item: (item[1], item[0])))
 
 
 def _ranks(scores: Scores) -> NDArray[np.float64]:
@@ -48,12 +48,12 @@ def friedman(scores: Scores, rng: np.random.Generator) -> PValue:
         why = "all methods are tied on every set"
     if why:
         return PValue(None, why)
-    found = _friedman_statistic(ranks.sum(axis=0), sets, spread)
+    statistic = _friedman_statistic(ranks.sum(axis=0), sets, spread)
     sums = np.zeros((DRAWS, methods))
     for row in ranks:  # set by set: memory stays small
         sums += rng.permuted(np.broadcast_to(row, (DRAWS, methods)), axis=1)
     shuffled = _friedman_statistic(sums, sets, spread)
-    return PValue((1 + int((shuffled >= found - 1e-9).sum())) / (DRAWS + 1))
+    return PValue((1 + int((shuffled >= statistic - 1e-9).sum())) / (DRAWS + 1))
 
 
 def _friedman_statistic(sums: NDArray[np.float64], sets: int, spread: float) -> NDArray[np.float64]:

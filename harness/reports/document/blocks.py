@@ -75,11 +75,11 @@ def table(
 def numbered_names(names: Sequence[str]) -> tuple[str, ...]:
     """``a, a`` as ``a, a (2)``."""
     seen: Counter[str] = Counter()
-    found = []
+    numbered = []
     for name in names:
         seen[name] += 1
-        found.append(name if seen[name] == 1 or not name else f"{name} ({seen[name]})")
-    return tuple(found)
+        numbered.append(name if seen[name] == 1 or not name else f"{name} ({seen[name]})")
+    return tuple(numbered)
 
 
 def text_table(

@@ -23,11 +23,11 @@ def accuracy_text(mean: float, half: float | None) -> str:
     return f"{100 * mean:.1f} ({'n/a' if half is None else f'±{100 * half:.1f}'})"
 
 
-def difference_text(found: Interval) -> str:
+def difference_text(interval: Interval) -> str:
     """Format a difference in points with its sign; "n/a" where there is none."""
-    if found.estimate is None:
+    if interval.estimate is None:
         return "n/a"
-    return f"{signed_points(found.estimate)} ({'n/a' if found.half is None else f'±{100 * found.half:.1f}'})"
+    return f"{signed_points(interval.estimate)} ({'n/a' if interval.half is None else f'±{100 * interval.half:.1f}'})"
 
 
 def signed_points(value: float) -> str:
@@ -35,11 +35,11 @@ def signed_points(value: float) -> str:
     return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")
 
 
-def with_interval(found: Interval, show: Callable[[float], str]) -> str:
+def with_interval(interval: Interval, show: Callable[[float], str]) -> str:
     """An estimate as ``show`` writes it, half the interval in brackets; exact where the interval has no width."""
-    if found.estimate is None:
+    if interval.estimate is None:
         return "n/a"
-    half, estimate = found.half, show(found.estimate)
+    half, estimate = interval.half, show(interval.estimate)
     if half is None:
         return f"{estimate} (n/a)"
     return f"{estimate} (± {show(half)})" if half else estimate

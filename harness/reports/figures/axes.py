@@ -49,13 +49,13 @@ def _ticks(low: float, high: float, least: float) -> list[float]:
 
     The roundest go first; steps of a half fill in only where fewer than four of those fit.
     """
-    found: list[float] = []
+    ticks: list[float] = []
     for value in (*ROUND, *np.arange(0.5, 100, 0.5).tolist()):
         here = float(accuracy_height(value, least))
-        near = min((abs(here - float(accuracy_height(other, least))) for other in found), default=math.inf)
-        if low <= here <= high and near >= (high - low) / 12 and (value in ROUND or len(found) < 4):
-            found.append(value)
-    return sorted(found)
+        near = min((abs(here - float(accuracy_height(other, least))) for other in ticks), default=math.inf)
+        if low <= here <= high and near >= (high - low) / 12 and (value in ROUND or len(ticks) < 4):
+            ticks.append(value)
+    return sorted(ticks)
 
 
 def budget_axis(
@@ -81,11 +81,11 @@ def budget_axis(
 
 def spaced(budgets: Sequence[float], apart: float = 0.3) -> list[float]:
     """The budgets whose labels fit: from the largest down, at least ``apart`` octaves from the last one."""
-    found: list[float] = []
+    labelled: list[float] = []
     for budget in reversed(budgets):
-        if not found or math.log2(found[-1] / budget) >= apart:
-            found.append(budget)
-    return sorted(found)
+        if not labelled or math.log2(labelled[-1] / budget) >= apart:
+            labelled.append(budget)
+    return sorted(labelled)
 
 
 def label_spacing(budgets: Sequence[float], inches: float, least: float) -> float:

@@ -213,8 +213,8 @@ def draw_shapes_by_set(data: ReportData) -> Iterator[Drawn | Skipped]:
     if len({*values["shape"]}) < 3:
         yield Skipped("shapes-by-set", "fewer than 3 different shapes were chosen")
         return
-    found = main_directions(list(values["shape"]))
-    values = values.assign(x=found.places[:, 0], y=found.places[:, 1])
+    directions = main_directions(list(values["shape"]))
+    values = values.assign(x=directions.places[:, 0], y=directions.places[:, 1])
     names = [method for method in data.methods if method in {*values["method"]}]
     rows, columns = style.grid_size(len(names), 3)
     left_out = [method for method in data.methods if method not in names]
@@ -228,9 +228,9 @@ def draw_shapes_by_set(data: ReportData) -> Iterator[Drawn | Skipped]:
         axis.set_title(style.label(method, 30))
         _plane(axis, values[values["method"] == method], data)
     for axis in style.label_axes(page, len(names)):
-        axis.set_xlabel(f"1st direction ({100 * found.explained[0]:.0f} % of variance)")
+        axis.set_xlabel(f"1st direction ({100 * directions.explained[0]:.0f} % of variance)")
     for row in page.axes:
-        row[0].set_ylabel(f"2nd ({100 * found.explained[1]:.0f} %)")
+        row[0].set_ylabel(f"2nd ({100 * directions.explained[1]:.0f} %)")
     yield Drawn("shapes-by-set", " ".join(notes), page.figure)
 
 

@@ -68,35 +68,35 @@ def _bars(axis: Axes, data: ReportData, others: Sequence[str], panel: Mapping[st
     style.name_rows(axis, others)
     appearance = style.method_looks(data.methods)
     axis.axvline(0, color=style.INK, linewidth=0.7)
-    found = {name: intervals.these_sets(list(sets.values())) for name, sets in panel.items() if sets}
-    dots = {name: [100 * float(np.mean(values)) for values in panel[name].values()] for name in found}
-    ends = _ends([0.0, *(value for several in dots.values() for value in several)], list(found.values()))
+    shown = {name: intervals.these_sets(list(sets.values())) for name, sets in panel.items() if sets}
+    dots = {name: [100 * float(np.mean(values)) for values in panel[name].values()] for name in shown}
+    ends = _ends([0.0, *(value for several in dots.values() for value in several)], list(shown.values()))
     axis.set_xlim(*ends)
     for at, name in enumerate(others):
-        if name not in found:
+        if name not in shown:
             axis.text(0, at, " n/a", va="center", color=style.GREY, fontsize=6)
             continue
         color = appearance[name]["color"]
-        axis.barh([at], [100 * (found[name].estimate or 0.0)], height=0.5, color=color, alpha=0.55, linewidth=0)
-        draw_whisker(axis, at, found[name], ends)
+        axis.barh([at], [100 * (shown[name].estimate or 0.0)], height=0.5, color=color, alpha=0.55, linewidth=0)
+        draw_whisker(axis, at, shown[name], ends)
         style.draw_dots(axis, dots[name], at, 0.14)
 
 
-def _ends(inner: Sequence[float], found: Sequence[Interval]) -> tuple[float, float]:
+def _ends(inner: Sequence[float], shown: Sequence[Interval]) -> tuple[float, float]:
     """Limits of an axis in points: zero, all sets, and whiskers up to three times that width."""
     low, high = min(inner), max(inner)
     span = (high - low) or 1.0
-    lows, highs = ([100 * end for f in found if (end := getattr(f, side)) is not None] for side in ("low", "high"))
+    lows, highs = ([100 * end for f in shown if (end := getattr(f, side)) is not None] for side in ("low", "high"))
     low, high = max(min([low, *lows]), low - span), min(max([high, *highs]), high + span)
     pad = 0.05 * (high - low) or 0.5
     return low - pad, high + pad
 
 
-def draw_whisker(axis: Axes, at: float, found: Interval, ends: tuple[float, float]) -> None:
+def draw_whisker(axis: Axes, at: float, interval: Interval, ends: tuple[float, float]) -> None:
     """Arrows where it goes on beyond the axis."""
-    if found.low is None or found.high is None:
+    if interval.low is None or interval.high is None:
         return
-    low, high = max(100 * found.low, ends[0]), min(100 * found.high, ends[1])
+    low, high = max(100 * interval.low, ends[0]), min(100 * interval.high, ends[1])
     axis.plot([low, high], [at, at], color=style.INK, linewidth=0.8)
     inset = 0.015 * (ends[1] - ends[0])
     for value, edge, arrow in ((low, ends[0] + inset, "<"), (high, ends[1] - inset, ">")):
@@ -147,8 +147,8 @@ def _cost_notes(data: ReportData, alone: Sequence[str], families: Sequence[str])
     said = []
     for method in families:
         for rival in alone:
-            found = frames.cost_break_even(data.full, method, rival, "train_macs")
-            said.append(f"{style.label(method)} {found.text} against {style.label(rival)}")
+            break_even = frames.cost_break_even(data.full, method, rival, "train_macs")
+            said.append(f"{style.label(method)} {break_even.text} against {style.label(rival)}")
     lines.append("Rings: the fewest sizes from which the family costs less than models trained alone.")
     if said:
         more = f" and {len(said) - 4} more" if len(said) > 4 else ""
@@ -196,12 +196,12 @@ def _slopes(axis: Axes, data: ReportData, spent: pd.DataFrame, column: str, alon
 
 def _sizes(data: ReportData, spent: pd.DataFrame, column: str, alone: Sequence[str]) -> list[int]:
     """Number of sizes to draw: the number of budgets, or a little past the last break-even."""
-    found = [
+    break_evens = [
         frames.cost_break_even(data.full, method, rival, column).sizes or 0
         for method in sorted({*spent["method"]} - {*alone})
         for rival in alone
     ]
-    return list(range(1, min(24, max([len(data.budgets), *(n + 1 for n in found), 5])) + 1))
+    return list(range(1, min(24, max([len(data.budgets), *(n + 1 for n in break_evens), 5])) + 1))
 
 
 def _rings(

@@ -66,11 +66,11 @@ def file_stem(name: str, taken: Sequence[str] = ()) -> str:
     """A name as part of a path on any system, unlike all that are ``taken`` where a system ignores case too."""
     safe = re.sub(r"[^A-Za-z0-9_.+-]+", "_", name)[:80].strip(".")
     stem = safe if safe == name else f"{safe}-{sha256(name.encode('utf-8')).hexdigest()[:8]}"
-    lower, number, found = {other.lower() for other in taken}, 1, stem
-    while found.lower() in lower:
+    lower, number, unique = {other.lower() for other in taken}, 1, stem
+    while unique.lower() in lower:
         number += 1
-        found = f"{stem}-{number}"
-    return found
+        unique = f"{stem}-{number}"
+    return unique
 
 
 def _list(

@@ -66,10 +66,10 @@ def _of_set(data: ReportData, dataset: str) -> _Panel:
 
 def _of_mean(data: ReportData) -> _Panel:
     """The mean over all sets, seed by seed; MACs as shares of each set's own full model."""
-    found = {method: mean_curves(data, data.fronts.get(method, {})) for method in data.methods}
+    means = {method: mean_curves(data, data.fronts.get(method, {})) for method in data.methods}
     corners = [
         {"method": method, "macs": at, "accuracy": value, "status": "ok"}
-        for method, several in found.items()
+        for method, several in means.items()
         for curve in several
         for at, value in zip(curve.macs, curve.accuracy, strict=True)
     ]
@@ -79,21 +79,21 @@ def _of_mean(data: ReportData) -> _Panel:
         title=f"mean of {sets} data sets",
         says=f"Test accuracy, mean over {sets} data sets from where all of them have a model",
         full=data.full_macs(),
-        curves=found,
+        curves=means,
         values=pd.DataFrame(corners, columns=["method", "macs", "accuracy", "status"]),
         points=data.full,
         mean=True,
     )
 
 
-def mean_curves(data: ReportData, found: Mapping[str, Mapping[int, Steps]]) -> list[Steps]:
+def mean_curves(data: ReportData, fronts: Mapping[str, Mapping[int, Steps]]) -> list[Steps]:
     """Mean curve of every seed that has a whole curve on every set."""
     names, middle = data.datasets, data.full_macs()
-    if middle is None or any(name not in found for name in names):
+    if middle is None or any(name not in fronts for name in names):
         return []
     scales = {name: middle / (data.full_macs(name) or middle) for name in names}
-    seeds = sorted(set.intersection(*({*found[name]} for name in names)))
-    return [_mean([_scaled(found[name][seed], scales[name]) for name in names]) for seed in seeds]
+    seeds = sorted(set.intersection(*({*fronts[name]} for name in names)))
+    return [_mean([_scaled(fronts[name][seed], scales[name]) for name in names]) for seed in seeds]
 
 
 def _scaled(curve: Steps, by: float) -> Steps:

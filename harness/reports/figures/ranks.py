@@ -18,11 +18,11 @@ SEED = 0  # of the shuffles in tests over sets
 
 def area_groups(data: ReportData) -> Groups:
     """Areas under the curves, one value a cell; a cell with a hole has none."""
-    found: dict[str, dict[str, list[float]]] = {}
+    areas: dict[str, dict[str, list[float]]] = {}
     whole = data.areas.dropna(subset=["area"])
     for method, dataset, area in zip(whole["method"], whole["dataset"], whole["area"], strict=True):
-        found.setdefault(str(method), {}).setdefault(str(dataset), []).append(float(area))
-    return found
+        areas.setdefault(str(method), {}).setdefault(str(dataset), []).append(float(area))
+    return areas
 
 
 def whole_on_every_set(data: ReportData, groups: Groups) -> tuple[dict[str, list[float]], list[str], list[str]]:
@@ -73,9 +73,9 @@ def _areas(axis: Axes, data: ReportData, groups: Groups, order: Sequence[str]) -
     appearance = style.method_looks(data.methods)
     for at, method in enumerate(order):
         look, sets = appearance[method], list(groups[method].values())
-        found = intervals.these_sets(sets)
-        if found.low is not None and found.high is not None:
-            axis.plot([100 * found.low, 100 * found.high], [at, at], color=look["color"], linewidth=1.3)
+        interval = intervals.these_sets(sets)
+        if interval.low is not None and interval.high is not None:
+            axis.plot([100 * interval.low, 100 * interval.high], [at, at], color=look["color"], linewidth=1.3)
         means = [100 * float(np.mean(values)) for values in sets]
         axis.plot(means, [at] * len(means), "|", color=look["color"], markersize=6, alpha=0.5)
         axis.plot([100 * _level(groups[method])], [at], look["marker"], color=look["color"], markersize=4.5)
@@ -103,7 +103,7 @@ def _ranks(
         if method not in places:
             axis.text(1, at, "no rank", va="center", color=style.GREY, fontsize=6)
             continue
-        across = [found[method] for found in single]
+        across = [of_set[method] for of_set in single]
         axis.plot(across, [at + up for up in style.offsets(len(across), 0.2)], "|", color=look["color"], alpha=0.5)
         axis.plot([places[method]], [at], look["marker"], color=look["color"], markersize=4.5)
     axis.set_xlim(0.7, len(places) + 0.3)

@@ -32,15 +32,15 @@ BySet = Mapping[str, Mapping[str, Sequence[Value]]]  # method to set to one valu
 
 def _gather(data: ReportData, key: str, read: Callable[[Any], Value | None]) -> tuple[BySet[Value], int]:
     """Collect values by method and set, and count the reports that could not be read."""
-    found: dict[str, dict[str, list[Value]]] = {}
+    values: dict[str, dict[str, list[Value]]] = {}
     unread = 0
     for record, reported in data.diagnostics(key):
         value = read(reported)
         if value is None:
             unread += 1
         else:
-            found.setdefault(record.method, {}).setdefault(record.dataset, []).append(value)
-    return found, unread
+            values.setdefault(record.method, {}).setdefault(record.dataset, []).append(value)
+    return values, unread
 
 
 def _why_none(data: ReportData, key: str, unread: int) -> str:
@@ -59,11 +59,11 @@ def _numbers(reported: Any) -> list[float] | None:
     return [float(x) for x in reported] if all(math.isfinite(x) for x in reported) else None
 
 
-def _by_set(found: BySet[Value], data: ReportData, notes: Sequence[str]) -> tuple[Sheet, list[tuple[Axes, str]]]:
+def _by_set(values: BySet[Value], data: ReportData, notes: Sequence[str]) -> tuple[Sheet, list[tuple[Axes, str]]]:
     """Make a panel a data set that some method reported on, and a legend of those methods."""
-    names = sorted({name for sets in found.values() for name in sets})
+    names = sorted({name for sets in values.values() for name in sets})
     rows, columns = style.grid_size(len(names), COLUMNS)
-    legend = style.legend_handles(data.methods, found)
+    legend = style.legend_handles(data.methods, values)
     page = style.sheet(style.TWO, 1.85 * rows, rows, columns, legend=legend, notes=notes)
     for axis, name in zip(page.flat, names, strict=False):
         axis.set_title(style.label(name))
@@ -75,8 +75,8 @@ def _by_set(found: BySet[Value], data: ReportData, notes: Sequence[str]) -> tupl
 
 
 def draw_search_fronts(data: ReportData) -> Iterator[Drawn | Skipped]:
-    found, unread = _gather(data, "front", _front)
-    if not found or data.full_macs() is None:
+    fronts, unread = _gather(data, "front", _front)
+    if not fronts or data.full_macs() is None:
         yield Skipped("search-fronts", _why_none(data, "front", unread))
         return
     notes = [
@@ -84,9 +84,9 @@ def draw_search_fronts(data: ReportData) -> Iterator[Drawn | Skipped]:
         "search did not see; a line a seed.",
         *_unread("front", unread),
     ]
-    page, panels = _by_set(found, data, notes)
+    page, panels = _by_set(fronts, data, notes)
     for axis, name in panels:
-        _fronts(axis, data, {method: sets.get(name, []) for method, sets in found.items()}, name)
+        _fronts(axis, data, {method: sets.get(name, []) for method, sets in fronts.items()}, name)
     for row in page.axes:
         row[0].set_ylabel("selection accuracy (%)")
     for axis in style.label_axes(page, len(panels)):
@@ -113,8 +113,8 @@ def _fronts(axis: Axes, data: ReportData, by_method: Mapping[str, Sequence[Any]]
         look = style.method_looks(data.methods)[method]
         line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 0.8, "alpha": 0.8}
         for points in several:
-            found = curves.steps([full * share for share, _ in points], [value for _, value in points])
-            x, y = [*found.macs, right], [100 * value for value in (*found.accuracy, found.accuracy[-1])]
+            front = curves.steps([full * share for share, _ in points], [value for _, value in points])
+            x, y = [*front.macs, right], [100 * value for value in (*front.accuracy, front.accuracy[-1])]
             axis.plot(x, y, drawstyle="steps-post", **line)
             axis.plot(x[:-1], y[:-1], linestyle="none", marker=look["marker"], color=look["color"], markersize=2, mew=0)
     accuracy_axis(axis, [value for _, value in everything])
@@ -122,14 +122,14 @@ def _fronts(axis: Axes, data: ReportData, by_method: Mapping[str, Sequence[Any]]
 
 def draw_search_progress(data: ReportData) -> Iterator[Drawn | Skipped]:
     key = "hypervolume_by_generation"
-    found, unread = _gather(data, key, _generations)
-    if not found:
+    volumes, unread = _gather(data, key, _generations)
+    if not volumes:
         yield Skipped("search-progress", _why_none(data, key, unread))
         return
     notes = ["Hypervolume of the front after each generation of the search; a line a seed.", *_unread(key, unread)]
-    page, panels = _by_set(found, data, notes)
+    page, panels = _by_set(volumes, data, notes)
     for axis, name in panels:
-        for method, sets in found.items():
+        for method, sets in volumes.items():
             for values in sets.get(name, []):
                 axis.plot(
                     range(1, len(values) + 1),
@@ -156,10 +156,10 @@ def _generations(reported: Any) -> list[float] | None:
 
 
 def draw_coverage(data: ReportData) -> Iterator[Drawn | Skipped]:
-    found, unread = _gather(data, "coverage", _coverage)
-    sums = {method: _summed([one for several in sets.values() for one in several]) for method, sets in found.items()}
+    counts, unread = _gather(data, "coverage", _coverage)
+    sums = {method: _summed([one for several in sets.values() for one in several]) for method, sets in counts.items()}
     known = {method: total for method, total in sums.items() if total is not None}
-    unread += sum(len(several) for method in sums if method not in known for several in found[method].values())
+    unread += sum(len(several) for method in sums if method not in known for several in counts[method].values())
     if not known:
         yield Skipped("coverage", _why_none(data, "coverage", unread))
         return

@@ -110,16 +110,16 @@ def _metrics(means: Sequence[page_data.Mean]) -> list[tuple[str, str]]:
 
 
 def _groups(tables: Page, more: Sequence[Section]) -> dict[str, list[Section]]:
-    found: dict[str, list[Section]] = {group: [] for group in get_args(Group)}
+    groups: dict[str, list[Section]] = {group: [] for group in get_args(Group)}
     for section in (*tables.sections, *more):
-        found.setdefault(section.group, []).append(section)
-    return found
+        groups.setdefault(section.group, []).append(section)
+    return groups
 
 
 def _data(data: ReportData, suite: Suite, named: page_data.Names, means: Sequence[page_data.Mean]) -> dict[str, Any]:
     words = page_data.Words()
     points = page_data.ordered_points(data.points, named)
-    found = {
+    content = {
         "methods": named.methods,
         "datasets": named.datasets,
         "budgets": named.budgets,
@@ -133,7 +133,7 @@ def _data(data: ReportData, suite: Suite, named: page_data.Names, means: Sequenc
         "specs": charts.charts(named.looks, len(named.budgets)),
         "theme": charts.THEME,
     }
-    return {**found, "words": list(words.all)}
+    return {**content, "words": list(words.all)}
 
 
 # --- safe to embed ----------------------------------------------------------------------------------------------------

@@ -158,16 +158,16 @@ class Mean:
 
 def means(data: ReportData, named: Names) -> list[Mean]:
     shares = frames.budget_use(data.points)
-    found: list[Mean] = []
+    all_means: list[Mean] = []
     for metric, column in AT_BUDGET.items():
         for (method, budget), group in shares.dropna(subset=[column]).groupby(["method", "budget"]):
-            found += _means(group, column, metric, str(method), float(str(budget)), named.datasets)
+            all_means += _means(group, column, metric, str(method), float(str(budget)), named.datasets)
     measured = frames.accuracies(data.points).drop_duplicates(frames.CELL)
     whole = {"area": data.areas, "train_macs": measured, "train_seconds": measured}
     for metric, frame in whole.items():
         for method, group in frame.dropna(subset=[metric]).groupby("method"):
-            found += _means(group, metric, metric, str(method), None, named.datasets)
-    return sorted(found, key=lambda one: _place(one, named))
+            all_means += _means(group, metric, metric, str(method), None, named.datasets)
+    return sorted(all_means, key=lambda one: _place(one, named))
 
 
 def _place(mean: Mean, named: Names) -> tuple[int, ...]:
@@ -186,25 +186,25 @@ def _means(
     values = {name: [float(value) for value in here[column]] for name, here in sets.items()}
     macs = {name: float(here["macs"].mean()) if budget is not None else None for name, here in sets.items()}
     one = intervals.counted if metric in COUNTED else intervals.these_sets
-    found = [Mean(metric, method, name, budget, one([values[name]]), macs[name]) for name in values]
+    of_method = [Mean(metric, method, name, budget, one([values[name]]), macs[name]) for name in values]
     if len(datasets) > 1 and all(name in values for name in datasets):
         every = [macs[name] for name in datasets]
         mean = None if budget is None else float(np.mean([value for value in every if value is not None]))
-        found.append(Mean(metric, method, None, budget, one([values[name] for name in datasets]), mean))
-    return found
+        of_method.append(Mean(metric, method, None, budget, one([values[name] for name in datasets]), mean))
+    return of_method
 
 
-def means_of(found: Sequence[Mean], named: Names, words: Words) -> dict[str, Any]:
+def means_of(means: Sequence[Mean], named: Names, words: Words) -> dict[str, Any]:
     """``d`` or ``b`` -1: over sets, or of whole cells."""
-    places = [_place(one, named) for one in found]
+    places = [_place(one, named) for one in means]
     return {
         **{key: [place[at] for place in places] for at, key in enumerate("kdmb")},
-        "n": [one.interval.n for one in found],
-        "x": short_numbers(one.macs for one in found),
-        "y": short_numbers(one.interval.estimate for one in found),
-        "lo": short_numbers(one.interval.low for one in found),
-        "hi": short_numbers(one.interval.high for one in found),
-        "why": words.numbers(one.interval.why or None for one in found),
+        "n": [one.interval.n for one in means],
+        "x": short_numbers(one.macs for one in means),
+        "y": short_numbers(one.interval.estimate for one in means),
+        "lo": short_numbers(one.interval.low for one in means),
+        "hi": short_numbers(one.interval.high for one in means),
+        "why": words.numbers(one.interval.why or None for one in means),
     }
 
 
@@ -224,18 +224,18 @@ def comparisons(data: ReportData, named: Names, words: Words) -> dict[str, Any]:
     rows: list[tuple[Any, ...]] = []
     tests: list[tuple[Any, ...]] = []
     for (pair, (a, b)), (at, budget) in product(enumerate(every), enumerate(named.budgets)):
-        found = difference(data, named.methods[a], named.methods[b], budget)
-        if found.by_set:
-            rows += [(pair, at, *row) for row in _intervals(found, named, words)]
-            odds = map(short_number, found.posterior()[:3])
-            tests.append((pair, at, *pairs.win_tie_loss(found.means), *odds))
+        paired = difference(data, named.methods[a], named.methods[b], budget)
+        if paired.by_set:
+            rows += [(pair, at, *row) for row in _intervals(paired, named, words)]
+            odds = map(short_number, paired.posterior()[:3])
+            tests.append((pair, at, *pairs.win_tie_loss(paired.means), *odds))
     return {"pairs": every, "rows": _columns(ROWS, rows), "tests": _columns(TESTS, tests), "zone": pairs.ZONE}
 
 
-def _intervals(found: PairedDifference, named: Names, words: Words) -> Iterator[tuple[Any, ...]]:
-    sets = [(at, name) for at, name in enumerate(named.datasets) if name in found.by_set]
-    intervals_by_set = [(at, intervals.over_seeds(found.by_set[name])) for at, name in sets]
-    for at, one in (*intervals_by_set, (-1, found.these_sets()), (-2, found.like_sets())):
+def _intervals(paired: PairedDifference, named: Names, words: Words) -> Iterator[tuple[Any, ...]]:
+    sets = [(at, name) for at, name in enumerate(named.datasets) if name in paired.by_set]
+    intervals_by_set = [(at, intervals.over_seeds(paired.by_set[name])) for at, name in sets]
+    for at, one in (*intervals_by_set, (-1, paired.these_sets()), (-2, paired.like_sets())):
         yield at, one.n, *map(short_number, (one.estimate, one.low, one.high)), words.number(one.why or None)
 
 

@@ -55,5 +55,5 @@ def provenance(records: Sequence[Record]) -> list[Table]:
     return [*tables, text_table("Data", head, _counted(data), code=(1,))] if records else []
 
 
-def _counted(found: Mapping[Any, int]) -> list[tuple[str, ...]]:
-    return [(*key, str(count)) for key, count in sorted(found.items())]
+def _counted(counts: Mapping[Any, int]) -> list[tuple[str, ...]]:
+    return [(*key, str(count)) for key, count in sorted(counts.items())]

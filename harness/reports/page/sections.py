@@ -27,7 +27,7 @@ FINE = ("ok", "unreachable", "suspicious")
 
 def at_budgets(means: Sequence[Mean], named: Names) -> list[Section]:
     """A section each for the latency and the parameters of the choices; none where nothing is known."""
-    found = []
+    sections = []
     for metric, show in SHOWN.items():
         values = {(m.dataset, m.method, m.budget): with_interval(m.interval, show) for m in means if m.metric == metric}
         blocks = [_block(name, values, named) for name in (None, *named.datasets)]
@@ -35,8 +35,8 @@ def at_budgets(means: Sequence[Mean], named: Names) -> list[Section]:
         shown = Table(
             ("method", *map(budget_text, named.budgets)), tuple(one for one in blocks if one is not None), note
         )
-        found += [Section(f"{METRICS[metric]}, by budget", table=shown, group="numbers")] if values else []
-    return found
+        sections += [Section(f"{METRICS[metric]}, by budget", table=shown, group="numbers")] if values else []
+    return sections
 
 
 def _block(dataset: str | None, values: Mapping[Any, str], named: Names) -> Block | None:
@@ -81,12 +81,12 @@ def diagnostics(records: Sequence[Record], methods: Sequence[str]) -> Table | No
     """Section of what methods report about themselves: means of numbers, sizes of lists, texts."""
     blocks: list[Block] = []
     for method in methods:
-        found: dict[str, list[Any]] = defaultdict(list)
+        by_key: dict[str, list[Any]] = defaultdict(list)
         for record in records:
             if record.method == method:
                 for key, value in _flat(record.diagnostics):
-                    found[key].append(value)
-        rows = tuple((key, str(len(values)), _summed_up(values)) for key, values in sorted(found.items())[:60])
+                    by_key[key].append(value)
+        rows = tuple((key, str(len(values)), _summed_up(values)) for key, values in sorted(by_key.items())[:60])
         if rows:
             blocks.append(block(method, rows))
     head = ("what", "cells", "mean (range), or values")

@@ -83,8 +83,8 @@ def bounds_section(data: ReportData) -> Section | None:
 
 
 def _bounds(data: ReportData, method: str, budget: float) -> tuple[float, float]:
-    found = frames.worst_case_bounds(data.full, method, budget, data.chance)
-    return found if found is not None else (min(data.chance.values(), default=0.0), 1.0)
+    bounds = frames.worst_case_bounds(data.full, method, budget, data.chance)
+    return bounds if bounds is not None else (min(data.chance.values(), default=0.0), 1.0)
 
 
 def rank_section(data: ReportData) -> Section:

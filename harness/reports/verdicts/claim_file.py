@@ -100,8 +100,8 @@ def _cross(entries: Sequence[Any], suite: Suite) -> list[str]:
     faults = []
     for at, entry in enumerate(entries):
         claim = entry if isinstance(entry, dict) else {}
-        found = [*_names(claim, suite), *_budget(claim, suite), *_sets(claim, suite), *_margin(claim)]
-        faults += [f"claims[{at}].{fault}" for fault in found]
+        of_claim = [*_names(claim, suite), *_budget(claim, suite), *_sets(claim, suite), *_margin(claim)]
+        faults += [f"claims[{at}].{fault}" for fault in of_claim]
         name = claim.get("id")
         if isinstance(name, str) and seen.setdefault(name, at) != at:
             faults.append(f"claims[{at}].id: {name!r}: duplicate of claims[{seen[name]}].id")

@@ -168,7 +168,7 @@ def _decided(claim: Claim, parts: Parts, seeds: int, notes: tuple[str, ...]) -> 
     elif name:
         notes = (*notes, f"shown is {name}, the worst of {len(parts)}")
     if len(parts) > 1:
-        notes = (*notes, *(f"{part}: {_span(found, claim)}" for part, found in shown.items()))
+        notes = (*notes, *(f"{part}: {_span(each, claim)}" for part, each in shown.items()))
     reason = interval.why if outcome == "undecided" else ""
     needed = _needed(claim, summed, seeds) if outcome == "undecided" and seeds > 1 else None
     sets = max(len(parts) if claim.at_least is not None else 0, interval.sets)
@@ -199,9 +199,9 @@ def _decide(claim: Claim, parts: Sequence[Sequence[Moments]], seeds: int | None)
 
 
 def _tails(claim: Claim, part: Sequence[Moments], seeds: int | None) -> tuple[float, float]:
-    found = intervals.tails(part, claim.scope, claim.by, seeds)
-    if found is not None:
-        return found
+    tails = intervals.tails(part, claim.scope, claim.by, seeds)
+    if tails is not None:
+        return tails
     exact = claim.metric in COUNTED and _interval_is_a_point(part)
     lead = sum(moment.mean for moment in part) / len(part) - claim.by
     return (0.0 if exact and lead > 0 else 1.0, 0.0 if exact and lead < 0 else 1.0)

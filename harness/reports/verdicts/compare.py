@@ -172,11 +172,11 @@ def on_images(pairs: Sequence[PointPair], level: float = intervals.LEVEL) -> Ima
 # --- lines ------------------------------------------------------------------------------------------------------
 
 
-def comparison_lines(found: FolderComparison) -> list[str]:
+def comparison_lines(comparison: FolderComparison) -> list[str]:
     """Lines for the command line: differences first, then all that could not be compared, by reason."""
-    lines = [f"{found.b} minus {found.a}, accuracy in points, paired by method, data set, seed and budget"]
-    lines += map(_line, found.differences) if found.differences else ["nothing could be compared"]
-    for reason, keys in reasons_against(found).items():
+    lines = [f"{comparison.b} minus {comparison.a}, accuracy in points, paired by method, data set, seed and budget"]
+    lines += map(_line, comparison.differences) if comparison.differences else ["nothing could be compared"]
+    for reason, keys in reasons_against(comparison).items():
         lines.append(f"not comparable: {reason}: {len(keys)} points, such as {point_name(keys[0])}")
     return lines
 
@@ -193,13 +193,13 @@ def _line(one: FolderDifference) -> str:
     return f"{head} (interval n/a: {one.interval.why}{over_images}; {count})"
 
 
-def reasons_against(found: FolderComparison) -> dict[str, list[PointKey]]:
+def reasons_against(comparison: FolderComparison) -> dict[str, list[PointKey]]:
     """Reasons why points were not compared; the most frequent first."""
     reasons: dict[str, list[PointKey]] = defaultdict(list)
-    for pair in found.pairs:
+    for pair in comparison.pairs:
         if pair.reason or not pair.measured:
             reasons[pair.reason or f"{pair.a['status']} in A, {pair.b['status']} in B"].append(pair.key)
-    for side, keys in (("A", found.only_a), ("B", found.only_b)):
+    for side, keys in (("A", comparison.only_a), ("B", comparison.only_b)):
         if keys:
             reasons[f"only in {side}"] = list(keys)
     return dict(sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0])))

@@ -99,16 +99,16 @@ def _ends(pairs: Sequence[PointPair], values: Sequence[float], level: float) -> 
         return seeds.low, seeds.high, f"{len(values)} seeds"
     if len({math.copysign(1, value) if abs(value) > intervals.TIE else 0 for value in values}) > 1:
         return -math.inf, math.inf, f"{len(values)} seeds that do not agree"
-    found = _over_images(pairs, level)
-    return found.low, found.high, f"{len(values)} seed{'s' if len(values) > 1 else ''}, {found.kind}"
+    images = _over_images(pairs, level)
+    return images.low, images.high, f"{len(values)} seed{'s' if len(values) > 1 else ''}, {images.kind}"
 
 
 def _over_images(pairs: Sequence[PointPair], level: float) -> ImageDifference:
     """Interval over all images of all seeds; where McNemar's exact test is not significant, it holds 0."""
-    found, alpha = on_images(pairs, level), (1 - level) / 2
-    if alpha < found.p_worse < 1 - alpha:
-        return replace(found, low=min(found.low, 0.0), high=max(found.high, 0.0))
-    return found
+    difference, alpha = on_images(pairs, level), (1 - level) / 2
+    if alpha < difference.p_worse < 1 - alpha:
+        return replace(difference, low=min(difference.low, 0.0), high=max(difference.high, 0.0))
+    return difference
 
 
 # --- for the command line ---------------------------------------------------------------------------------------
