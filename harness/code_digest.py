@@ -198,8 +198,8 @@ def _serialised(node: object) -> str:
     """A syntax tree as text that is equal for every version of Python: without empty fields and docstrings."""
     if isinstance(node, ast.AST):
         fields = ((name, getattr(node, name, None)) for name in node._fields)
-        kept = (f"{name}={_serialised(value)}" for name, value in fields if value not in (None, []))
-        return f"{type(node).__name__}({','.join(kept)})"
+        parts = (f"{name}={_serialised(value)}" for name, value in fields if value not in (None, []))
+        return f"{type(node).__name__}({','.join(parts)})"
     if isinstance(node, list):
         return f"[{','.join(_serialised(each) for each in node if not _is_docstring(each))}]"
     return repr(node)

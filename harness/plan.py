@@ -72,9 +72,9 @@ def cells(suite: Suite, prints: Prints) -> tuple[Cell, ...]:
         data = _data_content(dataset, prints)
         for seed in suite.seeds:
             ids: dict[str, str] = {}
-            for method, own in methods:
+            for method, recipe in methods:
                 needs = tuple(ids[name] for name in method.after)
-                content = {**shared, **data, **own, "seed": seed, "needs": sorted(needs)}
+                content = {**shared, **data, **recipe, "seed": seed, "needs": sorted(needs)}
                 ids[method.name] = canonical_digest(content)[:16]
                 planned.append(Cell(ids[method.name], suite.name, method.name, dataset.name, seed, needs, content))
     _check_distinct(planned)
@@ -123,8 +123,8 @@ def _method_content(method: MethodSpec, suite: Suite, prints: Prints) -> dict[st
 def _data_content(dataset: DataSet, prints: Prints) -> dict[str, Any]:
     # The fingerprint knows a folder better than its path does; a folder that is not there has nothing else.
     nameless = dataset.source == "folder" and prints.data[dataset.name] is None
-    kept = {"source", "fit", "select", "test", "augment"} | ({"path"} if nameless else set())
-    return {"dataset": dataset.model_dump(mode="json", include=kept), "data": prints.data[dataset.name]}
+    fields = {"source", "fit", "select", "test", "augment"} | ({"path"} if nameless else set())
+    return {"dataset": dataset.model_dump(mode="json", include=fields), "data": prints.data[dataset.name]}
 
 
 def by_content(options: Any) -> Any:

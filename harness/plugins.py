@@ -47,8 +47,8 @@ def build(use: str, options: Mapping[str, Any]) -> Any:
     _check_types(use, factory, options)
     lacking = [name for name in ("name", "adapt") if not hasattr(method, name)]
     if lacking or not callable(method.adapt):
-        said = f"lacks {' and '.join(lacking)}" if lacking else "has an adapt that cannot be called"
-        raise PluginError(f"use = {use!r}: gave {type(method).__name__}, which is no method: it {said}")
+        fault = f"lacks {' and '.join(lacking)}" if lacking else "has an adapt that cannot be called"
+        raise PluginError(f"use = {use!r}: gave {type(method).__name__}, which is no method: it {fault}")
     written_for = getattr(method, "api", API)
     if written_for != API:
         raise PluginVersionError(
@@ -101,8 +101,8 @@ def _module(use: str, name: str) -> Any:
 
 def _public(module: Any) -> list[str]:
     """Names of a module: its ``__all__``, else what it defines."""
-    own = (name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__)
-    return list(getattr(module, "__all__", None) or (name for name in own if not name.startswith("_")))
+    defined = (name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__)
+    return list(getattr(module, "__all__", None) or (name for name in defined if not name.startswith("_")))
 
 
 def _declared(factory: Callable[..., Any]) -> tuple[type, ...]:

@@ -73,9 +73,9 @@ def train_family(
         train(model, fit.plan, runs[-1], deepcopy(vit) if fit.teacher == "start" else first if fit.teacher else None)
         if first is None and any(other.teacher == "first" for other in fits):
             first = model if fit.aside else deepcopy(model)
-    own = ((fit.plan, run) for fit, run in zip(fits, runs, strict=True) if not fit.aside)
+    trained = ((fit.plan, run) for fit, run in zip(fits, runs, strict=True) if not fit.aside)
     steps = {run.phase: run.total or 0 for run in runs}
-    return vit, space, {"steps": steps, **trained_diagnostics(vit, *own)}
+    return vit, space, {"steps": steps, **trained_diagnostics(vit, *trained)}
 
 
 def _parts(task: Task, backbone: Backbone, fits: Sequence[PlannedFit], importance: str) -> Iterator[Phase | FixedCost]:

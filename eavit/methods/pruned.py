@@ -99,13 +99,13 @@ class _Pruned:
         """The pruned starts, each kept with its widths in the notes: a killed cell does not prune again."""
         gradients = cache(lambda: gradients_of(vit, self._batches(task.fit)) if self.importance == "taylor" else {})
         for done, choice in enumerate(reachable, 1):
-            kept = task.workdir / f"{choice.name}.safetensors"
+            file = task.workdir / f"{choice.name}.safetensors"
             note = {"widths": str(choice.widths), "importance": self.importance, "images": str(self.images)}
-            state, previous = load_tensors(kept) if kept.exists() else ({}, {})
+            state, previous = load_tensors(file) if file.exists() else ({}, {})
             if previous != note:
                 state = prune(vit, gradients(), choice.widths, CRITERIA[self.importance])
                 if is_main():
-                    save_tensors(kept, state, note)
+                    save_tensors(file, state, note)
             task.progress("prune", done, len(reachable))
             yield narrowed(vit, choice.widths, state)
 
@@ -230,8 +230,8 @@ def _norms(vit: NestedViT, model: Any, gone: Mapping[Any, list[int]]) -> dict[st
     cut: dict[str, Tensor] = {}
     for name, norm in model.named_modules():
         if norm in gone:
-            kept = [i for i in range(vit.backbone.embed) if i not in set(gone[norm])]
-            cut |= {key: full[key][kept] for key in (f"{name}.weight", f"{name}.bias")}
+            channels = [i for i in range(vit.backbone.embed) if i not in set(gone[norm])]
+            cut |= {key: full[key][channels] for key in (f"{name}.weight", f"{name}.bias")}
     return cut
 
 

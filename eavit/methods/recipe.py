@@ -89,5 +89,5 @@ class Recipe:
             return []
         least = cost.share(shape, self.space(shape, budgets).smallest)
         missed = [f"{budget:g}" for budget in budgets if budget * (1 + 1e-9) < least]
-        said = f"budgets {', '.join(missed)} cannot be reached: its smallest submodel takes {least:.3f}"
-        return [said] if missed else []
+        warning = f"budgets {', '.join(missed)} cannot be reached: its smallest submodel takes {least:.3f}"
+        return [warning] if missed else []

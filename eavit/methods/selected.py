@@ -187,29 +187,29 @@ def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
             raise ValueError("trained_alone comes after at least one method that chose something; `after` gives none")
         vit = start(task)
         b, given_keys = vit.backbone, _chosen(task.given)
-        kept = [Submodel.parse(key) for key in keys_in_turn(given_keys, cap)]
-        comparison = float(sum(cost.macs(b, s) for s in kept) * len(task.select_b))
+        submodels = [Submodel.parse(key) for key in keys_in_turn(given_keys, cap)]
+        comparison = float(sum(cost.macs(b, s) for s in submodels) * len(task.select_b))
         allocation = allocate(
             task,
             partial(preparation_cost, task, b, importance),
-            *phases_alone(task, [(b, s) for s in kept]),
+            *phases_alone(task, [(b, s) for s in submodels]),
             lambda: comparison,
         )
         vit = prepare(task, vit, importance)
-        modules = train_alone(allocation, ((s, deepcopy(vit), s) for s in kept))
+        modules = train_alone(allocation, ((s, deepcopy(vit), s) for s in submodels))
         with task.ledger.phase("search"):
-            looks = {s: _looks(modules[s], task) for s in kept}
-            task.ledger.add(forward_macs=comparison, images=len(kept) * len(task.select_b))
-        shares = {s: cost.share(b, s) for s in kept}
+            looks = {s: _looks(modules[s], task) for s in submodels}
+            task.ledger.add(forward_macs=comparison, images=len(submodels) * len(task.select_b))
+        shares = {s: cost.share(b, s) for s in submodels}
 
         def best(budget: float) -> Submodel | None:
-            fitting = (s for s in kept if shares[s] <= budget)
+            fitting = (s for s in submodels if shares[s] <= budget)
             return max(fitting, key=lambda s: (looks[s]["fold_b"], -shares[s]), default=None)
 
         distinct = {key for keys in given_keys.values() for key in keys}
-        table = {str(s): {"share": round(shares[s], 6), **looks[s], "by": _who(task.given, str(s))} for s in kept}
+        table = {str(s): {"share": round(shares[s], 6), **looks[s], "by": _who(task.given, str(s))} for s in submodels}
         shapes = {budget: best(budget) for budget in task.budgets}
-        return Retrained(shapes, modules, {"alone": table, "left_out": len(distinct) - len(kept)})
+        return Retrained(shapes, modules, {"alone": table, "left_out": len(distinct) - len(submodels)})
 
     return Recipe("trained_alone", run, ALONE.with_values({"cap": cap}), after=(1, inf))
 

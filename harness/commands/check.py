@@ -86,9 +86,12 @@ def check_suite(suite: Suite, where: str, *, with_data: bool = False) -> Checked
 def _answers(suite: Suite, parts: list[Part]) -> dict[Part, Mapping[str, Any]]:
     """Answers in the order of ``parts``. Plug-ins of strangers, which may hang, are built apart and in less time."""
     text, uses = suite.model_dump_json(), [method.use for method in suite.methods]
-    own = {("methods", index) for index, use in enumerate(uses) if use.startswith(OWN)} | {("schedule",), ("backbone",)}
-    own = own if suite.backbone.use.startswith(OWN) else set()  # all methods are tried with the backbone
-    strange = [part for part in parts if part[0] != "datasets" and part not in own]
+    ours = {("methods", index) for index, use in enumerate(uses) if use.startswith(OWN)} | {
+        ("schedule",),
+        ("backbone",),
+    }
+    ours = ours if suite.backbone.use.startswith(OWN) else set()  # all methods are tried with the backbone
+    strange = [part for part in parts if part[0] != "datasets" and part not in ours]
     answers: dict[Part, Mapping[str, Any]] = {}
     memory = None if suite.memory_gib is None else 1024 * suite.memory_gib  # as a cell has
     for group, deadline in ((strange, DEADLINE), ([part for part in parts if part not in strange], READING)):

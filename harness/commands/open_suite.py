@@ -115,9 +115,9 @@ def suite_file(name: str, results: Path) -> Path:
     return bare if bare.exists() else owner_of(results / name) or bare
 
 
-def results_of(folder: Path, given: Suite | None = None) -> Results:
+def results_of(folder: Path, suite: Suite | None = None) -> Results:
     """Results that the folder holds; changed files, and rows that the suite does not name, are warnings."""
-    results = Results.read(folder, given)
+    results = Results.read(folder, suite)
     for file, what in checksums.checksum_faults(folder).items():
         warn(f"{folder / file}: {what}")
     if len(results.unplanned):

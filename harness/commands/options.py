@@ -96,12 +96,13 @@ def with_option_groups(verb: Callable[..., None]) -> Callable[..., None]:
     @wraps(verb)
     def flat(**words: object) -> None:
         made = {
-            name: group(**{own.name: words.pop(own.name) for own in fields(group)}) for name, group in groups.items()
+            name: group(**{field.name: words.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
         }
         verb(**words, **made)
 
     options = [
-        own for each in parameters for own in (_parameters(groups[each.name]) if each.name in groups else [each])
+        option for each in parameters for option in (_parameters(groups[each.name]) if each.name in groups else [each])
     ]
     flat.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     flat.__annotations__ = {each.name: each.annotation for each in options}

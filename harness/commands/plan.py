@@ -33,9 +33,9 @@ def show_plan(
     """List the cells of a suite, finished (hit) or to run (miss), and forecast the cost of running them."""
     opened = open_suite(name, where)
     cells, settings = opened.chosen(which), opened.settings(which)
-    kept = opened.store.summaries(cell.id for cell in cells)
-    miss = {cell.id for cell in pending.missing(cells, kept, settings)}
-    states = {cell.id: kept[cell.id].status if cell.id in kept else "missing" for cell in cells}
+    summaries = opened.store.summaries(cell.id for cell in cells)
+    miss = {cell.id for cell in pending.missing(cells, summaries, settings)}
+    states = {cell.id: summaries[cell.id].status if cell.id in summaries else "missing" for cell in cells}
     lines = [f"{'miss' if c.id in miss else 'hit ':<5}{c.id}  {states[c.id]:<11}  {c.title}\n" for c in cells]
     typer.echo("".join(lines if cells_too else []), nl=False)
     expected = _forecast(opened, miss, settings.workers)

@@ -68,11 +68,11 @@ def status(name: SuiteName, where: Where) -> None:
     """Count the cells of a suite by status, and list those that failed with the reason."""
     opened = open_suite(name, where)
     cells = opened.cells
-    kept = opened.store.records(cell.id for cell in cells)
-    counts = Counter(kept[cell.id].status if cell.id in kept else "missing" for cell in cells)
+    records = opened.store.records(cell.id for cell in cells)
+    counts = Counter(records[cell.id].status if cell.id in records else "missing" for cell in cells)
     states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     typer.echo(f"{opened.suite.name}: {len(cells)} cells: {states}")
-    for line in _faulty(cells, kept, {}, opened.runs):
+    for line in _faulty(cells, records, {}, opened.runs):
         typer.echo(line)
 
 

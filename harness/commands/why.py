@@ -40,5 +40,5 @@ def why(
 
 def _repeated(where: Where) -> list[str]:
     """Options that a command has to repeat to work on the same folders."""
-    given, usual = vars(where), vars(Where())
-    return [word for name, value in given.items() if value != usual[name] for word in (f"--{name}", str(value))]
+    options, usual = vars(where), vars(Where())
+    return [word for name, value in options.items() if value != usual[name] for word in (f"--{name}", str(value))]

@@ -89,13 +89,13 @@ def run_job(job: Job, folder: JobFolder) -> int:
 
 def _run_beside(task: CellJob, folder: JobFolder) -> int:
     """One of several processes, not the one that leaves the outcome: silent unless it fails."""
-    own = f"rank{_rank()}"
-    (folder.scratch / own).mkdir(exist_ok=True)
-    os.chdir(folder.scratch / own)
+    name = f"rank{_rank()}"
+    (folder.scratch / name).mkdir(exist_ok=True)
+    os.chdir(folder.scratch / name)
     outcome = run_cell(task, folder.work, lambda phase, done, total: None)
     if outcome.record.status in USABLE:
         return 0
-    _leave(outcome, folder.out / own / folder.result.name, folder)
+    _leave(outcome, folder.out / name / folder.result.name, folder)
     return 1
 
 

@@ -66,8 +66,8 @@ def _method(text: str, index: int) -> Found:
     except Exception:  # the fault of another part
         return {"card": card}
     check = getattr(method, "check", None)
-    said = [] if check is None else check(backbone, suite.budgets, suite.methods[index].after, suite.regime)
-    return {"card": card, "warnings": [str(line) for line in said]}
+    warnings = [] if check is None else check(backbone, suite.budgets, suite.methods[index].after, suite.regime)
+    return {"card": card, "warnings": [str(line) for line in warnings]}
 
 
 def _dataset(text: str, index: int) -> Found:

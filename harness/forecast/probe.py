@@ -41,8 +41,8 @@ def probe(
         summary = sweep.run(short, cells, store, settings, watcher)
         if summary.interrupted:
             raise KeyboardInterrupt
-        kept = store.summaries(cell.id for cell in cells)  # and so into the index, by which forecasts find cells
-        failed |= {(s.method, s.dataset): f"{s.status}: {s.reason}" for s in kept.values() if s.status not in USABLE}
+        summaries = store.summaries(cell.id for cell in cells).values()  # puts them into the index, for forecasts
+        failed |= {(s.method, s.dataset): f"{s.status}: {s.reason}" for s in summaries if s.status not in USABLE}
     return failed
 
 

@@ -41,8 +41,8 @@ def clean(
     Imports do not depend on the working folder of the job: ``folder``, that of the caller, is on the path.
     """
     package = Path(__file__).resolve().parents[2]
-    own = (str(folder / part) for part in base.get("PYTHONPATH", "").split(os.pathsep) if part)
-    paths = dict.fromkeys([str(package), str(folder), *own])
+    inherited = (str(folder / part) for part in base.get("PYTHONPATH", "").split(os.pathsep) if part)
+    paths = dict.fromkeys([str(package), str(folder), *inherited])
     allowed = {name: value for name, value in base.items() if _is_allowed(name, project.prefix)}
     fixed = {"PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
     folders = {

@@ -29,10 +29,10 @@ def machine_mib() -> float:
     return SHARE * min([float(psutil.virtual_memory().total), *limits]) / MIB
 
 
-def cgroup_limits(own: Path, mount: Path) -> list[float]:
+def cgroup_limits(groups: Path, mount: Path) -> list[float]:
     """Bytes allowed by the groups this process is in and by those around them: version 2 (``0::/path``) and 1."""
     limits = []
-    for line in _text(own).splitlines():
+    for line in _text(groups).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue

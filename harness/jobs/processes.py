@@ -60,12 +60,12 @@ def send(pid: int, number: signal.Signals) -> None:
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """A new folder in the temporary one, removed when this is left; those of processes that were killed go too."""
-    temp, own = Path(tempfile.gettempdir()), f"{prefix}{socket.gethostname()}-"
-    for left in temp.glob(f"{glob.escape(own)}*"):
-        owner = left.name.removeprefix(own).partition("-")[0]
+    temp, start = Path(tempfile.gettempdir()), f"{prefix}{socket.gethostname()}-"
+    for left in temp.glob(f"{glob.escape(start)}*"):
+        owner = left.name.removeprefix(start).partition("-")[0]
         if owner.isdigit() and not alive(int(owner)):
             shutil.rmtree(left, ignore_errors=True)
-    made = Path(tempfile.mkdtemp(prefix=f"{own}{os.getpid()}-"))
+    made = Path(tempfile.mkdtemp(prefix=f"{start}{os.getpid()}-"))
     try:
         yield made
     finally:

@@ -34,10 +34,10 @@ def connect(address: str, insecure: bool, end: contextlib.ExitStack) -> Any:
     """The module ``ray``, connected. What undoes that is pushed on ``end``."""
     if address.startswith("ray://"):
         raise ClusterError(f"{address}: not through a Ray client: run this on a machine of the cluster, with HOST:PORT")
-    own = end.enter_context(_private_cluster()) if address == "local" else {}
-    if not insecure and not own:
+    private = end.enter_context(_private_cluster()) if address == "local" else {}
+    if not insecure and not private:
         _check_token()
-    if not own:
+    if not private:
         _check_reach(address, insecure)
     try:
         ray: Any = import_module("ray")
@@ -48,10 +48,10 @@ def connect(address: str, insecure: bool, end: contextlib.ExitStack) -> Any:
     end.callback(ray.shutdown)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "namespace": "jobs"}
     try:
-        ray.init(address=address, **quiet, **own)
+        ray.init(address=address, **quiet, **private)
     except Exception as error:  # Ray has many; all of them say what is wrong
         raise ClusterError(f"{address}: Ray cannot connect: {type(error).__name__}: {error}") from error
-    outside = [node["NodeManagerAddress"] for node in ray.nodes() if own and node["NodeManagerAddress"] != LOOPBACK]
+    outside = [node["NodeManagerAddress"] for node in ray.nodes() if private and node["NodeManagerAddress"] != LOOPBACK]
     if outside:
         raise ClusterError(f"local: Ray listens on {outside[0]} and not on loopback alone; it was ended")
     return ray
@@ -93,10 +93,10 @@ def _private_cluster() -> Iterator[dict[str, Any]]:
 def _check_token() -> None:
     if (mode := os.environ.get("RAY_AUTH_MODE", "")).lower() != "token":
         raise ClusterError(f"RAY_AUTH_MODE is {mode or 'not set'}, not token. {TOKEN_HELP}")
-    kept = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    if not os.environ.get("RAY_AUTH_TOKEN") and not (kept.is_file() and kept.read_text(encoding="utf-8").strip()):
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if not os.environ.get("RAY_AUTH_TOKEN") and not (file.is_file() and file.read_text(encoding="utf-8").strip()):
         raise ClusterError(
-            f"RAY_AUTH_MODE=token, but there is no token in RAY_AUTH_TOKEN and none in {kept}. {TOKEN_HELP}"
+            f"RAY_AUTH_MODE=token, but there is no token in RAY_AUTH_TOKEN and none in {file}. {TOKEN_HELP}"
         )
 
 
@@ -115,19 +115,19 @@ def _check_reach(address: str, insecure: bool) -> None:
             ) from None
         where = ["--address", address]
     stranger, until = secrets.token_hex(32), time.monotonic() + REACH
-    asked = [_health(where, changes) for changes in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": stranger})]
-    said, heard = (_answer(one, until) for one in asked)
-    if said is not None and _refusal(said):
+    checks = [_health(where, changes) for changes in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": stranger})]
+    answer, other = (_answer(one, until) for one in checks)
+    if answer is not None and _refusal(answer):
         raise ClusterError(f"{address}: the cluster refuses this token: it was started with another. {TOKEN_HELP}")
-    if said is not None:
-        raise ClusterError(f"{address}: no Ray cluster answers there: {said}")
-    if not insecure and not _refusal(heard or ""):
-        did = "takes any token, so anyone may run code on it" if heard is None else f"does not refuse others: {heard}"
+    if answer is not None:
+        raise ClusterError(f"{address}: no Ray cluster answers there: {answer}")
+    if not insecure and not _refusal(other or ""):
+        did = "takes any token, so anyone may run code on it" if other is None else f"does not refuse others: {other}"
         raise ClusterError(f"{address}: the cluster {did}. {TOKEN_HELP}")
 
 
-def _refusal(said: str) -> bool:
-    return "auth" in said.lower() and "token" in said.lower()
+def _refusal(answer: str) -> bool:
+    return "auth" in answer.lower() and "token" in answer.lower()
 
 
 def _health(where: list[str], changes: Mapping[str, str]) -> subprocess.Popen[str]:
@@ -142,14 +142,14 @@ def _health(where: list[str], changes: Mapping[str, str]) -> subprocess.Popen[st
     )
 
 
-def _answer(asked: subprocess.Popen[str], until: float) -> str | None:
+def _answer(process: subprocess.Popen[str], until: float) -> str | None:
     """Output of the health check; None if the head of the cluster is well and took the token."""
     try:
-        _, said = asked.communicate(timeout=max(0.0, until - time.monotonic()))
+        _, text = process.communicate(timeout=max(0.0, until - time.monotonic()))
     except subprocess.TimeoutExpired:
-        asked.kill()
-        asked.communicate()
+        process.kill()
+        process.communicate()
         return f"no answer in {REACH:.0f} s"
-    if "No module named" in said:
+    if "No module named" in text:
         return "ray is not installed: pip install 'ray[default]'"
-    return None if asked.returncode == 0 else said.strip()[-1000:] or f"exit code {asked.returncode}"
+    return None if process.returncode == 0 else text.strip()[-1000:] or f"exit code {process.returncode}"

@@ -143,8 +143,8 @@ def _own_address() -> str:
 def _slots(cpus: int) -> int:
     """Number of jobs that this node may run at once: they share its memory."""
     ray: Any = import_module("ray")
-    own = ray.get_runtime_context().get_node_id()
-    total = next((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["NodeID"] == own), 0.0)
+    node_id = ray.get_runtime_context().get_node_id()
+    total = next((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["NodeID"] == node_id), 0.0)
     return max(1, int(total // cpus))
 
 

@@ -76,9 +76,9 @@ def difference(data: ReportData, method: str, other: str, column: Column) -> Pai
     """``method`` minus ``other``, paired by seed."""
     mine, theirs = (data.values.get(column, {}).get(name, {}) for name in (method, other))
     both = {name: pairs.paired(mine[name], theirs[name]) for name in data.datasets if name in mine and name in theirs}
-    kept = {name: values for name, values in both.items() if values}
+    by_set = {name: values for name, values in both.items() if values}
     fair = not any(name in (method, other) for name, _, _ in data.unequal)
-    return PairedDifference(method, column, kept, warnings(data, method, column), fair)
+    return PairedDifference(method, column, by_set, warnings(data, method, column), fair)
 
 
 def against_first(data: ReportData) -> dict[tuple[str, Column], PairedDifference]:

@@ -28,7 +28,7 @@ def reported_sections(files: Mapping[str, str]) -> list[Section]:
     """Each file: ``# title: ...``, ``# source: ...``, then a CSV table whose first column names the row."""
     sections = []
     for place, text in sorted(files.items()):
-        said = _said(place, text)
+        about = _said(place, text)
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
         head, *rows = list(csv.reader(io.StringIO("\n".join(lines)))) or [[]]
         uneven = [row for row in rows if len(row) != len(head)]
@@ -36,18 +36,18 @@ def reported_sections(files: Mapping[str, str]) -> list[Section]:
             raise ReportedValueError(
                 f"{place}: {uneven[0] if uneven else 'no row'}: every row needs {len(head)} columns"
             )
-        source = f"As reported by: {said['source']}. Not measured here: other data, backbone and schedule than above."
-        sections.append(Section(f"As reported, not measured here: {said['title']}", "", table(head, rows, source)))
+        source = f"As reported by: {about['source']}. Not measured here: other data, backbone and schedule than above."
+        sections.append(Section(f"As reported, not measured here: {about['title']}", "", table(head, rows, source)))
     return sections
 
 
 def _said(place: str, text: str) -> dict[str, str]:
     marks = [line[1:].partition(":") for line in text.splitlines() if line.startswith("#")]
-    said = {key.strip(): value.strip() for key, _, value in marks}
-    absent = [key for key in ("title", "source") if not said.get(key)]
+    about = {key.strip(): value.strip() for key, _, value in marks}
+    absent = [key for key in ("title", "source") if not about.get(key)]
     if absent:
         raise ReportedValueError(f"{place}: has no line `# {absent[0]}: ...`: a reported figure needs its {absent[0]}")
-    return said
+    return about
 
 
 def card_sections(held: Mapping[str, Mapping[str, Any]], methods: Sequence[str], source: str) -> list[Section]:

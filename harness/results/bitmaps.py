@@ -29,14 +29,14 @@ def gather_bitmaps(folder: Path, points: pd.DataFrame) -> dict[tuple[str, float]
 
     One that does not count as many right images as its point says belongs to another run, and is left out.
     """
-    kept = read_bitmaps(folder / NAME)
+    committed = read_bitmaps(folder / NAME)
     bitmaps = {}
     measured = points[points["status"].isin(MEASURED)].sort_values(["cell", "budget"])
     for cell, rows in measured.groupby("cell"):
-        own = _of_cell(folder / "cells", str(cell))
+        of_cell = _of_cell(folder / "cells", str(cell))
         for budget, correct, n in zip(rows["budget"], rows["correct"], rows["n"], strict=True):
             key = (str(cell), float(budget))
-            bits = own.get(float(budget), kept.get(key))
+            bits = of_cell.get(float(budget), committed.get(key))
             if bits is not None and _fits(bits, correct, n):
                 bitmaps[key] = bits
     return bitmaps

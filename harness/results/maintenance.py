@@ -186,16 +186,16 @@ def merge(target: Store, sources: Sequence[Store], on_conflict: Conflicts = "ref
 
 def _meet(cell: str, ours: Path, theirs: Path) -> Met:
     try:
-        come = load_outcome(theirs)
+        incoming = load_outcome(theirs)
     except Damaged as error:
         return Met("damaged", cell, cell, ours, theirs, str(error))
-    title = come.record.title
+    title = incoming.record.title
     try:
         there = load_outcome(ours)
     except Damaged:  # or not there
         return Met("new", cell, title, ours, theirs)
-    differs = differences(there, come)
-    if not differs or come.record.status in AGAIN:
+    differs = differences(there, incoming)
+    if not differs or incoming.record.status in AGAIN:
         return Met("same", cell, title, ours, theirs)
     if there.record.status in AGAIN:
         return Met("better", cell, title, ours, theirs)
@@ -277,12 +277,12 @@ def leftover_files(folder: Path) -> Iterator[Path]:
 
 def _worked(store: Store, planned: Collection[str], runs: Path) -> Iterator[Rubbish]:
     folders = [entry for entry in sorted(runs.glob("*")) if entry.is_dir() and is_cell(entry.name)]
-    kept = store.summaries(entry.name for entry in folders)
+    summaries = store.summaries(entry.name for entry in folders)
     for entry in folders:
         if entry.name not in planned:
             yield Rubbish(entry, "work of a cell that no plan names", entry.name)
-        elif entry.name in kept and kept[entry.name].status not in _GOES_ON:
-            yield Rubbish(entry, f"work of a cell that is done: {kept[entry.name].status}", entry.name)
+        elif entry.name in summaries and summaries[entry.name].status not in _GOES_ON:
+            yield Rubbish(entry, f"work of a cell that is done: {summaries[entry.name].status}", entry.name)
 
 
 def remove(store: Store, removable: Iterable[Rubbish]) -> list[Rubbish]:

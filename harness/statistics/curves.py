@@ -33,19 +33,19 @@ def front(macs: ArrayLike, accuracy: ArrayLike) -> NDArray[np.bool_]:
     values = np.column_stack([np.asarray(macs, dtype=np.float64), np.asarray(accuracy, dtype=np.float64)])
     if not len(values):
         return np.zeros(0, dtype=np.bool_)
-    kept = moocore.is_nondominated(values, maximise=[False, True], keep_weakly=True)
-    return np.asarray(kept, dtype=np.bool_)
+    on_front = moocore.is_nondominated(values, maximise=[False, True], keep_weakly=True)
+    return np.asarray(on_front, dtype=np.bool_)
 
 
 def steps(macs: Sequence[float], accuracy: Sequence[float]) -> Steps:
     """The front of the points as steps; equal points count once, their order does not matter."""
-    kept: list[tuple[float, float]] = []
+    corners: list[tuple[float, float]] = []
     for at, value in sorted(zip(macs, accuracy, strict=True), key=lambda point: (point[0], -point[1])):
         if not (math.isfinite(at) and math.isfinite(value)):
             raise ValueError(f"point ({at} MACs, accuracy {value}): only finite numbers make a curve")
-        if not kept or value > kept[-1][1]:
-            kept.append((float(at), float(value)))
-    return Steps(tuple(at for at, _ in kept), tuple(value for _, value in kept))
+        if not corners or value > corners[-1][1]:
+            corners.append((float(at), float(value)))
+    return Steps(tuple(at for at, _ in corners), tuple(value for _, value in corners))
 
 
 def area(curve: Steps, bounds: Bounds, chance: float = 0.0) -> float:
@@ -84,12 +84,12 @@ def attained(curves: Sequence[Steps], seeds: int) -> Steps:
     """Curve that at least so many of the seeds reach or exceed (Fonseca et al., 2011)."""
     if not 1 <= seeds <= len(curves):
         raise ValueError(f"seeds = {seeds} of {len(curves)}: needs between 1 and all of them")
-    kept = []
+    corners = []
     for place in sorted({at for curve in curves for at in curve.macs}):
         reached = sorted((a for curve in curves if (a := curve.at(place)) is not None), reverse=True)
         if len(reached) >= seeds:
-            kept.append((place, reached[seeds - 1]))
-    return steps([at for at, _ in kept], [value for _, value in kept])
+            corners.append((place, reached[seeds - 1]))
+    return steps([at for at, _ in corners], [value for _, value in corners])
 
 
 def attainment(curves: Sequence[Steps]) -> Attainment:

@@ -73,10 +73,10 @@ def run(
     again.
     """
     sweep = _Sweep(suite, cells, store, settings, watcher)
-    own = executor or on_this_machine(suite, sweep.todo.values(), settings)
-    sweep.slots = own.slots
+    used = executor or on_this_machine(suite, sweep.todo.values(), settings)
+    sweep.slots = used.slots
     needs = {cell.id: cell.needs for cell in sweep.todo.values()}
-    scheduler = Scheduler(needs, own, store.locks, sweep)
+    scheduler = Scheduler(needs, used, store.locks, sweep)
     until = math.inf if settings.max_hours is None else time.monotonic() + 3600 * settings.max_hours
     try:
         sweep.summary.out_of_time = not scheduler.run(until)
@@ -88,7 +88,7 @@ def run(
             sweep.keep_lost()
         finally:
             if executor is None:
-                own.close()
+                used.close()
     return sweep.summary
 
 
@@ -179,20 +179,20 @@ class _Sweep:
                     self._tell(self.settings.warn, f"{cell.title}: its outcome was kept at the second attempt")
 
     def _is_usable(self, need: str) -> bool:
-        kept = self.summary.records.get(need)
-        return kept is not None and kept.status in USABLE
+        answer = self.summary.records.get(need)
+        return answer is not None and answer.status in USABLE
 
     def _choices(self, need: str) -> dict[str, str]:
-        kept = self.summary.records.get(need)
-        return kept.choices() if kept is not None else {}
+        answer = self.summary.records.get(need)
+        return answer.choices() if answer is not None else {}
 
     def _folder(self, cell: Cell) -> JobFolder:
         return JobFolder(self.settings.runs / cell.id)
 
     def _job(self, cell: Cell, given: Mapping[str, Mapping[str, str]]) -> Job:
         """The first start of the cell, unless the one before was ended from outside and did the same work."""
-        kept = self.before.get(cell.id)
-        resumed = kept is None or kept.status in RESUMED
+        earlier = self.before.get(cell.id)
+        resumed = earlier is None or earlier.status in RESUMED
         attempt = 1 + (cell_job.earlier_start(self._folder(cell), cell, given) if resumed else 0)
         task = CellJob(cell, self.suite, given, self.settings.commit, attempt)
         return cell_job.job_of(task, self.settings.entry, self.settings.memory_gib, self.settings.disk_gib)
@@ -222,8 +222,8 @@ class _Sweep:
             self._keep(Outcome(self._failure(cell, "skipped", reason, record.now())), 0.0)
 
     def _state(self, need: str) -> str:
-        kept = self.summary.records.get(need)
-        return kept.status if kept is not None else "missing"
+        answer = self.summary.records.get(need)
+        return answer.status if answer is not None else "missing"
 
     def _failure(self, cell: Cell, status: Status, reason: str, began: datetime) -> Record:
         about = record.run_environment(

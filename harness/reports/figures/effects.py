@@ -144,15 +144,15 @@ def _cost_notes(data: ReportData, alone: Sequence[str], families: Sequence[str])
     lines = ["Means over sets; search, importance and teachers included. Seconds are of the machine that ran it."]
     if not alone:
         return [*lines, "Dots: single cells."]
-    said = []
+    break_evens = []
     for method in families:
         for rival in alone:
             break_even = frames.cost_break_even(data.full, method, rival, "train_macs")
-            said.append(f"{style.label(method)} {break_even.text} against {style.label(rival)}")
+            break_evens.append(f"{style.label(method)} {break_even.text} against {style.label(rival)}")
     lines.append("Rings: the fewest sizes from which the family costs less than models trained alone.")
-    if said:
-        more = f" and {len(said) - 4} more" if len(said) > 4 else ""
-        lines.append(f"Break-even in MACs, with the interval over seeds: {'; '.join(said[:4])}{more}.")
+    if break_evens:
+        more = f" and {len(break_evens) - 4} more" if len(break_evens) > 4 else ""
+        lines.append(f"Break-even in MACs, with the interval over seeds: {'; '.join(break_evens[:4])}{more}.")
     return lines
 
 

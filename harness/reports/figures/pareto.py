@@ -127,8 +127,8 @@ def _curve(axis: Axes, values: pd.DataFrame, look: dict[str, Any], right: float)
     groups = values.groupby("budget")
     macs, accuracy = groups["macs"].mean().to_numpy(), 100 * groups["accuracy"].mean().to_numpy()
     odd = groups["status"].agg(lambda status: bool((status == "suspicious").any())).to_numpy(dtype=bool)
-    kept = curves.front(macs, accuracy)
-    steps = sorted(zip(macs[kept], accuracy[kept], strict=True))
+    on_front = curves.front(macs, accuracy)
+    steps = sorted(zip(macs[on_front], accuracy[on_front], strict=True))
     line = {key: look[key] for key in ("color", "linestyle", "linewidth")}
     x, y = [at for at, _ in steps] + [right], [level for _, level in steps] + [steps[-1][1]]
     axis.plot(x, y, drawstyle="steps-post", alpha=0.85, **line)

@@ -128,9 +128,9 @@ def draw_critical_differences(data: ReportData) -> Iterator[Drawn | Skipped]:
     rng = np.random.default_rng(SEED)
     places, test = ranks.mean_ranks(whole), ranks.friedman(whole, rng)
     joined = ranks.cliques(places, ranks.not_distinguished(pairs.all_pairs(whole, rng)))
-    said = f"p = {test.p:.2g}" if test.p is not None else f"n/a ({test.why})"
+    odds = f"p = {test.p:.2g}" if test.p is not None else f"n/a ({test.why})"
     notes = [
-        f"Mean ranks by area over {len(names)} sets, 1 is best; Friedman {said}. Bars join methods that Wilcoxon tests "
+        f"Mean ranks by area over {len(names)} sets, 1 is best; Friedman {odds}. Bars join methods that Wilcoxon tests "
         "with Holm's correction do not tell apart at 5 %; CD: Nemenyi's critical difference at 5 %."
     ]
     if missing:

@@ -185,8 +185,8 @@ def _coverage(reported: Any) -> Counts | None:
     if not isinstance(reported, list):
         return None
     rows = [_numbers(row) for row in reported]
-    kept = [row for row in rows if row and min(row) >= 0]
-    return np.array(kept) if len(kept) == len(rows) and len({len(row) for row in kept}) == 1 else None
+    counts = [row for row in rows if row and min(row) >= 0]
+    return np.array(counts) if len(counts) == len(rows) and len({len(row) for row in counts}) == 1 else None
 
 
 def _summed(several: Sequence[Counts]) -> Counts | None:

@@ -162,7 +162,7 @@ def _forest(budgets: int) -> SPEC:
 
 
 def _finished(layers: Any, params: dict[str, Any], height: Any) -> SPEC:
-    given = [alt.param(name=name, value=value) for name, value in params.items()]
-    spec: SPEC = layers.add_params(*given).properties(width="container", height=height).to_dict()
+    parameters = [alt.param(name=name, value=value) for name, value in params.items()]
+    spec: SPEC = layers.add_params(*parameters).properties(width="container", height=height).to_dict()
     spec.pop("$schema"), spec.pop("config")  # an address, which the page needs not, and a theme, which it has
     return spec

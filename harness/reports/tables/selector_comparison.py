@@ -87,8 +87,8 @@ def _set(dataset: str, chosen: Mapping[str, Diagnostics], alone: Diagnostics, we
         }
         keys = sorted(shared.keys() & alone[where].keys())
         count += len(keys)
-        own = [float(alone[where][key]["fold_b"]) for key in keys]
-        result = agreement.agreement([shared[key] for key in keys], own)
+        trained = [float(alone[where][key]["fold_b"]) for key in keys]
+        result = agreement.agreement([shared[key] for key in keys], trained)
         taus += [result.tau] if result.tau is not None else []
     equal = sum(len(weights[where]) == 1 for where in runs)
     correlation = f"{mean(taus):.2f} ({min(taus):.2f} to {max(taus):.2f})" if taus else "–"
