@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from harness.nearest import choices
+from harness.messages import choices
 
 API = 1  # of harness/protocol.py: grows when a method that was right before is not right any more
 

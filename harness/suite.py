@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from pydantic_core import ErrorDetails
 
 from harness import toml
-from harness.nearest import choices, nearest
+from harness.messages import choices, nearest
 from harness.suite_checks import cross_faults
 from harness.toml import TomlError, key_path, shown, strange_values
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.nearest import choices
+from harness.messages import choices
 from harness.toml import shown
 
 

@@ -12,7 +12,7 @@ import typer
 from harness import suite
 from harness.commands.options import CommandError
 from harness.jobs.call import call
-from harness.nearest import choices
+from harness.messages import choices
 
 verbs = typer.Typer()
 METHODS, BACKBONES = "eavit.methods", "eavit.weights"

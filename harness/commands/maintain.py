@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from harness.commands import options
-from harness.commands.open_suite import open_suite
+from harness.commands.open_suite import open_suite, owner_of
 from harness.commands.options import CommandError, ResultsFolder, SuiteName, Where, with_option_groups
 from harness.commands.output import complain, warn
-from harness.commands.owner import owner_of
 from harness.results import maintenance
 from harness.results.maintenance import Conflicts
 from harness.results.store import Store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,16 +12,17 @@ from pathlib import Path
 from harness import fingerprints, plan, suite
 from harness.commands.options import CommandError, Limits, Where, Which
 from harness.commands.output import complain, warn
-from harness.commands.owner import owner_of, refuse_other
-from harness.nearest import choices
+from harness.jobs.files import write_atomic
+from harness.messages import choices
 from harness.plan import Cell, Prints
 from harness.results import checksums, record
 from harness.results.results import Results
 from harness.results.store import Store
-from harness.suite import Suite
-from harness.sweep.settings import Settings, default_workers
+from harness.suite import Suite, SuiteError
+from harness.sweep.pending import Settings, default_workers
 
 SUITES = Path("suites")
+OWNER = "suite.json"  # in a folder of results: {"file": path of the suite file, relative to the folder}
 
 
 @dataclass(frozen=True)
@@ -133,3 +135,48 @@ def _known(option: str, words: Iterable[str] | None, allowed: Sequence[str]) -> 
         raise CommandError(
             "\n".join(f"{option} {word}: not in this suite; {choices(word, allowed)}" for word in strange)
         )
+
+
+# --- the owner of a folder of results: the suite file that it belongs to; two of one name must not share it ----------
+
+
+class OwnerError(ValueError):
+    """A folder of results that belongs to another suite file."""
+
+
+def record_owner(folder: Path, file: Path) -> None:
+    """Write down that the folder holds the results of this suite file; OwnerError where it holds those of another."""
+    refuse_other(folder, file)
+    if not _is_owner(folder, file):
+        relative = os.path.relpath(file.resolve(), folder.resolve())
+        write_atomic(folder / OWNER, f"{json.dumps({'file': relative}, ensure_ascii=False)}\n".encode())
+
+
+def owner_of(folder: Path) -> Path | None:
+    """The suite file, where the folder names one that is there."""
+    try:
+        file = folder / str(json.loads((folder / OWNER).read_bytes())["file"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Path(os.path.normpath(file)) if file.is_file() else None
+
+
+def refuse_other(folder: Path, file: Path) -> None:
+    """OwnerError where the folder belongs to another suite file that is there and still has the name of the folder."""
+    owner = owner_of(folder)
+    if owner is None or _is_owner(folder, file):
+        return
+    try:
+        name = suite.load(owner).name
+    except SuiteError:  # being edited: it may have any name
+        name = folder.name
+    if name == folder.name:
+        raise OwnerError(
+            f"{file}: name: {name!r}: {folder} holds the results of {owner}, which has the same name; give one of the "
+            "two another name, or keep the results apart with --results"
+        )
+
+
+def _is_owner(folder: Path, file: Path) -> bool:
+    owner = owner_of(folder)
+    return owner is not None and file.exists() and owner.samefile(file)

@@ -6,7 +6,8 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 import typer
@@ -19,6 +20,13 @@ def complain(text: str) -> None:
 
 def warn(text: str) -> None:
     complain(f"warning: {text}")
+
+
+def show_report(text: str, files: Iterable[Path]) -> None:
+    """Print the table, then the paths of all files."""
+    typer.echo(text)
+    for path in files:
+        typer.echo(path)
 
 
 class LossyStream:

@@ -10,9 +10,9 @@ import typer
 from harness.commands import options
 from harness.commands.open_suite import SUITES, OpenSuite, open_suite
 from harness.commands.options import CommandError, ResultsFolder, SuiteName, Where
-from harness.commands.output import complain
+from harness.commands.output import complain, show_report
 from harness.reports import report as reports
-from harness.reports.report import EVERYTHING, FIGURES, Built
+from harness.reports.report import EVERYTHING, FIGURES
 
 verbs = typer.Typer()
 
@@ -26,7 +26,8 @@ def report(
     """Write tables and plots again from results/ alone."""
     opened = open_suite(name, Where(results))
     opened.refuse_changed()
-    show(reports.write_report(opened.folder, opened.suite, opened.file, EVERYTHING if html else FIGURES))
+    built = reports.write_report(opened.folder, opened.suite, opened.file, EVERYTHING if html else FIGURES)
+    show_report(built.text, built.files)
 
 
 @verbs.command()
@@ -40,13 +41,6 @@ def figures(
         raise CommandError("figures: give either a suite or --all")
     for one in [name] if name is not None else _with_results(results):
         _write_figures(open_suite(one, Where(results)))
-
-
-def show(built: Built) -> None:
-    """Print the table, then the paths of all files."""
-    typer.echo(built.text)
-    for path in built.files:
-        typer.echo(path)
 
 
 def _with_results(results: Path) -> list[str]:

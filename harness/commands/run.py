@@ -15,19 +15,17 @@ import typer
 
 from harness.commands import options
 from harness.commands.check import check_suite
-from harness.commands.open_suite import OpenSuite, open_suite
+from harness.commands.open_suite import OpenSuite, open_suite, record_owner
 from harness.commands.options import CommandError, Limits, Machines, SuiteName, Where, Which, with_option_groups
-from harness.commands.output import complain, warn
-from harness.commands.owner import record_owner
+from harness.commands.output import complain, show_report, warn
 from harness.commands.progress import watching
-from harness.commands.report import show
 from harness.jobs.files import FULL, write_atomic
 from harness.plan import Cell
 from harness.reports import report as reports
 from harness.results import points, record
 from harness.results.record import USABLE, Record
 from harness.sweep import executors, pending, sweep
-from harness.sweep.settings import Settings
+from harness.sweep.pending import Settings
 from harness.sweep.sweep import Summary
 
 if TYPE_CHECKING:
@@ -113,7 +111,7 @@ def _write_reports(opened: OpenSuite, cells: Iterable[Cell], summary: Summary) -
         built = reports.current_report(opened.folder, opened.suite) if idle else None
         if built is None:
             built = reports.write_report(opened.folder, opened.suite, opened.file)
-        show(built)
+        show_report(built.text, built.files)
     except OSError as error:
         if error.errno not in FULL:
             raise

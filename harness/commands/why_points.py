@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from harness.commands.options import PointFilters
-from harness.nearest import choices
+from harness.messages import choices
 from harness.results.record import Record
 
 if TYPE_CHECKING:

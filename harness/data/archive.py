@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.data.locations import DataError
-from harness.printable import quoted
+from harness.messages import quoted
 
 GIB = 1024**3
 MAX_BYTES = 50 * GIB  # of all members together

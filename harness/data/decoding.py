@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from harness.data.locations import DataError
-from harness.printable import one_line
+from harness.messages import one_line
 
 DECODING_VERSION = 2  # part of the fingerprint of every folder: grows when decoding gives other pixels
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})

@@ -21,8 +21,7 @@ from harness.data.decoding import SUFFIXES, decode_image, square_pixels
 from harness.data.images import Images, check_memory, content_hash, recipe_hash
 from harness.data.locations import DataError, data_root, folder_or_archive
 from harness.data.splits import SourceSplits
-from harness.nearest import choices
-from harness.printable import quoted
+from harness.messages import choices, quoted
 
 SPLIT_OF = {  # name of a folder beside the class folders, in any case -> split
     **dict.fromkeys(("train", "training"), "train"),

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from harness.jobs.environment import ProjectVariables
-from harness.printable import quoted
+from harness.messages import quoted
 
 PROJECT = ProjectVariables("EAVIT_", {"EAVIT_DATA": "data"})  # what processes that read data sets are given
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from harness.data.images import Images
 from harness.data.locations import DataError
-from harness.printable import quoted
+from harness.messages import quoted
 
 SPLITS = ("fit", "select_a", "select_b", "test")
 TEST_SHARE = Fraction(1, 4)  # of all images, where there is no official test split

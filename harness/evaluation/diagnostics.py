@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from harness.evaluation.failures import error_message
-from harness.printable import one_line
+from harness.messages import one_line
 from harness.protocol import Adapted
 
 NOTES = "notes"  # key in a record's diagnostics

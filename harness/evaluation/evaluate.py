@@ -10,8 +10,8 @@ import torch
 
 from harness.evaluation import measure
 from harness.evaluation.failures import error_message
+from harness.messages import FORMULA, one_line
 from harness.plan import canonical_digest
-from harness.printable import FORMULA, one_line
 from harness.protocol import Adapted, Split
 from harness.results.cell_files import pack_bits
 from harness.results.record import Point, Status

@@ -10,7 +10,7 @@ import torch
 from harness.data.loading import LeakError
 from harness.data.locations import DataError
 from harness.jobs.logs import scrubbed
-from harness.printable import one_line
+from harness.messages import one_line
 from harness.results.record import Status
 
 MEMORY_MESSAGES = ("DefaultCPUAllocator: can't allocate", "Cannot allocate memory")

@@ -15,7 +15,7 @@ from harness.results.record import USABLE
 from harness.results.store import Store
 from harness.suite import Suite
 from harness.sweep import sweep
-from harness.sweep.settings import Settings
+from harness.sweep.pending import Settings
 from harness.sweep.sweep import Watcher
 
 STEPS = (8, 40)  # of the two schedules; with fewer, some stages of a method have none

@@ -6,9 +6,11 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
+
+from harness.jobs.processes import alive
 
 LIMIT = 64 * 2**20  # bytes of one file
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -72,6 +74,14 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
         for beside in temporary.values():
             beside.unlink(missing_ok=True)
     flush_folder(folder)
+
+
+def leftover_files(folder: Path) -> Iterator[Path]:
+    """Half-written files of processes of this machine that are gone."""
+    for path in sorted(folder.glob(".*.tmp")):
+        pid = path.stem.rpartition(".")[2]
+        if pid.isdecimal() and not alive(int(pid)):
+            yield path
 
 
 def write_flushed(path: Path, data: bytes) -> None:

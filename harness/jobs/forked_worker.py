@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from typing import NoReturn
 
-from harness.jobs import worker
+from harness.jobs import supervisor
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ForkedWorker:
             os.setsid()
             _take_pipes(parent)
             self._set_up()
-            worker.main([self.root])
+            supervisor.main([self.root])
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
         finally:
@@ -48,7 +48,7 @@ class ForkedWorker:
         os.environ.update({**self.environment, **preload.CHANGED})
         if not sys.flags.safe_path:
             sys.path.insert(0, self.scratch)
-        sys.argv = [str(worker.__file__), self.root]
+        sys.argv = [str(supervisor.__file__), self.root]
 
 
 def _take_pipes(parent: int) -> None:

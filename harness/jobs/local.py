@@ -17,14 +17,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.jobs import environment, limits, processes
-from harness.jobs.endings import describe_exit, read_progress
 from harness.jobs.environment import NO_PROJECT, ProjectVariables
+from harness.jobs.files import LIMIT, UnreadableError, parse_json, read_regular
 from harness.jobs.fork_server import ForkedProcess, ForkServer
 from harness.jobs.job import End, Ending, Job, JobFolder, JobProgress
 from harness.jobs.logs import CappedLog, scrubbed
 
 GRACE = 5.0  # seconds in which a supervisor must have ended what it started
 LINK = "jobs-"  # how the short names of scratch folders begin
+NO_SPACE = "No space left on device"
+LAST_WORDS = 2000  # characters of a log in which a process says why it ends
+NEWEST = 64 * 1024  # bytes of a progress file that are looked at
 SHORT = 60  # bytes of a path that leave space for what libraries add
 
 
@@ -72,7 +75,7 @@ class LocalExecutor:
 def start_fresh(root: Path, scratch: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Standard input is a pipe that nobody writes to: its end tells the supervisor that this process is gone."""
     return subprocess.Popen(
-        [sys.executable, "-m", "harness.jobs.worker", str(root)],
+        [sys.executable, "-m", "harness.jobs.supervisor", str(root)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -194,3 +197,36 @@ class LocalJob:
         if self._temp != self.folder.scratch:
             with contextlib.suppress(OSError):
                 self._temp.unlink()
+
+
+def describe_exit(code: int, log: str = "") -> tuple[End, str]:
+    """Status and reason of a process that ended with ``code``, negative for a signal, and without a result."""
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    end = f"crashed with {name}" if code < 0 else f"exit code {code} without a result"
+    if code in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP):
+        return "killed", f"killed from outside by {name}; memory may have run out"
+    last = log[-LAST_WORDS:]
+    if code and NO_SPACE in last:
+        return "failed", f"disk: {NO_SPACE}; {end}"
+    if code and ("std::bad_alloc" in last or "MemoryError" in last):
+        return "oom", f"memory could not be allocated; {end}"
+    return "failed", end
+
+
+def read_progress(path: Path, start: int) -> tuple[int, JobProgress | None]:
+    """Offset of the next complete line, and the newest line from ``start`` on, if it reports progress.
+
+    The file may hold anything: what cannot be read is no progress.
+    """
+    try:
+        size = path.lstat().st_size
+        start = max(start, size - NEWEST)
+        lines, newline, _ = read_regular(path, LIMIT, start=start).rpartition(b"\n")
+    except (OSError, UnreadableError):
+        return start, None
+    following = start + len(lines) + len(newline)
+    try:
+        raw = parse_json(lines.rpartition(b"\n")[2], str(path))
+        return following, JobProgress(str(raw["phase"])[:200], int(raw["done"]), int(raw["total"]))
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return following, None

@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Protocol
 
-from harness.jobs.executors import Executor, RunningJob
-from harness.jobs.interrupts import deferred_interrupts
-from harness.jobs.job import Ending, Job, JobProgress
+from harness.jobs.job import Ending, Job, JobFolder, JobProgress
 from harness.jobs.locks import Lock, Locks
 
 GRACE = 3.0  # seconds between asking jobs to end and killing them
 PAUSE = 0.05  # seconds between two looks at what runs
 RETRY = 0.5  # seconds between two looks at a job that another process works on
 PATIENCE = 10.0  # seconds without anything to do, but for jobs of other processes, after which that is reported
+
+
+class RunningJob(Protocol):
+    """A job that was started. ``peak_mib`` and ``disk_mib``: the most that its processes and its folder took so far."""
+
+    @property
+    def job(self) -> Job: ...
+    @property
+    def folder(self) -> JobFolder: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def peak_mib(self) -> float | None: ...
+    @property
+    def disk_mib(self) -> float | None: ...
+    def ended(self) -> bool: ...
+    def progress(self) -> JobProgress | None: ...
+    def ask_to_end(self) -> None: ...
+    def kill(self) -> None: ...
+    def finish(self) -> Ending:
+        """Return how the job ended; end it if it still runs. Its result, if it left one, is in its folder."""
+
+
+class Executor(Protocol):
+    @property
+    def slots(self) -> int:
+        """Number of jobs that can run at once now; that of a cluster may change."""
+
+    def start(self, job: Job) -> RunningJob:
+        """Raise OSError where it cannot be started, such as on a full disk."""
+
+    def close(self) -> None: ...
 
 
 class SchedulerClient(Protocol):
@@ -164,3 +198,29 @@ class Scheduler:
             if (holder := self._locks.holder(name)) is not None:
                 self._reported.add(name)
                 self._client.waiting(name, holder)
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt for a signal when this is left, so that what is in it is completed; a second at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in before.items() if callable(handler)}
+    received: list[int] = []
+
+    def defer(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+
+    try:
+        for number in handlers:
+            signal.signal(number, defer)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if received:
+        raise KeyboardInterrupt

@@ -1,4 +1,5 @@
-"""Supervisor: the parent of a job's process, which leaves nothing alive of all that the job started.
+"""``python -m harness.jobs.supervisor FOLDER``: the process of a job, and its parent, which leaves nothing alive of all
+that the job started.
 
 The supervisor is a child subreaper: whatever the job forks stays among its descendants. It ends them when the job's
 process has ended, and when its own standard input, a pipe to the process that runs the jobs, is closed.
@@ -12,12 +13,25 @@ import resource
 import select
 import signal
 import stat
+import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
-from harness.jobs import processes
+from harness.jobs import entry, processes
+from harness.jobs.job import JobFolder
 
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM)
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Supervise a worker that calls the job's function, by its launcher if it has one."""
+    fork_worker()
+    launcher = JobFolder(Path(arguments[0])).read().launcher
+    if launcher:
+        os.execv(sys.executable, [sys.executable, *launcher, "-m", entry.__name__, *arguments])
+    entry.main(arguments)
 
 
 def fork_worker() -> None:
@@ -107,3 +121,7 @@ def _redirect(files: tuple[int, ...]) -> None:
     for file in files:
         os.dup2(nothing, file)
     os.close(nothing)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

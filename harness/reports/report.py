@@ -11,9 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from harness.jobs.files import replace_files, write_atomic
+from harness.jobs.files import leftover_files, replace_files, write_atomic
 from harness.results.checksums import NAME, checksum_faults, write_checksums
-from harness.results.maintenance import leftover_files
 from harness.results.results import Results
 from harness.suite import Suite
 

@@ -13,16 +13,15 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from harness.jobs.files import LIMIT, UnreadableError, flush_folder, parse_json, read_regular, write_flushed
 from harness.plan import canonical, canonical_digest
-from harness.results import migrate
 from harness.results.record import SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ SUMS = "sha256"
 NEEDED = frozenset({"cell.json", "record.json", "correct.npz"})
 MOST = 8  # files of a cell
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+RawRecord = dict[str, Any]
 _CELL = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -214,8 +214,34 @@ def fits(record: Record) -> bool:
 
 def _migrated(raw: dict[str, object], version: int, where: str) -> Record:
     try:
-        return Record.model_validate_json(json.dumps(migrate.migrate_to(SCHEMA_VERSION, raw)))
-    except (ValidationError, migrate.MigrationError) as error:
+        return Record.model_validate_json(json.dumps(migrate_to(SCHEMA_VERSION, raw)))
+    except (ValidationError, MigrationError) as error:
         raise StoreError(
             f"{where}: a record of schema {version} that does not become one of {SCHEMA_VERSION}: {error}"
         ) from None
+
+
+# --- older schemas -------------------------------------------------------------------------------------------------
+
+
+class MigrationError(ValueError):
+    """A record of a schema that no step leads on from."""
+
+
+def migrate_to(version: int, raw: RawRecord) -> RawRecord:
+    """``raw`` as a record of schema ``version``; it is not changed itself."""
+    current = raw.get("schema_version")
+    while current != version:
+        if not isinstance(current, int) or current not in STEPS:
+            raise MigrationError(f"no way from schema {current!r} to {version}; known: {', '.join(map(str, STEPS))}")
+        raw = STEPS[current](raw)
+        current = raw["schema_version"]
+    return raw
+
+
+def _first(raw: RawRecord) -> RawRecord:
+    """Schema 2 counts the attempts at a cell and says what it took of memory and disk, which schema 1 did not note."""
+    return {**raw, "schema_version": 2, "attempts": 1, "peak_mib": None, "disk_mib": None}
+
+
+STEPS: Mapping[int, Callable[[RawRecord], RawRecord]] = {1: _first}

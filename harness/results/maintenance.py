@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.jobs.processes import alive
-from harness.nearest import choices
+from harness.jobs.files import leftover_files
+from harness.messages import choices
 from harness.results import checksums
 from harness.results.cell_files import (
     Damaged,
@@ -265,14 +265,6 @@ def _unfinished(store: Store) -> Iterator[Rubbish]:
         yield Rubbish(store.locks.path(cell), "a lock that no process holds", cell)
     for path in leftover_files(store.root):  # of points, index or report, which any run writes again
         yield Rubbish(path, "left by a writer that is gone", "")
-
-
-def leftover_files(folder: Path) -> Iterator[Path]:
-    """Half-written files of processes of this machine that are gone."""
-    for path in sorted(folder.glob(".*.tmp")):
-        pid = path.stem.rpartition(".")[2]
-        if pid.isdecimal() and not alive(int(pid)):
-            yield path
 
 
 def _worked(store: Store, planned: Collection[str], runs: Path) -> Iterator[Rubbish]:

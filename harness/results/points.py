@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.jobs.files import write_atomic
-from harness.nearest import choices
+from harness.messages import choices
 from harness.plan import Cell, canonical_digest
 from harness.results.cell_files import StoreError, fits, parse_record
 from harness.results.record import STATUSES, Point, Record

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from harness.plan import Cell
 
-SCHEMA_VERSION = 2  # a new one needs a step in harness/records/migrate.py
+SCHEMA_VERSION = 2  # a new one needs a step in harness/results/cell_files.py
 
 Status = Literal["ok", "unreachable", "failed", "oom", "nan", "timeout", "killed", "skipped", "suspicious"]
 STATUSES: tuple[Status, ...] = get_args(Status)

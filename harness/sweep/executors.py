@@ -11,7 +11,7 @@ from harness.jobs import fork_server
 from harness.jobs.local import LocalExecutor
 from harness.plan import Cell
 from harness.suite import Suite
-from harness.sweep.settings import Settings
+from harness.sweep.pending import Settings
 
 if TYPE_CHECKING:
     from harness.jobs.ray_executor import RayExecutor

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from harness.jobs.executors import Executor, RunningJob
 from harness.jobs.files import FULL
 from harness.jobs.job import Ending, Job, JobFolder, JobProgress
-from harness.jobs.scheduler import Scheduler
+from harness.jobs.scheduler import Executor, RunningJob, Scheduler
 from harness.plan import Cell
 from harness.results import record
 from harness.results.cell_files import Outcome, StoreError, unwritable
@@ -25,8 +24,7 @@ from harness.suite import Suite
 from harness.sweep import cell_job
 from harness.sweep.cell_job import CellJob, ImpossibleOutcome
 from harness.sweep.executors import on_this_machine
-from harness.sweep.pending import NEEDS, is_answered, missing, with_dependents
-from harness.sweep.settings import Settings
+from harness.sweep.pending import NEEDS, Settings, is_answered, missing, with_dependents
 
 RESUMED = frozenset({"killed", "timeout"})  # ended from outside: the next start finds its checkpoints
 

@@ -16,7 +16,7 @@ from harness import cli
 from harness.commands import open_suite, run
 from harness.commands.check import Checked
 from harness.reports.report import Built
-from harness.sweep.settings import Settings
+from harness.sweep.pending import Settings
 from tests.faults import killing, moments
 
 CELL = "tests.faults.cell:run_job"

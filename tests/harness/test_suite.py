@@ -221,7 +221,7 @@ def test_any_value_anywhere_is_a_suite_or_a_suite_error(key: str, value: Any) ->
 
 def test_planning_starts_without_torch() -> None:
     heavy = "('torch', 'pandas', 'matplotlib')"
-    code = f"import sys, harness.commands.app; sys.exit(any(name in sys.modules for name in {heavy}))"
+    code = f"import sys, harness.commands.plan; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeGuard, get_args
 from pydantic import BaseModel, Field, ValidationError
 
 from harness import toml
-from harness.nearest import choices
+from harness.messages import choices
 from harness.statistics.intervals import SCOPES, Scope
 from harness.suite import STRICT, Label, Slug, Suite, SuiteError
 from harness.toml import TomlError, key_path, strange_values

@@ -243,7 +243,7 @@ def test_a_thread_left_running_neither_costs_the_cell_nor_keeps_its_process(tmp_
         folder.mkdir(parents=True)
     suite = small.suite(methods=[{"use": f"{FAKES}:threaded", "options": {"seconds": 300.0}}])
     folders.write(job_of(suite))
-    command = [sys.executable, "-m", "harness.jobs.worker", str(folders.root)]
+    command = [sys.executable, "-m", "harness.jobs.supervisor", str(folders.root)]
     subprocess.run(command, check=True, timeout=120, cwd=Path(__file__).parents[3])
     record = cell_files.load_outcome(folders.result).record
     assert record.status == "ok"

@@ -16,7 +16,7 @@ from harness.forecast.forecast import Forecast, forecast
 from harness.plan import Prints
 from harness.results import record
 from harness.suite import Suite
-from harness.sweep.settings import Settings
+from harness.sweep.pending import Settings
 from tests.harness import small
 
 PACED = "tests.harness.paced"

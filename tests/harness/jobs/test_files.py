@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.jobs.files import UnreadableError, parse_json, read_regular, replace_files, write_atomic
+from harness.jobs.files import UnreadableError, leftover_files, parse_json, read_regular, replace_files, write_atomic
 
 
 def test_a_regular_file_is_read_whole_or_from_a_place_on(tmp_path: Path) -> None:
@@ -89,3 +89,12 @@ def test_killed_at_any_moment_each_file_is_old_or_new_in_the_order_given(tmp_pat
         assert contents == sorted(contents, reverse=True) and contents[0] - contents[-1] <= 1
         for path in tmp_path.glob(".*.tmp"):
             path.unlink()
+
+
+def test_leftover_files_are_those_of_the_dead(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    gone, other, foreign = (tmp_path / f".table.md.{number}.tmp" for number in (dead.pid, os.getppid(), "x"))
+    for path in (gone, other, foreign):
+        path.write_bytes(b"")
+    assert list(leftover_files(tmp_path)) == [gone]

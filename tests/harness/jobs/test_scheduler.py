@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.jobs import scheduler
-from harness.jobs.executors import RunningJob
 from harness.jobs.job import Ending, Job, JobFolder, JobLimits, JobProgress
 from harness.jobs.locks import Locks
-from harness.jobs.scheduler import Scheduler, dependents
+from harness.jobs.scheduler import RunningJob, Scheduler, deferred_interrupts, dependents
 
 
 class Pretended:
@@ -167,3 +169,39 @@ def test_dependents_are_counted_at_any_distance(sets: list[set[int]]) -> None:
         return direct.union(*map(behind, direct))
 
     assert dependents(needs) == {name: len(behind(name)) for name in needs}
+
+
+def interrupted(times: int) -> list[str]:
+    """What is done of some work that is interrupted, and of what follows it."""
+    done: list[str] = []
+    with contextlib.suppress(KeyboardInterrupt):
+        with deferred_interrupts():
+            for number in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+                done.append(f"work {number}")
+        done.append("what follows")
+    return done
+
+
+def test_an_interrupt_is_raised_when_the_work_is_complete() -> None:
+    assert interrupted(0) == ["what follows"]
+    assert interrupted(1) == ["work 0"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_interrupt_is_raised_at_once() -> None:
+    assert interrupted(2) == ["work 0"]
+
+
+def test_without_an_interrupt_and_in_other_threads_nothing_happens() -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        with deferred_interrupts():
+            done.append("work")
+
+    work()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == ["work"] * 2

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -360,12 +358,3 @@ def test_the_hash_is_that_of_the_plan() -> None:
     assert fits(record)
     assert not fits(record.model_copy(update={"cell": record.cell[:4]}))
     assert plan.canonical_digest(record.identity)[:16] == record.cell
-
-
-def test_leftover_files_are_those_of_the_dead(tmp_path: Path) -> None:
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    gone, other, foreign = (tmp_path / f".table.md.{number}.tmp" for number in (dead.pid, os.getppid(), "x"))
-    for path in (gone, other, foreign):
-        path.write_bytes(b"")
-    assert list(maintenance.leftover_files(tmp_path)) == [gone]

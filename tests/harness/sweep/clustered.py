@@ -23,7 +23,7 @@ from harness.jobs.job import Job, JobFolder, JobProgress
 from harness.results import store
 from harness.results.record import Status
 from harness.sweep import cell_job, executors, sweep
-from harness.sweep.settings import Settings
+from harness.sweep.pending import Settings
 from tests.harness import small
 from tests.harness.sweep import stub
 

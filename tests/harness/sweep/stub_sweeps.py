@@ -19,7 +19,7 @@ from harness.results.store import Store
 from harness.suite import Suite
 from harness.sweep import sweep
 from harness.sweep.cell_job import ENTRY
-from harness.sweep.settings import Settings
+from harness.sweep.pending import Settings
 from harness.sweep.sweep import Summary
 from tests.harness import small
 

@@ -10,7 +10,7 @@ import pytest
 from harness.jobs.scheduler import dependents
 from harness.results.record import failed_record, now
 from harness.sweep import pending
-from harness.sweep.settings import Settings
+from harness.sweep.pending import Settings
 from tests.harness import small
 from tests.harness.small import acts
 from tests.harness.sweep.stub_sweeps import cells_of, stubs

@@ -27,7 +27,7 @@ from harness.jobs.processes import alive
 from harness.jobs.ray_connection import ClusterError
 from harness.results.store import Store
 from harness.sweep import sweep
-from harness.sweep.settings import Settings
+from harness.sweep.pending import Settings
 from tests.harness import small
 from tests.harness.sweep.clustered import ENTRY, MODULE, Heard
 
@@ -80,7 +80,7 @@ class Two:
         """Without a word beforehand; the cells are left to end by themselves."""
         for pid in self.processes(of):
             with contextlib.suppress(OSError):
-                if b"harness.jobs.worker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"harness.jobs.supervisor" not in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.results import migrate, points
+from harness.results import cell_files, points
 from harness.results.cell_files import StoreError, parse_record
 from harness.results.record import SCHEMA_VERSION, Record
 
@@ -26,7 +26,7 @@ def test_a_record_of_each_schema_becomes_the_one_of_today(version: int) -> None:
 def test_nothing_of_an_old_record_is_lost_or_changed() -> None:
     old = json.loads((GOLDEN / "record-1.json").read_bytes())
     before = json.dumps(old)
-    new = migrate.migrate_to(SCHEMA_VERSION, old)
+    new = cell_files.migrate_to(SCHEMA_VERSION, old)
     assert json.dumps(old) == before
     assert {**new, **old, "schema_version": SCHEMA_VERSION} == new
     assert set(new) == set(Record.model_fields)

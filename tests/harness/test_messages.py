@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.printable import one_line, quoted
+from harness.messages import one_line, quoted
 
 text = st.text(st.characters(exclude_categories=[]), max_size=60)
 

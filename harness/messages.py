@@ -1,10 +1,13 @@
-"""Printable forms of text from strangers: file names, choice keys, reasons. Nothing here reaches a terminal raw."""
+"""Words of messages: printable forms of text from strangers, and the allowed word that a person may have meant."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 FORMULA = ("=", "+", "-", "@")  # spreadsheets take a cell of a CSV that starts so for a formula
+LONGEST = 100  # characters of a word that are compared
 
 
 def quoted(name: str | Path) -> str:
@@ -27,3 +30,17 @@ def one_line(text: str, limit: int = 1000) -> str:
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     line = repr(line) if line.startswith(FORMULA) else line
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str | None:
+    """The allowed word most like ``word``, or None when nothing is alike."""
+    known = {name.lower(): name for name in allowed}
+    matches = get_close_matches(word.lower()[:LONGEST], list(known), n=1, cutoff=0.5)
+    return known[matches[0]] if matches else None
+
+
+def choices(word: str, allowed: Iterable[str]) -> str:
+    """``allowed: a, b, c; nearest: b``: the tail of every message about an unknown word."""
+    names = list(allowed)
+    near = nearest(word, names)
+    return f"allowed: {', '.join(names) or 'none'}" + (f"; nearest: {near}" if near else "")
