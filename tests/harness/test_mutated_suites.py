@@ -47,7 +47,7 @@ def is_sound(given: Suite) -> bool:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_texts_with_pieces_changed_are_suites_or_told_in_lines(path: Path, tmp_path: Path) -> None:
+def test_texts_with_pieces_changed_are_suites_or_reported_in_lines(path: Path, tmp_path: Path) -> None:
     draw, text, file = random.Random(path.stem), path.read_text(), tmp_path / "x.toml"
     accepted = 0
     for _ in range(100):

@@ -144,7 +144,7 @@ def test_what_the_bench_supplies_is_no_option() -> None:
         plugins.backbone("torch.nn:Linear", {"in_features": 1, "out_features": 1})
 
 
-def test_options_that_a_method_refuses_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_options_that_a_method_refuses_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     text = "class M:\n    def __init__(self, k: int): raise ValueError(f'k = {k}: must be even')\n    adapt = print\n"
     (tmp_path / "picky_plugin.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)

@@ -19,7 +19,7 @@ from harness.suite import SuiteError
 from tests.harness import small
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted(file for house in ("eavit", "harness") for file in (ROOT / house).rglob("*.py"))
+FILES = sorted(file for package in ("eavit", "harness") for file in (ROOT / package).rglob("*.py"))
 MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle", "yaml"}
 NEVER = {
     *("eval", "exec", "compile", "__import__", "os.system", "os.popen", "subprocess.getoutput"),

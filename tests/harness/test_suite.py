@@ -92,7 +92,7 @@ def test_a_suite_cannot_be_changed() -> None:
         small.suite().name = "other"
 
 
-def test_all_faults_are_told_at_once_with_file_and_key_path(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once_with_file_and_key_path(tmp_path: Path) -> None:
     text = TOML.replace("epochs", "epocs").replace("[0.2, 1]", "[0.5, 1.5]").replace("options =", "optoins =")
     path = written(tmp_path, text.replace('after = ["ea_vit"]', 'after = ["ea_vt"]'))
     with pytest.raises(SuiteError) as caught:

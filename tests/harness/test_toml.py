@@ -40,7 +40,7 @@ DEEP = 100_000
         ("a = 1\0", ":1: not TOML: "),
     ],
 )
-def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path, content: str | bytes, said: str) -> None:
+def test_what_cannot_be_read_is_reported_with_its_line(tmp_path: Path, content: str | bytes, said: str) -> None:
     path, began = written(tmp_path, content), time.process_time()
     with pytest.raises(TomlError, match=f"^{path}{said}") as caught:
         toml.read(path)

@@ -175,7 +175,7 @@ def test_every_way_to_select_and_to_nest_is_offered_where_the_family_is_searched
 
 
 @every
-def test_a_loss_that_is_not_finite_is_told(name, tmp_path):
+def test_a_loss_that_is_not_finite_is_reported(name, tmp_path):
     with pytest.raises((FloatingPointError, ValueError), match="(?i)nan|finite"):
         made(name).adapt(task(tmp_path, name, fit=Blobs(48, poison=3)))
 

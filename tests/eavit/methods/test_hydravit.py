@@ -44,11 +44,11 @@ def test_sizes_at_all_scales():
 
 @pytest.mark.parametrize("backbone", [VIT_B, PICO, BACKBONE])
 def test_it_chooses_the_largest_k_that_fits(backbone):
-    rungs = tied(backbone).members
-    shares = [cost.share(backbone, s) for s in rungs]
+    sizes = tied(backbone).members
+    shares = [cost.share(backbone, s) for s in sizes]
     choose = hydra_policy(backbone)
-    for rung, share in zip(rungs, shares, strict=True):
-        assert choose(share) == rung and choose(share * 1.0001) == rung
+    for size, share in zip(sizes, shares, strict=True):
+        assert choose(share) == size and choose(share * 1.0001) == size
     assert choose(shares[0] * 0.999) is None and choose(1.0) == backbone.full
 
 

@@ -86,8 +86,8 @@ def test_mix_n_match_is_the_nearest_at_most_and_the_most_uniform(backbone):
             ties = [s for s in fits if cost.macs(backbone, s) == best]
 
             def spread(s):
-                rungs = [space.mlps.index(m) for m in s.mlp]
-                return max(rungs) - min(rungs), round(float(np.var(rungs)), 9)
+                sizes = [space.mlps.index(m) for m in s.mlp]
+                return max(sizes) - min(sizes), round(float(np.var(sizes)), 9)
 
             assert choice in ties and spread(choice) == min(map(spread, ties))
 

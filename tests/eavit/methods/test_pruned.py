@@ -223,7 +223,7 @@ def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
         method.adapt(TinyTask(tmp_path))
 
 
-def test_gradients_that_are_not_finite_are_told():
+def test_gradients_that_are_not_finite_are_reported():
     with pytest.raises(FloatingPointError, match="gradients of .* are not finite"):
         gradients_of(tiny(), Blobs(12, poison=3).batches(12))
 

@@ -84,7 +84,7 @@ GIVEN = {
 }
 
 
-def test_the_truth_about_choices_is_told_by_key_and_by_who_chose(tmp_path):
+def test_the_truth_about_choices_is_reported_by_key_and_by_who_chose(tmp_path):
     adapted, task = run(trained_alone(), tmp_path, given=GIVEN)
     report = adapted.report()
     table = report["alone"]

@@ -52,9 +52,9 @@ def test_sortednet_spends_equal_macs(count, tmp_path):
 @pytest.mark.parametrize("backbone", [VIT_B, PICO, BACKBONE, Backbone(4, 1, 4, 3, 1, 5, 3)])
 @pytest.mark.parametrize("chain", CHAINS)
 def test_chains_nest_and_end_at_the_full_model(chain, backbone):
-    rungs = CHAINS[chain](backbone).members
-    assert rungs[-1] == backbone.full
-    assert all(small <= large and small != large for small, large in pairwise(rungs))
+    sizes = CHAINS[chain](backbone).members
+    assert sizes[-1] == backbone.full
+    assert all(small <= large and small != large for small, large in pairwise(sizes))
 
 
 def test_the_depth_chain_keeps_first_layers():

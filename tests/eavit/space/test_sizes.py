@@ -1,4 +1,4 @@
-"""Spaces that are lists: ladders of nested sizes, and sizes that need not nest."""
+"""Spaces that are lists: chains of nested sizes, and sizes that need not nest."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ VIT_B = Backbone(768, 12, 64, 3072, 12, 197, 100)
 LADDER = tied(BACKBONE)
 
 
-def test_a_ladder_is_a_space_of_its_rungs():
+def test_a_chain_is_a_space_of_its_sizes():
     space, rng = LADDER, np.random.default_rng(0)
     assert (space.smallest, space.largest, space.count, space.distinct) == (
         *space.members[:: len(space.members) - 1],
@@ -25,19 +25,19 @@ def test_a_ladder_is_a_space_of_its_rungs():
         4,
     )
     assert members_of(space) == space.members
-    for place, rung in enumerate(space.members):
-        assert space.from_genes(space.genes(rung)) == rung == space.require(rung)
-        assert list(space.narrower(rung)) == list(space.members[max(0, place - 1) : place])
-        assert list(space.wider(rung)) == list(space.members[place + 1 : place + 2])
-        assert space.near(cost.macs(BACKBONE, rung), rng) == rung
+    for place, size in enumerate(space.members):
+        assert space.from_genes(space.genes(size)) == size == space.require(size)
+        assert list(space.narrower(size)) == list(space.members[max(0, place - 1) : place])
+        assert list(space.wider(size)) == list(space.members[place + 1 : place + 2])
+        assert space.near(cost.macs(BACKBONE, size), rng) == size
     assert {space.sample(rng) for _ in range(100)} == set(space.members)
     small, large = space.members[0], space.members[-1]
     assert not space.contains(replace(small, embed=large.embed))
 
 
-def test_what_is_no_ladder_is_refused():
+def test_what_is_no_chain_is_refused():
     small, large = LADDER.members[0], LADDER.members[-1]
-    for rungs, match in (
+    for sizes, match in (
         ([], "no size at all"),
         ([large, small], "not strictly inside"),
         ([small, small], "not strictly inside"),
@@ -45,7 +45,7 @@ def test_what_is_no_ladder_is_refused():
         ([replace(large, embed=99)], "not nested in the backbone"),
     ):
         with pytest.raises(ValueError, match=match):
-            ListSpace.chain(BACKBONE, rungs)
+            ListSpace.chain(BACKBONE, sizes)
     for code in ([4], [-1], [0, 0]):
         with pytest.raises(ValueError, match="genes.*(do not fit this space: 1 genes below|must be at least 0)"):
             LADDER.from_genes(code)

@@ -239,7 +239,7 @@ def test_stage_wise_trains_what_the_stage_adds(space, seed):
             assert not older[-1].contains(drawn)
 
 
-def test_published_stages_are_those_of_the_code_and_differ_from_restrict_where_told():
+def test_published_stages_are_those_of_the_code_and_differ_from_restrict_where_reported():
     space = ProductSpace.eavit(VIT_B)
     ratios = {3072: "4", 2304: "3", 1536: "2", 768: "1", 384: ".5"}
     rng = np.random.default_rng(0)

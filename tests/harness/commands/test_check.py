@@ -37,7 +37,7 @@ def test_each_part_says_its_own_and_none_ends_the_check(monkeypatch: pytest.Monk
     )
 
 
-def test_data_that_is_not_there_is_told_without_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_is_not_there_is_reported_without_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "ENTRY", LIGHT)
     sets = [{"name": "x", "source": "folder", "path": str(tmp_path / "no")}]
     found = check_suite(small.suite(datasets=sets), "x.toml", with_data=True)

@@ -111,7 +111,7 @@ def test_the_start_of_an_id_is_enough(tmp_path: Path) -> None:
         find("ab", ["abd", "abc", "ff"], "s")
 
 
-def test_what_is_no_cell_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_what_is_no_cell_is_reported_with_the_nearest(tmp_path: Path) -> None:
     store = filled(tmp_path)
     almost = CELLS[0].id[:-2] + "zz"
     with pytest.raises(StoreError, match=f"no cell begins with '{almost}'; nearest: {CELLS[0].id}"):

@@ -72,7 +72,7 @@ def test_what_was_not_reached_is_a_word_and_in_no_mean():
         ({"seed": [7]}, "--seed 7: no such point; allowed: 0, 1"),
     ],
 )
-def test_what_is_not_there_is_told_with_what_is(asked, message):
+def test_what_is_not_there_is_reported_with_what_is(asked, message):
     with pytest.raises(NoPointError, match=message):
         told(**asked)
 
@@ -81,7 +81,7 @@ def test_one_spelling_of_a_budget_is_as_good_as_another():
     assert told(method=["ea_vit"], budget=[1]) == told(method=["ea_vit"], budget=[1.00])
 
 
-def test_filters_that_match_nothing_together_are_told():
+def test_filters_that_match_nothing_together_are_reported():
     points = KEPT.points[(KEPT.points["method"] == "ea_vit") == (KEPT.points["seed"] == 0)]
     with pytest.raises(NoPointError, match="no result matches all filters together"):
         why_points.select(points, PointFilters(method=["ea_vit"], seed=[1]), "points.csv")

@@ -280,7 +280,7 @@ def test_names_with_control_characters_are_quoted(tmp_path, name):
 # --- contents ----------------------------------------------------------------------------------------------------
 
 
-def test_an_image_under_two_classes_is_told_with_its_names_and_share(tmp_path):
+def test_an_image_under_two_classes_is_reported_with_its_names_and_share(tmp_path):
     make(make(tmp_path), "test", count=4, seed=2000)
     for place in ("train/dog/again.png", "test/dog/again.png"):
         (tmp_path / place).write_bytes((tmp_path / "train/cat/3.png").read_bytes())

@@ -89,7 +89,7 @@ def test_letters_are_white_on_black_and_fast():
 
 
 @pytest.mark.parametrize(("name", "at_least"), [("letters", 0.35), ("glyphs", 0.4)])
-def test_characters_can_be_told_apart(name, at_least):
+def test_characters_can_be_separated(name, at_least):
     assert separable(CHARACTERS[name](14, 5000)) > at_least
 
 

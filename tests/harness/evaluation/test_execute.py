@@ -134,7 +134,7 @@ def test_nothing_reachable_is_no_failure_and_opens_no_test(tmp_path: Path, monke
         ("infinite", "nan", "budget 0.25: the module's logits hold NaN or infinity"),
     ],
 )
-def test_doubts_are_told(tmp_path: Path, method: str, status: str, reason: str) -> None:
+def test_suspicions_are_reported(tmp_path: Path, method: str, status: str, reason: str) -> None:
     outcome = cell(tmp_path, method)
     assert outcome.record.status == status
     assert re.search(reason, outcome.record.reason), outcome.record.reason

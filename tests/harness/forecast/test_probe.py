@@ -71,7 +71,7 @@ def test_a_probe_finds_what_the_whole_cell_takes(probed: Any) -> None:
     assert paced.macs.mid == pytest.approx(7e6 * 500)
 
 
-def test_a_probe_that_fails_is_told_with_its_reason_and_stays_unknown(probed: Any) -> None:
+def test_a_probe_that_fails_is_reported_with_its_reason_and_stays_unknown(probed: Any) -> None:
     made, failed = probed
     assert failed == {("picky", "digits"): "failed: ValueError: too short: 40 steps"}
     assert made.forecast().pairs[1].each.source.startswith("unknown")

@@ -100,6 +100,6 @@ def test_a_bad_payload_costs_itself_alone(tmp_path: Path) -> None:
     assert Path(told).read_text() == "a die b hang hang "  # one that is late is tried once more, by itself
 
 
-def test_a_function_that_is_not_there_is_told_for_each_payload() -> None:
+def test_a_function_that_is_not_there_is_reported_for_each_payload() -> None:
     found = call_each(f"{VICTIMS}:nowhere", [1, 2], 30)
     assert [isinstance(each, CallError) for each in found] == [True, True]

@@ -103,7 +103,7 @@ def test_a_job_sees_no_secret_of_the_process_that_runs_it(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("fork", [True, False])
-def test_every_hard_end_is_told_and_hurts_nobody_else(tmp_path: Path, fork: bool) -> None:
+def test_every_hard_end_is_reported_and_hurts_nobody_else(tmp_path: Path, fork: bool) -> None:
     """Forked and fresh: the same statuses, reasons and logs."""
     ends = {
         "segfault": acts("segfault", act="segfault")[0],

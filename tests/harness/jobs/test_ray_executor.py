@@ -145,7 +145,7 @@ def test_a_result_is_brought_into_the_jobs_folder(monkeypatch: pytest.MonkeyPatc
             assert near.read_text() == "one file"
 
 
-def test_a_full_disk_here_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_here_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def full(*words: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

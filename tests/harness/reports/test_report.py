@@ -165,7 +165,7 @@ def test_what_is_no_table_of_points_is_refused(tmp_path):
         build(tmp_path)
 
 
-def test_results_of_another_recipe_are_told_apart_and_not_counted(tmp_path):
+def test_results_of_another_recipe_are_separated_and_not_counted(tmp_path):
     """Run, change the suite, report: the old numbers are not those of the suite."""
     place = folder(tmp_path / "small", POINTS)
     assert "2 of 2 cells complete." in build(place).text

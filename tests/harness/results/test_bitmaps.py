@@ -50,7 +50,7 @@ def test_bitmaps_of_another_run_are_left_out(tmp_path):
     assert len(bitmaps.gather_bitmaps(tmp_path, points)) == 3
 
 
-def test_a_cut_file_of_bitmaps_is_told(tmp_path):
+def test_a_cut_file_of_bitmaps_is_reported(tmp_path):
     path = tmp_path / bitmaps.NAME
     path.write_bytes(bitmaps.encode_bitmaps(bitmaps.gather_bitmaps(tmp_path, stored(tmp_path)))[:-40])
     with pytest.raises(StoreError, match=r"correct\.npz: holds no bitmaps"):

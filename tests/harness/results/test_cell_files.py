@@ -49,14 +49,14 @@ def test_a_newer_schema_is_refused_by_name() -> None:
         ({"schema_version": 2, "seed": "0"}, "does not fit schema 2"),
     ],
 )
-def test_what_is_no_record_is_told(changes: dict[str, object], message: str) -> None:
+def test_what_is_no_record_is_reported(changes: dict[str, object], message: str) -> None:
     raw = {**json.loads((GOLDEN / "record-1.json").read_bytes()), **changes}
     with pytest.raises(StoreError, match=f"here: .*{message}"):
         parse_record(json.dumps(raw).encode(), "here")
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b"null", b"\xff"])
-def test_what_is_no_json_record_is_told(text: bytes) -> None:
+def test_what_is_no_json_record_is_reported(text: bytes) -> None:
     with pytest.raises(StoreError, match="here: no record"):
         parse_record(text, "here")
 
@@ -95,6 +95,6 @@ def test_a_damaged_line_is_named(tmp_path: Path, how: str) -> None:
         points.read_records(path)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be read: No such file"):
         points.read_records(tmp_path / "records.jsonl")

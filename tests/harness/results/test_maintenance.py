@@ -144,7 +144,7 @@ def test_bits_after_the_last_image_are_a_fault(tmp_path: Path) -> None:
     ]
 
 
-def test_strangers_and_quarantine_are_told(tmp_path: Path) -> None:
+def test_strangers_and_quarantine_are_reported(tmp_path: Path) -> None:
     store = filled(tmp_path)
     (store.cells / "a name with ünicode").mkdir()
     (store.cells / IDS[0] / "sha256").unlink()
@@ -255,7 +255,7 @@ def test_a_newer_schema_is_refused_and_an_older_one_migrated(tmp_path: Path) -> 
     assert json.loads((target.cells / IDS[0] / "record.json").read_text())["schema_version"] == 2
 
 
-def test_damage_in_a_source_is_told_and_left_there(tmp_path: Path) -> None:
+def test_damage_in_a_source_is_reported_and_left_there(tmp_path: Path) -> None:
     target, source = store_of(tmp_path / "a"), store_of(tmp_path / "b", outcome(CELLS[0]), outcome(CELLS[1]))
     (source.cells / IDS[0] / "record.json").write_text("{")
     report = maintenance.merge(target, [source])

@@ -62,14 +62,14 @@ def test_without_a_suite_every_row_counts(tmp_path):
         {"name": "another"},
     ],
 )
-def test_rows_of_another_recipe_are_told_apart(tmp_path, changes, monkeypatch):
+def test_rows_of_another_recipe_are_separated(tmp_path, changes, monkeypatch):
     monkeypatch.setattr("harness.code_digest.digest", lambda use: f"code of {use}")
     ran(tmp_path, small.suite())
     assert counts(tmp_path, small.suite()) == (2, 0)
     assert counts(tmp_path, small.suite(**changes)) == (0, 2)
 
 
-def test_what_only_some_cells_changed_tells_those_apart(tmp_path):
+def test_what_only_some_cells_changed_separates_those(tmp_path):
     ran(tmp_path, small.suite(seeds=[0, 1, 2]))
     assert counts(tmp_path, small.suite(seeds=[0, 2, 3])) == (4, 2)
 

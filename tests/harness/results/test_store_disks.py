@@ -37,21 +37,21 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     assert not list(kept.cells.glob(".tmp*"))
 
 
-def test_a_store_that_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_written_is_reported_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"the store cannot be written: .*; nothing was run"):
         Store(tmp_path / "file" / "store").prepare()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_read_only_store_is_told(tmp_path: Path) -> None:
+def test_a_read_only_store_is_reported(tmp_path: Path) -> None:
     filled(tmp_path)
     (tmp_path / "cells").chmod(0o555)
     with pytest.raises(StoreError, match="cannot be written"):
         Store(tmp_path).prepare()
 
 
-def test_a_store_on_a_read_only_disk_is_told_and_still_read(tmp_path: Path) -> None:
+def test_a_store_on_a_read_only_disk_is_reported_and_still_read(tmp_path: Path) -> None:
     """Also what is damaged in it: it cannot be moved, and counts as missing."""
     with mounted(tmp_path / "small", "size=1m") as place:
         kept = filled(place)

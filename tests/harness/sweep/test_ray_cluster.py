@@ -236,7 +236,7 @@ def test_without_the_token_nothing_is_done(as_node: Two, monkeypatch: pytest.Mon
         ray_connection.connect(as_node.address, False, contextlib.ExitStack())
 
 
-def test_what_does_not_answer_is_told_and_not_waited_for(as_node: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_answer_is_reported_and_not_waited_for(as_node: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_connection, "REACH", 4.0)
     began = time.monotonic()
     with pytest.raises(ClusterError, match="nothing answers there"):

@@ -45,7 +45,7 @@ def test_critical_differences_need_six_sets_and_three_methods():
     assert all(name in said for name in ("ea_vit", "slice_untrained", "CD = "))
 
 
-def test_the_diagram_joins_what_it_is_told(tmp_path):
+def test_the_diagram_joins_what_it_is_given(tmp_path):
     with style.figure_style():
         page = style.sheet(style.TWO, 2)
         ranks.draw_diagram(page.flat[0], {"a": 1.2, "b": 1.9, "c": 2.9}, [("a", "b")], 0.8)

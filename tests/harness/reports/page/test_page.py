@@ -102,7 +102,7 @@ def test_the_same_inputs_give_the_same_bytes_in_any_order_of_rows():
     assert made_page(changed, QUICK) != first  # or the two above say nothing
 
 
-def test_the_order_of_records_does_not_matter_and_no_date_is_told(tmp_path):
+def test_the_order_of_records_does_not_matter_and_no_date_is_reported(tmp_path):
     lines = (RAN / "records.jsonl").read_text().splitlines(keepends=True)
     pages = []
     for name, order in (("a", lines), ("b", lines[::-1])):
@@ -245,7 +245,7 @@ def test_sanity_checks_are_counted_and_the_failed_ones_listed():
     assert "<b>chance" not in text
 
 
-def test_rows_that_the_plan_does_not_name_are_told_apart():
+def test_rows_that_the_plan_does_not_name_are_separated():
     frame = example()
     text = Seen(made_page(frame[frame.method == "ea_vit"], unplanned=frame[frame.method == "matformer"])).text
     assert "Not counted: 20 rows of points.csv, of cells that the suite no longer names" in text

@@ -98,7 +98,7 @@ def test_two_methods_are_compared_and_turned_round(shown):
     assert "−9.30 (−16.98 to −1.63)" in shown.text("pair-tables")
 
 
-def test_a_point_is_told_in_full_by_pointer(shown):
+def test_a_point_is_reported_in_full_by_pointer(shown):
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By
 

@@ -144,7 +144,7 @@ def test_one_set_needs_no_table_set_by_set():
     assert "p 0.031" in row(many["Set by set against"], "slice_untrained", "digits")[0]
 
 
-def test_what_is_absent_doubted_or_unequal_is_said_and_what_is_unequal_is_not_counted():
+def test_what_is_absent_suspicious_or_unequal_is_said_and_what_is_unequal_is_not_counted():
     points = example(seeds=(0, 1, 2), methods=METHODS)
     holed = spoil(points, (points.method == "matformer") & (points.dataset == "digits"), "oom")
     found = made(holed)

@@ -223,7 +223,7 @@ def test_over_budget_is_a_count():
     assert judged(given, missing[missing["seed"] != 2], **asked).outcome == "undecided"
 
 
-def test_suspicious_points_are_told():
+def test_suspicious_points_are_reported():
     given = of()
     found = points(given, near(0.3))
     found.loc[(found["method"] == "a") & (found["seed"] == 0), "status"] = "suspicious"

@@ -76,7 +76,7 @@ def test_another_code_may_be_what_is_compared():
     assert len(compare(results(points), other, across_code=True).differences) == 25
 
 
-def test_absent_and_failed_points_are_told():
+def test_absent_and_failed_points_are_reported():
     points = example(seeds=(0, 1), datasets=("digits",), methods=("ea_vit", "matformer"))
     fewer = points[~((points.method == "ea_vit") & (points.seed == 1))]
     fewer = spoil(fewer, (fewer.method == "matformer") & (fewer.budget == 0.2), "oom")
@@ -88,7 +88,7 @@ def test_absent_and_failed_points_are_told():
     assert ("matformer", 0.2) not in {(one.method, one.budget) for one in found.differences}
 
 
-def test_one_point_is_told_by_its_images():
+def test_one_point_is_reported_by_its_images():
     rows = [row("a", "d", 0, 1.0, accuracy) for accuracy in (0.9, 0.8)]
     a, b = (pd.DataFrame([one]) for one in rows)
     cell = rows[0]["cell"]

@@ -81,7 +81,7 @@ def test_two_seeds_that_do_not_agree_are_noise():
     assert code(points, points.assign(accuracy=up, correct=500 * up)) == 0
 
 
-def test_missing_is_told_and_fails():
+def test_missing_is_reported_and_fails():
     points = example(seeds=(0, 1, 2))
     fewer = points[~((points.method == "ea_vit") & (points.seed == 1))]
     verdicts = regress(results(points), results(fewer))
