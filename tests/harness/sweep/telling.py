@@ -39,7 +39,7 @@ def spoil(folders: JobFolder) -> None:
     os.environ.pop("OMP_NUM_THREADS", None)
     random.seed(1)
     sys.path.append("/spoilt")
-    sys.modules["harness.results.store"] = None  # type: ignore[assignment]
+    sys.modules["harness.results.cell_files"] = None  # type: ignore[assignment]
     STATE["spoilt"] = 1
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=time.sleep, args=(0.3,)).start()
@@ -55,7 +55,7 @@ def tell(folders: JobFolder) -> None:
         "open": sorted(int(fd.name) for fd in Path("/proc/self/fd").iterdir() if fd.exists()),
         "handlers": [str(signal.getsignal(n)) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD)],
         "temp": os.path.realpath(os.environ["TMPDIR"]), "made": tempfile.gettempdir() == os.environ["TMPDIR"],
-        "broken": sys.modules["harness.results.store"] is None,
+        "broken": sys.modules["harness.results.cell_files"] is None,
         "environ": Path("/proc/self/environ").read_text(errors="replace"),
         "tracker": vars(resource_tracker)["_resource_tracker"]._fd,
     }  # fmt: skip
