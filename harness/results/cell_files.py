@@ -123,16 +123,7 @@ def decode(files: Mapping[str, bytes], where: str) -> Outcome:
     record = parse_record(files["record.json"], where)
     try:
         bitmaps = {float(name): bits for name, bits in _unpack(files["correct.npz"])}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        RuntimeError,
-        MemoryError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except UNREADABLE as error:
         raise Damaged(f"{where}: correct.npz: not bitmaps: {error}") from None
     try:
         log = files.get("log.txt", b"").decode("utf-8")
