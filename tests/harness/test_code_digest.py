@@ -19,7 +19,7 @@ COUNT = itertools.count()
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An importable folder; each test uses a package name of its own, since finders remember."""
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
@@ -135,21 +135,21 @@ def test_what_does_not_run_does_not_count(before: str, after: str) -> None:
     assert plain(before) == plain(after)
 
 
-def test_line_ends_and_byte_order_marks_do_not_count(project: Path) -> None:
+def test_line_ends_and_byte_order_marks_do_not_count(importable: Path) -> None:
     one, two = fresh(), fresh()
-    (project / f"{one}.py").write_bytes(b"def method():\n    return '''a\nb'''\n")
-    (project / f"{two}.py").write_bytes(b"\xef\xbb\xbfdef method():\r\n    return '''a\r\nb'''\r\n")
-    digests = [code_digest.parse_source(project / f"{name}.py", "m").digest for name in (one, two)]
+    (importable / f"{one}.py").write_bytes(b"def method():\n    return '''a\nb'''\n")
+    (importable / f"{two}.py").write_bytes(b"\xef\xbb\xbfdef method():\r\n    return '''a\r\nb'''\r\n")
+    digests = [code_digest.parse_source(importable / f"{name}.py", "m").digest for name in (one, two)]
     assert digests[0] == digests[1]
 
 
-def test_through_a_window_only_what_is_taken_counts(project: Path) -> None:
+def test_through_a_window_only_what_is_taken_counts(importable: Path) -> None:
     top = fresh()
     window = (
         '"""What there is."""\nfrom __future__ import annotations\nfrom .a import one, ONE as uno\nfrom .b import two\n'
     )
     write(
-        project,
+        importable,
         {
             f"{top}/__init__": "",
             f"{top}/m/__init__": window + '__all__ = ["one", "two", "uno"]\n',
@@ -165,17 +165,17 @@ def test_through_a_window_only_what_is_taken_counts(project: Path) -> None:
     assert set(project.closure(f"{top}.user")) == {f"{top}.user", f"{top}.m.a"}
     assert {f"{top}.m", f"{top}.m.a", f"{top}.m.b"} <= set(project.closure(f"{top}.all"))
     assert f"{top}.m" in project.closure(f"{top}.m:strange")  # not passed on: the whole package answers for it
-    (project / top / "m" / "__init__.py").write_text(window + "print()\n")
+    (importable / top / "m" / "__init__.py").write_text(window + "print()\n")
     assert f"{top}.m.a" in code_digest.Project(top).closure(f"{top}.m:two")  # a window that does something is none
 
 
 # --- which files count ----------------------------------------------------------------------------------------------
 
 
-def test_exactly_the_methods_that_import_a_module_change_with_it(project: Path) -> None:
+def test_exactly_the_methods_that_import_a_module_change_with_it(importable: Path) -> None:
     top = fresh()
     write(
-        project,
+        importable,
         {
             f"{top}/__init__": "",
             f"{top}/a": "from . import shared\nimport torch, json\n",
@@ -190,7 +190,7 @@ def test_exactly_the_methods_that_import_a_module_change_with_it(project: Path) 
     before = [of(use) for use in uses]
 
     def changed(file: str, text: str) -> str:
-        path = project / top / file
+        path = importable / top / file
         old = path.read_text()
         path.write_text(old + text)
         now = [of(use) for use in uses]
@@ -207,20 +207,20 @@ def test_exactly_the_methods_that_import_a_module_change_with_it(project: Path) 
     assert [of(use) for use in uses] == before
 
 
-def test_a_helper_beside_a_plugin_counts_and_strangers_do_not(project: Path) -> None:
+def test_a_helper_beside_a_plugin_counts_and_strangers_do_not(importable: Path) -> None:
     plugin, helper, other = fresh(), fresh(), fresh()
-    write(project, {plugin: f"import {helper}\nimport numpy, harness.plan\n", helper: "X = 1\n", other: "X = 1\n"})
+    write(importable, {plugin: f"import {helper}\nimport numpy, harness.plan\n", helper: "X = 1\n", other: "X = 1\n"})
     assert set(code_digest.Project(plugin).closure(plugin)) == {plugin, helper}
-    write(project / other, {f"{other}": ""})
+    write(importable / other, {f"{other}": ""})
     before = of(plugin)
-    edit(project / f"{helper}.py", "X = 2222\n")  # another size: the clock of a file system is coarse
+    edit(importable / f"{helper}.py", "X = 2222\n")  # another size: the clock of a file system is coarse
     assert of(plugin) != before
 
 
-def test_a_helper_in_another_folder_counts(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_helper_in_another_folder_counts(importable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plugin, helper = fresh(), fresh()
     monkeypatch.syspath_prepend(tmp_path / "elsewhere")
-    write(project, {plugin: f"import {helper}, json, torch\n", f"elsewhere/{helper}": "X = 1\n"})
+    write(importable, {plugin: f"import {helper}, json, torch\n", f"elsewhere/{helper}": "X = 1\n"})
     assert set(code_digest.Project(plugin).closure(plugin)) == {plugin, helper}
 
 
@@ -237,25 +237,25 @@ def test_installed_neighbours_are_not_part_of_a_plugin(tmp_path: Path, monkeypat
     assert set(code_digest.Project(plugin).closure(plugin)) == {plugin, f"{plugin}.near"}
 
 
-def test_the_model_package_is_part_of_a_plugin_that_imports_it(project: Path) -> None:
+def test_the_model_package_is_part_of_a_plugin_that_imports_it(importable: Path) -> None:
     plugin = fresh()
-    write(project, {plugin: "def method():\n    from eavit.space.product import Space\n"})
+    write(importable, {plugin: "def method():\n    from eavit.space.product import Space\n"})
     found = code_digest.Project(plugin).closure(plugin)
     assert {plugin, "eavit.space.product", "eavit.model.submodel"} <= set(found)
     assert not {"eavit", "eavit.model.vit"} & set(found)  # eavit/__init__ only passes names on
     assert "eavit.selection.search" not in found
 
 
-def test_imports_for_type_checkers_are_no_imports(project: Path) -> None:
+def test_imports_for_type_checkers_are_no_imports(importable: Path) -> None:
     plugin, helper = fresh(), fresh()
     text = f"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import {helper}\nelse:\n    import json\n"
-    write(project, {plugin: text, helper: ""})
+    write(importable, {plugin: text, helper: ""})
     assert set(code_digest.Project(plugin).closure(plugin)) == {plugin}
 
 
-def test_circles_end(project: Path) -> None:
+def test_circles_end(importable: Path) -> None:
     a, b = fresh(), fresh()
-    write(project, {a: f"import {b}\n", b: f"import {a}\n"})
+    write(importable, {a: f"import {b}\n", b: f"import {a}\n"})
     assert set(code_digest.Project(a).closure(a)) == {a, b}
 
 
@@ -271,24 +271,24 @@ def test_the_folder_is_no_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(found) == 1
 
 
-def test_data_files_that_a_module_declares_count(project: Path) -> None:
+def test_data_files_that_a_module_declares_count(importable: Path) -> None:
     top = fresh()
-    write(project, {f"{top}/a": "DATA_FILES = ('data/w.bin', '../gone.txt')\n", f"{top}/b": "NAME = 'data/w.bin'\n"})
-    (project / top / "data").mkdir()
-    (project / top / "data" / "w.bin").write_bytes(b"one")
+    write(importable, {f"{top}/a": "DATA_FILES = ('data/w.bin', '../gone.txt')\n", f"{top}/b": "NAME = 'data/w.bin'\n"})
+    (importable / top / "data").mkdir()
+    (importable / top / "data" / "w.bin").write_bytes(b"one")
     found = code_digest.Project(top).closure(f"{top}.a")
     assert set(found) == {top, f"{top}.a", f"{top}.a/data/w.bin", f"{top}.a/../gone.txt"}
     assert found[f"{top}.a/../gone.txt"] == "missing"
     before = of(f"{top}.a"), of(f"{top}.b")
-    (project / top / "data" / "w.bin").write_bytes(b"two, and longer")
+    (importable / top / "data" / "w.bin").write_bytes(b"two, and longer")
     after = of(f"{top}.a"), of(f"{top}.b")
     assert (before[0] == after[0], before[1] == after[1]) == (False, True)
 
 
 @pytest.mark.parametrize("value", ["(NAME,)", "'one'", "[1]", "f()", "tuple(x)"])
-def test_data_files_that_cannot_be_read_off_are_refused_by_place(project: Path, value: str) -> None:
+def test_data_files_that_cannot_be_read_off_are_refused_by_place(importable: Path, value: str) -> None:
     name = fresh()
-    write(project, {name: f"NAME = 'a'\nDATA_FILES: tuple = {value}\n"})
+    write(importable, {name: f"NAME = 'a'\nDATA_FILES: tuple = {value}\n"})
     with pytest.raises(code_digest.CodeError, match=rf"{name}.py:2: DATA_FILES: must be a tuple of strings"):
         of(name)
 
@@ -297,11 +297,11 @@ def test_the_shipped_weights_are_part_of_the_backbone() -> None:
     assert "eavit.weights/pretrained/pico_letters.safetensors" in code_digest.Project("eavit").closure("eavit.weights")
 
 
-def test_what_is_missing_or_broken_has_a_digest_that_changes_when_it_is_mended(project: Path) -> None:
+def test_what_is_missing_or_broken_has_a_digest_that_changes_when_it_is_mended(importable: Path) -> None:
     name = fresh()
     seen = {of(name), of(f"{name}.room"), of("no_such_house_at_all")}
     for text in ("def method(:\n", "def method(): 'open\n", "\0", "def method(): ...\n"):
-        write(project, {name: text})
+        write(importable, {name: text})
         seen.add(of(name))
     assert len(seen) == 7
 
@@ -322,9 +322,9 @@ def test_an_editable_install_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     assert set(code_digest.Project(name).closure(f"{name}.a")) == {f"{name}.a"}
 
 
-def test_nothing_is_executed(project: Path) -> None:
+def test_nothing_is_executed(importable: Path) -> None:
     name = fresh()
-    write(project, {f"{name}/__init__": "raise SystemExit('executed')\n", f"{name}/a": "1 / 0\n"})
+    write(importable, {f"{name}/__init__": "raise SystemExit('executed')\n", f"{name}/a": "1 / 0\n"})
     assert len(code_digest.Project(name).closure(f"{name}.a")) == 2
     assert name not in sys.modules
 
