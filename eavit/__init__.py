@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import eavit.deploy.timm_entry  # noqa: F401  # registers eavit_submodel in timm
+from eavit.deploy import timm_entry  # noqa: F401  # registers eavit_submodel in timm
 from eavit.model.cost import macs, params
 from eavit.model.gates import Gates
 from eavit.model.importance import sort_by_importance

@@ -237,15 +237,30 @@ def _imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
 
 
 def _names_passed_on(tree: ast.Module, package: str) -> Mapping[str, str] | None:
-    """Names that a module re-exports, if it does nothing else: ``from a import b``, ``__all__``, a docstring."""
+    """Names that a module re-exports, if it does nothing else: ``from a import b``, ``__all__``, a docstring.
+
+    Names that it imports when they are first used are not among them; a table of these and ``__getattr__`` do no harm.
+    """
     names: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and all(alias.name != "*" for alias in node.names):
             taken = zip(node.names, _imported(node, package), strict=False)
             names |= {alias.asname or alias.name: source for alias, source in taken}
-        elif not (_is_docstring(node) or _assigned(node, "__all__")):
+        elif not (_is_docstring(node) or _assigned(node, "__all__") or _is_for_later_imports(node)):
             return None
     return names
+
+
+def _is_for_later_imports(node: ast.stmt) -> bool:
+    """Return whether this is ``__getattr__``, an import for type checkers, or a table of literals."""
+    match node:
+        case ast.FunctionDef(name="__getattr__"):
+            return True
+        case ast.If(test=test, orelse=[]):
+            return _for_checkers(test)
+        case ast.Assign(value=ast.Dict(values=values)):
+            return all(isinstance(value, ast.Constant) for value in values)
+    return False
 
 
 def _data_files(tree: ast.Module, file: Path) -> tuple[tuple[str, Path], ...]:

@@ -147,6 +147,7 @@ def test_through_a_window_only_what_is_taken_counts(importable: Path) -> None:
     top = fresh()
     window = (
         '"""What there is."""\nfrom __future__ import annotations\nfrom .a import one, ONE as uno\nfrom .b import two\n'
+        "LATER = {'three': '.c:three'}\ndef __getattr__(name): return LATER[name]\n"
     )
     write(
         importable,
