@@ -42,6 +42,7 @@ TESTED_BY = {  # modules without a test file of their name
     "eavit/adaptation/task.py": "eavit/adaptation/test_adapt.py",
     "eavit/deploy/timm_entry.py": "eavit/deploy/test_export.py",
     "eavit/deploy/files.py": "eavit/deploy/test_artifact.py",
+    "eavit/model/attributes.py": "eavit/model/test_kept.py",
     "eavit/methods/answers.py": "eavit/methods/test_conformance.py",
     "eavit/methods/fitting.py": "eavit/methods/test_conformance.py",
     "eavit/training/pretrain.py": "harness/test_pretrain.py",
@@ -236,6 +237,8 @@ def is_one_thing(name: str, places: Sequence[str]) -> bool:
     """Whether a name has one meaning: ``main`` starts programs; a twin or a verb stands in two files, one a side."""
     if name == "main" or len(set(places)) == 1:
         return True
+    if name not in TWINS and not (name.islower() and all(path.startswith("harness/") for path in places)):
+        return False
     sides = {path.startswith("eavit/" if name in TWINS else COMMANDS) for path in places}
     return len(places) == len(sides) == 2
 
@@ -250,6 +253,7 @@ def test_a_name_with_two_meanings_is_seen():
     assert not is_one_thing("read", ["harness/toml.py", "harness/suite.py"])
     assert not is_one_thing("Task", ["harness/protocol.py", "harness/suite.py"])
     assert not is_one_thing("run", ["harness/commands/run.py", "harness/commands/plan.py"])
+    assert not is_one_thing("Bars", ["harness/commands/progress.py", "eavit/progress.py"])
     assert is_one_thing("run", ["harness/commands/run.py", "harness/sweep/sweep.py"])
     assert is_one_thing("Task", ["harness/protocol.py", "eavit/training/task.py"])
 

@@ -175,7 +175,7 @@ class NestedAttention(Attention):
 
 
 def project_heads(attn: Any, out: Tensor, part: State, heads: Width, masking: Masking) -> Tensor:
-    """What heads (b, heads, tokens, head_dim) add to the residual stream, through attention's norm and projection."""
+    """Output of heads (b, heads, tokens, head_dim) to the residual stream, through attention's norm and projection."""
     bias = part.get("proj.bias")
     if isinstance(heads, Tensor):
         gates = heads.to(out.dtype)

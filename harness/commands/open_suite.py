@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from harness import fingerprints, plan, suite
-from harness.commands.options import CommandError, Limits, Where, Which
+from harness.commands.options import CellLimits, CommandError, Where, Which
 from harness.commands.output import complain, warn
 from harness.jobs.files import write_atomic
 from harness.messages import choices
@@ -66,9 +66,9 @@ class OpenSuite:
         }
         return plan.with_needs(self.cells, wanted)
 
-    def settings(self, which: Which, limits: Limits | None = None) -> Settings:
+    def settings(self, which: Which, limits: CellLimits | None = None) -> Settings:
         """Settings of a sweep, by the options and the suite."""
-        limits = limits or Limits()
+        limits = limits or CellLimits()
         if which.only_missing and (which.retry_failed or which.force):
             raise CommandError("--only-missing cannot go with --retry-failed or --force")
         return Settings(

@@ -47,7 +47,7 @@ class Which:
 
 
 @dataclass(frozen=True)
-class Limits:
+class CellLimits:
     """Limits of a run."""
 
     max_hours: Annotated[

@@ -116,7 +116,7 @@ class Lines:
         self._say(text)
 
 
-class Bars:
+class ProgressBars:
     """Rich bars: the suite on top, a line for each running cell below it."""
 
     def __init__(self, tally: Tally, progress: Progress) -> None:
@@ -159,7 +159,7 @@ class Bars:
 
 
 @contextmanager
-def watching(workers: int, say: Callable[[str], None]) -> Iterator[Lines | Bars]:
+def watching(workers: int, say: Callable[[str], None]) -> Iterator[Lines | ProgressBars]:
     """Bars where standard error is a terminal, lines elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -170,4 +170,4 @@ def watching(workers: int, say: Callable[[str], None]) -> Iterator[Lines | Bars]
         return
     texts = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[detail]}", markup=False)
     with Progress(SpinnerColumn(), texts[0], BarColumn(bar_width=24), texts[1], console=console) as progress:
-        yield Bars(tally, progress)
+        yield ProgressBars(tally, progress)

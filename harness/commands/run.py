@@ -16,7 +16,7 @@ import typer
 from harness.commands import options
 from harness.commands.check import check_suite
 from harness.commands.open_suite import OpenSuite, open_suite, record_owner
-from harness.commands.options import CommandError, Limits, Machines, SuiteName, Where, Which, with_option_groups
+from harness.commands.options import CellLimits, CommandError, Machines, SuiteName, Where, Which, with_option_groups
 from harness.commands.output import complain, show_report, warn
 from harness.commands.progress import watching
 from harness.jobs.files import FULL, write_atomic
@@ -36,7 +36,7 @@ verbs = typer.Typer()
 
 @verbs.command()
 @with_option_groups
-def run(name: SuiteName, where: Where, which: Which, limits: Limits, machines: Machines) -> None:
+def run(name: SuiteName, where: Where, which: Which, limits: CellLimits, machines: Machines) -> None:
     """Run the missing cells of a suite, then write points, tables and plots. Exit code 1 if a cell failed."""
     opened = open_suite(name, where)
     store = opened.store

@@ -56,7 +56,7 @@ class RayExecutor:
         self._end = contextlib.ExitStack()
         try:
             self.ray: Any = connect(address, insecure, self._end)
-            self._task = self.ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(ray_node.attend)
+            self._task = self.ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(ray_node.run_request)
             self._slots, self._counted, self._empty = self._count(), time.monotonic(), 0.0
             if self._slots == 0:
                 raise ClusterError(f"{address}: no node can hold a job, which needs {self._needs()}: {self._nodes()}")

@@ -57,7 +57,7 @@ def versions(distributions: Sequence[str]) -> dict[str, str]:
     return installed
 
 
-def attend(text: bytes) -> Iterator[bytes]:
+def run_request(text: bytes) -> Iterator[bytes]:
     """Run the job of a :class:`NodeRequest`. Yields JSON: where it runs, then its progress, last how it ended."""
     request = NodeRequest.decode(text)
     here = versions([name for name in request.versions if name != "Python"])

@@ -162,7 +162,7 @@ def test_a_node_with_another_program_does_nothing(monkeypatch: pytest.MonkeyPatc
     (request,) = ray.sent
     other = replace(request, versions={**request.versions, "Python": "2.7"})
     monkeypatch.setattr(ray_node, "_own_address", lambda: "n")
-    _, last = [json.loads(text) for text in ray_node.attend(other.encode())]
+    _, last = [json.loads(text) for text in ray_node.run_request(other.encode())]
     assert last["status"] == "skipped"
     assert last["reason"].startswith("node: it has Python 3.")
     assert last["reason"].endswith(", the driver has 2.7")
