@@ -14,7 +14,7 @@ from torch.nn import functional as F
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 
-def attend(attn: Any, x: Tensor, part: dict[str, Tensor], rope: Tensor | None, **mask: Any) -> Tensor:
+def rotary_attention(attn: Any, x: Tensor, part: dict[str, Tensor], rope: Tensor | None, **mask: Any) -> Tensor:
     """Heads (b, heads, tokens, head_dim) of tokens (b, tokens, channels), with the parameters ``part`` of attention."""
     if "qkv.weight" in part:
         bias = part.get("qkv.bias")
@@ -43,7 +43,7 @@ class NarrowEvaAttention(EvaAttention):
     def forward(
         self, x: Tensor, rope: Tensor | None = None, attn_mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor:
-        out = attend(self, x, dict(self.named_parameters()), rope, attn_mask=attn_mask, is_causal=is_causal)
+        out = rotary_attention(self, x, dict(self.named_parameters()), rope, attn_mask=attn_mask, is_causal=is_causal)
         projected: Tensor = self.proj_drop(self.proj(self.norm(out.transpose(1, 2).flatten(2))))
         return projected
 

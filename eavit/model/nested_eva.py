@@ -12,7 +12,7 @@ from timm.models.eva import EvaBlock
 from torch import Tensor, nn
 
 from eavit.model.gates import EXACT, Masking
-from eavit.model.narrow_parts import PROJECTIONS, NarrowEvaAttention, attend
+from eavit.model.narrow_parts import PROJECTIONS, NarrowEvaAttention, rotary_attention
 from eavit.model.nested import (
     ResidualBlock,
     State,
@@ -54,7 +54,7 @@ class RotaryAttention(nn.Module):
             whole: Tensor = super().forward(x, rope=rope, **timm)
             return whole
         part = self.narrow(slice_width(heads), x.shape[-1])
-        return project_heads(self, attend(self, x, part, rope), part, heads, masking)
+        return project_heads(self, rotary_attention(self, x, part, rope), part, heads, masking)
 
 
 class NestedEvaAttention(RotaryAttention, NarrowEvaAttention):  # type: ignore[misc]  # widths come before rope
