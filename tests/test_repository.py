@@ -42,7 +42,6 @@ TESTED_BY = {  # modules without a test file of their name
     "eavit/adaptation/task.py": "eavit/adaptation/test_adapt.py",
     "eavit/deploy/timm_entry.py": "eavit/deploy/test_export.py",
     "eavit/deploy/files.py": "eavit/deploy/test_artifact.py",
-    "eavit/model/attributes.py": "eavit/model/test_kept.py",
     "eavit/methods/answers.py": "eavit/methods/test_conformance.py",
     "eavit/methods/fitting.py": "eavit/methods/test_conformance.py",
     "eavit/training/pretrain.py": "harness/test_pretrain.py",

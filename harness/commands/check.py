@@ -71,16 +71,28 @@ def check_suite(suite: Suite, where: str, *, with_data: bool = False) -> Checked
         except DataError as error:
             named = locations.with_dataset_name(entry.name, entry.source, error)
             checked.losses.append(f"{where}: datasets[{index}]: {named}")
-    for part, answer in _answers(suite, parts).items():
-        place = f"{where}: {key_path(part)}"
-        (checked.fatal if answer["fatal"] else checked.losses).extend(f"{place}: {text}" for text in answer["faults"])
-        checked.warnings.extend(f"{place}: {text}" for text in answer["warnings"])
+    answers = _answers(suite, parts)
+    checked.fatal.extend(_lines(where, {part: answer["faults"] for part, answer in answers.items() if answer["fatal"]}))
+    checked.losses.extend(
+        _lines(where, {part: answer["faults"] for part, answer in answers.items() if not answer["fatal"]})
+    )
+    checked.warnings.extend(_lines(where, {part: answer["warnings"] for part, answer in answers.items()}))
+    for part, answer in answers.items():
         checked.notes.extend(answer["notes"])
         if answer["card"]:
             checked.cards[suite.methods[int(part[1])].name] = answer["card"]
         if answer.get("late"):
             checked.hanging[suite.methods[int(part[1])].name] = f"its check was {answer['late']}; not started"
     return checked
+
+
+def _lines(where: str, texts: Mapping[Part, list[str]]) -> list[str]:
+    """One line for each text, with the places of all parts that it is said of."""
+    places: dict[str, list[str]] = {}
+    for part, said in texts.items():
+        for text in said:
+            places.setdefault(text, []).append(key_path(part))
+    return [f"{where}: {', '.join(named)}: {text}" for text, named in places.items()]
 
 
 def _answers(suite: Suite, parts: list[Part]) -> dict[Part, Mapping[str, Any]]:
@@ -97,12 +109,13 @@ def _answers(suite: Suite, parts: list[Part]) -> dict[Part, Mapping[str, Any]]:
     for group, deadline in ((strange, DEADLINE), ([part for part in parts if part not in strange], READING)):
         requests = [{"suite": text, "part": list(part)} for part in group]
         for part, answer in zip(group, call_each(ENTRY, requests, deadline, PROJECT, memory), strict=True):
-            answers[part] = _lost(answer, part) if isinstance(answer, CallError) else answer
+            answers[part] = _lost(answer, part, suite.memory_gib) if isinstance(answer, CallError) else answer
     return {part: answers[part] for part in parts}
 
 
-def _lost(error: CallError, part: Part) -> dict[str, Any]:
+def _lost(error: CallError, part: Part, memory_gib: float | None) -> dict[str, Any]:
     """The answer of a part that ended its process: a plug-in that exits or hangs costs its own cells."""
     text = ": ".join([f"the process that checked it failed: {error}", *error.log.splitlines()[-1:]])
+    text += "" if memory_gib is None else f" (within memory_gib = {memory_gib:g})"
     answer = {"faults": [text], "fatal": part[0] == "backbone", "warnings": [], "notes": [], "card": {}}
     return answer | {"late": str(error)} if error.late and part[0] == "methods" else answer

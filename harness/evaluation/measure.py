@@ -40,7 +40,7 @@ def count_macs(module: nn.Module, image_shape: Shape) -> int:
     Matrix products, convolutions and both products of attention count; norms, activations, softmax, additions and
     biases do not. ViT-B/16 at 224 with 1000 classes: 17,563,828,224. Fused and plain attention count the same.
     """
-    copied = copy.deepcopy(module).to("meta").eval()
+    copied = copy.deepcopy(module).to("meta").eval().requires_grad_(False)  # the counter fails on views of parameters
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             copied(torch.empty(1, *image_shape, device="meta"))

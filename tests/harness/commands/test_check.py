@@ -61,7 +61,8 @@ def test_real_plug_ins_end_their_own_process_alone(tmp_path: Path, monkeypatch: 
     uses = [*(f"{name}:M" for name in PLUGINS), "os:system", "no_such_plugin:x", f"{FAKES}:steady"]
     methods: list[dict[str, Any]] = [{"use": use, "name": f"m{n}"} for n, use in enumerate(uses)]
     found = check_suite(small.suite(methods=methods), "x.toml", with_data=True)
-    said = dict(line.removeprefix("x.toml: ").split(": ", 1) for line in (*found.losses, *found.fatal))
+    lines = dict(line.removeprefix("x.toml: ").split(": ", 1) for line in (*found.losses, *found.fatal))
+    said = {place: text for places, text in lines.items() for place in places.split(", ")}
     assert "exit code 0 without a result" in said["methods[0]"]
     assert "SystemExit: 0" in said["methods[1]"] and "SystemExit: 0" in said["methods[2]"]
     assert said["methods[3]"] == "RuntimeError: no luck"
@@ -72,6 +73,17 @@ def test_real_plug_ins_end_their_own_process_alone(tmp_path: Path, monkeypatch: 
     assert "methods[7]" not in said
     assert found.notes == ["digits: 10 classes; fit 200, select_a 30, select_b 30, test 100"]
     assert not set(PLUGINS) & set(sys.modules)
+
+
+def test_one_fault_of_many_parts_is_one_line_and_memory_is_bounded_as_in_a_cell() -> None:
+    """The memory is too small for the checks' own imports, so every part has the same fault."""
+    found = check_suite(
+        small.suite(memory_gib=0.05, methods=[{"use": "eavit.methods:matformer"}]), "x.toml", with_data=True
+    )
+    (fatal,), losses = found.fatal, found.losses
+    assert fatal.startswith("x.toml: backbone: the process that checked it failed")
+    assert len(losses) < 3 and "methods[0]" in losses[0] + losses[-1]
+    assert all(line.endswith("(within memory_gib = 0.05)") for line in (fatal, *losses))
 
 
 def test_quick_is_checked_in_seconds() -> None:
