@@ -1,4 +1,4 @@
-"""docs/faults.md names for every fault the tests that prove it, and they are there."""
+"""docs/faults.md and docs/field-cases.md name for every row the tests that prove it, and they are there."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-PAGE = (TESTS.parent / "docs" / "faults.md").read_text(encoding="utf-8")
-FAULTS = 47
+DOCS = TESTS.parent / "docs"
+ROWS_OF = {"faults.md": 47, "field-cases.md": 44}
 ROW = re.compile(r"\| (\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|")
-ROWS = {int(found[1]): found[4] for line in PAGE.splitlines() if (found := ROW.fullmatch(line))}
+ROWS = {
+    (page, int(found[1])): found[4]
+    for page in ROWS_OF
+    for line in (DOCS / page).read_text(encoding="utf-8").splitlines()
+    if (found := ROW.fullmatch(line))
+}
 
 
 @cache
@@ -27,14 +32,16 @@ def proofs(row: str) -> list[tuple[str, str]]:
     return [(file, name) for file, _, name in (proof.strip().partition("::") for proof in row.split(","))]
 
 
-def test_every_fault_has_one_row() -> None:
-    assert list(ROWS) == list(range(1, FAULTS + 1))
-    assert sum(line.startswith("| ") and line[2].isdigit() for line in PAGE.splitlines()) == len(ROWS)
+@pytest.mark.parametrize("page", ROWS_OF)
+def test_every_fault_and_field_case_has_one_row(page: str) -> None:
+    assert [number for name, number in ROWS if name == page] == list(range(1, ROWS_OF[page] + 1))
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    assert sum(line.startswith("| ") and line[2].isdigit() for line in lines) == ROWS_OF[page]
 
 
-@pytest.mark.parametrize("number", ROWS)
-def test_what_a_row_names_is_there(number: int) -> None:
-    named = proofs(ROWS[number])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}-{row[1]}")
+def test_what_a_row_names_is_there(row: tuple[str, int]) -> None:
+    named = proofs(ROWS[row])
     assert len(set(named)) == len(named)
     missing = [f"{file}::{name}" for file, name in named if not _there(TESTS / file, name)]
     assert not missing
@@ -42,7 +49,7 @@ def test_what_a_row_names_is_there(number: int) -> None:
 
 def test_every_row_is_proved_by_an_ordinary_test() -> None:
     """The long program is run now and then; what breaks must be seen on every day."""
-    assert not [number for number, row in ROWS.items() if not any(name.startswith("test_") for _, name in proofs(row))]
+    assert not [place for place, row in ROWS.items() if not any(name.startswith("test_") for _, name in proofs(row))]
 
 
 def test_the_watch_sees_what_is_gone() -> None:

@@ -117,6 +117,11 @@ def test_what_is_accepted_and_checked_runs(tmp_path: Path) -> None:
     assert refused > 200 and checked > 5 and ran > 20, (refused, checked, ran)
 
 
+def test_the_largest_seed_runs(tmp_path: Path) -> None:
+    given = suite.parse(small.raw(seeds=[2**63 - 1]), "x.toml")
+    assert not check_of(given) and statuses(given, tmp_path) <= USABLE
+
+
 def check_of(given: Suite) -> list[str]:
     parts = [["schedule"], ["backbone"], *(["methods", i] for i in range(len(given.methods))), ["datasets", 0]]
     answers = [suite_check.check_part({"suite": given.model_dump_json(), "part": part}) for part in parts]
