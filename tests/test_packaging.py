@@ -39,7 +39,8 @@ sys.meta_path = [Filtered(finder) for finder in sys.meta_path]
 IMPORT_ALL = """
 import importlib, pkgutil, eavit
 for module in pkgutil.walk_packages(eavit.__path__, "eavit."):
-    importlib.import_module(module.name)
+    if not module.name.startswith("eavit.commands."):  # they need the extra `cli`
+        importlib.import_module(module.name)
 print("imported")
 """
 
@@ -99,10 +100,11 @@ def test_the_library_imports_with_the_base_installation_alone():
     assert done.stdout.split() == ["imported"]
 
 
-def test_the_command_line_without_the_bench_names_the_extra():
-    done = run_without({"typer"}, "from harness.cli import main\nmain()")
+@pytest.mark.parametrize(("package", "extra"), [("harness", "bench"), ("eavit", "cli")])
+def test_a_command_line_without_its_extra_names_it(package: str, extra: str):
+    done = run_without({"typer"}, f"from {package}.cli import main\nmain()")
     assert done.returncode == 1
-    assert "eavit-bench[bench]" in done.stderr
+    assert f"eavit-bench[{extra}]" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -124,7 +126,7 @@ def test_no_extra_is_without_code():
     assert set(EXTRAS) == {"bench", "cli", "cluster", "export", "pruning", "dev"}
     assert "eavit-bench[bench]" in EXTRAS["cluster"]
     assert names(EXTRAS["cluster"]) <= imported_by("harness")
-    assert names(EXTRAS["pruning"] + EXTRAS["export"]) <= imported_by("eavit")
+    assert names(EXTRAS["pruning"] + EXTRAS["export"] + EXTRAS["cli"]) <= imported_by("eavit")
 
 
 def test_the_dev_extra_is_what_tests_and_tox_use():

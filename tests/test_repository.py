@@ -40,6 +40,11 @@ SMALL = 40  # lines up to which a module needs no test file of its own
 TESTED_BY = {  # modules without a test file of their name
     "eavit/adaptation/members.py": "eavit/adaptation/test_adapt.py",
     "eavit/adaptation/task.py": "eavit/adaptation/test_adapt.py",
+    "eavit/commands/adapt_command.py": "eavit/test_cli.py",
+    "eavit/commands/deploy_commands.py": "eavit/test_cli.py",
+    "eavit/commands/program.py": "eavit/test_cli.py",
+    "eavit/commands/shown.py": "eavit/test_cli.py",
+    "eavit/deploy/plots.py": "eavit/test_cli.py",
     "eavit/deploy/timm_entry.py": "eavit/deploy/test_export.py",
     "eavit/deploy/files.py": "eavit/deploy/test_artifact.py",
     "eavit/methods/answers.py": "eavit/methods/test_conformance.py",

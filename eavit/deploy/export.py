@@ -232,6 +232,7 @@ def _write_all(
         "result": None if member is None else {"correct": member.correct, "n": member.n},
         "validation": {"images": record.validation.images, "sha256": record.validation.sha256},
         "backbone": dict(exported.arguments),
+        "preprocessing": exported.preprocessing,
         "licence": record.source.get("license"),
         "formats": files,
         "files": {

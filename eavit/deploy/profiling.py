@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -94,18 +94,28 @@ def profile_latency(
     embeds = spread_widths({*space.embeds, *(s.embed for s in kept)}, grid)
     heads = spread_widths({*space.heads, *(h for s in kept for h in s.heads)} - {0}, grid)
     mlps = spread_widths({*space.mlps, *(m for s in kept for m in s.mlp)} - {0}, grid)
-    timings: dict[str, Timing] = {}
+    sessions = []
     for done, embed in enumerate(embeds):
         wanted = _row(b, embed, heads, mlps)
         share = SHARE_OF_TABLE * seconds / len(embeds)
-        timings |= {str(s): t for s, t in measure_submodels(elastic, wanted, setting, share).items()}
+        sessions.append(measure_submodels(elastic, [*wanted, b.full], setting, share))
         progress("table", done + 1, len(embeds))
-    outside, attention, mlp = _tables(b, embeds, heads, mlps, timings)
-    table = Profile(asdict(b), setting, this_machine(runtime), embeds, heads, mlps, outside, attention, mlp)
     wholes = whole_submodels(space, FITTED + HELD_OUT, seed)
-    measured = measure_submodels(elastic, wholes, setting, (1 - SHARE_OF_TABLE) * seconds)
+    sessions.append(measure_submodels(elastic, [*wholes, b.full], setting, (1 - SHARE_OF_TABLE) * seconds))
     progress("submodels", 1, 1)
-    return fitted(table, {s: t.median_ms for s, t in measured.items()}, _noise([*timings.values(), *measured.values()]))
+    *parts, measured = same_pace(sessions, b.full)
+    table = Profile(
+        asdict(b), setting, this_machine(runtime), embeds, heads, mlps, *_tables(b, embeds, heads, mlps, parts)
+    )
+    return fitted(table, {s: measured[s] for s in wholes}, _noise([t for each in sessions for t in each.values()]))
+
+
+def same_pace(sessions: Sequence[Mapping[Submodel, Timing]], anchor: Submodel) -> list[dict[Submodel, float]]:
+    """Milliseconds of each session at the pace of the fastest one: one submodel, the anchor, was measured in all, and
+    the rest of a session is slower or faster with it.
+    """
+    best = min(session[anchor].median_ms for session in sessions)
+    return [{s: t.median_ms * best / session[anchor].median_ms for s, t in session.items()} for session in sessions]
 
 
 def spread_widths(widths: Iterable[int], count: int) -> tuple[int, ...]:
@@ -126,12 +136,16 @@ def _row(b: Backbone, embed: int, heads: Sequence[int], mlps: Sequence[int]) -> 
 
 
 def _tables(
-    b: Backbone, embeds: Sequence[int], heads: Sequence[int], mlps: Sequence[int], timings: dict[str, Timing]
+    b: Backbone,
+    embeds: Sequence[int],
+    heads: Sequence[int],
+    mlps: Sequence[int],
+    parts: Sequence[Mapping[Submodel, float]],
 ) -> Any:
     """Milliseconds outside the blocks, and of one branch of either kind."""
     outside, attention, mlp = [], [], []
-    for embed in embeds:
-        none, *branches = (timings[str(s)].median_ms for s in _row(b, embed, heads, mlps))
+    for embed, times in zip(embeds, parts, strict=True):
+        none, *branches = (times[s] for s in _row(b, embed, heads, mlps))
         each = [(total - none) / b.depth for total in branches]
         outside.append(none)
         attention.append(tuple(each[: len(heads)]))

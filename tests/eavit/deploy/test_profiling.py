@@ -92,3 +92,14 @@ def test_threads_are_as_before_afterwards():
 def test_bad_settings_are_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
         profile_latency(family(), **arguments)
+
+
+def test_a_machine_that_slows_down_between_sessions_does_not_bend_the_table(monkeypatch):
+    pace = iter([1.0, 1.7, 1.2, 2.0, 1.0, 1.4, 1.9])
+
+    def measure(elastic, submodels, setting, seconds=5.0):
+        slow = next(pace)
+        return {s: Timing(device(s) * slow, 0.01, 10, 0.0) for s in submodels}
+
+    monkeypatch.setattr(module, "measure_submodels", measure)
+    assert profile_latency(family(), seconds=1).median_error < 0.01

@@ -1,0 +1,191 @@
+"""``eavit profile``, ``choose``, ``export`` and ``verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from eavit.adaptation.loaders import CheckedLoader, Expected, read_validation
+from eavit.adaptation.pictures import picture_loader, read_pictures
+from eavit.adaptation.progress import Bars
+from eavit.commands.shown import say, show_members, show_table
+from eavit.deploy.artifact import load_family
+from eavit.deploy.elastic import ElasticModel
+from eavit.deploy.export import export
+from eavit.deploy.latency import Profile, ProfileError, Setting
+from eavit.deploy.limits import Limits
+from eavit.deploy.plots import save_choice_plot, save_profile_plot
+from eavit.deploy.profiling import measure_submodels, profile_latency
+from eavit.deploy.verify import read_export, verify_export
+
+NEIGHBOURS = 3  # members shown on either side of the choice
+FAILED = 1
+
+FamilyFolder = Annotated[Path, typer.Argument(help="folder that eavit adapt wrote")]
+Budget = Annotated[float | None, typer.Option(help="limit: a fraction of the full model's MACs")]
+Macs = Annotated[float | None, typer.Option(help="limit: multiply-accumulates of one picture")]
+Params = Annotated[float | None, typer.Option(help="limit: parameters")]
+Mib = Annotated[float | None, typer.Option(help="limit: MiB of float32 weights")]
+Latency = Annotated[float | None, typer.Option(help="limit: milliseconds of one call on the profiled machine")]
+ProfileFile = Annotated[Path | None, typer.Option("--profile", help="profile of the device; default: this machine's")]
+
+
+def profile_file(folder: Path, setting: Setting) -> Path:
+    return folder / f"profile-{setting}.json"
+
+
+def profile_family(
+    family: FamilyFolder,
+    runtime: Annotated[str, typer.Option(help="torch or onnxruntime")] = "torch",
+    threads: Annotated[int, typer.Option()] = 1,
+    batch: Annotated[int, typer.Option()] = 1,
+    seconds: Annotated[float, typer.Option(help="time to measure for, about")] = 60.0,
+) -> None:
+    """Measure the latency of a family's layers on this machine."""
+    elastic, bars = load_family(family), Bars()
+    say(f"assumed (each can be given): runtime {runtime}, threads {threads}, batch {batch}, {seconds:g} s")
+    profile = profile_latency(elastic, runtime, threads, batch, seconds=seconds, progress=bars)
+    bars.close()
+    path = profile.save(profile_file(family, profile.setting))
+    rows = [(key, f"{m:.4g}", f"{p:.4g}", f"{p / m - 1:+.1%}") for key, m, p in profile.held_out]
+    show_table(
+        "whole submodels that the table has not seen", ("submodel", "measured ms", "predicted ms", "error"), rows
+    )
+    say(f"median error {profile.median_error:.1%}, rank correlation {profile.rank_correlation:.3f}")
+    noise = profile.noise
+    say(f"noise: middle half of repeats {noise['spread']:.1%} wide, {noise['disturbed']:.1%} of calls interrupted")
+    if noise["busy"] > 0.1:
+        say(
+            f"WARNING: the machine was busy for {noise['busy']:.0%} of the measurements; profile again when it is quiet"
+        )
+    plot = save_profile_plot(profile, path.with_suffix(".png"))
+    say(f"written: {path}{f', {plot}' if plot else ''}")
+
+
+def limits_of(**values: float | None) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def profile_for(folder: Path, elastic: ElasticModel, path: Path | None, limits: dict[str, float]) -> Profile | None:
+    """The profile that is named, or this machine's own in the family's folder; none if there is none and none is
+    needed. ProfileError on one of another backbone or, unless it was named, of another machine.
+    """
+    if path is None:
+        found = sorted(folder.glob("profile-*.json"))
+        if not found:
+            if "latency_ms" in limits:
+                raise ProfileError(f"{folder} has no profile; make one on the target machine: eavit profile {folder}")
+            return None
+        if len(found) > 1 and "latency_ms" in limits:
+            names = ", ".join(file.name for file in found)
+            raise ProfileError(f"{folder} has {len(found)} profiles: {names}; name one with --profile")
+        profile = Profile.load(found[0])
+        if "latency_ms" in limits:
+            profile.check_machine()
+    else:
+        profile = Profile.load(path)
+    profile.check(elastic.backbone)
+    return profile
+
+
+def choose_member(
+    family: FamilyFolder,
+    budget: Budget = None,
+    macs: Macs = None,
+    params: Params = None,
+    mib: Mib = None,
+    latency_ms: Latency = None,
+    profile_path: ProfileFile = None,
+) -> None:
+    """Choose the most accurate member within all limits; print its neighbours and the command that exports it."""
+    elastic = load_family(family)
+    limits = limits_of(budget=budget, macs=macs, params=params, mib=mib, latency_ms=latency_ms)
+    asked = Limits.of(limits)
+    profile = profile_for(family, elastic, profile_path, limits)
+    choice = elastic.member(profile=profile, **limits)
+    place = elastic.members.index(choice)
+    around = elastic.members[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
+    record = elastic.table.validation
+    show_members(f"within {asked}, on {record.images} images ({record.role})", elastic, around, profile, choice)
+    if profile is not None:
+        _say_measured(elastic, choice.submodel, profile)
+        plot = save_choice_plot(elastic, profile, choice, family / "choice.png")
+        say(f"written: {plot}" if plot else "no plot: matplotlib is not installed")
+    options = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in limits.items())
+    named = f" --profile {profile_path}" if profile_path else ""
+    say(
+        f"export it with:\n  eavit export {family} {options}{named} --format onnx --out {family.with_suffix('.export')}"
+    )
+
+
+def _say_measured(elastic: ElasticModel, submodel: Any, profile: Profile) -> None:
+    """Measure the choice itself, where the profile is of this machine."""
+    predicted = profile.latency_ms(submodel)
+    try:
+        profile.check_machine()
+    except ProfileError as error:
+        say(f"predicted {predicted:.3g} ms ({error})")
+        return
+    timing = measure_submodels(elastic, [submodel], profile.setting, 2.0)[submodel]
+    busy = "; the machine is busy" if timing.busy else ""
+    say(f"predicted {predicted:.3g} ms, measured now {timing.median_ms:.3g} ms (spread {timing.spread:.0%}{busy})")
+
+
+def export_member(
+    family: FamilyFolder,
+    out: Annotated[Path, typer.Option(help="folder that is written")],
+    formats: Annotated[
+        list[str], typer.Option("--format", help="safetensors, torch, onnx, pt2; can be given several times")
+    ] = ["safetensors", "torch"],  # noqa: B006  # typer reads it
+    submodel: Annotated[str | None, typer.Option(help="a submodel's key, in place of limits")] = None,
+    budget: Budget = None,
+    macs: Macs = None,
+    params: Params = None,
+    mib: Mib = None,
+    latency_ms: Latency = None,
+    profile_path: ProfileFile = None,
+) -> None:
+    """Write the choice within all limits as files that run without this library."""
+    elastic = load_family(family)
+    limits = limits_of(budget=budget, macs=macs, params=params, mib=mib, latency_ms=latency_ms)
+    profile = profile_for(family, elastic, profile_path, limits)
+    folder = export(elastic, out, submodel, formats=formats, profile=profile, **limits)
+    record = read_export(folder)
+    files = [(name, f"{entry['bytes']:,}", entry["sha256"][:16]) for name, entry in record["files"].items()]
+    show_table(f"{folder}: {record['submodel']}", ("file", "bytes", "SHA-256"), files)
+    say(f"check it on real pictures with:\n  eavit verify {folder} --data PHOTOS")
+
+
+def verify_folder(
+    folder: Annotated[Path, typer.Argument(help="folder that eavit export wrote")],
+    data: Annotated[Path, typer.Option(help="pictures, laid out as for eavit adapt; its validation part is used")],
+) -> None:
+    """Run every exported form in a fresh process on real pictures and compare the predictions to the last image."""
+    record, pictures = read_export(folder), read_pictures(data)
+    classes = record["backbone"]["num_classes"]
+    if len(pictures.classes) != classes:
+        raise ValueError(f"{data} has {len(pictures.classes)} classes, the exported model {classes}; give its own data")
+    config = record["preprocessing"]
+    loader = picture_loader(pictures.val, pictures.classes, config, 256)
+    size = tuple(record["backbone"]["img_size"])
+    images = read_validation(CheckedLoader("data", loader, Expected(config["input_size"][0], size, classes)))
+    checks = verify_export(folder, images.whole.batches(256), images.sha256)
+    rows = [
+        (
+            check.form,
+            f"{check.agree} of {check.n}",
+            f"{check.difference:.1e}",
+            "-" if check.correct is None else f"{check.correct}",
+            "-" if check.expected is None else f"{check.expected}",
+            "passed" if check.passed else check.error or "FAILED",
+        )
+        for check in checks
+    ]
+    columns = ("form", "same class", "largest difference of logits", "right", "recorded", "result")
+    show_table(f"{folder} on {len(images.whole)} pictures of {data}", columns, rows)
+    same = images.sha256 == record["validation"]["sha256"]
+    say("the pictures are those of the recorded accuracy" if same else "the pictures are not those of the record")
+    if not all(check.passed for check in checks):
+        raise typer.Exit(FAILED)
