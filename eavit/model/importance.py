@@ -8,7 +8,7 @@ channels of the residual stream (everything that reads or writes it).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,22 +16,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eavit.model.arguments import check_images, described
+from eavit.model.arguments import described
+from eavit.model.inputs import Batches, images_and_labels, readers, watch_inputs, writers
 from eavit.model.submodel import Backbone
 from eavit.model.timm_layout import copy_with, hidden_layers, query_layers
 from eavit.model.vit import NestedViT, extract
 from eavit.options import nearest_hint
 
-Batches = Iterable[tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
 UNITS = ("channels", "heads", "neurons")  # in the order of a :class:`Scores`
 
-# The units that each dimension of a parameter counts, by its name without the layer. Queries, keys and values, or gates
-# and values, may follow each other along one dimension.
+# The units that each dimension of a parameter or statistic counts, by its name without the layer. Queries, keys and
+# values, or gates and values, may follow each other along one dimension.
 _UNITS: tuple[tuple[re.Pattern[str], tuple[str | None, ...]], ...] = tuple(
     (re.compile(names), units)
     for names, units in (
         (r"patch_embed\.proj\.\w+|(norm_pre|norm|fc_norm|norm[12]|ls[12])\.\w+|gamma_[12]", ("channels",)),
+        (r"(attn\.qkv|mlp\.fc1|head)\.input_mean", ("channels",)),
+        (r"attn\.proj\.input_mean", ("heads",)),
+        (r"mlp\.fc2\.input_mean", ("neurons",)),
         (r"(attn\.proj|mlp\.fc2)\.bias", ("channels",)),
         (r"attn\.(qkv|[qkv]_proj)\.weight", ("heads", "channels")),
         (r"attn\.((qkv|[qkv]_proj)\.bias|[qv]_bias|norm\.\w+)", ("heads",)),
@@ -62,24 +65,6 @@ def _wide(x: Tensor) -> Tensor:
 def _zeros(vit: NestedViT) -> Scores:
     b, like = vit.backbone, _wide(next(vit.parameters()))
     return Scores(like.new_zeros(b.embed), like.new_zeros(b.depth, b.heads), like.new_zeros(b.depth, b.mlp))
-
-
-def _pairs(vit: NestedViT, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches on the model's device; ValueError if there is none."""
-    if not isinstance(batches, Iterable) or isinstance(batches, (Tensor, str)):
-        raise TypeError(f"batches is {described(batches)}; must yield pairs (images, labels), as a DataLoader does")
-    weight, count = vit.patch_embed.proj.weight, 0
-    for batch in batches:
-        if not (isinstance(batch, (tuple, list)) and len(batch) == 2 and all(isinstance(x, Tensor) for x in batch)):
-            raise TypeError(f"batches[{count}] is {described(batch)}; must be a pair (images, labels) of tensors")
-        images, labels = (x.to(weight.device) for x in batch)
-        check_images(images, vit.patch_embed.proj.in_channels, weight, f"batches[{count}]: images")
-        yield images, labels
-        count += 1
-    if not count:
-        raise ValueError(
-            "batches: there is no batch; the loader is empty (less than one batch and drop_last?) or was used up before"
-        )
 
 
 def _loss_of(vit: NestedViT, loss: Loss | None, metric: str) -> Loss:
@@ -115,7 +100,7 @@ def taylor(vit: NestedViT, batches: Batches, loss: Loss | None = None) -> Scores
     scores, model = _zeros(vit), extract(vit, vit.backbone.full).eval().requires_grad_()
     blocks: Any = model.blocks
     loss = _loss_of(vit, loss, "taylor")
-    for images, labels in _pairs(vit, batches):
+    for images, labels in images_and_labels(vit, batches):
         model.zero_grad(set_to_none=True)
         loss(model(images), labels).backward()
         for norm in _norms(model):
@@ -150,7 +135,7 @@ def activation(vit: NestedViT, batches: Batches, loss: Loss | None = None) -> Sc
         hooks.append(block.attn.proj.register_forward_pre_hook(watch(scores.heads[layer], vit.backbone.heads)))
         hooks.append(block.mlp.fc2.register_forward_pre_hook(watch(scores.neurons[layer], vit.backbone.mlp)))
     with torch.no_grad():
-        for images, _ in _pairs(vit, batches):
+        for images, _ in images_and_labels(vit, batches):
             model(images)
     for hook in hooks:
         hook.remove()
@@ -186,8 +171,38 @@ def none(vit: NestedViT, batches: Batches = (), loss: Loss | None = None) -> Sco
     return _zeros(vit)
 
 
-METRICS: dict[str, Callable[..., Scores]] = {"taylor": taylor, "activation": activation, "l2": l2, "none": none}
-PASSES = {"taylor": (1, 2), "activation": (1, 0), "l2": (0, 0), "none": (0, 0)}  # forward and backward, in full passes
+def variance(vit: NestedViT, batches: Batches, loss: Loss | None = None) -> Scores:
+    """Variance of what each unit adds to the outputs of the layers that read it, summed over these: the error that its
+    mean makes in its place (:mod:`eavit.model.calibration`).
+    """
+    layers = readers(vit) | writers(vit)
+    inputs = watch_inputs(vit, batches, layers)
+
+    def effect(name: str) -> Tensor:
+        return inputs[name].variance * layers[name].weight.detach().double().square().sum(0)
+
+    b = vit.backbone
+    channels = torch.stack([effect(name) for name in readers(vit)]).sum(0)
+    heads = [effect(f"blocks.{i}.attn.proj").view(b.heads, -1).sum(-1) for i in range(b.depth)]
+    neurons = [effect(f"blocks.{i}.mlp.fc2") for i in range(b.depth)]
+    wide = torch.promote_types(vit.patch_embed.proj.weight.dtype, torch.float32)
+    return Scores(channels.to(wide), torch.stack(heads).to(wide), torch.stack(neurons).to(wide))
+
+
+METRICS: dict[str, Callable[..., Scores]] = {
+    "taylor": taylor,
+    "activation": activation,
+    "l2": l2,
+    "variance": variance,
+    "none": none,
+}
+PASSES = {
+    "taylor": (1, 2),
+    "activation": (1, 0),
+    "l2": (0, 0),
+    "variance": (1, 0),
+    "none": (0, 0),
+}  # forward and backward, in full passes
 
 
 def score(vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss | None = None) -> Scores:
@@ -212,8 +227,8 @@ def _units_of(name: str) -> tuple[str | None, ...]:
 def permuted(
     state: Mapping[str, Tensor], backbone: Backbone, channels: Tensor, heads: Tensor, neurons: Tensor
 ) -> dict[str, Tensor]:
-    """Parameters by timm's keys with unit i the old unit ``order[i]``: channels (embed,), heads (depth, heads) and
-    neurons (depth, hidden). Differentiable; what has no such units is passed on as it is.
+    """Parameters, and statistics of a calibration, by timm's keys with unit i the old unit ``order[i]``: channels
+    (embed,), heads (depth, heads) and neurons (depth, hidden). Differentiable; what has no such units stays as it is.
     """
     within = torch.arange(backbone.head_dim, device=heads.device)
     rows = (heads[..., None] * backbone.head_dim + within).flatten(1)
@@ -233,7 +248,12 @@ def permute(vit: NestedViT, channels: Tensor, heads: Tensor, neurons: Tensor) ->
     """A copy of ``vit`` whose unit i is the old unit ``order[i]``: channels (embed,), heads (depth, heads) and neurons
     (depth, hidden). Its full-width function is that of ``vit``. Without a head, features come out in the new order.
     """
-    return copy_with(vit, permuted(dict(vit.named_parameters()), vit.backbone, channels, heads, neurons))
+    return copy_with(vit, permuted(tensors_of(vit), vit.backbone, channels, heads, neurons))
+
+
+def tensors_of(vit: NestedViT) -> dict[str, Tensor]:
+    """Parameters and buffers by name, as they are."""
+    return {**dict(vit.named_parameters()), **dict(vit.named_buffers())}
 
 
 def reversed_units(vit: NestedViT) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,6 +9,9 @@ part computes what timm's does.
 the sliced forward and :func:`eavit.extract` both use it. A forward takes a width as an int (sliced) or as a tensor of
 gates (masked, differentiable); at 0/1 gates both agree: LayerNorm statistics run over kept channels only, and a skipped
 branch adds no bias. (Unless a masking of another kind comes with the gates: :class:`eavit.model.gates.Masking`.)
+
+A calibrated part (:mod:`eavit.model.calibration`) has a buffer of statistics beside its parameters: dropped inputs of a
+linear layer then count with their means, and a norm over fewer channels keeps the scale that these channels had.
 """
 
 from __future__ import annotations
@@ -68,6 +71,24 @@ def normalise_units(norm: nn.Module, x: Tensor, width: Width, masking: Masking) 
     return apply_gates(x, width) if isinstance(norm, nn.Identity) else normalise(norm, x, width, masking)
 
 
+INPUT_MEAN, POWER = "input_mean", "power"  # buffers of calibrated linear layers and norms
+
+
+def statistic(part: nn.Module, name: str) -> Tensor | None:
+    """A buffer of a calibrated part; None without calibration."""
+    return part._buffers.get(name)
+
+
+def fill(x: Tensor, width: Width, reader: nn.Module | None, branch: Tensor | float = 1.0) -> Tensor:
+    """Gated inputs of a calibrated linear layer with the means of the closed ones; ``branch`` gates all of them. Of a
+    sliced layer, :meth:`NestedLinear.dropped` adds them to the bias.
+    """
+    mean = None if reader is None or isinstance(width, int) else statistic(reader, INPUT_MEAN)
+    if mean is None:
+        return x
+    return x + ((branch - width) * mean).to(x.dtype)
+
+
 def residual(x: Tensor, width: Width, masking: Masking) -> Tensor:
     """Output of a branch that is added to the residual stream."""
     return x if masking.norm_over == "all" else apply_gates(x, width)
@@ -82,7 +103,16 @@ class NestedLinear(nn.Linear):
 
     def narrow(self, out: int | None, into: int | None) -> State:
         weight = prefix(prefix(self.weight, out), into, 1)
-        return _state(weight=weight, bias=None if self.bias is None else prefix(self.bias, out))
+        bias = None if self.bias is None else prefix(self.bias, out)
+        dropped = self.dropped(into)
+        return _state(weight=weight, bias=bias if bias is None or dropped is None else bias + prefix(dropped, out))
+
+    def dropped(self, into: int | None) -> Tensor | None:
+        """Outputs of the mean of the columns after ``into``, without gradient; None if none is known or dropped."""
+        mean = statistic(self, INPUT_MEAN)
+        if mean is None or into is None or into >= mean.shape[0]:
+            return None
+        return self.weight.detach()[:, into:] @ mean[into:].to(self.weight.dtype)
 
     def forward(self, x: Tensor, out: int | None = None, bias_gate: Tensor | None = None) -> Tensor:
         part = self.narrow(out, x.shape[-1])
@@ -92,11 +122,19 @@ class NestedLinear(nn.Linear):
         return F.linear(x, part["weight"], bias)
 
 
+def _gain(kept: Tensor, power: Tensor, width: int | Tensor) -> Tensor:
+    """Factor that gives kept channels the mean square that they have when all channels are normalised together."""
+    return (kept / power.sum() * power.shape[0] / width).sqrt()
+
+
 class NestedLayerNorm(nn.LayerNorm):
     """Normalises over the kept channels only."""
 
     def narrow(self, width: int | None) -> State:
-        return _state(weight=prefix(self.weight, width), bias=prefix(self.bias, width))
+        weight, power = prefix(self.weight, width), statistic(self, POWER)
+        if power is not None and width is not None and width < power.shape[0]:
+            weight = weight * _gain(power[:width].sum(), power, width).to(weight.dtype)
+        return _state(weight=weight, bias=prefix(self.bias, width))
 
     def forward(self, x: Tensor, width: Width | None = None, masking: Masking = EXACT) -> Tensor:
         if width is None:
@@ -116,6 +154,9 @@ class NestedLayerNorm(nn.LayerNorm):
         centred = wide - (wide * share).sum(-1, keepdim=True)
         variance = (centred.square() * share).sum(-1, keepdim=True)
         normal = centred * torch.rsqrt(variance + self.eps)
+        power = statistic(self, POWER)
+        if power is not None:
+            normal = normal * _gain((power * gate).sum(), power, gate.sum())
         return ((normal * self.weight + self.bias) * gate).to(x.dtype)
 
 
@@ -155,7 +196,9 @@ class NestedAttention(Attention):
         into = embed if embed is not None else self.qkv.in_features
         width = (heads if heads is not None else self.num_heads) * self.head_dim
         weight = prefix(prefix(self.qkv.weight, into, 1).unflatten(0, (3, -1)), width, 1).flatten(0, 1)
-        bias = None if self.qkv.bias is None else prefix(self.qkv.bias.unflatten(0, (3, -1)), width, 1).flatten()
+        bias, dropped = self.qkv.bias, self.qkv.dropped(embed)
+        bias = bias if bias is None or dropped is None else bias + dropped
+        bias = None if bias is None else prefix(bias.unflatten(0, (3, -1)), width, 1).flatten()
         norms = {name: dict(getattr(self, name).named_parameters()) for name in ("q_norm", "k_norm")}
         rest = {"norm": narrow(self.norm, width), "proj": self.proj.narrow(embed, width)}
         return _state(qkv__weight=weight, qkv__bias=bias) | join(norms | rest)
@@ -185,6 +228,8 @@ def project_heads(attn: Any, out: Tensor, part: State, heads: Width, masking: Ma
     if not isinstance(attn.norm, nn.Identity):
         units = heads.repeat_interleave(attn.head_dim) if isinstance(heads, Tensor) else out.shape[-1]
         out = normalise_units(attn.norm, out, units, masking)
+    elif isinstance(heads, Tensor):
+        out = fill(out, heads.repeat_interleave(attn.head_dim), attn.proj, heads[0])
     projected: Tensor = attn.proj_drop(F.linear(out, part["proj.weight"], bias))
     return projected
 
@@ -208,6 +253,7 @@ class HiddenLayer(nn.Module):
             return whole
         inner = normalise_units(self.norm, self.drop1(self.units(x, slice_width(hidden))), hidden, masking)
         gate = hidden[0] if isinstance(hidden, Tensor) and not masking.skipped_bias else None
+        inner = fill(inner, hidden, self.fc2, 1.0 if isinstance(hidden, int) else hidden[0])
         out: Tensor = self.drop2(self.fc2(inner, x.shape[-1], gate))
         return out
 
@@ -272,11 +318,12 @@ class ResidualBlock(nn.Module):
             return whole
         if isinstance(heads, Tensor) or heads:
             rotary = {} if positions is None else {"rope": positions}
-            attended = self.attn(self.norm1(x, embed, masking), heads, masking, **rotary)
-            out = residual(self.scale(1, attended), embed, masking)
+            normal = fill(self.norm1(x, embed, masking), embed, getattr(self.attn, "qkv", None))
+            out = residual(self.scale(1, self.attn(normal, heads, masking, **rotary)), embed, masking)
             x = x + (out if keep is None else out * keep[0])
         if isinstance(hidden, Tensor) or hidden:
-            out = residual(self.scale(2, self.mlp(self.norm2(x, embed, masking), hidden, masking)), embed, masking)
+            normal = fill(self.norm2(x, embed, masking), embed, getattr(self.mlp, "fc1", None))
+            out = residual(self.scale(2, self.mlp(normal, hidden, masking)), embed, masking)
             x = x + (out if keep is None else out * keep[1])
         return x
 

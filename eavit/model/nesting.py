@@ -39,8 +39,10 @@ def nest(module: nn.Module) -> nn.Module:
 
 
 def unnest(module: nn.Module) -> nn.Module:
-    """Undo :func:`nest`, in place."""
+    """Undo :func:`nest`, in place; statistics of a calibration go."""
     for part in module.modules():
+        for name in (nested.INPUT_MEAN, nested.POWER):
+            part._buffers.pop(name, None)
         if "plain_type" in vars(part):
             part.__class__ = vars(part).pop("plain_type")
     return module

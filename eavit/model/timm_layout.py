@@ -122,13 +122,14 @@ class CannotNestError(ValueError):
 
 
 def copy_with(model: Model, values: Mapping[str, Tensor]) -> Model:
-    """A deep copy of a model whose named parameters have copies of these values. Attributes, flags and hooks are kept;
-    no random number is drawn.
+    """A deep copy of a model whose named parameters, and buffers that are named in ``values``, have copies of these
+    values. Attributes, flags and hooks are kept; no random number is drawn.
     """
     memo: dict[int, Any] = {}
     for name, parameter in model.named_parameters():
         memo[id(parameter)] = nn.Parameter(values[name].detach().clone(), requires_grad=parameter.requires_grad)
         vars(memo[id(parameter)]).update(vars(parameter))
+    memo |= {id(old): values[name].detach().clone() for name, old in model.named_buffers() if name in values}
     return deepcopy(model, memo)
 
 

@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from eavit.model import cost
-from eavit.model.importance import permuted, reversed_units
+from eavit.model.importance import permuted, reversed_units, tensors_of
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.training.distributed import Share
@@ -259,7 +259,7 @@ def flipped(vit: NestedViT) -> dict[str, Tensor]:
     """The parameters with all channels, heads and neurons in reverse order, differentiable: the same function at full
     width, and prefixes that are the tails of ``vit``'s.
     """
-    return permuted(dict(vit.named_parameters()), vit.backbone, *reversed_units(vit))
+    return permuted(tensors_of(vit), vit.backbone, *reversed_units(vit))
 
 
 def _forward(vit: NestedViT, p: Pass, images: Tensor, *, states: bool) -> _Outputs:
