@@ -8,6 +8,7 @@ optimiser and schedule family. One file a family; this file only passes names on
 from eavit.methods.autoformer import autoformer
 from eavit.methods.dynabert import dynabert
 from eavit.methods.ea_vit import ea_vit
+from eavit.methods.ea_vit_plus import ea_vit_plus
 from eavit.methods.fixed import fixed_random_start, fixed_same_shape, fixed_uniform, own_pretraining
 from eavit.methods.flextron import flextron
 from eavit.methods.hydravit import hydravit
@@ -25,6 +26,7 @@ __all__ = [
     "autoformer",
     "dynabert",
     "ea_vit",
+    "ea_vit_plus",
     "ea_vit_published",
     "fixed_random_start",
     "fixed_same_shape",

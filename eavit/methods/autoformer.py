@@ -8,13 +8,13 @@ from math import ceil
 from eavit.methods.choosing import SelectOptions
 from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
-from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
 from eavit.options import allowed, switch
 from eavit.selection.selectors import EVALUATIONS, evolution
 from eavit.space.stacks import StackSpace, headwise
 from eavit.training.passes import always, plain
 from eavit.training.plans import taught
+from eavit.training.prepare import IMPORTANCES
 from eavit.training.samplers import Random, per_layer
 
 TEACHER_SHARE = 0.25  # of the steps, if a teacher is trained
@@ -66,7 +66,7 @@ def autoformer(
 
     ``distill``: a full model is fine-tuned in a quarter of the training and teaches in the rest.
     """
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     switch("distill", distill)
     choose = SelectOptions(select, nesting, evaluations).choosing(evolution(max(1, evaluations)))
 

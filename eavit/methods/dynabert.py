@@ -8,12 +8,12 @@ from math import floor
 from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size
-from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
 from eavit.options import allowed, number
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
 from eavit.training.passes import TEACHER, Pass, Plan, always
+from eavit.training.prepare import IMPORTANCES
 
 WIDTHS, DEPTHS = (0.25, 0.5, 0.75, 1.0), (0.5, 0.75, 1.0)
 
@@ -70,7 +70,7 @@ def dynabert(
 
     ``phases``: 2, or 1 for widths alone (DynaBERT-w); ``hidden`` and ``hidden_deep`` weigh hidden states in each.
     """
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     if phases not in (1, 2):
         raise ValueError(f"option phases={phases!r}: must be 1 (widths) or 2 (widths, then widths and depths)")
     weights = number("hidden", hidden, "[0, inf)"), number("hidden_deep", hidden_deep, "[0, inf)")

@@ -15,7 +15,6 @@ from eavit.methods.fitness import FrontSearch, Search, front_policy
 from eavit.methods.fitting import digest_of, train
 from eavit.methods.recipe import Card, Recipe
 from eavit.model import cost
-from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.options import allowed, number, options_table, refuse
@@ -26,7 +25,7 @@ from eavit.selection.shapes import uniforms
 from eavit.space.product import ProductSpace
 from eavit.training.allocation import Allocation, FixedCost, Phase, allocate, batch_of, fit_on, plan_cost, steps_of
 from eavit.training.coverage import coverage
-from eavit.training.prepare import preparation_cost, prepare, start
+from eavit.training.prepare import IMPORTANCES, preparation_cost, prepare, start
 from eavit.training.samplers import ORDERS, TYINGS, Curriculum, Random, Sampler, Triggered, stratified
 from eavit.training.task import Task
 from eavit.training.train import Fit, Span, accuracy
@@ -292,7 +291,7 @@ def method_of(
 ) -> EaVit:
     """EA-ViT with the options of a suite; ValueError on ``others``, which it does not have."""
     refuse(others, known, RENAMED)
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     first, second = options_table(Stage1, "stage1", stage1), options_table(Stage2, "stage2", stage2)
     if not second.routed and (second.start, options.select) != ("nsga2", "native"):
         raise ValueError(

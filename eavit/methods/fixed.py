@@ -13,13 +13,12 @@ from eavit.methods.answers import Retrained
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.retraining import Sized, distinct_shapes, phases_alone, retrain, train_alone
 from eavit.model import cost
-from eavit.model.importance import METRICS
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT
 from eavit.options import allowed
 from eavit.space.product import uniform_shape
 from eavit.training.allocation import allocate
-from eavit.training.prepare import preparation_cost, prepare, start
+from eavit.training.prepare import IMPORTANCES, preparation_cost, prepare, start
 from eavit.training.task import Task
 from eavit.weights import known_tag, random_start, timm_vit
 
@@ -48,7 +47,7 @@ _CHOSEN = "the shape that the method it comes `after` chose for this budget"
 
 def fixed_same_shape(importance: str = "taylor") -> Recipe:
     """The shape another method chose (``after``), sliced from the prepared weights, trained alone: one run a budget."""
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
 
     def run(task: Task) -> Retrained[Submodel]:
         return _prepared_and_retrained(task, start(task), _given("fixed_same_shape", task), importance)
@@ -71,7 +70,7 @@ def fixed_uniform(importance: str = "taylor") -> Recipe:
 
     At budget 1 this is the plain fine-tune of the full backbone.
     """
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
 
     def run(task: Task) -> Retrained[Submodel]:
         vit = start(task)

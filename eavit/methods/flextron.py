@@ -17,7 +17,6 @@ from eavit.methods.choosing import SelectOptions
 from eavit.methods.fitting import train, trained_diagnostics
 from eavit.methods.recipe import Card, Recipe
 from eavit.model import cost
-from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.options import allowed, number
@@ -35,7 +34,7 @@ from eavit.selection.selectors import EVALUATIONS, given
 from eavit.space.product import ProductSpace
 from eavit.training.allocation import Allocation, Phase, allocate, batch_of, plan_cost
 from eavit.training.passes import Pass, Passes, Plan, plain
-from eavit.training.prepare import preparation_cost, prepare, start
+from eavit.training.prepare import IMPORTANCES, preparation_cost, prepare, start
 from eavit.training.samplers import TYINGS, Draw, Random, Submodels, stratified
 from eavit.training.task import Task
 from eavit.training.train import Fit
@@ -89,7 +88,7 @@ def flextron(
 
     ``tying`` draws the random submodel of the first phase; ``budget_weight`` weighs the routers' budget penalty.
     """
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     allowed("tying", tying, TYINGS)
     number("budget_weight", budget_weight, "(0, inf)")
     options = SelectOptions(select, nesting, evaluations)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size, tied
-from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
 from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS
 from eavit.training.passes import plain
+from eavit.training.prepare import IMPORTANCES
 from eavit.training.samplers import OneOf
 
 CARD = Card(
@@ -53,7 +53,7 @@ def hydravit(
 
     ``importance="none"`` keeps the pretrained order, the source's own setting.
     """
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     choose = choosing_size(select, nesting, evaluations)
 
     def design(budgets: Sequence[float], backbone: Backbone) -> Family:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from eavit.methods.choosing import SelectOptions
 from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
-from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
 from eavit.options import allowed
 from eavit.selection.selectors import EVALUATIONS, mix_n_match
 from eavit.selection.shapes import mixes
 from eavit.space.product import ProductSpace
 from eavit.training.passes import plain
+from eavit.training.prepare import IMPORTANCES
 from eavit.training.samplers import Always, OneOf, Sampler, Submodels, chain
 
 PARTS = (1, 2, 4, 8)
@@ -64,7 +64,7 @@ def matformer(
     sets its floor.
     """
     sampler = SAMPLERS[allowed("granularities", granularities, SAMPLERS)]
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     choose = SelectOptions(select, nesting, evaluations).choosing(mix_n_match(mixes))
 
     def design(budgets: Sequence[float], backbone: Backbone) -> Family:

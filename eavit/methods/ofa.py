@@ -9,13 +9,13 @@ from typing import NamedTuple
 from eavit.methods.choosing import SelectOptions
 from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
-from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
 from eavit.options import allowed, whole
 from eavit.selection.selectors import EVALUATIONS, predictor
 from eavit.space.stacks import StackSpace, headwise
 from eavit.training.passes import Plan, always
 from eavit.training.plans import taught
+from eavit.training.prepare import IMPORTANCES
 from eavit.training.samplers import Random, per_layer
 
 FULL = 0.3  # of the steps, the rest evenly to the stages that shrink
@@ -63,7 +63,7 @@ def ofa(
     importance: str = "taylor", select: str = "native", nesting: str = "free", evaluations: int = EVALUATIONS
 ) -> Recipe:
     """Full model, then depth, hidden widths, heads and embedding become elastic; a predictor with evolution selects."""
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     whole("evaluations", evaluations, 4)
     choose = SelectOptions(select, nesting, evaluations).choosing(predictor(evaluations))
 

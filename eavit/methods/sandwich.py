@@ -8,12 +8,12 @@ from functools import partial
 from eavit.methods.choosing import SelectOptions
 from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
-from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone
 from eavit.options import allowed, number, whole
 from eavit.selection.selectors import EVALUATIONS, evolution
 from eavit.space.product import ProductSpace
 from eavit.training.plans import in_place
+from eavit.training.prepare import IMPORTANCES
 from eavit.training.samplers import Sandwich, stratified
 
 CARD = Card(
@@ -63,7 +63,7 @@ def sandwich(
 
     ``min_depth`` is the fraction of branches always kept; 1: all layers.
     """
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     whole("middle", middle, 0)
     number("min_depth", min_depth, "[0, 1]")
     number("temperature", temperature, "(0, inf)")

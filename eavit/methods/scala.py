@@ -13,13 +13,14 @@ from eavit.methods.answers import Elastic
 from eavit.methods.families import Family, PlannedFit, family_recipe, train_family
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size, tied
-from eavit.model.importance import METRICS, permute, reversed_units
+from eavit.model.importance import permute, reversed_units
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT, extract
 from eavit.options import allowed, number
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
 from eavit.training.plans import next_larger
+from eavit.training.prepare import IMPORTANCES
 from eavit.training.samplers import Submodels
 from eavit.training.task import Task
 
@@ -120,7 +121,7 @@ def scala(
     ``isolated``: the sizes between the ends take the tail of the weights. ``warm``: fraction of the training for the
     full model alone. ``soft`` and ``hard`` weigh teacher and labels of the smaller ones.
     """
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     number("warm", warm, "[0, 1)")
     number("soft", soft, "(0, inf)")
     number("hard", hard, "[0, inf)")

@@ -20,7 +20,6 @@ from eavit.methods.fitting import train, trained_diagnostics
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.retraining import phases_alone, train_alone
 from eavit.model import cost
-from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.options import allowed, number, options_table, refuse, whole
@@ -29,7 +28,7 @@ from eavit.selection.router import PolicyTable, Router, Routing, imitate, route_
 from eavit.selection.selectors import EVALUATIONS, SELECTORS, Selection, given, uniform
 from eavit.space.product import ProductSpace
 from eavit.training.allocation import Allocation, FixedCost, Phase, allocate, batch_of, plan_cost, steps_of
-from eavit.training.prepare import preparation_cost, prepare, start
+from eavit.training.prepare import IMPORTANCES, preparation_cost, prepare, start
 from eavit.training.samplers import Sampler
 from eavit.training.task import Split, Task
 from eavit.training.train import Fit, accuracy
@@ -84,7 +83,7 @@ def selected(
     trained on the frozen weights for ``router_steps`` of the schedule's steps. ``stage1``: as in ``ea_vit``.
     """
     refuse(others, ("selector", "evaluations", "nesting", "importance", "stage1", "router_steps"), RENAMED)
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     allowed("selector", selector, CONTESTANTS)
     number("router_steps", router_steps, "(0, 1]")
     first = options_table(Stage1, "stage1", stage1)
@@ -179,7 +178,7 @@ def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
 
     A budget gets the best of them on fold B. What supernet accuracies are held against.
     """
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     whole("cap", cap, 1)
 
     def run(task: Task) -> Retrained[Submodel]:

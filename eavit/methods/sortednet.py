@@ -8,12 +8,12 @@ from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.matformer import granularities_of
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size, tied
-from eavit.model.importance import METRICS
 from eavit.model.submodel import Backbone, Submodel
 from eavit.options import allowed, nearest_hint, whole
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
 from eavit.training.plans import micro_batches as in_pieces
+from eavit.training.prepare import IMPORTANCES
 from eavit.training.samplers import OneOf
 
 CARD = Card(
@@ -79,7 +79,7 @@ def sortednet(
     ``chain`` is tied, hidden, depth, or a list of submodel keys that nest in each other, from small to large.
     """
     sizes_of = _chain(chain)
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     whole("micro_batches", micro_batches, 1)
     choose = choosing_size(select, nesting, evaluations)
 

@@ -10,11 +10,10 @@ from eavit.methods.choosing import SelectOptions
 from eavit.methods.fitness import FrontSearch, Search, front_policy
 from eavit.methods.fitting import digest_of
 from eavit.methods.recipe import Card, Recipe
-from eavit.model.importance import METRICS
 from eavit.options import allowed, number, options_table, refuse
 from eavit.selection.selectors import EVALUATIONS, given, uniform
 from eavit.space.product import ProductSpace
-from eavit.training.prepare import prepare, start
+from eavit.training.prepare import IMPORTANCES, prepare, start
 from eavit.training.task import Task
 
 CARD = Card(
@@ -51,7 +50,7 @@ def slice_untrained(
 
     ``select`` other than native: a common selector with so many ``evaluations``; ``nesting`` is free or nested.
     """
-    allowed("importance", importance, METRICS)
+    allowed("importance", importance, IMPORTANCES)
     number("min_depth", min_depth, "[0, 1]")
     renamed = {key: f"search.{key}" for key in ("population", "generations")}
     refuse(others, ("importance", "min_depth", "search", "select", "evaluations", "nesting"), renamed)

@@ -172,19 +172,23 @@ def none(vit: NestedViT, batches: Batches = (), loss: Loss | None = None) -> Sco
 
 
 def variance(vit: NestedViT, batches: Batches, loss: Loss | None = None) -> Scores:
-    """Variance of what each unit adds to the outputs of the layers that read it, summed over these: the error that its
-    mean makes in its place (:mod:`eavit.model.calibration`).
+    """Error that the mean of each unit makes in its place (:mod:`eavit.model.calibration`): the variance that it adds,
+    as a share of that of the whole stream, summed over all layers that read it later. So units of all kinds compare.
     """
+    b, last = vit.backbone, "norm" if isinstance(vit.fc_norm, nn.Identity) else "fc_norm"
+    norms = [*(f"blocks.{i}.{name}" for i in range(b.depth) for name in ("norm1", "norm2")), last]
     layers = readers(vit) | writers(vit)
-    inputs = watch_inputs(vit, batches, layers)
+    inputs = watch_inputs(vit, batches, [*layers, *norms])
 
     def effect(name: str) -> Tensor:
         return inputs[name].variance * layers[name].weight.detach().double().square().sum(0)
 
-    b = vit.backbone
-    channels = torch.stack([effect(name) for name in readers(vit)]).sum(0)
-    heads = [effect(f"blocks.{i}.attn.proj").view(b.heads, -1).sum(-1) for i in range(b.depth)]
-    neurons = [effect(f"blocks.{i}.mlp.fc2") for i in range(b.depth)]
+    shares = [effect(name) for name in readers(vit)]
+    channels = torch.stack([share / share.sum().clamp_min(1e-300) for share in shares]).sum(0)
+    per_read = torch.stack([1 / inputs[name].variance.sum().clamp_min(1e-300) for name in norms])
+    later = per_read.flip(0).cumsum(0).flip(0)  # of the norm itself and all after it
+    heads = [effect(f"blocks.{i}.attn.proj").view(b.heads, -1).sum(-1) * later[2 * i + 1] for i in range(b.depth)]
+    neurons = [effect(f"blocks.{i}.mlp.fc2") * later[2 * i + 2] for i in range(b.depth)]
     wide = torch.promote_types(vit.patch_embed.proj.weight.dtype, torch.float32)
     return Scores(channels.to(wide), torch.stack(heads).to(wide), torch.stack(neurons).to(wide))
 

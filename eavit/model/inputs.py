@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from eavit.model.arguments import check_images, described
+from eavit.model.attributes import timm_class
 from eavit.model.vit import NestedViT, extract
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -65,6 +67,12 @@ class Inputs:
         return self.power - (mean.square() if self.power.ndim == 1 else torch.outer(mean, mean))
 
 
+def fault_of_statistics(vit: NestedViT) -> str:
+    """Reason why no statistics of inputs are taken of this backbone; empty if they are."""
+    kind = timm_class(vit)
+    return "" if kind is VisionTransformer else f"{kind.__name__}: statistics of inputs are taken of plain ViTs only"
+
+
 def readers(vit: Any) -> dict[str, nn.Linear]:
     """The linear layers that read the channels of the stream, by name: qkv and fc1 of each block, and the head."""
     layers = {f"blocks.{i}.{name}": block.get_submodule(name) for i, block in enumerate(vit.blocks) for name in NORM_OF}
@@ -79,7 +87,11 @@ def writers(vit: Any) -> dict[str, nn.Linear]:
 def watch_inputs(
     vit: NestedViT, batches: Batches, layers: Iterable[str], *, products: bool = False
 ) -> dict[str, Inputs]:
-    """Statistics of the inputs of these linear layers in the full model, over all tokens of all images."""
+    """Statistics of the inputs of these linear layers in the full model, over all tokens of all images. ValueError for
+    other backbones than plain ViTs.
+    """
+    if fault := fault_of_statistics(vit):
+        raise ValueError(f"{fault}; importance='taylor' is for every backbone")
     model, seen = extract(vit, vit.backbone.full).eval(), {name: Inputs() for name in layers}
 
     def watch(into: Inputs) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eavit.model.inputs import Batches, readers, watch_inputs, writers
+from eavit.model.inputs import Batches, fault_of_statistics, readers, watch_inputs, writers
 from eavit.model.timm_layout import copy_with
 from eavit.model.vit import NestedViT
 
@@ -28,6 +28,8 @@ class CannotRotateError(ValueError):
 
 def faults_of_rotation(vit: NestedViT) -> list[str]:
     """Reasons why a rotation would change the full model; empty if there is none."""
+    if fault := fault_of_statistics(vit):
+        return [fault]
     faults = []
     if not isinstance(vit.norm_pre, nn.Identity):
         faults.append("norm_pre: its scales of single channels do not rotate")

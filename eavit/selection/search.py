@@ -30,6 +30,7 @@ from pymoo.operators.crossover.pntx import TwoPointCrossover
 from pymoo.operators.selection.tournament import TournamentSelection
 
 from eavit.model import cost
+from eavit.model.submodel import Submodel
 from eavit.selection.front import Candidate, Fitness, Front, volume
 from eavit.selection.quotas import (
     QUOTAS,
@@ -132,10 +133,10 @@ class _Search:
     def evaluated(self, pop: Any) -> Any:
         return Evaluator(evaluate_values_of=["F"]).eval(self.problem, pop)
 
-    def start(self) -> Any:
+    def start(self, first: Sequence[Submodel] = ()) -> Any:
         space = self.problem.space
-        ends = [space.genes(s) for s in dict.fromkeys((space.smallest, space.largest))]
-        return self._with_immigrants(self.evaluated(Population.new("X", ends)))
+        known = [space.genes(s) for s in dict.fromkeys((space.smallest, space.largest, *first))]
+        return self._with_immigrants(self.evaluated(Population.new("X", known)))
 
     def generation(self, pop: Any) -> Any:
         missing = self.population
@@ -214,6 +215,7 @@ def find_front(
     crossover: float = 0.95,
     mutation: float = 0.3,
     evaluations: float = inf,
+    start: Sequence[Submodel] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Front:
     """Search ``space`` for submodels of few MACs and high ``fitness``; the front of everything that was evaluated.
@@ -222,9 +224,9 @@ def find_front(
     ``population * (1 + generations)`` where the bins fill. ``quotas`` (default: the paper's) give the shape over
     ``bins`` and are scaled to the population; ``"paper"`` brings back the published defect of unscaled ones, and its
     front of the last generation alone. The search stops breeding when ``evaluations`` submodels, or all there are, were
-    evaluated. Everything follows from ``seed`` if the fitness does. ``progress`` is called with (done, generations) at
-    each generation's end; the front's ``progress`` is the hypervolume at each. FloatingPointError names a submodel
-    whose fitness is not finite.
+    evaluated. ``start``: members that are evaluated first. Everything follows from ``seed`` if the fitness does.
+    ``progress`` is called with (done, generations) at each generation's end; the front's ``progress`` is the
+    hypervolume at each. FloatingPointError names a submodel whose fitness is not finite.
     """
     _check(population, generations, bins, evaluations, quotas, {"crossover": crossover, "mutation": mutation})
     problem = _Objectives(space, fitness)
@@ -238,7 +240,7 @@ def find_front(
     )
     survival = _survival(space, quotas, population, bins, problem.full)
     search = _Search(problem, survival, mating, population, evaluations, np.random.default_rng(seed))
-    pop, volumes = search.start(), []
+    pop, volumes = search.start(start), []
     for done in range(1, generations + 1):
         if search.left:
             pop = search.generation(pop)

@@ -12,17 +12,32 @@ import torch
 from torch import Tensor
 
 from eavit.model import cost
-from eavit.model.importance import PASSES, UNITS, Scores, score, sorted_by
+from eavit.model.calibration import calibrate
+from eavit.model.importance import METRICS, PASSES, UNITS, Scores, score, sorted_by
+from eavit.model.inputs import fault_of_statistics
+from eavit.model.rotation import faults_of_rotation, rotate
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT, extract
 from eavit.training.task import Spent, Split, Task
 
 BATCH = 64
 PROBE_IMAGES = 156 * BATCH  # a linear probe and an importance order need no more; whole batches
+FEW_IMAGES = 4 * BATCH  # means and variances of inputs need no more
+ROTATED, CALIBRATED = "rotated", "variance"
+IMPORTANCES = ("auto", ROTATED, *METRICS)  # what the option ``importance`` of the methods can be
 
 
-def _some_batches(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-    return islice(split.batches(BATCH, seed=None), PROBE_IMAGES // BATCH)
+def _some_batches(split: Split, images: int = PROBE_IMAGES) -> Iterator[tuple[Tensor, Tensor]]:
+    return islice(split.batches(BATCH, seed=None), images // BATCH)
+
+
+def order_of(vit: NestedViT, importance: str) -> str:
+    """The order that ``importance`` means for this backbone: auto is rotated, or else variance, or else taylor."""
+    if importance != "auto":
+        return importance
+    if not faults_of_rotation(vit):
+        return ROTATED
+    return "taylor" if fault_of_statistics(vit) else CALIBRATED
 
 
 def _probe(vit: NestedViT, split: Split) -> None:
@@ -57,48 +72,73 @@ def start(task: Task) -> NestedViT:
 
 
 def prepare(task: Task, vit: NestedViT, importance: str = "taylor") -> NestedViT:
-    """Probe the head in place; a copy with weights sorted by importance: the common start of every method."""
+    """Probe the head in place; a copy with weights sorted by importance: the common start of every method.
+
+    ``rotated``: the stream is rotated first, so that channels are principal components. ``rotated`` and ``variance``
+    end with a calibration: submodels replace dropped units by their means.
+    """
     with task.ledger.phase("prepare"):
         _probe(vit, task.fit)
         task.progress("prepare", 1, 2)
-        vit = sorted_by(vit, _scores(vit, task.fit, importance))
-        task.ledger.add(**_spent(task, vit.backbone, importance, probes=1).amounts)
+        order = order_of(vit, importance)
+        if order == ROTATED:
+            vit = rotate(vit, _some_batches(task.fit, FEW_IMAGES))
+        units = tuple(unit for unit in UNITS if order != ROTATED or unit != "channels")
+        vit = sorted_by(vit, _scores(vit, task.fit, order), units)
+        if order in (ROTATED, CALIBRATED):
+            vit = calibrate(vit, _some_batches(task.fit, FEW_IMAGES))
+        task.ledger.add(**_spent(task, vit.backbone, order, probes=1, others=_OTHERS.get(order, 0)).amounts)
         task.progress("prepare", 2, 2)
     return vit
 
 
+_OTHERS = {ROTATED: 2, CALIBRATED: 1}  # passes over a few images besides those of the scores
+
+
 def preparation_cost(task: Task, backbone: Backbone, importance: str = "taylor") -> float:
-    """MACs of :func:`prepare`."""
-    return _spent(task, backbone, importance, probes=1).macs
+    """MACs of :func:`prepare`; of auto, those of rotated."""
+    order = ROTATED if importance == "auto" else importance
+    return _spent(task, backbone, order, probes=1, others=_OTHERS.get(order, 0)).macs
 
 
-def resorted(task: Task, vit: NestedViT, metric: str, units: Collection[str] = UNITS) -> NestedViT:
+def resorted(task: Task, vit: NestedViT, importance: str, units: Collection[str] = UNITS) -> NestedViT:
     """A copy with these units sorted by importance on the fit split and the same function at full width; charged."""
-    return sorted_by(vit, scored(task, vit, metric, "prepare"), units)
+    return sorted_by(vit, scored(task, vit, order_of(vit, importance), "prepare"), units)
 
 
-def scored(task: Task, vit: NestedViT, metric: str, phase: str) -> Scores:
+def scored(task: Task, vit: NestedViT, importance: str, phase: str) -> Scores:
     """Importance of the units in the order of these weights, on the fit split; charged to the phase."""
+    order = order_of(vit, importance)
     with task.ledger.phase(phase):
-        scores = _scores(vit, task.fit, metric)
-        task.ledger.add(**_spent(task, vit.backbone, metric).amounts)
+        scores = _scores(vit, task.fit, order)
+        task.ledger.add(**_spent(task, vit.backbone, order).amounts)
     return scores
 
 
-def scoring_cost(task: Task, backbone: Backbone, metric: str) -> float:
-    """MACs of :func:`scored` and :func:`resorted`."""
-    return _spent(task, backbone, metric).macs
+def scoring_cost(task: Task, backbone: Backbone, importance: str) -> float:
+    """MACs of :func:`scored` and :func:`resorted`; of auto, those of rotated."""
+    return _spent(task, backbone, ROTATED if importance == "auto" else importance).macs
 
 
-def _spent(task: Task, backbone: Backbone, metric: str, probes: int = 0) -> Spent:
-    """Passes of the full model over the images that are seen: of a probe, and of the metric."""
-    images = min(len(task.fit), PROBE_IMAGES)
-    full = float(cost.macs(backbone, backbone.full)) * images
-    forward, backward = PASSES[metric]
-    return Spent((probes + forward) * full, backward * full, images if probes + forward else 0)
+def _spent(task: Task, backbone: Backbone, order: str, probes: int = 0, others: int = 0) -> Spent:
+    """Passes of the full model over the images that are seen: of a probe, of the metric, and of a few images."""
+    full = float(cost.macs(backbone, backbone.full))
+    forward, backward = PASSES[_metric(order)]
+    images, seen = min(len(task.fit), PROBE_IMAGES), min(len(task.fit), _images(order))
+    forwards = probes * images + forward * seen + others * min(len(task.fit), FEW_IMAGES)
+    return Spent(forwards * full, backward * seen * full, max(images * bool(probes), seen * bool(forward)))
 
 
-def _scores(vit: NestedViT, split: Split, metric: str) -> Scores:
+def _metric(order: str) -> str:
+    return CALIBRATED if order == ROTATED else order
+
+
+def _images(order: str) -> int:
+    """Images that the metric of an order is taken on."""
+    return FEW_IMAGES if _metric(order) == CALIBRATED else PROBE_IMAGES
+
+
+def _scores(vit: NestedViT, split: Split, order: str) -> Scores:
     device = next(vit.parameters()).device
-    batches = ((images.to(device), labels.to(device)) for images, labels in _some_batches(split))
-    return score(vit, batches, metric)
+    some = _some_batches(split, _images(order))
+    return score(vit, ((images.to(device), labels.to(device)) for images, labels in some), _metric(order))

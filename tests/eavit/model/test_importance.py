@@ -94,7 +94,7 @@ def test_sorted_prefixes_are_better_than_reversed_ones():
 
 
 def test_errors_name_the_metric_and_bad_numbers():
-    with pytest.raises(ValueError, match="tailor.*taylor, activation, l2, none; nearest: taylor"):
+    with pytest.raises(ValueError, match="tailor.*taylor, activation, l2, variance, none; nearest: taylor"):
         sort_by_importance(tiny(), [], "tailor")
     with pytest.raises(FloatingPointError, match="not finite"):
         sort_by_importance(tiny(), Blobs(poison=0).batches(16), "taylor")

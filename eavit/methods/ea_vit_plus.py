@@ -1,0 +1,283 @@
+"""EA-ViT+, ours: a rotated start, a few searched members instead of a whole space, trained sliced, small ones most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from eavit.methods.answers import Elastic
+from eavit.methods.fitting import train, trained_diagnostics
+from eavit.methods.recipe import Card, Recipe
+from eavit.methods.sizes import choosing_size
+from eavit.model import cost
+from eavit.model.importance import Scores
+from eavit.model.submodel import Backbone, Submodel
+from eavit.model.vit import NestedViT
+from eavit.options import allowed, number, options_table, refuse, whole
+from eavit.selection.front import Candidate, Fitness, Front
+from eavit.selection.search import find_front
+from eavit.selection.selectors import EVALUATIONS
+from eavit.selection.shapes import greedy_path, uniforms
+from eavit.space.product import ProductSpace
+from eavit.space.sizes import ListSpace
+from eavit.training.allocation import Phase, allocate, plan_cost
+from eavit.training.passes import Pass, Passes, Plan
+from eavit.training.prepare import BATCH, IMPORTANCES, preparation_cost, prepare, scored, scoring_cost, start
+from eavit.training.samplers import Submodels
+from eavit.training.task import Task
+
+CARD = Card(
+    title="EA-ViT+, ours",
+    paper="ours; after EA-ViT: Efficient Adaptation for Elastic Vision Transformer, ICCV 2025, arXiv 2507.19360",
+    code="this project",
+    elastic="embedding width; for each layer head count, hidden width, and both branches: as many members as budgets",
+    step="the batch in micro-batches, one member for each, small members more often (about .44 with five budgets)",
+    distillation="none",
+    selection="the largest member that fits",
+    parameters={},
+    ours=(
+        "importance='auto': the residual stream is rotated to its principal components (as in SKD, arXiv 2511.11683), "
+        "units are sorted by the variance that they add, dropped units count with their means (FLAP, arXiv 2312.11983)",
+        "NSGA-II proposes the members before the training, on a few images of the fit split",
+        "members are trained sliced; none but them is",
+        "draws weighted by MACs to the power of -members.draw",
+    ),
+    deviations=(
+        "of the paper remain: four elastic dimensions, importance order, curriculum, customised NSGA-II",
+        "no router network: with a member for each budget a table is the whole policy",
+    ),
+)
+KNOWN = ("importance", "members", "shapes", "select", "nesting", "evaluations")
+SHAPES = ("searched", "paths", "uniform")
+TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0)
+CHANNEL_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of channels against other units; no single one is best at all budgets
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Table ``members``: what is trained.
+
+    ``count``: members, evenly spread over the budgets; 0: one for each budget. ``draw``: a member is drawn in
+    proportion to its MACs to the power of ``-draw``; 0: all alike. ``micro_batches``: pieces of a batch, each with a
+    member of its own. ``curriculum``: a member of share s opens after this fraction of the training, times 1 - s.
+    """
+
+    count: int = 0
+    draw: float = 0.5
+    micro_batches: int = 4
+    curriculum: float = 0.0
+
+    def __post_init__(self) -> None:
+        whole("members.count", self.count, 0)
+        number("members.draw", self.draw, "[0, inf)")
+        whole("members.micro_batches", self.micro_batches, 1)
+        number("members.curriculum", self.curriculum, "[0, 1)")
+
+    def budgets(self, asked: Sequence[float]) -> tuple[float, ...]:
+        """Budgets that members are made for, ascending; the last one is all."""
+        if not self.count:
+            return tuple(sorted({*asked, 1.0}))
+        return tuple(float(b) for b in np.linspace(min(asked), 1.0, self.count))
+
+    def plan(self, backbone: Backbone, members: Submodels) -> Plan:
+        """The step plan: for each micro-batch one of the open members. Of one step the draws are systematic, so that
+        each member gets its share of the pieces as evenly as whole pieces allow.
+        """
+        shares = np.array([cost.share(backbone, member) for member in members])
+        weights, opens = shares**-self.draw, self.curriculum * (1 - shares)
+        count = self.micro_batches
+
+        def plan(progress: float, rng: np.random.Generator) -> Passes:
+            odds = weights * (opens <= progress)
+            places = (rng.random() + np.arange(count)) / count
+            drawn = np.searchsorted(np.cumsum(odds / odds.sum()), places).clip(0, len(members) - 1)
+            pieces = enumerate(rng.permutation(drawn))
+            return tuple(Pass(members[i], hard=1 / count, part=(piece, count)) for piece, i in pieces)
+
+        return plan
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Table ``shapes``: the shapes of the members.
+
+    ``propose``: searched (NSGA-II from paths of least variance and uniform shapes), paths (the best of these alone) or
+    uniform. ``population`` and ``generations`` of the search; ``images`` of the fit split that a shape is measured on;
+    ``min_depth``: the fraction of branches always kept.
+    """
+
+    propose: str = "searched"
+    population: int = 16
+    generations: int = 2
+    images: int = 64
+    min_depth: float = 0.5
+
+    def __post_init__(self) -> None:
+        allowed("shapes.propose", self.propose, SHAPES)
+        whole("shapes.population", self.population, 2)
+        whole("shapes.generations", self.generations, 0)
+        whole("shapes.images", self.images, 1)
+        number("shapes.min_depth", self.min_depth, "[0, 1]")
+
+    def space(self, backbone: Backbone) -> ProductSpace:
+        """Every head count, hidden widths in sixteenths, embeddings in twenty-fourths, from a quarter on."""
+        b, branches = backbone, int(np.ceil(self.min_depth * backbone.depth - 1e-9))
+        embeds = sorted({max(1, b.embed * part // 24) for part in range(6, 25)})
+        mlps = sorted({max(1, b.mlp * part // 16) for part in range(2, 17)})
+        return ProductSpace(b, tuple(embeds), tuple(range(1, b.heads + 1)), tuple(mlps), branches, branches)
+
+    def candidates(self, space: ProductSpace, scores: Scores, budgets: Sequence[float]) -> tuple[Submodel, ...]:
+        """For each budget the largest uniform shape, and the first that fits on each path of least importance."""
+        paths: list[Sequence[Submodel]] = [uniforms(space)]
+        if self.propose != "uniform":
+            weighted = (Scores(scores.channels * w, scores.heads, scores.neurons) for w in CHANNEL_WEIGHTS)
+            paths += [greedy_path(space, each) for each in weighted]
+        fits = (_first_within(space.backbone, path, budget) for budget in budgets for path in paths)
+        return tuple(dict.fromkeys(member for member in fits if member is not None))
+
+    def front(
+        self,
+        space: ProductSpace,
+        scores: Scores,
+        budgets: Sequence[float],
+        seed: int,
+        fitness: Fitness,
+    ) -> Front:
+        """Measured shapes, and those that a search from them finds."""
+        first = self.candidates(space, scores, budgets)
+        if self.propose == "searched":
+            size, end = self.population, self.generations
+            return find_front(space, fitness, population=size, generations=end, start=first, seed=seed)
+        b = space.backbone
+        return Front.of((Candidate(s, cost.macs(b, s), cost.share(b, s), fitness(s)) for s in first), len(first))
+
+
+def _first_within(backbone: Backbone, path: Sequence[Submodel], budget: float) -> Submodel | None:
+    """The first of a path of descending MACs that fits."""
+    return next((member for member in path if cost.share(backbone, member) <= budget + 1e-9), None)
+
+
+@dataclass(frozen=True, slots=True)
+class EaVitPlus:
+    members: Members
+    shapes: Shapes
+    importance: str
+    choosing: tuple[str, str, int]
+
+    def run(self, task: Task) -> Elastic:
+        vit = start(task)
+        b, space = vit.backbone, self.shapes.space(vit.backbone)
+        budgets = self.members.budgets(task.budgets)
+        choose = choosing_size(*self.choosing)
+        typical = self.members.plan(b, tuple(_uniform_members(space, budgets)))
+        allocation = allocate(
+            task,
+            partial(preparation_cost, task, b, self.importance),
+            partial(self._proposal_cost, task, space, budgets),
+            Phase("train", plan_cost(task, b, typical)),
+            lambda: choose.cost(task, ListSpace.of(b, _uniform_members(space, budgets))),
+        )
+        vit = prepare(task, vit, self.importance)
+        members, proposed = self._propose(task, vit, space, budgets)
+        plan = self.members.plan(b, members)
+        run = allocation.fit("train", plan_cost(task, b, plan))
+        train(vit, plan, run)
+        diagnostics = {"steps": {run.phase: run.total or 0}, **proposed, **trained_diagnostics(vit, (plan, run))}
+        return choose.answer(task, vit, ListSpace.of(b, members), diagnostics)
+
+    def _propose(
+        self, task: Task, vit: NestedViT, space: ProductSpace, budgets: Sequence[float]
+    ) -> tuple[Submodels, dict[str, Any]]:
+        """Members by ascending MACs, and what their search saw."""
+        scores = scored(task, vit, "variance" if self.importance == "auto" else self.importance, "search")
+        batches = _first_images(task, self.shapes.images)
+        spent: list[float] = []
+
+        def fitness(submodel: Submodel) -> float:
+            spent.append(float(cost.macs(vit.backbone, submodel)))
+            return -_loss(vit, submodel, batches)
+
+        with task.ledger.phase("search"):
+            front = self.shapes.front(space, scores, budgets, task.seed, fitness)
+            seen = sum(len(labels) for _, labels in batches)
+            task.ledger.add(forward_macs=sum(spent) * seen, images=seen)
+        best = [point.submodel for budget in budgets if (point := _filling(front, budget)) is not None]
+        members = ListSpace.of(vit.backbone, [*best, vit.backbone.full]).members
+        return members, {"members": [str(member) for member in members], "proposals": front.evaluations}
+
+    def _proposal_cost(self, task: Task, space: ProductSpace, budgets: Sequence[float]) -> float:
+        b = space.backbone
+        flat = Scores(torch.ones(b.embed), torch.ones(b.depth, b.heads), torch.ones(b.depth, b.mlp))
+        spent: list[float] = []
+
+        def fitness(submodel: Submodel) -> float:
+            spent.append(float(cost.macs(b, submodel)))
+            return float(np.log(spent[-1]))
+
+        self.shapes.front(space, flat, budgets, task.seed, fitness)
+        return scoring_cost(task, b, "variance") + sum(spent) * min(self.shapes.images, len(task.fit))
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values of all options, for a card."""
+        tables = {"members": asdict(self.members), "shapes": asdict(self.shapes)}
+        values = {f"{name}.{key}": value for name, table in tables.items() for key, value in table.items()}
+        return {"importance": self.importance, **values, "select": self.choosing[0], "nesting": self.choosing[1]}
+
+
+def _uniform_members(space: ProductSpace, budgets: Sequence[float]) -> list[Submodel]:
+    shapes = (_first_within(space.backbone, uniforms(space), budget) for budget in budgets)
+    return [*(shape for shape in shapes if shape is not None), space.backbone.full]
+
+
+def _filling(front: Front, budget: float) -> Candidate | None:
+    """The fittest shape of the bin of MACs below the budget that holds any: what is not used of a budget is lost."""
+    return max((point for point in front.cover if point.share <= budget + 1e-9), key=lambda p: p.share, default=None)
+
+
+def _first_images(task: Task, count: int) -> list[tuple[Tensor, Tensor]]:
+    return list(islice(task.fit.batches(min(count, BATCH), seed=None), -(-count // BATCH)))
+
+
+@torch.inference_mode()
+def _loss(vit: NestedViT, submodel: Submodel, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """Mean cross-entropy over all images at the best temperature: logits before the training have any scale."""
+    device = next(vit.parameters()).device
+    logits = torch.cat([vit(images.to(device), submodel) for images, _ in batches]).float()
+    labels = torch.cat([labels for _, labels in batches]).to(device)
+    return min(float(F.cross_entropy(logits / temperature, labels)) for temperature in TEMPERATURES)
+
+
+def ea_vit_plus(
+    importance: str = "auto",
+    members: Mapping[str, Any] = {},
+    shapes: Mapping[str, Any] = {},
+    select: str = "native",
+    nesting: str = "free",
+    evaluations: int = EVALUATIONS,
+    **others: Any,
+) -> Recipe:
+    """EA-ViT+ (ours): a rotated start, then a few searched members, trained sliced on micro-batches.
+
+    Tables: ``members`` (:class:`Members`) and ``shapes`` (:class:`Shapes`). ``importance``: auto is rotated where the
+    backbone allows it, or else variance, or else taylor.
+    """
+    refuse(others, KNOWN, {})
+    allowed("importance", importance, IMPORTANCES)
+    choosing_size(select, nesting, evaluations)  # refuses wrong values before any work
+    first, second = options_table(Members, "members", members), options_table(Shapes, "shapes", shapes)
+    method = EaVitPlus(first, second, importance, (select, nesting, evaluations))
+    return Recipe(
+        "ea_vit_plus",
+        method.run,
+        CARD.with_values(method.values),
+        space=lambda backbone, budgets: second.space(backbone),
+    )
