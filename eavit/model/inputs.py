@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timm.layers import Mlp
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -67,10 +68,14 @@ class Inputs:
         return self.power - (mean.square() if self.power.ndim == 1 else torch.outer(mean, mean))
 
 
-def fault_of_statistics(vit: NestedViT) -> str:
+def fault_of_statistics(vit: Any) -> str:
     """Reason why no statistics of inputs are taken of this backbone; empty if they are."""
-    kind = timm_class(vit)
-    return "" if kind is VisionTransformer else f"{kind.__name__}: statistics of inputs are taken of plain ViTs only"
+    kind, block = timm_class(vit), vit.blocks[0]
+    if kind is not VisionTransformer or not isinstance(block.mlp, Mlp):
+        name = block.mlp.plain_type.__name__ if kind is VisionTransformer else kind.__name__
+        return f"{name}: statistics of inputs are taken of plain ViTs with plain MLPs only"
+    norms = [name for name in ("attn.norm", "mlp.norm") if not isinstance(block.get_submodule(name), nn.Identity)]
+    return f"blocks.0.{norms[0]}: no statistics are taken of units that a norm mixes" if norms else ""
 
 
 def readers(vit: Any) -> dict[str, nn.Linear]:

@@ -122,10 +122,11 @@ def scoring_cost(task: Task, backbone: Backbone, importance: str) -> float:
 
 def _spent(task: Task, backbone: Backbone, order: str, probes: int = 0, others: int = 0) -> Spent:
     """Passes of the full model over the images that are seen: of a probe, of the metric, and of a few images."""
-    full = float(cost.macs(backbone, backbone.full))
+    b, full = backbone, float(cost.macs(backbone, backbone.full))
+    products = b.embed**2 * (2 * b.depth * b.tokens + 1) / full if order == ROTATED and probes else 0.0  # covariances
     forward, backward = PASSES[_metric(order)]
     images, seen = min(len(task.fit), PROBE_IMAGES), min(len(task.fit), _images(order))
-    forwards = probes * images + forward * seen + others * min(len(task.fit), FEW_IMAGES)
+    forwards = probes * images + forward * seen + (others + products) * min(len(task.fit), FEW_IMAGES)
     return Spent(forwards * full, backward * seen * full, max(images * bool(probes), seen * bool(forward)))
 
 

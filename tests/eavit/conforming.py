@@ -59,6 +59,12 @@ def _wide(s: Submodel) -> bool:
     return ProductSpace.eavit(BACKBONE, 0.5).contains(s)
 
 
+def _plus(s: Submodel) -> bool:
+    """Any head count; hidden widths and channels from a few on; half of the branches kept."""
+    kept = [sum(map(bool, widths)) for widths in (s.heads, s.mlp)]
+    return s.embed >= 3 and min(kept) >= 2 and min(m for m in s.mlp if m) >= 3
+
+
 def _tied(s: Submodel) -> bool:
     return s in {Submodel(3 * k, (k,) * 3, (6 * k,) * 3) for k in (1, 2, 3, 4)}
 
@@ -121,6 +127,7 @@ METHODS: dict[str, Tried] = {
     "autoformer": Tried(_first_layers, FEW),
     "dynabert": Tried(_dynabert, enough=8000),
     "ea_vit": Tried(_wide, SEARCH, beside=True),
+    "ea_vit_plus": Tried(_plus, {"shapes": {"population": 4, "generations": 1}}, beside=True),  # it turns weights, too
     "ea_vit_published": Tried(_wide, SEARCH, beside=True),
     "fixed_random_start": Tried(_given, after=True),
     "fixed_same_shape": Tried(_given, after=True),
