@@ -69,7 +69,7 @@ class Members:
     """
 
     count: int = 0
-    draw: float = 0.5
+    draw: float = 1.0
     micro_batches: int = 4
     curriculum: float = 0.0
 
@@ -107,7 +107,7 @@ class Members:
 class Shapes:
     """Table ``shapes``: the shapes of the members.
 
-    ``propose``: searched (NSGA-II from paths of least importance and uniform shapes), paths (the best of these alone) or
+    ``propose``: searched (NSGA-II from paths of least importance and uniform shapes), paths (the best of these) or
     uniform. ``population`` and ``generations`` of the search; ``images`` of fold A that a shape is measured on;
     ``min_depth``: the fraction of branches always kept.
     """
@@ -133,7 +133,7 @@ class Shapes:
         return ProductSpace(b, tuple(embeds), tuple(range(1, b.heads + 1)), tuple(mlps), branches, branches)
 
     def candidates(self, space: ProductSpace, scores: Scores, budgets: Sequence[float]) -> tuple[Submodel, ...]:
-        """For each budget the largest uniform shape, and the first that fits on each path of least importance."""
+        """Shapes within each budget: the largest uniform one, and the first on each path of least importance."""
         paths: list[Sequence[Submodel]] = [uniforms(space)]
         if self.propose != "uniform":
             weighted = (Scores(scores.channels * w, scores.heads, scores.neurons) for w in CHANNEL_WEIGHTS)

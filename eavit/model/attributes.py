@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from timm.layers import Attention as TimmAttention
-from timm.layers import AttentionRope, DropPath
+from timm.layers import AttentionRope, DropPath, Mlp
 from timm.layers import PatchEmbed as TimmPatchEmbed
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva, EvaAttention
@@ -72,3 +72,13 @@ def taken_for_granted(part: Any) -> dict[str, Any]:
             return granted | {"patch_drop": None, "rope_mixed": False}
         return granted | {"has_class_token": counts["cls_token"] == 1, "num_reg_tokens": counts["reg_token"]}
     return {}
+
+
+def fault_of_statistics(vit: Any) -> str:
+    """Reason why no statistics of inputs are taken of this backbone; empty if they are."""
+    kind, block = timm_class(vit), vit.blocks[0]
+    if kind is not VisionTransformer or not isinstance(block.mlp, Mlp):
+        name = block.mlp.plain_type.__name__ if kind is VisionTransformer else kind.__name__
+        return f"{name}: statistics of inputs are taken of plain ViTs with plain MLPs only"
+    norms = [name for name in ("attn.norm", "mlp.norm") if not isinstance(block.get_submodule(name), nn.Identity)]
+    return f"blocks.0.{norms[0]}: no statistics are taken of units that a norm mixes" if norms else ""

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.layers import Mlp
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from eavit.model.arguments import check_images, described
-from eavit.model.attributes import timm_class
+from eavit.model.attributes import fault_of_statistics
 from eavit.model.vit import NestedViT, extract
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -66,16 +64,6 @@ class Inputs:
         """Variances, or the covariance."""
         mean = self.mean
         return self.power - (mean.square() if self.power.ndim == 1 else torch.outer(mean, mean))
-
-
-def fault_of_statistics(vit: Any) -> str:
-    """Reason why no statistics of inputs are taken of this backbone; empty if they are."""
-    kind, block = timm_class(vit), vit.blocks[0]
-    if kind is not VisionTransformer or not isinstance(block.mlp, Mlp):
-        name = block.mlp.plain_type.__name__ if kind is VisionTransformer else kind.__name__
-        return f"{name}: statistics of inputs are taken of plain ViTs with plain MLPs only"
-    norms = [name for name in ("attn.norm", "mlp.norm") if not isinstance(block.get_submodule(name), nn.Identity)]
-    return f"blocks.0.{norms[0]}: no statistics are taken of units that a norm mixes" if norms else ""
 
 
 def readers(vit: Any) -> dict[str, nn.Linear]:

@@ -79,7 +79,7 @@ def statistic(part: nn.Module, name: str) -> Tensor | None:
     return part._buffers.get(name)
 
 
-def fill(x: Tensor, width: Width, reader: nn.Module | None, branch: Tensor | float = 1.0) -> Tensor:
+def fill_closed(x: Tensor, width: Width, reader: nn.Module | None, branch: Tensor | float = 1.0) -> Tensor:
     """Gated inputs of a calibrated linear layer with the means of the closed ones; ``branch`` gates all of them. Of a
     sliced layer, :meth:`NestedLinear.dropped` adds them to the bias.
     """
@@ -229,7 +229,7 @@ def project_heads(attn: Any, out: Tensor, part: State, heads: Width, masking: Ma
         units = heads.repeat_interleave(attn.head_dim) if isinstance(heads, Tensor) else out.shape[-1]
         out = normalise_units(attn.norm, out, units, masking)
     elif isinstance(heads, Tensor):
-        out = fill(out, heads.repeat_interleave(attn.head_dim), attn.proj, heads[0])
+        out = fill_closed(out, heads.repeat_interleave(attn.head_dim), attn.proj, heads[0])
     projected: Tensor = attn.proj_drop(F.linear(out, part["proj.weight"], bias))
     return projected
 
@@ -253,7 +253,7 @@ class HiddenLayer(nn.Module):
             return whole
         inner = normalise_units(self.norm, self.drop1(self.units(x, slice_width(hidden))), hidden, masking)
         gate = hidden[0] if isinstance(hidden, Tensor) and not masking.skipped_bias else None
-        inner = fill(inner, hidden, self.fc2, 1.0 if isinstance(hidden, int) else hidden[0])
+        inner = fill_closed(inner, hidden, self.fc2, 1.0 if isinstance(hidden, int) else hidden[0])
         out: Tensor = self.drop2(self.fc2(inner, x.shape[-1], gate))
         return out
 
@@ -318,11 +318,11 @@ class ResidualBlock(nn.Module):
             return whole
         if isinstance(heads, Tensor) or heads:
             rotary = {} if positions is None else {"rope": positions}
-            normal = fill(self.norm1(x, embed, masking), embed, getattr(self.attn, "qkv", None))
+            normal = fill_closed(self.norm1(x, embed, masking), embed, getattr(self.attn, "qkv", None))
             out = residual(self.scale(1, self.attn(normal, heads, masking, **rotary)), embed, masking)
             x = x + (out if keep is None else out * keep[0])
         if isinstance(hidden, Tensor) or hidden:
-            normal = fill(self.norm2(x, embed, masking), embed, getattr(self.mlp, "fc1", None))
+            normal = fill_closed(self.norm2(x, embed, masking), embed, getattr(self.mlp, "fc1", None))
             out = residual(self.scale(2, self.mlp(normal, hidden, masking)), embed, masking)
             x = x + (out if keep is None else out * keep[1])
         return x

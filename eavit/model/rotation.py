@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eavit.model.inputs import Batches, fault_of_statistics, readers, watch_inputs, writers
+from eavit.model.attributes import fault_of_statistics
+from eavit.model.inputs import Batches, readers, watch_inputs, writers
 from eavit.model.timm_layout import copy_with
 from eavit.model.vit import NestedViT
 

@@ -119,7 +119,7 @@ class NestedViT(VisionTransformer):
         embed, masking = widths.embed, masking_of(widths)
         x = self.pool(nested.normalise(self.norm, x, embed, masking))
         x = self.head_drop(nested.normalise(self.fc_norm, x, embed, masking))
-        logits: Tensor = self.head(nested.fill(x, embed, self.head))
+        logits: Tensor = self.head(nested.fill_closed(x, embed, self.head))
         return logits
 
     def _states(self, images: Tensor, widths: Submodel | Gates, drop_path: Sequence[float] | None) -> Iterator[Tensor]:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from eavit.model import cost
+from eavit.model.attributes import fault_of_statistics
 from eavit.model.calibration import calibrate
 from eavit.model.importance import METRICS, PASSES, UNITS, Scores, score, sorted_by
-from eavit.model.inputs import fault_of_statistics
 from eavit.model.rotation import faults_of_rotation, rotate
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT, extract
