@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -69,7 +71,7 @@ class LocalExecutor:
         """Stop the fork server; call it when no job that was started here runs any more."""
         if self._server is not None:
             self._server.close()
-        remove_dangling_names(self.root.resolve())
+        remove_dangling_names()
 
 
 def start_fresh(root: Path, scratch: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -89,7 +91,7 @@ def short_name(scratch: Path) -> Path:
     """A short name of the scratch folder: the path of a socket may have 107 bytes, no more."""
     if len(os.fsencode(scratch)) <= SHORT:
         return scratch
-    link = Path(tempfile.gettempdir()) / f"{LINK}{secrets.token_hex(8)}"
+    link = Path(tempfile.gettempdir()) / f"{_link_prefix()}{secrets.token_hex(4)}"
     try:
         link.symlink_to(scratch)
     except OSError:
@@ -97,12 +99,17 @@ def short_name(scratch: Path) -> Path:
     return link
 
 
-def remove_dangling_names(root: Path) -> None:
-    """Remove the short names that killed runs left of folders in ``root``; one that is in use leads to a folder."""
-    for link in Path(tempfile.gettempdir()).glob(f"{LINK}*"):
+def remove_dangling_names() -> None:
+    """Remove the short names that killed runs of this machine left: one that is in use leads to a folder."""
+    for link in Path(tempfile.gettempdir()).glob(f"{_link_prefix()}*"):
         with contextlib.suppress(OSError):
-            if link.readlink().is_relative_to(root) and not link.exists():
+            if link.is_symlink() and link.lstat().st_uid == os.getuid() and not link.exists():
                 link.unlink()
+
+
+def _link_prefix() -> str:
+    """A folder of another machine may be out of sight here though that machine uses it."""
+    return f"{LINK}{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]}-"
 
 
 class LocalJob:

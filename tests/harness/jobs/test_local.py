@@ -64,15 +64,15 @@ def test_a_temporary_folder_is_the_scratch_folder_by_a_short_name(tmp_path: Path
 
 
 def test_short_names_of_lost_folders_are_removed_when_an_executor_closes(tmp_path: Path, temporary: Path) -> None:
-    """Names that are in use, of other runs' folders and of other programs stay."""
-    root, other = tmp_path / ("deep" * 20), tmp_path / ("else" * 20)
-    lost, used, of_others = root / "a" / "scratch", root / "b" / "scratch", other / "a" / "scratch"
+    """Names that are in use, of other machines and of other programs stay."""
+    lost, used = (tmp_path / ("deep" * 20) / name / "scratch" for name in "ab")
     used.mkdir(parents=True)
-    short_name(lost)
-    stay = {short_name(used), short_name(of_others), temporary / "link", temporary / "jobs-file"}
-    (temporary / "link").symlink_to(lost)
-    (temporary / "jobs-file").touch()
-    LocalExecutor(root, 1).close()
+    mine = short_name(lost)
+    stay = {short_name(used), temporary / "jobs-ffffffff-01234567", temporary / "link", mine.with_name(f"{mine.name}x")}
+    for link in (temporary / "jobs-ffffffff-01234567", temporary / "link"):
+        link.symlink_to(lost)
+    mine.with_name(f"{mine.name}x").touch()
+    LocalExecutor(tmp_path, 1).close()
     assert set(temporary.iterdir()) == stay
 
 
