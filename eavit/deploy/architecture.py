@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
-from timm.layers import LayerScale, get_act_layer
+from timm.layers import AttentionRope, GluMlp, RotaryEmbeddingCat, SwiGLU, get_act_layer
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from eavit.model.attributes import timm_class
+from eavit.model.attributes import CLASSES, timm_class
 from eavit.model.submodel import Submodel
+from eavit.model.timm_layout import read_backbone, scales
 from eavit.model.vit import NestedViT, extract
 
 ACTIVATIONS = (
@@ -27,6 +30,7 @@ ACTIVATIONS = (
     "tanh",
     "sigmoid",
 )
+ROPE = ("grid_offset", "grid_indexing", "temperature", "shift_coords", "jitter_coords", "rescale_coords")
 EPS = 1e-6  # of timm's LayerNorm
 TOLERANCE = 1e-5  # relative to the largest logit
 
@@ -36,15 +40,12 @@ class CannotRebuildError(ValueError):
 
 
 def arguments_of(vit: Any) -> dict[str, Any]:
-    """Keyword arguments of timm's ``VisionTransformer``, and ``norm_eps``, for :func:`build_vit`."""
-    if timm_class(vit) is not VisionTransformer:
-        raise CannotRebuildError(
-            f"this backbone cannot be saved: {timm_class(vit).__name__} is not timm's VisionTransformer; keep the "
-            "model that eavit.extract gives with torch.save or timm's own tools"
-        )
-    block, stem = vit.blocks[0], vit.patch_embed
+    """Keyword arguments of timm's class, its name as ``class`` where it is not ``VisionTransformer``, and ``norm_eps``,
+    for :func:`build_vit`.
+    """
+    block, stem, kind = vit.blocks[0], vit.patch_embed, timm_class(vit)
     norms = [part for part in vit.modules() if isinstance(part, nn.LayerNorm)]
-    return {
+    common = {
         "img_size": list(stem.img_size),
         "patch_size": list(stem.patch_size),
         "in_chans": stem.proj.in_channels,
@@ -54,22 +55,67 @@ def arguments_of(vit: Any) -> dict[str, Any]:
         "depth": len(vit.blocks),
         "num_heads": block.attn.num_heads,
         "mlp_ratio": block.mlp.fc2.in_features / vit.embed_dim,
-        "qkv_bias": block.attn.qkv.bias is not None,
+        "qkv_bias": read_backbone(vit).qkv_bias,
         "qk_norm": isinstance(block.attn.q_norm, nn.LayerNorm),
-        "proj_bias": block.attn.proj.bias is not None,
-        "init_values": 1e-5 if isinstance(block.ls1, LayerScale) else None,
-        "class_token": vit.has_class_token,
-        "pos_embed": "none" if vit.pos_embed is None else "learn",
+        "init_values": None if scales(block)[0] is None or isinstance(scales(block)[0], nn.Identity) else 1e-5,
+        "class_token": vit.cls_token is not None,
         "no_embed_class": vit.no_embed_class,
+        "dynamic_img_size": vit.dynamic_img_size,
+        "dynamic_img_pad": stem.dynamic_img_pad,
+        "norm_eps": norms[0].eps if norms else EPS,
+    }
+    own = _of_eva(vit) if kind is Eva else _of_vit(vit)
+    return common | own | ({} if kind is VisionTransformer else {"class": kind.__name__})
+
+
+def _of_vit(vit: Any) -> dict[str, Any]:
+    """Arguments of ``VisionTransformer`` alone; those of parts that few models have are left out of the others."""
+    mlp = vit.blocks[0].mlp
+    rare: dict[str, Any] = {
+        "scale_attn_norm": isinstance(vit.blocks[0].attn.norm, nn.LayerNorm),
+        "scale_mlp_norm": isinstance(mlp.norm, nn.LayerNorm),
+        "mlp_layer": "swiglu" * isinstance(mlp, SwiGLU) or "glu" * isinstance(mlp, GluMlp),
+        "gate_last": isinstance(mlp, GluMlp) and mlp.gate_last,
+    }
+    if isinstance(mlp, GluMlp):
+        rare["mlp_ratio"] = mlp.fc1.out_features / vit.embed_dim
+    return {
+        "proj_bias": vit.blocks[0].attn.proj.bias is not None,
+        "pos_embed": "none" if vit.pos_embed is None else "learn",
         "reg_tokens": vit.num_reg_tokens,
         "pre_norm": isinstance(vit.norm_pre, nn.LayerNorm),
         "final_norm": isinstance(vit.norm, nn.LayerNorm) or isinstance(vit.fc_norm, nn.LayerNorm),
         "fc_norm": isinstance(vit.fc_norm, nn.LayerNorm),
         "pool_include_prefix": vit.pool_include_prefix,
-        "dynamic_img_size": vit.dynamic_img_size,
-        "dynamic_img_pad": stem.dynamic_img_pad,
-        "act_layer": activation_name(block.mlp.act),
-        "norm_eps": norms[0].eps if norms else EPS,
+        "act_layer": activation_name(mlp.act),
+        **{name: value for name, value in rare.items() if value},
+    }
+
+
+def _of_eva(vit: Any) -> dict[str, Any]:
+    """Arguments of ``Eva`` alone."""
+    attn, mlp, rope = vit.blocks[0].attn, vit.blocks[0].mlp, vit.rope
+    cat = isinstance(rope, RotaryEmbeddingCat)
+    rotary: dict[str, Any] = {} if rope is None else {
+        "rope_type": "cat" if cat else "dinov3",
+        "rope_rotate_half": rope.rotate_half,
+        "ref_feat_shape": list(rope.ref_feat_shape) if cat and rope.ref_feat_shape else None,
+        **{f"rope_{name}": getattr(rope, name) for name in ROPE},
+    }  # fmt: skip
+    return rotary | {
+        "mlp_ratio": (mlp.fc2.in_features + 0.5) / vit.embed_dim,  # rounded down
+        "use_rot_pos_emb": rope is not None,
+        "use_abs_pos_emb": vit.pos_embed is not None,
+        "num_reg_tokens": 0 if vit.reg_token is None else vit.reg_token.shape[1],
+        "qkv_fused": attn.qkv is not None,
+        "attn_type": "rope" if isinstance(attn, AttentionRope) else "eva",
+        "swiglu_mlp": isinstance(mlp, GluMlp | SwiGLU),
+        "swiglu_align_to": int(isinstance(mlp, SwiGLU)),  # of two layers that make a gated MLP, SwiGLU
+        "scale_mlp": isinstance(mlp.norm, nn.LayerNorm),
+        "scale_attn_inner": isinstance(attn.norm, nn.LayerNorm),
+        "use_pre_transformer_norm": isinstance(vit.norm_pre, nn.LayerNorm),
+        "use_post_transformer_norm": isinstance(vit.norm, nn.LayerNorm),
+        "use_fc_norm": isinstance(vit.fc_norm, nn.LayerNorm),
     }
 
 
@@ -87,16 +133,18 @@ def activation_name(act: nn.Module) -> str:
 
 
 def build_vit(arguments: Mapping[str, Any]) -> VisionTransformer:
-    """A plain timm ViT with uninitialised weights, in eval mode."""
-    own = dict(arguments)
-    eps = own.pop("norm_eps", EPS)
-    for name in ("img_size", "patch_size"):
-        own[name] = tuple(own[name])
-    vit = VisionTransformer(**own, weight_init="skip")
+    """A plain timm ViT with uninitialised weights, in eval mode; an ``Eva`` where the arguments say so."""
+    own: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+    eps, name = own.pop("norm_eps", EPS), own.pop("class", "VisionTransformer")
+    if layer := own.pop("mlp_layer", None):
+        own["mlp_layer"] = SwiGLU if layer == "swiglu" else partial(GluMlp, gate_last=own.pop("gate_last", False))
+    kind = next(known for known in CLASSES if known.__name__ == name)
+    with torch.random.fork_rng(devices=[]):
+        vit = kind(**own) if kind is Eva else kind(**own, weight_init="skip")
     for part in vit.modules():
         if isinstance(part, nn.LayerNorm):
             part.eps = eps
-    return vit.eval()
+    return cast(VisionTransformer, vit.eval())
 
 
 def build_submodel(arguments: Mapping[str, Any], submodel: Submodel | str) -> VisionTransformer:

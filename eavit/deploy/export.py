@@ -20,7 +20,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from eavit.deploy import standalone
-from eavit.deploy.architecture import EPS, arguments_of, rebuilt
+from eavit.deploy.architecture import EPS, CannotRebuildError, arguments_of, rebuilt
 from eavit.deploy.artifact import commit, plain_values
 from eavit.deploy.elastic import ElasticModel, MeasuredMember, Timed
 from eavit.deploy.files import sha256_of, write_json, write_text
@@ -34,6 +34,7 @@ FORMAT, FORMAT_VERSION = "eavit export", 1
 EXPORT_FILE = "export.json"
 WEIGHTS_FILE = "model.safetensors"
 PREPROCESSING_FILE = "preprocessing.json"
+RARE = frozenset({"class", "mlp_layer", "scale_attn_norm", "scale_mlp_norm"})  # arguments that few backbones have
 EXAMPLES = 2  # images of the batch that is traced
 OPSET = 20
 
@@ -78,6 +79,8 @@ class Exported:
 def plain_arguments(exported: Exported) -> dict[str, Any] | None:
     """Arguments by which plain timm builds the submodel; None where it cannot."""
     s, head_dim = exported.submodel, exported.elastic.backbone.head_dim
+    if RARE & exported.arguments.keys():
+        return None
     uniform = len(set(s.heads)) == len(set(s.mlp)) == 1 and s.heads[0] and s.mlp[0]
     if not uniform or s.heads[0] * head_dim != s.embed or exported.arguments["norm_eps"] != EPS:
         return None
@@ -114,6 +117,11 @@ def write_safetensors(exported: Exported, folder: Path) -> list[str]:
 
 def write_torch(exported: Exported, folder: Path) -> list[str]:
     """Weights and a ``model.py`` that needs torch, timm and safetensors alone: ``model.load_model()``."""
+    if rare := {name: exported.arguments[name] for name in sorted(RARE & exported.arguments.keys())}:
+        raise CannotRebuildError(
+            f"format 'torch': model.py builds a VisionTransformer with plain MLPs alone, not one with {rare}; export "
+            "it in another format"
+        )
     title = f'"""A ViT of {exported.submodel}: load_model() and preprocessing(), or: python model.py PICTURES."""\n'
     source = inspect.getsource(standalone)
     body = source.split('"""\n', 1)[1]

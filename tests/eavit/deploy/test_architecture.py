@@ -4,15 +4,15 @@ import json
 
 import pytest
 import torch
-from strategies import build
-from timm.layers import GELUTanh, QuickGELU, SwiGLU
+from hypothesis import given
+from strategies import build, recipes
+from timm.layers import GELUTanh, QuickGELU
 from torch import nn
 
 from eavit.deploy.architecture import CannotRebuildError, activation_name, build_submodel, build_vit, rebuilt
 from eavit.model.vit import NestedViT, extract
 from tests.eavit.families import KEYS
-from tests.eavit.model.test_nested_eva import DEIT, EVA
-from tests.eavit.model.vits import TINY
+from tests.eavit.model.test_nested_eva import INNER, TAGS, tagged
 from tests.eavit.small import plain
 
 FORMS = {
@@ -77,16 +77,23 @@ def test_what_is_built_otherwise_is_refused():
         rebuilt(vit)
 
 
-@pytest.mark.parametrize(
-    ("recipe", "said"),
-    [
-        (EVA, "Eva is not timm's VisionTransformer; keep the model that eavit.extract gives"),
-        (DEIT, "VisionTransformerDistilled is not timm's VisionTransformer"),
-        ({**TINY, "mlp_layer": SwiGLU}, "blocks.0.mlp.fc1.bias, .* would have other shapes"),
-        ({**TINY, "scale_mlp_norm": True}, "blocks.0.mlp.norm.bias, .* would have other shapes"),
-    ],
-    ids=["eva", "distilled", "gated", "norm"],
-)
-def test_backbones_that_cannot_be_rebuilt_are_refused_by_name(recipe, said):
-    with pytest.raises(CannotRebuildError, match=f"this backbone cannot be saved: {said}"):
-        rebuilt(NestedViT.from_timm(build(recipe)))
+@given(recipe=recipes())
+def test_any_model_that_is_nested_is_built_again(recipe):
+    vit = NestedViT.from_timm(build(recipe).float())
+    arguments = json.loads(json.dumps(rebuilt(vit)))
+    twin = build_vit(arguments)
+    twin.load_state_dict(vit.state_dict())
+    assert type(twin) is recipe["kind"]
+    assert NestedViT.from_timm(twin).backbone == vit.backbone
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_the_tags_of_the_field_are_built_again_with_their_submodels(tag):
+    plain = tagged(tag).float()
+    vit = NestedViT.from_timm(plain)
+    wanted = extract(vit, INNER)
+    twin = build_submodel(json.loads(json.dumps(rebuilt(vit))), INNER)
+    twin.load_state_dict(wanted.state_dict())
+    images = torch.randn(2, 3, *plain.patch_embed.img_size)
+    with torch.no_grad():
+        assert torch.equal(twin(images), wanted(images))

@@ -8,13 +8,20 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from strategies import build
+from timm.layers import SwiGLU
 
 import eavit
+from eavit import NestedViT
+from eavit.deploy.architecture import CannotRebuildError
+from eavit.deploy.elastic import ElasticModel
 from eavit.deploy.export import FORMATS, export
 from eavit.deploy.limits import UnreachableError
 from eavit.deploy.verify import read_export
 from eavit.extras import MissingExtraError
 from tests.eavit.families import KEYS, family
+from tests.eavit.model.test_nested_eva import DEIT, EVA
+from tests.eavit.model.vits import TINY
 
 IMAGES = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -160,3 +167,24 @@ def test_a_missing_extra_is_named_and_nothing_is_written(tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError, match=r"format onnx needs the package onnx .*eavit-bench\[export\]"):
         export(family(), tmp_path / "x", KEYS[0], formats=["onnx"])
     assert list(tmp_path.iterdir()) == []
+
+
+def of_other_backbone(recipe) -> ElasticModel:
+    sizes = {"img_size": 4, "patch_size": 2, "in_chans": 1, "num_classes": 3, "embed_dim": 16, "num_heads": 4}
+    vit = NestedViT.from_timm(build({**recipe, **sizes}).float())
+    return ElasticModel(vit, family().table)
+
+
+@pytest.mark.parametrize("recipe", [EVA, DEIT, {**TINY, "mlp_layer": SwiGLU}], ids=["eva", "distilled", "gated"])
+def test_families_of_other_backbones_are_saved_and_exported(recipe, tmp_path):
+    elastic = of_other_backbone(recipe)
+    elastic.save(tmp_path / "family")
+    again = eavit.load(tmp_path / "family")
+    for key in KEYS:
+        wanted = elastic.extract(key)(IMAGES)
+        assert torch.equal(again.extract(key)(IMAGES), wanted)
+        folder = export(again, tmp_path / key, key, formats=["safetensors"])
+        assert torch.equal(timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(IMAGES), wanted)
+    with pytest.raises(CannotRebuildError, match="format 'torch': model.py builds a VisionTransformer with plain MLPs"):
+        export(elastic, tmp_path / "torch", KEYS[0], formats=["torch"])
+    assert not (tmp_path / "torch").exists()
