@@ -55,6 +55,7 @@ CARD = Card(
     ),
 )
 KNOWN = ("importance", "members", "shapes", "select", "nesting", "evaluations")
+STEPS = ("pieces", "all")
 SHAPES = ("searched", "paths", "uniform")
 CHANNEL_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of channels against other units; no single one is best at all budgets
 
@@ -64,18 +65,21 @@ class Members:
     """Table ``members``: what is trained.
 
     ``count``: members, evenly spread over the budgets; 0: one for each budget. ``draw``: a member is drawn in
-    proportion to its MACs to the power of ``-draw``; 0: all alike. ``micro_batches``: pieces of a batch, each with a
-    member of its own. ``curriculum``: a member of share s opens after this fraction of the training, times 1 - s.
+    proportion to its MACs to the power of ``-draw``; 0: all alike. ``step``: pieces, the batch in ``micro_batches``
+    pieces, each with a member of its own; or all, every open member on the whole batch. ``curriculum``: a member of
+    share s opens after this fraction of the training, times 1 - s.
     """
 
     count: int = 0
     draw: float = 1.0
+    step: str = "pieces"
     micro_batches: int = 4
     curriculum: float = 0.0
 
     def __post_init__(self) -> None:
         whole("members.count", self.count, 0)
         number("members.draw", self.draw, "[0, inf)")
+        allowed("members.step", self.step, STEPS)
         whole("members.micro_batches", self.micro_batches, 1)
         number("members.curriculum", self.curriculum, "[0, 1)")
 
@@ -95,6 +99,9 @@ class Members:
 
         def plan(progress: float, rng: np.random.Generator) -> Passes:
             odds = weights * (opens <= progress)
+            if self.step == "all":
+                loss = odds / odds.sum()
+                return tuple(Pass(members[i], hard=float(loss[i])) for i in np.flatnonzero(odds))
             places = (rng.random() + np.arange(count)) / count
             drawn = np.searchsorted(np.cumsum(odds / odds.sum()), places).clip(0, len(members) - 1)
             pieces = enumerate(rng.permutation(drawn))

@@ -15,6 +15,8 @@ from eavit.model.arguments import described, random_generator
 from eavit.model.submodel import Backbone, Submodel
 from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest_in_macs, neighbours
 
+FILLED = 0.95  # of the MACs that the largest uniform shape within a budget uses
+
 
 def _check_stage(stage: int, stages: int) -> None:
     """Raise ValueError unless 0 <= stage <= stages and there is a stage."""
@@ -249,7 +251,8 @@ class ProductSpace:
 
 def uniform_shape(backbone: Backbone, budget: float) -> Submodel | None:
     """The uniform full-depth shape that uses up to ``budget`` of the full MACs: k heads, k head-widths of channels, and
-    the hidden width that fills the budget, for the k whose hidden/embed ratio is closest to the backbone's.
+    the hidden width that fills the budget. Of the k that fill it (within a twentieth of what the best uses) the one
+    whose hidden/embed ratio is closest to the backbone's.
     """
     limit = budget * cost.macs(backbone, backbone.full)
     channels, layers = backbone.embed // backbone.heads, backbone.depth
@@ -266,5 +269,7 @@ def uniform_shape(backbone: Backbone, budget: float) -> Submodel | None:
     fits = [k for k, m in hidden.items() if m >= 1]
     if not fits:
         return None
-    best = min(fits, key=lambda k: abs(np.log(hidden[k] / (channels * k) / ratio)))
+    used = {k: cost.macs(backbone, shape(k, hidden[k])) for k in fits}
+    filling = [k for k in fits if used[k] >= FILLED * max(used.values())]
+    best = min(filling, key=lambda k: abs(np.log(hidden[k] / (channels * k) / ratio)))
     return shape(best, hidden[best])

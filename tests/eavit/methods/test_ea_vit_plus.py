@@ -48,6 +48,11 @@ def test_each_piece_of_a_batch_has_one_member_and_the_weights_add_up_to_one():
     assert {p.submodel for p in passes} == set(SIZES)  # as many pieces as members of equal weight: each once
 
 
+def test_a_step_may_train_every_member_on_the_whole_batch():
+    passes = Members(step="all", draw=0.0).plan(BACKBONE, SIZES)(0.0, np.random.default_rng(0))
+    assert [(p.submodel, p.part, p.hard) for p in passes] == [(size, None, 0.25) for size in SIZES]
+
+
 def test_a_curriculum_opens_the_largest_first():
     plan = Members(curriculum=0.5).plan(BACKBONE, SIZES)
 
@@ -80,6 +85,7 @@ def test_candidates_fill_each_budget_in_several_shapes():
     [
         ({"members": {"drew": 1}}, "members.*drew.*nearest: draw"),
         ({"members": {"micro_batches": 0}}, "members.micro_batches=0"),
+        ({"members": {"step": "al"}}, "members.step='al'.*nearest: all"),
         ({"shapes": {"propose": "serched"}}, "shapes.propose='serched'.*nearest: searched"),
         ({"importance": "rotate"}, "importance='rotate'.*nearest: rotated"),
         ({"stage1": {}}, "stage1"),

@@ -214,6 +214,15 @@ def test_imitation_is_zero_only_at_the_reference(data):
     assert (gap == 0) == (a == b)
 
 
+def test_imitation_is_the_sum_of_five_means_over_gates():
+    """Of heads, neurons, channels, and the first gates of both branches, which are those of depth."""
+    a, b = Gates.of(Submodel(4, (1, 0), (8, 2)), B), Gates.of(B.full, B)
+    heads = (2 * B.heads - 1) / (2 * B.heads)
+    neurons = (2 * B.mlp - 10) / (2 * B.mlp)
+    channels = (B.embed - 4) / B.embed
+    assert imitation(a, b).item() == pytest.approx(heads + neurons + channels + 1 / 2 + 0, rel=1e-6)
+
+
 def test_budget_penalty_is_the_squared_gap_and_differentiable():
     gates = Gates.of(B.full, B)
     assert budget_penalty(B, gates, 1.0).item() == pytest.approx(0, abs=1e-12)

@@ -268,6 +268,14 @@ def test_a_uniform_shape_is_uniform_and_within_budget(backbone, budget):
         assert macs(backbone, wider) > limit, "the hidden width fills the budget"
 
 
+@pytest.mark.parametrize("budget", [0.2, 0.4, 0.6, 0.8, 1.0])
+@pytest.mark.parametrize("backbone", [Backbone(192, 3, 64, 768, 12, 197, 10), VIT_B], ids=["tiny", "base"])
+def test_a_uniform_shape_leaves_little_of_a_budget(backbone, budget):
+    """Of ViT-tiny, two heads of three with the whole hidden width would leave a quarter of 80 %."""
+    shape = uniform_shape(backbone, budget)
+    assert macs(backbone, shape) >= 0.95 * budget * macs(backbone, backbone.full)
+
+
 @given(backbones())
 def test_the_uniform_shape_of_the_whole_budget_is_the_full_model(backbone):
     assert uniform_shape(backbone, 1.0) == backbone.full
