@@ -81,9 +81,9 @@ class Method(Protocol):
     A method may also have ``api = 1`` (the version of this contract) and ``card``, plain values that tables print:
     title, paper, code, elastic, step, distillation, selection, parameters, ours, deviations. An exception with an
     attribute ``skips = True`` means that the user has to supply something, such as weights: the cell is then skipped,
-    not failed. A method may have ``check(backbone, budgets, after, regime)``, called before any run with a backbone
-    on the meta device where that can be made there, and the suite's values: it raises where no task can be adapted and
-    returns warnings as text.
+    not failed. A method may have ``check(backbone, budgets, after, regime, batch)``, called before any run with the
+    suite's values and a backbone, on the meta device where it can be made there: it raises where no task can be adapted
+    and returns warnings as text.
     """
 
     name: str

@@ -59,6 +59,7 @@ class Recipe:
     space: SpaceOf | None = None  # of the submodels that answer budgets; None: not one space
     after: tuple[int, float] = (0, inf)  # how many methods it may come after in a suite
     regimes: tuple[str, ...] = ("equal_steps", "equal_macs")
+    least_batch: int = 1  # images that a step must have
     accept: Callable[[NestedViT], object] | None = None  # raises ValueError for a backbone that it cannot adapt
     api: int = 1  # version of the contract with the bench
 
@@ -69,10 +70,21 @@ class Recipe:
     def adapt(self, task: Any) -> Adapted:
         return self.run(replace(task, ledger=Spent(onward=task.ledger)))
 
-    def check(self, backbone: nn.Module, budgets: Sequence[float], after: Sequence[str], regime: str) -> list[str]:
+    def check(
+        self,
+        backbone: nn.Module,
+        budgets: Sequence[float],
+        after: Sequence[str],
+        regime: str,
+        batch: int | None = None,
+    ) -> list[str]:
         """Budgets that no submodel reaches, as text. ValueError where no task can be adapted: a backbone that cannot be
-        nested, too few or too many methods in ``after``, or another regime.
+        nested, too few or too many methods in ``after``, another regime, or too few images in the batch of a step.
         """
+        if batch is not None and batch < self.least_batch:
+            raise ValueError(
+                f"{self.name} with these options needs {self.least_batch} images in a step; batch is {batch}"
+            )
         if not self.after[0] <= len(after) <= self.after[1]:
             wanted = "one method" if self.after == (1, 1) else f"{self.after[0]} or more methods"
             raise ValueError(f"{self.name} comes after {wanted}, whose choices it trains; `after` names {len(after)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.matformer import granularities_of
@@ -87,7 +88,7 @@ def sortednet(
         space = sizes_of(backbone)
         return Family(space, [PlannedFit("train", in_pieces(OneOf(space, space.members), micro_batches))])
 
-    return family_recipe("sortednet", CARD, design, choose, importance)
+    return replace(family_recipe("sortednet", CARD, design, choose, importance), least_batch=micro_batches)
 
 
 def _chain(chain: str | Sequence[str]) -> Callable[[Backbone], ListSpace]:

@@ -66,7 +66,8 @@ def _method(text: str, index: int) -> Found:
     except Exception:  # the fault of another part
         return {"card": card}
     check = getattr(method, "check", None)
-    warnings = [] if check is None else check(backbone, suite.budgets, suite.methods[index].after, suite.regime)
+    arguments = (backbone, suite.budgets, suite.methods[index].after, suite.regime, suite.schedule.batch)
+    warnings = [] if check is None else check(*arguments)
     return {"card": card, "warnings": [str(line) for line in warnings]}
 
 

@@ -105,6 +105,10 @@ def test_a_check_refuses_what_no_task_can_repair():
     assert methods.fixed_same_shape().check(vit, (1.0,), ("a",), "equal_steps") == []
     with pytest.raises(ValueError, match="trained_alone comes after 1 or more methods"):
         methods.trained_alone().check(vit, (1.0,), (), "equal_steps")
+    pieces = methods.sortednet(micro_batches=8)
+    assert pieces.check(vit, (1.0,), (), "equal_steps", 8) == pieces.check(vit, (1.0,), (), "equal_steps") == []
+    with pytest.raises(ValueError, match="sortednet with these options needs 8 images in a step; batch is 7"):
+        pieces.check(vit, (1.0,), (), "equal_steps", 7)
     triggered = methods.ea_vit(stage1={"curriculum": "triggered"})
     assert triggered.check(vit, (1.0,), (), "equal_steps") == []
     with pytest.raises(ValueError, match="its cost is not known before; it needs regime = 'equal_steps'"):

@@ -29,7 +29,7 @@ def missing(num_classes: int) -> nn.Module: raise Missing("no weights here")
 class Picky:
     name = "picky"
     def adapt(self, task): ...
-    def check(self, backbone, budgets, after, regime):
+    def check(self, backbone, budgets, after, regime, batch):
         if next(backbone.parameters()).numel() != 64 * 32: raise ValueError("only of 64 pixels and 32 features")
         return [f"budget {b} cannot be reached" for b in budgets if b < 0.5]
 """
