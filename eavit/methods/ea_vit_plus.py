@@ -120,9 +120,9 @@ class Shapes:
     """
 
     propose: str = "searched"
-    population: int = 16
-    generations: int = 2
-    images: int = 128
+    population: int = 12
+    generations: int = 1
+    images: int = 64
     min_depth: float = 0.5
 
     def __post_init__(self) -> None:
