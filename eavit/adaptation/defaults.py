@@ -8,7 +8,7 @@ from typing import Any
 
 from eavit.options import nearest_hint
 
-DEFAULT_METHOD = "ea_vit"  # the one place that names it
+DEFAULT_METHOD = "ea_vit_plus"  # the one place that names it
 BUDGETS = (0.2, 0.4, 0.6, 0.8, 1.0)
 IMAGES_SEEN = 40_000  # that a training should show at least, within the two limits
 FEWEST_EPOCHS, MOST_EPOCHS = 5, 30

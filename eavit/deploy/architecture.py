@@ -13,6 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from eavit.model.attributes import CLASSES, timm_class
+from eavit.model.calibration import statistics_of
 from eavit.model.submodel import Submodel
 from eavit.model.timm_layout import read_backbone, scales
 from eavit.model.vit import NestedViT, extract
@@ -157,13 +158,14 @@ def rebuilt(vit: NestedViT) -> dict[str, Any]:
     """The arguments of a ViT, once a ViT built from them gave the same logits; CannotRebuildError otherwise."""
     arguments = arguments_of(vit)
     twin = build_vit(arguments)
-    mine, other = ({name: tuple(p.shape) for name, p in model.state_dict().items()} for model in (vit, twin))
+    state = {name: value for name, value in vit.state_dict().items() if name not in statistics_of(vit)}
+    mine, other = ({name: tuple(p.shape) for name, p in values.items()} for values in (state, twin.state_dict()))
     if mine != other:
         odd = sorted(name for name in mine.keys() | other.keys() if mine.get(name) != other.get(name))
         raise CannotRebuildError(f"this backbone cannot be saved: {', '.join(odd[:5])} would have other shapes")
     weight = vit.patch_embed.proj.weight
     twin = twin.to(weight).eval()
-    twin.load_state_dict(vit.state_dict())
+    twin.load_state_dict(state)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(2, arguments["in_chans"], *arguments["img_size"], generator=generator).to(weight)
     training = vit.training

@@ -19,6 +19,7 @@ from eavit.deploy.architecture import CannotRebuildError, build_vit, rebuilt
 from eavit.deploy.elastic import ElasticModel, FamilyRecord, MeasuredMember, Validation
 from eavit.deploy.files import check_version, read_json, sha256_of, write_json
 from eavit.model import cost
+from eavit.model.calibration import STATISTICS, attach_statistics
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT
 from eavit.training.checkpoint import CheckpointError, load_tensors, save_tensors
@@ -166,6 +167,7 @@ def _family(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Elast
     plain: Any = build_vit(manifest["backbone"]["arguments"])
     plain.pretrained_cfg = dict(manifest["backbone"]["source"])
     shared = {name.removeprefix(SHARED): value for name, value in tensors.items() if name.startswith(SHARED)}
+    statistics = {name: shared.pop(name) for name in list(shared) if name.endswith(STATISTICS)}
     plain.to(next(iter(shared.values())).dtype).load_state_dict(shared)
     members = tuple(MeasuredMember(Submodel.parse(m["submodel"]), m["correct"], m["n"]) for m in manifest["policy"])
     table = FamilyRecord(
@@ -179,7 +181,9 @@ def _family(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Elast
         space=manifest["space"],
         router=manifest["router"],
     )
-    return ElasticModel(NestedViT.from_timm(plain), table, _by_size(tensors))
+    vit = NestedViT.from_timm(plain)
+    attach_statistics(vit, statistics)
+    return ElasticModel(vit, table, _by_size(tensors))
 
 
 def _by_size(tensors: Mapping[str, Tensor]) -> dict[Submodel, dict[str, Tensor]]:

@@ -9,16 +9,18 @@ is FLAP's (AAAI 2024, arXiv 2312.11983); one rule for all widths of a nested mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from eavit.model import nested
 from eavit.model.arguments import described
 from eavit.model.inputs import NORM_OF, Batches, readers, watch_inputs, writers
 from eavit.model.timm_layout import copy_with
 from eavit.model.vit import NestedViT
+
+STATISTICS = (f".{nested.INPUT_MEAN}", f".{nested.POWER}")  # ends of the names of buffers
 
 
 def calibrate(vit: NestedViT, batches: Batches) -> NestedViT:
@@ -31,23 +33,36 @@ def calibrate(vit: NestedViT, batches: Batches) -> NestedViT:
         raise TypeError(f"vit is {described(vit)}; must be a nested ViT, as NestedViT.from_timm(model) makes it")
     layers = {name: layer for name, layer in (readers(vit) | writers(vit)).items() if layer.bias is not None}
     inputs = watch_inputs(vit, batches, layers)
-    new: Any = copy_with(vit, dict(vit.named_parameters()))
-    for name in layers:
-        layer = new.get_submodule(name)
-        layer.register_buffer(nested.INPUT_MEAN, inputs[name].mean.to(layer.weight))
-    for name, norm in _norms_before(new):
-        if name in inputs and not norm.bias.any() and norm.weight.all():
-            power = inputs[name].power / norm.weight.detach().double().square()
-            norm.register_buffer(nested.POWER, power.to(norm.weight))
-    calibrated: NestedViT = new
-    return calibrated
+    statistics = {f"{name}.{nested.INPUT_MEAN}": inputs[name].mean for name in layers}
+    for name, norm in _norm_of_each_reader(vit):
+        scale, shift = (vit.get_parameter(f"{norm}.{leaf}").detach() for leaf in ("weight", "bias"))
+        if name in inputs and not shift.any() and scale.all():
+            statistics[f"{norm}.{nested.POWER}"] = inputs[name].power / scale.double().square()
+    new = copy_with(vit, dict(vit.named_parameters()))
+    attach_statistics(new, statistics)
+    return new
 
 
-def _norms_before(vit: Any) -> Iterator[tuple[str, nn.LayerNorm]]:
-    """Each norm over channels that a linear layer reads, with the name of that layer."""
-    for i, block in enumerate(vit.blocks):
-        for reader, norm in NORM_OF.items():
-            yield f"blocks.{i}.{reader}", getattr(block, norm)
-    last = vit.norm if isinstance(vit.fc_norm, nn.Identity) else vit.fc_norm
-    if isinstance(last, nn.LayerNorm):
+def statistics_of(vit: NestedViT) -> dict[str, Tensor]:
+    """The statistics of a calibrated ViT by name; none without a calibration."""
+    return {name: value for name, value in vit.named_buffers() if name.endswith(STATISTICS)}
+
+
+def attach_statistics(vit: NestedViT, statistics: Mapping[str, Tensor]) -> None:
+    """Calibrate a ViT, in place, by statistics that :func:`statistics_of` gave of one with these widths."""
+    weight = vit.patch_embed.proj.weight
+    for name, value in statistics.items():
+        part, _, leaf = name.rpartition(".")
+        vit.get_submodule(part).register_buffer(leaf, value.to(weight))
+
+
+def _norm_of_each_reader(vit: Any) -> Iterator[tuple[str, str]]:
+    """Names of each linear layer that reads channels and of the norm before it."""
+    yield from (
+        (f"blocks.{i}.{reader}", f"blocks.{i}.{norm}")
+        for i in range(len(vit.blocks))
+        for reader, norm in NORM_OF.items()
+    )
+    last = "norm" if isinstance(vit.fc_norm, nn.Identity) else "fc_norm"
+    if isinstance(getattr(vit, last), nn.LayerNorm):
         yield "head", last

@@ -18,7 +18,11 @@ from eavit.model.timm_layout import CannotNestError
 from tests.eavit.families import loader
 from tests.eavit.small import plain, tiny
 
-SMALL = {"ea_vit": {"search": {"population": 6, "generations": 1}}, "autoformer": {"evaluations": 12}}
+SMALL = {
+    "ea_vit": {"search": {"population": 6, "generations": 1}},
+    "ea_vit_plus": {"shapes": {"population": 4}},
+    "autoformer": {"evaluations": 12},
+}
 BUDGETS = (0.3, 0.6, 1.0)
 
 
@@ -28,7 +32,9 @@ def adapted(method="hydravit", budgets=BUDGETS, **changes):
     return adapt(plain(), loader(shuffle=True), loader(48, 48, seed=1), budgets, method=method, **arguments)
 
 
-@pytest.mark.parametrize("method", ["ea_vit", "hydravit", "matformer", "sortednet", "scala", "autoformer"])
+@pytest.mark.parametrize(
+    "method", ["ea_vit_plus", "ea_vit", "hydravit", "matformer", "sortednet", "scala", "autoformer"]
+)
 def test_a_family_is_adapted_and_keeps_its_budgets(method, tmp_path):
     elastic = adapted(method)
     assert list(elastic.accuracy) == list(BUDGETS)

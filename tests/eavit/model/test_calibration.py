@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from timm.layers import Mlp
 from timm.models.vision_transformer import VisionTransformer
 
-from eavit.model.calibration import calibrate
+from eavit.model.calibration import attach_statistics, calibrate, statistics_of
 from eavit.model.gates import Gates
 from eavit.model.importance import sort_by_importance
 from eavit.model.nested import INPUT_MEAN, POWER
@@ -93,6 +93,15 @@ def test_norms_keep_the_scale_that_their_channels_had():
     power = getattr(norm, POWER)
     assert torch.allclose(scale, (power[:6].mean() / power.mean()).sqrt().expand(6))
     assert scale[0] > 1 and norm.narrow(12)["weight"] is norm.weight
+
+
+def test_statistics_can_be_read_and_attached_again():
+    vit, plain_one, half = calibrate(tiny(), Blobs().batches(16)), tiny(), Submodel(6, (2,) * 3, (12,) * 3)
+    x = next(iter(Blobs().batches(16)))[0]
+    assert statistics_of(plain_one) == {}
+    attach_statistics(plain_one, statistics_of(vit))
+    with torch.no_grad():
+        assert torch.equal(plain_one(x, half), vit(x, half))
 
 
 def test_other_models_are_refused():
