@@ -14,6 +14,8 @@ from eavit.adaptation.adapt import adapt
 from eavit.adaptation.defaults import BUDGETS, DEFAULT_METHOD, data_config, epochs_for, learning_rate_for
 from eavit.adaptation.pictures import describe_samples, picture_loader, read_pictures
 from eavit.commands.shown import say, show_assumptions, show_members
+from eavit.deploy.architecture import rebuilt
+from eavit.model.vit import NestedViT
 
 PICO = "pico"  # the backbone that the package brings: 24 pixels, grey
 DEFAULT_BACKBONE = "vit_small_patch14_dinov2.lvd142m"
@@ -59,6 +61,8 @@ def adapt_folder(
     began, wanted = time.monotonic(), fractions(budgets)
     folder = read_pictures(photos)
     model = pretrained_backbone(backbone_name, len(folder.classes), size)
+    rebuilt(NestedViT.from_timm(model))  # what cannot be saved in the end is refused now
+    out.mkdir(parents=True, exist_ok=True)
     config = data_config(model, {})
     train = picture_loader(folder.train, folder.classes, config, batch, training=True, flip=flip, workers=workers)
     val = picture_loader(folder.val, folder.classes, config, 256, workers=workers)

@@ -170,6 +170,15 @@ def test_data_of_other_classes_is_refused(adapted, tmp_path, photos, monkeypatch
     assert (code, "has 3 classes, the exported model 2" in printed) == (2, True)
 
 
+def test_what_cannot_be_saved_is_refused_before_any_training(photos, tmp_path, monkeypatch, capsys):
+    from eavit.commands import adapt_command
+
+    monkeypatch.setattr(adapt_command, "adapt", lambda *_, **__: pytest.fail("training began"))
+    (tmp_path / "file").write_text("mine")
+    code, printed = said(monkeypatch, capsys, "adapt", photos, "--out", tmp_path / "file", *QUICK)
+    assert (code, "file" in printed) == (2, True)
+
+
 def test_other_backbones_are_timms(monkeypatch):
     from eavit.commands.adapt_command import pretrained_backbone
 
