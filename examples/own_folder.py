@@ -38,9 +38,7 @@ def main() -> None:
         train = picture_loader(pictures.train, pictures.classes, data, 32, training=True)
         val = picture_loader(pictures.val, pictures.classes, data, 256)
 
-        elastic = eavit.adapt(
-            model, train, val, (0.2, 0.5, 1.0), epochs=4, options={"search": {"population": 12, "generations": 3}}
-        )
+        elastic = eavit.adapt(model, train, val, (0.2, 0.5, 1.0), epochs=4)
         print(elastic)
         for budget, accuracy in elastic.accuracy.items():
             print(f"budget {budget:g}: {elastic.choose(budget=budget)}, accuracy {accuracy:.1%}")
