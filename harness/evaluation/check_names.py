@@ -8,8 +8,9 @@ BATCHES = "same predictions for batch 1 and 64"
 OVERFIT = "one batch can be overfitted"
 SLICED = "exported module equals the sliced one"
 FULL = "full size within 1 point of a plain fine-tune"
+PROBE = "full size not below its own linear probe"
 GROWING = "accuracy does not fall as the budget grows"
-SANITY_CHECKS = (CHANCE, MAJORITY, BATCHES, OVERFIT, SLICED, FULL, GROWING)
+SANITY_CHECKS = (CHANCE, MAJORITY, BATCHES, OVERFIT, SLICED, FULL, PROBE, GROWING)
 REASONS = {  # part of a point's reason -> the check that failed
     "is not above chance": CHANCE,
     "is not above the majority class": MAJORITY,

@@ -1,6 +1,6 @@
 """Sanity checks: what must hold of every cell before its numbers are believed. Pure: from points and bitmaps.
 
-Checks of one cell alone are run in the cell, which is then ``suspicious``; two need other points and are run here.
+Checks of one cell alone are run in the cell, which is then ``suspicious``; three need other points and are run here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,16 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from harness.evaluation.check_names import DIAGNOSTICS_KEY, FULL, GROWING, OVERFIT, REASONS, SANITY_CHECKS, SLICED
+from harness.evaluation.check_names import (
+    DIAGNOSTICS_KEY,
+    FULL,
+    GROWING,
+    OVERFIT,
+    PROBE,
+    REASONS,
+    SANITY_CHECKS,
+    SLICED,
+)
 from harness.results.bitmaps import Bitmaps
 from harness.results.record import Record
 from harness.results.results import CellKey
@@ -21,10 +30,22 @@ from harness.statistics.images import ImageDifference
 
 Outcome = Literal["passed", "failed", "undecided", "not run"]
 OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "undecided", "not run")
-PLAIN = "fixed_uniform"  # its choice at the full budget is the backbone itself, fine-tuned
-MARGIN = 0.01
 SHARE = 0.95  # of the full model's MACs from which a choice counts as full size
 ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the full size of a method is compared with: the full size of the method that has this callable."""
+
+    check: str
+    callable: str
+    itself: str
+    margin: float  # a loss that is none
+
+
+PLAIN = Reference(FULL, "fixed_uniform", "the plain fine-tune", 0.01)
+PROBED = Reference(PROBE, "slice_untrained", "the linear probe", 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +66,12 @@ def run_checks(points: pd.DataFrame, records: Mapping[str, Record], bitmaps: Bit
     """All checks of all cells that have a measured point, in an order that does not depend on that of the points."""
     measured = frames.accuracies(points).sort_values([*frames.CELL, "budget"])
     cells = {_key(here): _answers(here, bitmaps) for _, here in measured.groupby(frames.CELL)}
-    plain = _plain_names(points, records)
+    references = {reference: _names_of(reference, points, records) for reference in (PLAIN, PROBED)}
     checks: list[SanityCheck] = []
     for key, answers in cells.items():
         record = records.get(answers[0].cell)
-        checks += [*_in_cell(key, answers, record), _full(key, cells, plain), _growing(key, answers)]
+        checks += [*_in_cell(key, answers, record), _growing(key, answers)]
+        checks += [_full(key, cells, reference, names) for reference, names in references.items()]
     order = {name: place for place, name in enumerate(SANITY_CHECKS)}
     return tuple(sorted(checks, key=lambda one: (one.method, one.dataset, one.seed, order[one.name])))
 
@@ -107,40 +129,43 @@ def _in_cell(key: CellKey, answers: Sequence[_Answer], record: Record | None) ->
 # --- the full size ----------------------------------------------------------------------------------------------
 
 
-def _plain_names(points: pd.DataFrame, records: Mapping[str, Record]) -> list[str]:
-    """Methods that are the plain fine-tune at the full budget, whatever a suite calls them."""
+def _names_of(reference: Reference, points: pd.DataFrame, records: Mapping[str, Record]) -> list[str]:
+    """Methods that are the reference at the full budget, whatever a suite calls them."""
     callables = {record.method: record.callable for record in records.values()}
-    return [name for name in sorted(map(str, points["method"].unique())) if callables.get(name, name) == PLAIN]
+    names = sorted(map(str, points["method"].unique()))
+    return [name for name in names if callables.get(name, name) == reference.callable]
 
 
-def _full(key: CellKey, cells: Mapping[CellKey, Sequence[_Answer]], plain: Sequence[str]) -> SanityCheck:
-    """Failed only where the whole interval of the difference lies below -1 point: a bare point is noise of few images.
+def _full(
+    key: CellKey, cells: Mapping[CellKey, Sequence[_Answer]], reference: Reference, names: Sequence[str]
+) -> SanityCheck:
+    """Failed only where the whole interval of the difference lies below the margin: a point is noise of few images.
 
-    Passed where the interval lies above -1 point, or the difference itself is no loss; else undecided.
+    Passed where the interval lies above the margin, or the difference itself is no loss; else undecided.
     """
     method, dataset, seed = key
-    cell, mine = cells[key][0].cell, _at_full(cells[key])
-    if method in plain:
-        return _check(FULL, "passed", key, cell, "it is the plain fine-tune")
-    others = (_at_full(cells.get((name, dataset, seed), ())) for name in plain)
+    cell, mine, check = cells[key][0].cell, _at_full(cells[key]), reference.check
+    if method in names:
+        return _check(check, "passed", key, cell, f"it is {reference.itself}")
+    others = (_at_full(cells.get((name, dataset, seed), ())) for name in names)
     other = next((answer for answer in others if answer is not None), None)
     if mine is None or other is None or mine.share < SHARE:
-        return _check(FULL, "not run", key, cell, _no_pair(mine, other))
+        return _check(check, "not run", key, cell, _no_pair(mine, other, reference))
     difference = _difference(mine, other)
     span = f"{_points(difference.low)} to {_points(difference.high)}, {difference.kind}"
     why = f"{_points(difference.estimate)} points against it ({span})"
-    if difference.high < -MARGIN:
-        return _check(FULL, "failed", key, cell, why, mine.budget)
-    passed = difference.low >= -MARGIN or difference.estimate >= 0
-    return _check(FULL, "passed" if passed else "undecided", key, cell, "" if passed else why)
+    if difference.high < -reference.margin:
+        return _check(check, "failed", key, cell, why, mine.budget)
+    passed = difference.low >= -reference.margin or difference.estimate >= 0
+    return _check(check, "passed" if passed else "undecided", key, cell, "" if passed else why)
 
 
-def _no_pair(mine: _Answer | None, other: _Answer | None) -> str:
+def _no_pair(mine: _Answer | None, other: _Answer | None, reference: Reference) -> str:
     if mine is None:
         return "no choice at the full budget"
     if mine.share < SHARE:
         return f"its choice at the full budget has {100 * mine.share:.0f} % of the full size"
-    return "" if other is not None else f"no {PLAIN} at the full budget on this set and seed"
+    return "" if other is not None else f"no {reference.callable} at the full budget on this set and seed"
 
 
 def _at_full(answers: Sequence[_Answer]) -> _Answer | None:
@@ -186,7 +211,7 @@ def marked_suspicious(points: pd.DataFrame, checks: Iterable[SanityCheck]) -> pd
     marked = points.copy()
     marked["reason"] = marked["reason"].astype(object)
     for check in checks:
-        if check.outcome != "failed" or check.name not in (FULL, GROWING):
+        if check.outcome != "failed" or check.name not in (FULL, PROBE, GROWING):
             continue
         here = (marked["cell"] == check.cell) & (marked["budget"] == check.budget)
         here &= marked["status"].isin(frames.MEASURED)

@@ -5,7 +5,7 @@ import pandas as pd
 from example_points import FULL, example, row
 
 from harness import plan
-from harness.evaluation.check_names import BATCHES, CHANCE, DIAGNOSTICS_KEY, GROWING, OVERFIT, SLICED
+from harness.evaluation.check_names import BATCHES, CHANCE, DIAGNOSTICS_KEY, GROWING, OVERFIT, PROBE, SLICED
 from harness.evaluation.check_names import FULL as FULL_SIZE
 from harness.reports import sanity
 from tests.harness import small
@@ -47,6 +47,18 @@ def test_full_size_far_below_fails_with_the_numbers():
     check = found(cell("ea_vit", 0.16) + cell("fixed_uniform", 0.95), FULL_SIZE)
     assert (check.outcome, check.budget) == ("failed", 1.0)
     assert "-79.0 points" in check.why
+
+
+def test_a_full_size_below_its_linear_probe_is_flagged():
+    """As when too high a learning rate wrecks the pretrained features."""
+    rows = cell("ea_vit", 0.62) + cell("slice_untrained", 0.81)
+    check = found(rows, PROBE)
+    assert (check.outcome, check.budget) == ("failed", 1.0) and "-19.0 points" in check.why
+    marked = sanity.marked_suspicious(pd.DataFrame(rows), [check])
+    assert marked.set_index("method")["status"].to_dict() == {"ea_vit": "suspicious", "slice_untrained": "ok"}
+    assert found(cell("ea_vit", 0.82) + cell("slice_untrained", 0.81), PROBE).outcome == "passed"
+    assert found(rows, PROBE, "slice_untrained").why == "it is the linear probe"
+    assert "no slice_untrained" in found(cell("ea_vit", 0.62), PROBE).why
 
 
 def test_pairs_of_images_see_what_counts_cannot():
