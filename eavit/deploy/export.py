@@ -25,6 +25,7 @@ from eavit.deploy.artifact import commit, plain_values
 from eavit.deploy.elastic import ElasticModel, MeasuredMember, Timed
 from eavit.deploy.files import sha256_of, write_json, write_text
 from eavit.deploy.limits import Limits, sizes_of
+from eavit.deploy.model_card import model_card
 from eavit.deploy.timm_entry import architecture_of
 from eavit.extras import needed
 from eavit.model.submodel import Submodel
@@ -34,6 +35,7 @@ FORMAT, FORMAT_VERSION = "eavit export", 1
 EXPORT_FILE = "export.json"
 WEIGHTS_FILE = "model.safetensors"
 PREPROCESSING_FILE = "preprocessing.json"
+CARD_FILE = "README.md"
 RARE = frozenset({"class", "mlp_layer", "scale_attn_norm", "scale_mlp_norm"})  # arguments that few backbones have
 EXAMPLES = 2  # images of the batch that is traced
 OPSET = 20
@@ -227,7 +229,11 @@ def _write_all(
     write_text(folder / PREPROCESSING_FILE, json.dumps(exported.preprocessing, indent=1) + "\n")
     _write_weights(exported, folder)
     files = {name: FORMATS[name](exported, folder) for name in formats}
-    names = sorted({PREPROCESSING_FILE, WEIGHTS_FILE, *(file for written in files.values() for file in written)})
+    card = model_card(exported.elastic, exported.submodel, list(files), exported.preprocessing)
+    write_text(folder / CARD_FILE, card)
+    names = sorted(
+        {CARD_FILE, PREPROCESSING_FILE, WEIGHTS_FILE, *(file for written in files.values() for file in written)}
+    )
     record, member = exported.elastic.table, exported.member
     latency = None if profile is None else profile.latency_ms
     values = {
