@@ -17,6 +17,7 @@ from eavit.methods.fitting import train, trained_diagnostics
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size
 from eavit.model import cost
+from eavit.model.attributes import fault_of_statistics
 from eavit.model.importance import Scores
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
@@ -186,7 +187,7 @@ class EaVitPlus:
         allocation = allocate(
             task,
             partial(preparation_cost, task, b, self.importance),
-            partial(self._proposal_cost, task, space, budgets),
+            partial(self._proposal_cost, task, space, budgets, _automatic_metric(vit)),
             Phase("train", plan_cost(task, b, typical)),
             lambda: choose.cost(task, ListSpace.of(b, _uniform_members(space, budgets))),
         )
@@ -202,7 +203,8 @@ class EaVitPlus:
         self, task: Task, vit: NestedViT, space: ProductSpace, budgets: Sequence[float]
     ) -> tuple[Submodels, dict[str, Any]]:
         """Members by ascending MACs, and what their search saw."""
-        scores = scored(task, vit, "variance" if self.importance == "auto" else self.importance, "search")
+        metric = _automatic_metric(vit) if self.importance == "auto" else self.importance
+        scores = scored(task, vit, metric, "search")
         batches = _first_images(task, self.shapes.images)
         spent: list[float] = []
 
@@ -218,7 +220,7 @@ class EaVitPlus:
         members = ListSpace.of(vit.backbone, [*best, vit.backbone.full]).members
         return members, {"members": [str(member) for member in members], "proposals": front.evaluations}
 
-    def _proposal_cost(self, task: Task, space: ProductSpace, budgets: Sequence[float]) -> float:
+    def _proposal_cost(self, task: Task, space: ProductSpace, budgets: Sequence[float], metric: str) -> float:
         b = space.backbone
         flat = Scores(torch.ones(b.embed), torch.ones(b.depth, b.heads), torch.ones(b.depth, b.mlp))
         spent: list[float] = []
@@ -228,7 +230,7 @@ class EaVitPlus:
             return float(np.log(spent[-1]))
 
         self.shapes.front(space, flat, budgets, task.seed, fitness)
-        return scoring_cost(task, b, "variance") + sum(spent) * min(self.shapes.images, len(task.select_a))
+        return scoring_cost(task, b, metric) + sum(spent) * min(self.shapes.images, len(task.select_a))
 
     @property
     def values(self) -> dict[str, Any]:
@@ -260,6 +262,10 @@ def _fitness(vit: NestedViT, submodel: Submodel, batches: Sequence[tuple[Tensor,
     labels = torch.cat([labels for _, labels in batches]).to(device)
     sure = logits.softmax(-1).gather(1, labels[:, None]).mean()
     return (int((logits.argmax(-1) == labels).sum()) + float(sure)) / (len(labels) + 1)
+
+
+def _automatic_metric(vit: NestedViT) -> str:
+    return "taylor" if fault_of_statistics(vit) else "variance"
 
 
 def ea_vit_plus(

@@ -67,7 +67,11 @@ class Inputs:
 
 
 def readers(vit: Any) -> dict[str, nn.Linear]:
-    """The linear layers that read the channels of the stream, by name: qkv and fc1 of each block, and the head."""
+    """The linear layers that read the channels of the stream, by name: qkv and fc1 of each block, and the head.
+    ValueError for other backbones than plain ViTs.
+    """
+    if fault := fault_of_statistics(vit):
+        raise ValueError(f"{fault}; importance='taylor' is for every backbone")
     layers = {f"blocks.{i}.{name}": block.get_submodule(name) for i, block in enumerate(vit.blocks) for name in NORM_OF}
     return layers | ({"head": vit.head} if isinstance(vit.head, nn.Linear) else {})
 

@@ -5,12 +5,14 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from strategies import build
 
 from eavit.methods.ea_vit_plus import Members, Shapes, ea_vit_plus
 from eavit.model import cost
 from eavit.model.importance import Scores
 from eavit.model.submodel import Submodel
 from tests.eavit.laws import BACKBONE, ends_on_its_macs, obeys, task_in
+from tests.eavit.model.test_nested_eva import DEIT, EVA
 
 LITTLE = {"population": 4, "generations": 1}
 SIZES = tuple(Submodel(3 * k, (k,) * 3, (6 * k,) * 3) for k in (1, 2, 3, 4))
@@ -95,3 +97,13 @@ def test_candidates_fill_each_budget_in_several_shapes():
 def test_wrong_options_are_named(options, named):
     with pytest.raises(ValueError, match=named):
         ea_vit_plus(**options)
+
+
+@pytest.mark.parametrize("recipe", [EVA, DEIT], ids=["eva", "distilled"])
+def test_backbones_without_statistics_are_ordered_by_taylor(recipe, tmp_path):
+    task = task_in(tmp_path)
+    shape = {"img_size": 4, "patch_size": 2, "in_chans": 1, "num_classes": 3, "embed_dim": 16, "num_heads": 4}
+    task.backbone = lambda: build({**recipe, **shape}).float()
+    adapted = ea_vit_plus(shapes=LITTLE).adapt(task)
+    choice = adapted.select(1.0)
+    assert choice is not None and adapted.module(choice)(torch.zeros(2, 1, 4, 4)).shape == (2, 3)
