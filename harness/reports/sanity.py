@@ -36,7 +36,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the full size of a method is compared with: the full size of the method that has this callable."""
+    """Reference of a method's full size: the full size of the method that has this callable."""
 
     check: str
     callable: str
