@@ -10,8 +10,8 @@ from eavit.options import nearest_hint
 
 DEFAULT_METHOD = "ea_vit_plus"  # the one place that names it
 BUDGETS = (0.2, 0.4, 0.6, 0.8, 1.0)
-IMAGES_SEEN = 40_000  # that a training should show at least, within the two limits
-FEWEST_EPOCHS, MOST_EPOCHS = 5, 30
+IMAGES_SEEN = 24_000  # that a training should show at least, within the two limits
+FEWEST_EPOCHS, MOST_EPOCHS = 5, 20
 LEARNING_RATES = ((128, 1e-3), (256, 3e-4), (512, 3e-5))  # up to this width; wider: the last
 WIDEST_RATE = 1e-5  # EA-ViT's own, for ViT-B
 MEAN_STD = 0.5  # of weights that do not say what their images looked like
@@ -22,7 +22,7 @@ def epochs_for(images: int) -> int:
     """Epochs over so many images: many over few, few over many.
 
     >>> epochs_for(1000), epochs_for(5000), epochs_for(1_000_000)
-    (30, 8, 5)
+    (20, 5, 5)
     """
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, ceil(IMAGES_SEEN / images)))
 

@@ -7,7 +7,7 @@ from tests.eavit.small import plain
 
 
 def test_few_images_get_many_epochs():
-    assert [epochs_for(n) for n in (10, 1_000, 5_000, 8_001, 10**7)] == [30, 30, 8, 5, 5]
+    assert [epochs_for(n) for n in (10, 1_000, 2_000, 8_001, 10**7)] == [20, 20, 12, 5, 5]
 
 
 def test_wider_models_get_lower_rates():
