@@ -97,8 +97,10 @@ def adapt_folder(
         workdir=workdir,
     )
     elastic.save(out)
-    members = list(dict.fromkeys(elastic.member(budget=b) for b in wanted if elastic.accuracy[b] is not None))
-    show_members(f"{out}: the choice for each budget, on {len(folder.val)} validation pictures", elastic, members)
+    show_members(f"{out}: members on {len(folder.val)} validation pictures", elastic, elastic.members)
+    for budget, accuracy in elastic.accuracy.items():
+        if accuracy is not None:
+            say(f"choice for budget {budget:g}: {elastic.choose(budget=budget)}, accuracy {accuracy:.1%}")
     missed = [f"{b:g}" for b, accuracy in elastic.accuracy.items() if accuracy is None]
     say(f"unreachable budgets: {', '.join(missed)}" if missed else "every budget is reached")
     say("the validation pictures also served the search: on new pictures expect slightly less")
