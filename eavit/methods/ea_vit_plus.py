@@ -182,17 +182,18 @@ class EaVitPlus:
         vit = start(task)
         b, space = vit.backbone, self.shapes.space(vit.backbone)
         budgets = self.members.budgets(task.budgets)
+        metric = _automatic_metric(vit) if self.importance == "auto" else self.importance
         choose = choosing_size(*self.choosing)
         typical = self.members.plan(b, tuple(_uniform_members(space, budgets)))
         allocation = allocate(
             task,
             partial(preparation_cost, task, b, self.importance),
-            partial(self._proposal_cost, task, space, budgets, _automatic_metric(vit)),
+            partial(self._proposal_cost, task, space, budgets, metric),
             Phase("train", plan_cost(task, b, typical)),
             lambda: choose.cost(task, ListSpace.of(b, _uniform_members(space, budgets))),
         )
         vit = prepare(task, vit, self.importance)
-        members, proposed = self._propose(task, vit, space, budgets)
+        members, proposed = self._propose(task, vit, space, budgets, metric)
         plan = self.members.plan(b, members)
         run = allocation.fit("train", plan_cost(task, b, plan))
         train(vit, plan, run)
@@ -200,10 +201,9 @@ class EaVitPlus:
         return choose.answer(task, vit, ListSpace.of(b, members), diagnostics)
 
     def _propose(
-        self, task: Task, vit: NestedViT, space: ProductSpace, budgets: Sequence[float]
+        self, task: Task, vit: NestedViT, space: ProductSpace, budgets: Sequence[float], metric: str
     ) -> tuple[Submodels, dict[str, Any]]:
         """Members by ascending MACs, and what their search saw."""
-        metric = _automatic_metric(vit) if self.importance == "auto" else self.importance
         scores = scored(task, vit, metric, "search")
         batches = _first_images(task, self.shapes.images)
         spent: list[float] = []
