@@ -15,6 +15,7 @@ from eavit.adaptation.defaults import BUDGETS, DEFAULT_METHOD, data_config, epoc
 from eavit.adaptation.pictures import describe_samples, picture_loader, read_pictures
 from eavit.commands.shown import say, show_assumptions, show_members
 from eavit.deploy.architecture import rebuilt
+from eavit.deploy.elastic import ElasticModel
 from eavit.model.vit import NestedViT
 
 PICO = "pico"  # the backbone that the package brings: 24 pixels, grey
@@ -97,12 +98,17 @@ def adapt_folder(
         workdir=workdir,
     )
     elastic.save(out)
-    show_members(f"{out}: members on {len(folder.val)} validation pictures", elastic, elastic.members)
+    _show_family(elastic, out, len(folder.val), (time.monotonic() - began) / 60)
+
+
+def _show_family(elastic: ElasticModel, out: Path, pictures: int, minutes: float) -> None:
+    """Members, the choice for each budget, and what to do next."""
+    show_members(f"{out}: members on {pictures} validation pictures", elastic, elastic.members)
     for budget, accuracy in elastic.accuracy.items():
         if accuracy is not None:
             say(f"choice for budget {budget:g}: {elastic.choose(budget=budget)}, accuracy {accuracy:.1%}")
     missed = [f"{b:g}" for b, accuracy in elastic.accuracy.items() if accuracy is None]
     say(f"unreachable budgets: {', '.join(missed)}" if missed else "every budget is reached")
     say("the validation pictures also served the search: on new pictures expect slightly less")
-    say(f"{len(elastic.members)} members in {out}, after {(time.monotonic() - began) / 60:.1f} minutes; next:")
+    say(f"{len(elastic.members)} members in {out}, after {minutes:.1f} minutes; next:")
     say(f"  eavit profile {out}")
