@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import floor
 
+import numpy as np
+
 from eavit.methods.families import Family, PlannedFit, family_recipe
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size
 from eavit.model.submodel import Backbone, Submodel
-from eavit.options import allowed, number
+from eavit.options import allowed, number, whole
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
-from eavit.training.passes import TEACHER, Pass, Plan, always
+from eavit.training.passes import TEACHER, Pass, Passes, Plan, always
 from eavit.training.prepare import IMPORTANCES
 
 WIDTHS, DEPTHS = (0.25, 0.5, 0.75, 1.0), (0.5, 0.75, 1.0)
@@ -36,11 +38,14 @@ CARD = Card(
         "hidden_states": ("the sum over layers of mean squared errors, the embedding's among them", "code"),
         "phases": ("fine-tune, width, width and depth: 3 epochs each", "code"),
         "importance": ("first-order Taylor of the fine-tuned model, heads and neurons", "paper"),
+        "sizes": (0, "code"),
         "teacher_share": ("a third of the steps, as each phase", "ours"),
     },
     ours=(
         "the choice of a size for a budget: the one with the most MACs that fits, of equal MACs the first in spelling",
         "a size that rounds to the depth of a deeper one is the same depth (3 layers: 3/4 and 1/2 are both 2)",
+        "option sizes: that many sizes a step, the largest always (as sandwich rules keep it), the others drawn "
+        "without replacement; a phase that has fewer trains all; 0, the default: all at every step, as in the source",
         "each fit runs through its own cycle of the learning rate, as in the source: two of them end as teachers",
     ),
     deviations=(
@@ -61,6 +66,7 @@ def dynabert(
     phases: int = 2,
     hidden: float = 0.1,
     hidden_deep: float = 1.0,
+    sizes: int = 0,
     importance: str = "taylor",
     select: str = "native",
     nesting: str = "free",
@@ -69,10 +75,13 @@ def dynabert(
     """DynaBERT: fine-tune, then distil all widths, then all widths and depths.
 
     ``phases``: 2, or 1 for widths alone (DynaBERT-w); ``hidden`` and ``hidden_deep`` weigh hidden states in each.
+    ``sizes`` a step, the largest always and the others at random; 0: all.
     """
     allowed("importance", importance, IMPORTANCES)
     if phases not in (1, 2):
         raise ValueError(f"option phases={phases!r}: must be 1 (widths) or 2 (widths, then widths and depths)")
+    if whole("sizes", sizes, 0) == 1:
+        raise ValueError("option sizes=1: must be 0 (all at every step), or 2 or more (the largest is among them)")
     weights = number("hidden", hidden, "[0, inf)"), number("hidden_deep", hidden_deep, "[0, inf)")
     choose = choosing_size(select, nesting, evaluations)
 
@@ -80,14 +89,16 @@ def dynabert(
         spaces = (grid(backbone, depths=(1.0,)), grid(backbone))[:phases]
         if choose.nesting == "nested" and not spaces[-1].closed:
             raise ValueError(f"option nesting='nested': at {backbone.depth} layers the sizes of the grid do not nest")
+        if sizes > spaces[-1].count:
+            raise ValueError(f"option sizes={sizes}: the grid of {backbone.depth} layers has {spaces[-1].count} sizes")
         share = 1 / (1 + phases)
         fits = [PlannedFit("teacher", always(backbone.full), share)]
         for name, space, weight in zip(("width", "depth"), spaces, weights, strict=False):
             sorts = ("heads", "neurons") if name == "width" else ()  # as in the source; channels are all kept
-            fits.append(PlannedFit(name, distilled(space, weight), share, sorts=sorts, teacher="start"))
+            fits.append(PlannedFit(name, distilled(space, weight, sizes), share, sorts=sorts, teacher="start"))
         return Family(spaces[-1], fits)
 
-    return family_recipe("dynabert", CARD, design, choose, importance)
+    return family_recipe("dynabert", CARD.with_values({"sizes": sizes}), design, choose, importance)
 
 
 def kept_layers(depth: int, fraction: float) -> tuple[int, ...]:
@@ -110,12 +121,19 @@ def grid(backbone: Backbone, depths: tuple[float, ...] = DEPTHS) -> ListSpace:
     return ListSpace.of(b, [size(width, layers) for layers in rows.values() for width in WIDTHS])
 
 
-def distilled(space: ListSpace, hidden: float) -> Plan:
-    """Every size at every step, by descending MACs; hidden states summed over the kept layers and the embedding."""
+def distilled(space: ListSpace, hidden: float, sizes: int = 0) -> Plan:
+    """Sizes of a step by descending MACs: all, or the largest and random others, ``sizes`` together; hidden states
+    summed over the kept layers and the embedding.
+    """
 
     def taught(size: Submodel) -> Pass:
         states = 1 + sum(map(bool, size.heads))
         return Pass(size, hard=0.0, soft=1.0, source=TEACHER, features=hidden * states)
 
     passes = tuple(taught(size) for size in reversed(space.members))
-    return lambda progress, rng: passes
+
+    def plan(progress: float, rng: np.random.Generator) -> Passes:
+        places = sorted(rng.choice(range(1, len(passes)), sizes - 1, replace=False))
+        return (passes[0], *(passes[place] for place in places))
+
+    return plan if 0 < sizes < len(passes) else lambda progress, rng: passes

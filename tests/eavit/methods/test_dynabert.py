@@ -98,6 +98,31 @@ def test_phases_distil_logits_and_hidden_states_without_labels():
     assert distilled(space, 0.0)(0.0, None)[0].features == 0
 
 
+def test_few_sizes_a_step_are_the_largest_and_others_drawn_without_replacement():
+    space = grid(VIT_B)
+    every, few = distilled(space, 0.1), distilled(space, 0.1, 4)
+    drawn = [few(0.5, draws_of(0, step)) for step in range(40)]
+    assert drawn[3] == few(0.5, draws_of(0, 3)) != drawn[4]
+    assert {p for passes in drawn for p in passes} == set(every(0.5, None))
+    for passes in drawn:
+        macs = [cost.macs(VIT_B, p.submodel) for p in passes]
+        assert len({p.submodel for p in passes}) == 4 and passes[0].submodel == VIT_B.full
+        assert macs == sorted(macs, reverse=True)
+    assert distilled(grid(VIT_B, (1.0,)), 0.1, 4)(0.5, None) == distilled(grid(VIT_B, (1.0,)), 0.1)(0.5, None)
+
+
+def test_few_sizes_make_cheaper_steps_and_more_of_them(tmp_path):
+    """With equal MACs both spend them, and what the ledger is charged is what the draws were planned to cost."""
+    steps = {}
+    for sizes in (0, 2):
+        (folder := tmp_path / str(sizes)).mkdir()
+        run = Short(folder, train_macs=6500.0 * FULL)
+        adapted = dynabert(sizes=sizes).adapt(run)
+        assert 0.95 < run.ledger.macs / run.train_macs <= 1.05
+        steps[sizes] = adapted.report()["steps"]["depth"]
+    assert steps[2] > 2 * steps[0]
+
+
 def test_sorting_after_fine_tuning_leaves_the_stream_comparable(tmp_path):
     """Heads and neurons move, channels stay, the function stays; charged; nothing but the fit split is looked at."""
     account = Spent()
@@ -158,9 +183,14 @@ def test_wrong_options_of_dynabert_are_named():
         ({"phases": 3}, "option phases=3"),
         ({"hidden": -1}, "option hidden=-1"),
         ({"hidden_deep": float("nan")}, "option hidden_deep=nan"),
+        ({"sizes": 1}, "option sizes=1: must be 0"),
+        ({"sizes": -2}, "option sizes=-2"),
+        ({"sizes": 2.5}, "option sizes=2.5"),
         ({"importance": "tailor"}, "nearest: taylor"),
         ({"select": "grid"}, "option select='grid' is unknown"),
         ({"nesting": "nest"}, "nearest: nested"),
     ]:
         with pytest.raises(ValueError, match=words):
             dynabert(**options)
+    with pytest.raises(ValueError, match="option sizes=13: the grid of 4 layers has 12 sizes"):
+        dynabert(sizes=13).check(plain(depth=4), BUDGETS, (), "equal_steps")
