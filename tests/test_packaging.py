@@ -123,7 +123,7 @@ def test_what_is_declared_is_imported():
 
 
 def test_no_extra_is_without_code():
-    assert set(EXTRAS) == {"bench", "cli", "cluster", "export", "pruning", "dev"}
+    assert set(EXTRAS) == {"bench", "cli", "cluster", "docs", "export", "pruning", "dev"}
     assert "eavit-bench[bench]" in EXTRAS["cluster"]
     assert names(EXTRAS["cluster"]) <= imported_by("harness")
     assert names(EXTRAS["pruning"] + EXTRAS["export"] + EXTRAS["cli"]) <= imported_by("eavit")
@@ -135,6 +135,13 @@ def test_the_dev_extra_is_what_tests_and_tox_use():
     assert unused == set()
     assert [command for command in COMMANDS.values() if command not in tox] == []
     assert set(STUBS.values()) <= names(BASE + EXTRAS["bench"])
+
+
+def test_the_docs_extra_is_what_builds_the_site():
+    settings = (ROOT / "docs" / "conf.py").read_text(encoding="utf-8") + (ROOT / "tox.ini").read_text(encoding="utf-8")
+    modules = {"sphinx": "sphinx-build", "myst-parser": "myst_parser", "furo": 'html_theme = "furo"'}
+    assert names(EXTRAS["docs"]) == modules.keys()
+    assert [word for word in modules.values() if word not in settings] == []
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
