@@ -29,7 +29,7 @@ PRIVATE = re.compile(
     r"trails?|standings?|numerals|upkeep|told)(?![A-Za-z])",
     re.IGNORECASE,
 )
-KEPT_KEYS = ('"sanity_ladder"', '"doubts"')  # a key of committed records, a column of committed tables
+KEPT_KEYS = ('"sanity_ladder"', '"doubts"', "`doubts`")  # a key of committed records, a column of committed tables
 NO_OPENING = set(
     "about above across after against along among and around as at before behind below beside besides between beyond "
     "but by despite during for from how if in inside into like near of off on onto or over per since so than that "
