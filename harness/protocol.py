@@ -77,6 +77,9 @@ class Adapted(Protocol):
 
 class Method(Protocol):
     """Recipe of an adaptation. Optional: ``report() -> Mapping[str, JSON]`` of :class:`Adapted`, kept with the record.
+    Optional, too: ``save(folder, task, about)`` of :class:`Adapted`, called last where a run keeps models: it writes to
+    ``folder``, which does not exist yet, what one needs to use them. ``about`` has ``classes`` (names), ``data``
+    (preprocessing by timm's names) and ``origin`` (suite, method, data set, cell).
 
     A method may also have ``api = 1`` (the version of this contract) and ``card``, plain values that tables print:
     title, paper, code, elastic, step, distillation, selection, parameters, ours, deviations. An exception with an

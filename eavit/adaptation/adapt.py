@@ -21,7 +21,6 @@ from eavit.adaptation.defaults import (
     learning_rate_for,
 )
 from eavit.adaptation.loaders import Batches, ValidationImages
-from eavit.adaptation.members import distinct_members, measured, own_parameters
 from eavit.adaptation.progress import Bars, silent
 from eavit.adaptation.task import (
     LoaderTask,
@@ -32,6 +31,7 @@ from eavit.adaptation.task import (
     validation_of,
 )
 from eavit.deploy.elastic import ElasticModel, FamilyRecord, Validation, ascending
+from eavit.deploy.members import distinct_members, measured, own_parameters
 from eavit.methods.choosing import SelectOptions
 from eavit.methods.fitting import digest_of
 from eavit.methods.recipe import Recipe
@@ -210,7 +210,7 @@ def _family(
     by_size = own_parameters(vit, answer.module, members) if answer.module is not None else {}
     choices: dict[float, Submodel | None] = {budget: answer.policy(budget) for budget in budgets}
     table = FamilyRecord(
-        members=ascending(vit.backbone, list(measured(vit, members, by_size, images, report))),
+        members=ascending(vit.backbone, list(measured(vit, members, by_size, [images.whole], report))),
         budgets={budget: None if choice is None else str(choice) for budget, choice in choices.items()},
         validation=Validation(len(images.whole), images.sha256),
         data=config,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -45,6 +47,12 @@ class Elastic:
 
     def report(self) -> Mapping[str, Any]:
         return self.diagnostics
+
+    def save(self, folder: Path, task: Any, about: Mapping[str, Any]) -> None:
+        """Write the family as :func:`eavit.load` reads it. Imported late: how it is kept is no part of a method's code,
+        from which the bench makes the ids of its cells.
+        """
+        import_module("eavit.deploy.keep").save_adapted(self, folder, task, about)
 
 
 @dataclass(frozen=True, slots=True)

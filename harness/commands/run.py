@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from harness.commands.progress import watching
 from harness.jobs.files import FULL, write_atomic
 from harness.plan import Cell
 from harness.reports import report as reports
-from harness.results import points, record
+from harness.results import kept_models, points, record
 from harness.results.record import USABLE, Record
 from harness.sweep import executors, pending, sweep
 from harness.sweep.pending import Settings
@@ -31,18 +31,32 @@ from harness.sweep.sweep import Summary
 if TYPE_CHECKING:
     from harness.jobs.ray_executor import RayExecutor
 
+NAMED = 3  # cells in one message
+
 verbs = typer.Typer()
 
 
 @verbs.command()
 @with_option_groups
-def run(name: SuiteName, where: Where, which: Which, limits: CellLimits, machines: Machines) -> None:
+def run(
+    name: SuiteName,
+    where: Where,
+    which: Which,
+    limits: CellLimits,
+    machines: Machines,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Keep the adapted models of the cells that run, for `eavit choose`."),
+    ] = False,
+) -> None:
     """Run the missing cells of a suite, then write points, tables and plots. Exit code 1 if a cell failed."""
     opened = open_suite(name, where)
     store = opened.store
     store.prepare()
     record_owner(opened.folder, opened.file)
-    cells, settings = opened.chosen(which), opened.settings(which, limits)
+    if keep and machines.engine == "ray":
+        raise CommandError("--keep needs --engine local: nodes of a cluster send back records, not models")
+    cells, settings = opened.chosen(which), replace(opened.settings(which, limits), keep=keep)
     if pending.missing(cells, store.summaries(cell.id for cell in cells), settings):
         settings = replace(settings, unstarted=_check(opened))
     cluster = _cluster(opened, settings, machines) if machines.engine == "ray" else None
@@ -56,6 +70,8 @@ def run(name: SuiteName, where: Where, which: Which, limits: CellLimits, machine
     has_space = _write_reports(opened, cells, summary)
     for line in _faulty(cells, summary.records, summary.lost, opened.runs):
         complain(line)
+    if keep:
+        _show_models(opened, cells, summary)
     typer.echo(_counted(opened, cells, summary))
     _exit(opened, cells, summary, has_space)
 
@@ -143,6 +159,26 @@ def _exit(opened: OpenSuite, cells: Iterable[Cell], summary: Summary, has_space:
         complain(f"some cells failed; run them again with: {again}" + " --retry-failed" * stubborn)
     if failed or not has_space:
         raise typer.Exit(options.FAILED)
+
+
+def _show_models(opened: OpenSuite, cells: Iterable[Cell], summary: Summary) -> None:
+    """Print where the models of usable cells are kept, why others are not, and what to do about these."""
+    usable = [cell for cell in cells if cell.id in summary.records and summary.records[cell.id].status in USABLE]
+    earlier = []
+    for cell in usable:
+        fault = kept_models.fault_of_model(opened.runs, cell.id)
+        if fault is None:
+            earlier.append(cell)
+        elif fault:
+            complain(f"not kept: {cell.title}: {fault}")
+        else:
+            typer.echo(f"kept: {cell.title}: {kept_models.model_folder(opened.runs, cell.id)}")
+    if earlier:
+        titles = "; ".join(cell.title for cell in earlier[:NAMED]) + "; ..." * (len(earlier) > NAMED)
+        complain(
+            f"{len(earlier)} finished cells have no kept model, for they ran without --keep: {titles}; "
+            f"run them again with: eavit-bench run {opened.name} --keep --force (some: --method, --dataset, --seed)"
+        )
 
 
 def _faulty(cells: Iterable[Cell], records: Mapping[str, Record], lost: Mapping[str, str], runs: Path) -> list[str]:

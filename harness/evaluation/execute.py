@@ -23,7 +23,7 @@ from torch import nn
 
 from harness import code_digest, plugins
 from harness.data import loading
-from harness.evaluation import check_names, diagnostics, evaluate, measure, sanity_checks
+from harness.evaluation import check_names, diagnostics, evaluate, keep, measure, sanity_checks
 from harness.evaluation.evaluate import Progress
 from harness.evaluation.failures import (
     BackboneError,
@@ -37,7 +37,7 @@ from harness.evaluation.ledger import CellLedger
 from harness.jobs.job import Job, JobFolder
 from harness.plan import Cell
 from harness.protocol import Task
-from harness.results import cell_files, record
+from harness.results import cell_files, kept_models, record
 from harness.results.cell_files import Outcome
 from harness.results.record import USABLE, PhaseCost, Record
 from harness.suite import Input, Suite
@@ -63,11 +63,13 @@ class ProgressFile:
             self._file.flush()
 
 
-def run_cell(task: CellJob, work: Path, progress: Progress) -> Outcome:
-    """The outcome of a cell, whatever happens in it short of the end of the process."""
+def run_cell(task: CellJob, work: Path, progress: Progress, model: Path | None = None) -> Outcome:
+    """The outcome of a cell, whatever happens in it short of the end of the process. ``model``: folder for what the
+    method adapted, if it is to be kept.
+    """
     began = record.now()
     try:
-        return _run(task, work, progress, began)
+        return _run(task, work, progress, began, model)
     except Exception as error:  # a method may fail in any way it likes
         return blamed(task, error, began)
 
@@ -83,7 +85,8 @@ def run_job(job: Job, folder: JobFolder) -> int:
     task = cell_job.task_of(job)
     if _rank():
         return _run_beside(task, folder)
-    _leave(run_cell(task, folder.work, ProgressFile(folder.progress)), folder.result, folder)
+    model = folder.out / kept_models.FOLDER if task.keep else None
+    _leave(run_cell(task, folder.work, ProgressFile(folder.progress), model), folder.result, folder)
     return 0
 
 
@@ -119,7 +122,7 @@ def _leave(outcome: Outcome, result: Path, folder: JobFolder) -> None:
     beside.rename(result)
 
 
-def _run(task: CellJob, work: Path, progress: Progress, began: datetime) -> Outcome:
+def _run(task: CellJob, work: Path, progress: Progress, began: datetime, model: Path | None) -> Outcome:
     suite, cell = task.suite, task.cell
     _settle(cell.seed, suite.threads)
     _same_processes(suite.processes)
@@ -137,7 +140,8 @@ def _run(task: CellJob, work: Path, progress: Progress, began: datetime) -> Outc
         ledger.tick()
         progress(phase, done, total)
 
-    adapted = method.adapt(_task(task, images, backbone, full_macs, work, ledger, report_progress))
+    inputs = _task(task, images, backbone, full_macs, work, ledger, report_progress)
+    adapted = method.adapt(inputs)
     progress("select", 0, 1)
     frozen = evaluate.freeze_choices(adapted, suite.budgets, full_macs, shape)
     measured = evaluate.MeasuredPoints(frozen.points, {})
@@ -153,6 +157,9 @@ def _run(task: CellJob, work: Path, progress: Progress, began: datetime) -> Outc
     notes += [*images.notes, *diagnostics.running_threads()]
     report |= {diagnostics.NOTES: notes} if notes else {}
     result = _record(task, began, measured, frozen, full_macs, images, ledger, report)
+    if model is not None and frozen.choices and not _rank():
+        about = keep.model_description(task.suite, task.cell, images.classes, task.commit)
+        keep.keep_model(adapted, model, inputs, about)
     return Outcome(result, measured.bitmaps)
 
 

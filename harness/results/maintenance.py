@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from harness.jobs.files import leftover_files
 from harness.messages import choices
-from harness.results import checksums
+from harness.results import checksums, kept_models
 from harness.results.cell_files import (
     Damaged,
     Outcome,
@@ -275,6 +275,9 @@ def _worked(store: Store, planned: Collection[str], runs: Path) -> Iterator[Rubb
             yield Rubbish(entry, "work of a cell that no plan names", entry.name)
         elif entry.name in summaries and summaries[entry.name].status not in _GOES_ON:
             yield Rubbish(entry, f"work of a cell that is done: {summaries[entry.name].status}", entry.name)
+    for entry in kept_models.model_folders(runs):
+        if entry.name not in planned:
+            yield Rubbish(entry, "model of a cell that no plan names", entry.name)
 
 
 def remove(store: Store, removable: Iterable[Rubbish]) -> list[Rubbish]:

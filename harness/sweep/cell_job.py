@@ -23,7 +23,9 @@ LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.
 
 @checked_dataclass(frozen=True)
 class CellJob:
-    """``given``: method -> budget -> key. ``commit`` names the code. ``attempt`` and ``workers``: as those of a job."""
+    """``given``: method -> budget -> key. ``commit`` names the code. ``attempt`` and ``workers``: as those of a job.
+    ``keep``: also leave what the method adapted.
+    """
 
     cell: Cell
     suite: Suite
@@ -31,6 +33,7 @@ class CellJob:
     commit: str | None = None
     attempt: int = 1
     workers: int = 1
+    keep: bool = False
 
 
 _ADAPTER = TypeAdapter(CellJob)

@@ -24,7 +24,8 @@ class Settings:
 
     ``fork``: cells are forked from a server where that is possible. ``memory_gib``: of one cell; None: what the machine
     has, a tenth less. ``unstarted``: why the cells of a method are kept as timeouts without being started.
-    ``only_missing``: leave what was killed or skipped. ``max_hours``: then stop as if interrupted.
+    ``only_missing``: leave what was killed or skipped. ``max_hours``: then stop as if interrupted. ``keep``: keep the
+    adapted models of the cells that run.
     """
 
     runs: Path
@@ -40,6 +41,7 @@ class Settings:
     memory_gib: float | None = None
     disk_gib: float = 50.0
     unstarted: Mapping[str, str] = field(default_factory=dict)
+    keep: bool = False
 
 
 def default_workers(threads: int) -> int:

@@ -16,7 +16,7 @@ from harness.jobs.files import FULL
 from harness.jobs.job import Ending, Job, JobFolder, JobProgress
 from harness.jobs.scheduler import Executor, RunningJob, Scheduler
 from harness.plan import Cell
-from harness.results import record
+from harness.results import kept_models, record
 from harness.results.cell_files import Outcome, StoreError, unwritable
 from harness.results.record import USABLE, Record, Status
 from harness.results.store import Store
@@ -192,7 +192,7 @@ class _Sweep:
         earlier = self.before.get(cell.id)
         resumed = earlier is None or earlier.status in RESUMED
         attempt = 1 + (cell_job.earlier_start(self._folder(cell), cell, given) if resumed else 0)
-        task = CellJob(cell, self.suite, given, self.settings.commit, attempt)
+        task = CellJob(cell, self.suite, given, self.settings.commit, attempt, keep=self.settings.keep)
         return cell_job.job_of(task, self.settings.entry, self.settings.memory_gib, self.settings.disk_gib)
 
     def _recover(self, cell: Cell, given: Mapping[str, Mapping[str, str]]) -> bool:
@@ -248,7 +248,15 @@ class _Sweep:
         self.store.write(outcome)
         self.summary.records[cell.id] = outcome.record
         folder = self._folder(cell)
+        if usable:
+            self._take_model(cell, folder)
         shutil.rmtree(folder.root if usable else folder.out, ignore_errors=True)
+
+    def _take_model(self, cell: Cell, folder: JobFolder) -> None:
+        try:
+            kept_models.take_model(folder.out / kept_models.FOLDER, self.settings.runs, cell.id)
+        except OSError as error:
+            self._tell(self.settings.warn, f"{cell.title}: its model could not be kept: {error.strerror}")
 
     def _lose(self, cell: Cell, reason: str, seconds: float) -> None:
         self.summary.lost[cell.id] = reason

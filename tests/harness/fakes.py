@@ -114,6 +114,19 @@ def follower(of: str) -> Fake:
     return Fake("follower", make=Following)
 
 
+def keeper(how: str = "") -> Fake:
+    """Can write what it adapted; ``how``: fails at it, as with this message."""
+
+    class Keeper(Family):
+        def save(self, folder: Path, task: Task, about: Mapping[str, Any]) -> None:
+            folder.mkdir()
+            (folder / "weights").write_text(f"{about['origin']['dataset']} of {len(about['classes'])} classes")
+            if how:
+                raise ValueError(how)
+
+    return Fake("keeper", make=Keeper)
+
+
 def greedy() -> Fake:
     """Over every budget but the full one."""
 

@@ -219,6 +219,33 @@ def test_a_store_is_looked_after_from_the_command_line(place: Path, capsys: Any)
     assert (code, "removed" in out, (cell.parent / "abcd").exists()) == (0, True, False)
 
 
+def test_models_are_kept_where_asked(place: Path, capsys: Any) -> None:
+    method = '[[methods]]\nname = "keeper"\nuse = "{}:keeper"\noptions = {{ how = "{}" }}\n'
+    suite = (
+        SUITE.partition("[[methods]]")[0]
+        + method.format(FAKES, "")
+        + method.format(FAKES, "no room").replace('"keeper"', '"forgetful"', 1)
+    )
+    (place / "suites" / "tiny.toml").write_text(suite)
+    done = bench("run", "tiny", "--keep", cwd=place)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("kept: ")]
+    title, _, folder = line.removeprefix("kept: ").rpartition(": ")
+    assert title == "keeper · digits · seed 0"
+    assert (place / folder / "weights").read_text() == "digits of 10 classes"
+    assert "not kept: forgetful · digits · seed 0: no room" in done.stderr
+
+    code, out, _ = call("run", "tiny", "--keep", capsys=capsys)
+    assert (code, "tiny: 0 cells run, 2 kept" in out, line in out) == (0, True, True)
+    shutil.rmtree(place / "runs")
+    _, out, err = call("run", "tiny", "--keep", capsys=capsys)
+    assert "kept: " not in out
+    assert "2 finished cells have no kept model, for they ran without --keep: keeper · digits · seed 0;" in err
+    assert "eavit-bench run tiny --keep --force" in err
+    code, _, err = call("run", "tiny", "--keep", "--engine", "ray", "--address", "local", capsys=capsys)
+    assert (code, "--keep needs --engine local" in err) == (2, True)
+
+
 def test_options_that_contradict_are_refused(place: Path, capsys: Any) -> None:
     code, _, err = call("run", "tiny", "--only-missing", "--force", capsys=capsys)
     assert (code, "--only-missing" in err) == (2, True)

@@ -306,6 +306,8 @@ def littered(folder: Path) -> tuple[Store, Path]:
     for cell in (*IDS, OTHERS[0].id):
         (runs / cell / "work").mkdir(parents=True)
     (runs / "notes").mkdir()
+    for cell in IDS:
+        (runs / "kept" / cell).mkdir(parents=True)
     return store, runs
 
 
@@ -322,12 +324,14 @@ def test_only_rubbish_goes(tmp_path: Path) -> None:
         (IDS[0], "work of a cell that is done: ok"),
         (IDS[2], "work of a cell that no plan names"),
         (OTHERS[0].id, "work of a cell that no plan names"),
+        (IDS[2], "model of a cell that no plan names"),
     }
     assert everything(store) == before  # naming removes nothing
     assert maintenance.remove(store, found) == found
     assert maintenance.rubbish(store, {IDS[0], IDS[1]}, runs) == []
     assert store.ids() == sorted(IDS[:2])
-    assert {path.name for path in runs.iterdir()} == {IDS[1], "notes"}
+    assert {path.name for path in runs.iterdir()} == {IDS[1], "notes", "kept"}
+    assert {path.name for path in (runs / "kept").iterdir()} == {IDS[0], IDS[1]}
     assert [path.name for path in store.leftovers()] == [f".tmp-{OTHERS[1].id}-cc-old"]
     assert store.locks.names() == []
 
@@ -345,7 +349,8 @@ def test_nothing_of_a_cell_that_is_being_worked_on_goes(tmp_path: Path) -> None:
         worker.process.wait()
     found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs)
     assert {left.reason for left in found if left.cell == IDS[2]} == {
-        "no plan names it", "a lock that no process holds", "work of a cell that no plan names"
+        "no plan names it", "a lock that no process holds", "work of a cell that no plan names",
+        "model of a cell that no plan names",
     }  # fmt: skip
     assert maintenance.remove(store, found) == found
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from eavit.adaptation.loaders import ValidationImages
-from eavit.adaptation.task import Progress
 from eavit.deploy.elastic import MeasuredMember
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT, extract
+from eavit.training.task import Split
 
 GRID = 16  # budgets at which a policy is asked beside those that were wanted
 BATCH = 256
 
+Progress = Callable[[str, int, int], None]
 Policy = Callable[[float], Submodel | None]
 BySize = Mapping[Submodel, Mapping[str, Tensor]]
 
@@ -45,9 +45,9 @@ def own_parameters(vit: NestedViT, module: Callable[[Submodel], nn.Module], memb
 
 @torch.inference_mode()
 def measured(
-    vit: NestedViT, members: list[Submodel], by_size: BySize, images: ValidationImages, progress: Progress
+    vit: NestedViT, members: list[Submodel], by_size: BySize, splits: Sequence[Split], progress: Progress
 ) -> Iterator[MeasuredMember]:
-    """Each member with its correct predictions on all validation images."""
+    """Each member with its correct predictions on all images of the splits."""
     vit.eval()
     device = next(vit.parameters()).device
     for done, member in enumerate(members):
@@ -57,6 +57,7 @@ def measured(
             plain.load_state_dict({**plain.state_dict(), **by_size[member]})
             run = plain
         widths = () if member in by_size else (member,)
-        pairs = ((run(x.to(device), *widths).argmax(-1).cpu(), y) for x, y in images.whole.batches(BATCH))
-        yield MeasuredMember(member, sum(int((guess == y).sum()) for guess, y in pairs), len(images.whole))
+        batches = (batch for split in splits for batch in split.batches(BATCH))
+        pairs = ((run(x.to(device), *widths).argmax(-1).cpu(), y) for x, y in batches)
+        yield MeasuredMember(member, sum(int((guess == y).sum()) for guess, y in pairs), sum(map(len, splits)))
         progress("measure", done + 1, len(members))
