@@ -38,7 +38,6 @@ NO_OPENING = set(
 )
 SMALL = 40  # lines up to which a module needs no test file of its own
 TESTED_BY = {  # modules without a test file of their name
-    "eavit/adaptation/members.py": "eavit/adaptation/test_adapt.py",
     "eavit/adaptation/task.py": "eavit/adaptation/test_adapt.py",
     "eavit/commands/adapt_command.py": "eavit/test_cli.py",
     "eavit/commands/deploy_commands.py": "eavit/test_cli.py",
