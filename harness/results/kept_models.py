@@ -41,7 +41,7 @@ def take_model(left: Path, runs: Path, cell: str) -> None:
 
 
 def fault_of_model(runs: Path, cell: str) -> str | None:
-    """Why there is no model of a cell; "" if there is one, None if none was asked for when the cell ran."""
+    """Return why there is no model of a cell; "" if there is one, None if none was asked for when the cell ran."""
     folder = model_folder(runs, cell)
     if not folder.is_dir():
         return None
