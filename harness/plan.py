@@ -106,6 +106,7 @@ def _shared(suite: Suite) -> dict[str, Any]:
         "regime": suite.regime,
         "macs_factor": suite.macs_factor,
         "budgets": list(suite.budgets),
+        "grid": suite.grid,
         "threads": suite.threads,
         "backbone": {"use": suite.backbone.use, "options": by_content(suite.backbone.options)},
         "input": suite.input.model_dump(mode="json"),

@@ -69,7 +69,11 @@ class Adapted(Protocol):
     """An adapted method. ``str(choice)`` is the key that records and tables show: 1 to 200 printable characters."""
 
     def select(self, budget: float) -> Any | None:
-        """The choice for a budget (fraction of ``task.full_macs``), never above it; ``None``: unreachable."""
+        """The choice for a budget (fraction of ``task.full_macs``), never above it; ``None``: unreachable.
+
+        The area asks at budgets between those of the task too; a method that has models for these only answers with
+        the largest that fits.
+        """
 
     def module(self, choice: Any) -> nn.Module:
         """Module that one would deploy: images (b, c, h, w) -> logits (b, classes), in eval mode."""

@@ -102,7 +102,8 @@ class MethodSpec(BaseModel):
 
 class Suite(BaseModel):
     """``macs_factor``: of the training MACs that regime "equal_macs" gives to each method, 1 being those of the largest
-    schedule. ``processes``: that train one cell together. ``memory_gib``, ``disk_gib``: what one cell may take at most.
+    schedule. ``grid``: budgets that methods are asked at for the area, 0 for none. ``processes``: that train one cell
+    together. ``memory_gib``, ``disk_gib``: what one cell may take at most.
     """
 
     model_config = STRICT
@@ -111,6 +112,7 @@ class Suite(BaseModel):
     regime: Literal["equal_steps", "equal_macs"] = "equal_steps"
     macs_factor: Annotated[float, Field(gt=0)] = 1.0
     budgets: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+    grid: Annotated[int, Field(ge=0, le=1000)] = 33
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1)]
     threads: Parallel = 1
     processes: Parallel = 1
@@ -123,6 +125,14 @@ class Suite(BaseModel):
     schedule: Schedule = Field(default_factory=Schedule)
     datasets: Annotated[tuple[DataSet, ...], Field(min_length=1)]
     methods: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
+
+    @property
+    def grid_budgets(self) -> tuple[float, ...]:
+        """Budgets of the area: ``grid`` of them, from the smallest to the largest budget in equal ratios."""
+        low, high, gaps = min(self.budgets), max(self.budgets), self.grid - 1
+        if gaps < 1 or low == high:
+            return ()
+        return (low, *(low * (high / low) ** (step / gaps) for step in range(1, gaps)), high)
 
     def dataset(self, name: str) -> DataSet:
         return next(entry for entry in self.datasets if entry.name == name)

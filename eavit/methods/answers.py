@@ -57,14 +57,15 @@ class Elastic:
 
 @dataclass(frozen=True, slots=True)
 class Retrained(Generic[Choice]):
-    """Models that were trained alone, one for each choice."""
+    """Models that were trained alone, one for each choice. Between two budgets the smaller one's model answers."""
 
     choices: Mapping[float, Choice | None]
     modules: Mapping[Choice, nn.Module]
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
 
     def select(self, budget: float) -> Choice | None:
-        return self.choices[budget]
+        served = max((b for b in self.choices if b <= budget), default=None)
+        return None if served is None else self.choices[served]
 
     def module(self, choice: Choice) -> nn.Module:
         return self.modules[choice]

@@ -14,7 +14,7 @@ from harness.messages import FORMULA, one_line
 from harness.plan import canonical_digest
 from harness.protocol import Adapted, Split
 from harness.results.cell_files import pack_bits
-from harness.results.record import Point, Status
+from harness.results.record import USABLE, Point, Status
 
 TOLERANCE = 1e-9  # relative: a budget such as 0.2 has no exact binary value
 KEY_LENGTH = 200  # characters of str(choice)
@@ -34,26 +34,57 @@ class FrozenChoices:
     points: tuple[Point, ...]  # ok points still lack the fields that need the test split
     choices: Mapping[str, Any]  # by key, those that fit their budget
     hash: str
+    grid: tuple[Point, ...] = ()  # answers to the budgets of the area
+
+    @property
+    def declared(self) -> Mapping[str, Any]:
+        """Choices for the budgets of the suite, fewest MACs first."""
+        macs = {point.key: point.macs or 0 for point in self.points if point.key in self.choices}
+        return {key: self.choices[key] for key in sorted(macs, key=macs.__getitem__) if key is not None}
 
 
 @dataclass(frozen=True)
 class MeasuredPoints:
     points: tuple[Point, ...]
     bitmaps: Mapping[float, bytes]  # by budget: which test images are right
+    grid: tuple[Point, ...] = ()
 
 
-def freeze_choices(adapted: Adapted, budgets: Sequence[float], full_macs: int, shape: measure.Shape) -> FrozenChoices:
-    """Select for every budget, count each different choice once, and hash all keys."""
-    selected = [adapted.select(budget) for budget in budgets]
-    keys = [None if choice is None else _key(budget, choice) for budget, choice in zip(budgets, selected, strict=True)]
-    choices = {key: choice for key, choice in zip(keys, selected, strict=True) if key is not None}
+def freeze_choices(
+    adapted: Adapted, budgets: Sequence[float], full_macs: int, shape: measure.Shape, grid: Sequence[float] = ()
+) -> FrozenChoices:
+    """Select for every budget, count each different choice once, and hash all keys.
+
+    An error at a budget that only the ``grid`` has fails this point, not the cell.
+    """
+    keys: dict[float, str | None] = {}
+    choices: dict[str, Any] = {}
+    refused: dict[float, str] = {}
+    for budget in (*budgets, *(b for b in grid if b not in budgets)):
+        try:
+            choice = adapted.select(budget)
+            keys[budget] = None if choice is None else _key(budget, choice)
+        except Exception as error:
+            if budget in budgets:
+                raise
+            keys[budget], refused[budget] = None, error_message(error)
+            continue
+        if (key := keys[budget]) is not None:
+            choices.setdefault(key, choice)
     sizes = {key: _sizes(adapted, choice, shape) for key, choice in choices.items()}
-    points = tuple(_counted(budget, key, full_macs, sizes) for budget, key in zip(budgets, keys, strict=True))
-    fitting = {point.key for point in points if point.status == "ok"}
+
+    def answers(asked: Sequence[float]) -> tuple[Point, ...]:
+        return tuple(
+            Point(budget=budget, status="failed", reason=refused[budget])
+            if budget in refused
+            else _counted(budget, keys[budget], full_macs, sizes)
+            for budget in asked
+        )
+
+    points, dense = answers(budgets), answers(grid)
+    fitting = {point.key for point in (*points, *dense) if point.status == "ok"}
     choices = {key: choice for key, choice in choices.items() if key in fitting}
-    return FrozenChoices(
-        points, choices, canonical_digest({repr(b): key for b, key in zip(budgets, keys, strict=True)})[:16]
-    )
+    return FrozenChoices(points, choices, canonical_digest({repr(b): key for b, key in keys.items()})[:16], dense)
 
 
 def _key(budget: float, choice: Any) -> str:
@@ -96,12 +127,17 @@ def measure_choices(
     batch: int,
     progress: Progress,
 ) -> MeasuredPoints:
-    """Measure each frozen choice once on ``test``; batch sizes are compared on ``select``."""
+    """Measure each frozen choice once on ``test``; those for the suite's budgets are timed too, and their batch sizes
+    compared on ``select``.
+    """
     measured: dict[str, tuple[Point, bytes]] = {}
+    declared = frozen.declared
     for done, (key, choice) in enumerate(frozen.choices.items()):
         progress("test", done, len(frozen.choices))
-        point = next(point for point in frozen.points if point.key == key and point.status == "ok")
-        measured[key] = _measured(point, adapted.module(choice), select, test, shape, batch)
+        point = next(point for point in (*frozen.points, *frozen.grid) if point.key == key and point.status == "ok")
+        module = adapted.module(choice)
+        tested = _tested(point, module, test, batch)
+        measured[key] = _checked(*tested, module, select, shape) if key in declared else tested
     points, bitmaps = [], {}
     for point in frozen.points:
         if point.status != "ok" or point.key is None:
@@ -111,7 +147,15 @@ def measure_choices(
         points.append(result.model_copy(update={"budget": point.budget}))
         if bits:
             bitmaps[point.budget] = bits
-    return MeasuredPoints(tuple(points), bitmaps)
+    grid = tuple(_on_grid(point, measured) for point in frozen.grid)
+    return MeasuredPoints(tuple(points), bitmaps, grid)
+
+
+def _on_grid(point: Point, measured: Mapping[str, tuple[Point, bytes]]) -> Point:
+    if point.status != "ok" or point.key is None:
+        return point.model_copy(update={"params": None})
+    result, _ = measured[point.key]
+    return result.model_copy(update={"budget": point.budget, "params": None, "latency_ms": None})
 
 
 def mark_suspicious(measured: MeasuredPoints, checks: Mapping[str, str]) -> MeasuredPoints:
@@ -128,28 +172,39 @@ def mark_suspicious(measured: MeasuredPoints, checks: Mapping[str, str]) -> Meas
         usable = point.status in ("ok", "suspicious")
         return point.model_copy(update={"status": "suspicious", "reason": reason}) if usable else point
 
-    return MeasuredPoints(tuple(marked(point) for point in measured.points), measured.bitmaps)
+    return MeasuredPoints(tuple(marked(point) for point in measured.points), measured.bitmaps, measured.grid)
 
 
-def _measured(
-    point: Point, module: torch.nn.Module, select: Split, test: Split, shape: measure.Shape, batch: int
-) -> tuple[Point, bytes]:
+def _tested(point: Point, module: torch.nn.Module, test: Split, batch: int) -> tuple[Point, bytes]:
     try:
-        agree = measure.predictions_agree(module, select, limit=COMPARED_IMAGES)
         bits = measure.correct_predictions(module, test, batch)
     except FloatingPointError as error:
         return point.model_copy(update={"status": "nan", "reason": error_message(error)}), b""
     correct, n = int(bits.sum()), len(bits)
-    faults = [*_accuracy_faults(correct, n, test), *([] if agree else ["predictions differ between batch 1 and 64"])]
-    status: Status = "suspicious" if faults else "ok"
-    result = {
-        "status": status,
-        "reason": "; ".join(faults),
-        "correct": correct,
-        "n": n,
-        "latency_ms": round(measure.latency_ms(module, shape), 4),
-    }
-    return point.model_copy(update=result), pack_bits(bits)
+    return _with_faults(point.model_copy(update={"correct": correct, "n": n}), _accuracy_faults(correct, n, test)), (
+        pack_bits(bits)
+    )
+
+
+def _checked(
+    point: Point, bits: bytes, module: torch.nn.Module, select: Split, shape: measure.Shape
+) -> tuple[Point, bytes]:
+    """The point with its latency, suspicious where predictions depend on the batch size."""
+    if point.status == "nan":
+        return point, bits
+    try:
+        agree = measure.predictions_agree(module, select, limit=COMPARED_IMAGES)
+    except FloatingPointError as error:
+        return point.model_copy(update={"status": "nan", "reason": error_message(error)}), b""
+    timed = point.model_copy(update={"latency_ms": round(measure.latency_ms(module, shape), 4)})
+    return _with_faults(timed, [] if agree else ["predictions differ between batch 1 and 64"]), bits
+
+
+def _with_faults(point: Point, faults: Sequence[str]) -> Point:
+    if not faults:
+        return point
+    reason = "; ".join(filter(None, [point.reason, *faults]))
+    return point.model_copy(update={"status": "suspicious", "reason": reason})
 
 
 def _accuracy_faults(correct: int, n: int, test: Split) -> list[str]:
@@ -172,3 +227,11 @@ def cell_status(points: Sequence[Point]) -> tuple[Status, str]:
     if all(point.status == "unreachable" for point in points):
         return "unreachable", "no budget is reachable"
     return "ok", ""
+
+
+def grid_notes(grid: Sequence[Point]) -> list[str]:
+    """A note where budgets of the area have no answer; the cell has no area then."""
+    bad = [point for point in grid if point.status not in USABLE]
+    if not bad:
+        return []
+    return [f"no area: {len(bad)} of {len(grid)} budgets of the grid failed, first {bad[0].budget:g}: {bad[0].reason}"]

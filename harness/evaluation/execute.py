@@ -143,18 +143,16 @@ def _run(task: CellJob, work: Path, progress: Progress, began: datetime, model: 
     inputs = _task(task, images, backbone, full_macs, work, ledger, report_progress)
     adapted = method.adapt(inputs)
     progress("select", 0, 1)
-    frozen = evaluate.freeze_choices(adapted, suite.budgets, full_macs, shape)
+    frozen = evaluate.freeze_choices(adapted, suite.budgets, full_macs, shape, suite.grid_budgets)
     measured = evaluate.MeasuredPoints(frozen.points, {})
     report, notes = diagnostics.method_report(adapted)
     if frozen.choices and not _rank():  # one process is enough to test, and to be timed alone
-        sizes = {point.key: point.macs or 0 for point in frozen.points}
-        smallest_first = dict(sorted(frozen.choices.items(), key=lambda choice: sizes[choice[0]]))
-        checks = sanity_checks.run_sanity_checks(adapted, smallest_first, images.fit)
+        checks = sanity_checks.run_sanity_checks(adapted, frozen.declared, images.fit)
         report |= {check_names.DIAGNOSTICS_KEY: checks}
         test = images.test(frozen.hash)
         measured = evaluate.measure_choices(frozen, adapted, images.select_b, test, shape, suite.test_batch, progress)
         measured = evaluate.mark_suspicious(measured, checks)
-    notes += [*images.notes, *diagnostics.running_threads()]
+    notes += [*images.notes, *diagnostics.running_threads(), *evaluate.grid_notes(measured.grid)]
     report |= {diagnostics.NOTES: notes} if notes else {}
     result = _record(task, began, measured, frozen, full_macs, images, ledger, report)
     if model is not None and frozen.choices and not _rank():
@@ -275,6 +273,7 @@ def _record(
         task.cell,
         *evaluate.cell_status(measured.points),
         measured.points,
+        grid=measured.grid,
         began=began,
         environment=_about(task),
         full_macs=full_macs,

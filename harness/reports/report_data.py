@@ -146,8 +146,24 @@ class ReportData:
 
     @cached_property
     def fronts(self) -> dict[str, dict[str, dict[int, Steps]]]:
-        """Method to data set to seed to its whole curve."""
-        return frames.step_fronts(self.full)
+        """Method to data set to seed to its whole curve, with the choices for the budgets of the grid."""
+        between = [
+            (self.suite, record.method, record.dataset, record.seed, "ok", point.macs, point.correct / point.n)
+            for record in self.ordered_records
+            for point in record.grid
+            if point.macs is not None and point.correct is not None and point.n
+        ]
+        columns = ["suite", *frames.CELL, "status", "macs", "accuracy"]
+        return frames.step_fronts(self.full, pd.DataFrame(between, columns=columns))
+
+    @cached_property
+    def area_definition(self) -> str:
+        """The beginning of a sentence that says what the areas are."""
+        if self.suite not in frames.suites_on_grid(self.full):
+            return "mean accuracy over log2 MACs between the smallest and the largest budget, by steps"
+        count = max((len(record.grid) for record in self.ordered_records), default=0)
+        asked = f"{count} budgets" if count else "budgets"
+        return f"mean accuracy of the choices for {asked} from the smallest to the largest in equal ratios"
 
     @cached_property
     def bounds(self) -> dict[str, Bounds | None]:

@@ -235,4 +235,9 @@ def _first(raw: RawRecord) -> RawRecord:
     return {**raw, "schema_version": 2, "attempts": 1, "peak_mib": None, "disk_mib": None}
 
 
-STEPS: Mapping[int, Callable[[RawRecord], RawRecord]] = {1: _first}
+def _second(raw: RawRecord) -> RawRecord:
+    """Schema 3 has the answers to the budgets of the area, which schema 2 did not ask at."""
+    return {**raw, "schema_version": 3, "grid": []}
+
+
+STEPS: Mapping[int, Callable[[RawRecord], RawRecord]] = {1: _first, 2: _second}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "suite,method,dataset,seed,budget,status,key,macs,params,correct,n,accuracy,train_macs,train_seconds,cell,"
-    "full_macs,latency_ms,choice_hash,reason,classes,search_macs,regime,data,code,counter"
+    "full_macs,latency_ms,choice_hash,reason,classes,search_macs,regime,data,code,counter,area"
 ).split(",")
 REQUIRED = COLUMNS[:15]  # of every version of the file; the others may be absent and are then empty
 TEXT = ("suite", "method", "dataset", "status", "key", "cell", "choice_hash", "reason", "regime", "data", "code")
@@ -64,6 +64,7 @@ def _row(cell: Cell, record: Record, point: Point) -> Row:
         "data": _said(record, "data"),
         "code": canonical_digest(record.identity["code"])[:16] if "code" in record.identity else None,
         "counter": _said(record, "counter"),
+        "area": record.area,
     }
 
 

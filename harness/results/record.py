@@ -1,4 +1,4 @@
-"""The record of one cell: what was run, what came out, what it cost. Schema 2."""
+"""The record of one cell: what was run, what came out, what it cost. Schema 3."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from harness.plan import Cell
 
-SCHEMA_VERSION = 2  # a new one needs a step in harness/results/cell_files.py
+SCHEMA_VERSION = 3  # a new one needs a step in harness/results/cell_files.py
 
 Status = Literal["ok", "unreachable", "failed", "oom", "nan", "timeout", "killed", "skipped", "suspicious"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -61,7 +61,7 @@ class Record(BaseModel):
     """``points`` holds one entry a budget, in the suite's order, whatever the status."""
 
     model_config = STRICT
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     cell: str
     suite: str
     method: str
@@ -71,6 +71,7 @@ class Record(BaseModel):
     status: Status
     reason: str = ""
     points: tuple[Point, ...]
+    grid: tuple[Point, ...] = ()  # answers to the budgets of the area, ascending; without parameters and latency
     full_macs: int | None = None
     choice_hash: str | None = None  # of all choices, taken before the test split was opened
     data: dict[str, JsonValue] = Field(default_factory=dict)  # fingerprint, sizes and classes of the data set
@@ -106,6 +107,19 @@ class Record(BaseModel):
     @property
     def title(self) -> str:
         return f"{self.method} · {self.dataset} · seed {self.seed}"
+
+    @property
+    def area(self) -> float | None:
+        """Mean accuracy of the choices for the budgets of the grid, an unreachable one counting as guessing (0..1).
+
+        None: there is no grid, or a budget has no answer.
+        """
+        classes = self.data.get("classes")
+        answered = all(point.status in USABLE for point in (*self.points, *self.grid))
+        if not self.grid or not answered or not isinstance(classes, list):
+            return None
+        hits = [p.correct / p.n if p.correct is not None and p.n else 1 / len(classes) for p in self.grid]
+        return sum(hits) / len(hits)
 
     def choices(self) -> dict[str, str]:
         """Budget, as text, to key: what methods that come after this one are given."""

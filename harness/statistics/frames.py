@@ -153,16 +153,39 @@ def class_counts(points: pd.DataFrame) -> dict[str, int]:
 
 
 def curve_areas(points: pd.DataFrame, chance: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """Area under the step front between the smallest and the largest budget, in MACs of the full model.
+    """One row a (suite, method, data set, seed): these columns and ``area`` (0..1).
 
-    One row a (suite, method, data set, seed): these columns and ``area``. A budget that failed or is missing leaves the
-    area missing: a curve with a hole is no curve. An unreachable budget counts as ``chance`` (0 where not given).
+    A suite whose cells were asked at the budgets of a grid (column ``area``) has their mean accuracy there. Else it is
+    the area under the step front of the points, over log2 MACs between the smallest and the largest budget. A budget
+    that failed or is missing leaves the area missing: a curve with a hole is no curve. An unreachable budget counts as
+    guessing (``chance`` by set, 0 where not given).
     """
-    columns, rows, full = ["suite", *CELL], [], completed(points)
+    columns, full = ["suite", *CELL], completed(points)
+    areas = _front_areas(full, chance or {})
+    if "area" in full:
+        dense = full.astype({"area": float}).groupby(columns)["area"].first()
+        there = areas.join(dense, on=columns, rsuffix="_on_grid")
+        areas["area"] = there["area_on_grid"].where(there["suite"].isin(suites_on_grid(full)), there["area"])
+    return areas
+
+
+def suites_on_grid(points: pd.DataFrame) -> list[str]:
+    """Suites whose areas are means over a grid of budgets: every cell with an answer to all budgets has one."""
+    if "area" not in points:
+        return []
+    cells = [points[key] for key in ("suite", *CELL)]
+    answered = points["status"].isin([*MEASURED, "unreachable"]).groupby(cells).transform("all")
+    whole = points[answered]
+    known = whole["area"].notna().groupby(whole["suite"]).all()
+    return [str(suite) for suite in known.index[known]]
+
+
+def _front_areas(full: pd.DataFrame, chance: Mapping[str, float]) -> pd.DataFrame:
+    columns, rows = ["suite", *CELL], []
     limits = {key: bounds_of(here) for key, here in full.groupby(["suite", "dataset"])}
     for key, curve in _curves(full).items():
         suite, _, dataset, _ = key
-        ends, floor = limits[suite, dataset], (chance or {}).get(dataset, 0.0)
+        ends, floor = limits[suite, dataset], chance.get(dataset, 0.0)
         value = math.nan if curve is None or ends is None else curves.area(curve, ends, floor)
         rows.append({**dict(zip(columns, key, strict=True)), "area": value})
     return pd.DataFrame(rows, columns=[*columns, "area"]).sort_values(columns, ignore_index=True)
@@ -191,10 +214,13 @@ def _curves(full: pd.DataFrame) -> dict[tuple[str, str, str, int], Steps | None]
     }
 
 
-def step_fronts(points: pd.DataFrame) -> dict[str, dict[str, dict[int, Steps]]]:
-    """Method to data set to seed to its whole curve, of one suite; cells with a hole are left out."""
+def step_fronts(points: pd.DataFrame, between: pd.DataFrame | None = None) -> dict[str, dict[str, dict[int, Steps]]]:
+    """Method to data set to seed to its whole curve, of one suite; cells with a hole are left out.
+
+    ``between``: further measured choices, for budgets between those of the points.
+    """
     fronts: dict[str, dict[str, dict[int, Steps]]] = {}
-    for (_, method, dataset, seed), curve in _curves(completed(points)).items():
+    for (_, method, dataset, seed), curve in _curves(pd.concat([completed(points), between])).items():
         if curve is not None:
             fronts.setdefault(method, {}).setdefault(dataset, {})[seed] = curve
     return fronts

@@ -49,7 +49,7 @@ def draw_areas_and_ranks(data: ReportData) -> Iterator[Drawn | Skipped]:
     left, right = page.flat
     _areas(left, data, groups, order)
     _ranks(right, data, whole, order, places)
-    yield Drawn("summary", " ".join(["Area under the step front, and ranks by it.", *notes]), page.figure)
+    yield Drawn("summary", " ".join(["Area under the curve, and ranks by it.", *notes]), page.figure)
 
 
 def _level(sets: Mapping[str, Sequence[float]]) -> float:
@@ -59,7 +59,7 @@ def _level(sets: Mapping[str, Sequence[float]]) -> float:
 def _notes(data: ReportData, missing: Sequence[str], sets: int) -> list[str]:
     few = "" if data.seed_count > 1 else " (1 seed: none)"
     lines = [
-        "Area: mean accuracy over log2 MACs between the smallest and the largest budget, unreachable as guessing. "
+        f"Area: {data.area_definition}, unreachable as guessing. "
         f"Filled: mean over sets, with the 95 % interval over seeds within these sets{few}; faint: single sets.",
         f"Rank 1 is the largest area; {'1 set' if sets == 1 else f'{sets} sets'}.",
     ]

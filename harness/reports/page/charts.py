@@ -60,7 +60,7 @@ def charts(places: tuple[int, ...], budgets: int) -> dict[str, SPEC]:
         "use": _curve(looks, _y("MACs used, share of the budget", share), "linear"),
         "latency": _curve(looks, _y("latency of one image, ms", _value("~g")), "linear"),
         "params": _curve(looks, _y("parameters", _value(".3~s")), "linear"),
-        "area": _strip(looks, "area: mean accuracy over log2 MACs", _value(".3~p")),
+        "area": _strip(looks, "area: mean accuracy over budgets", _value(".3~p")),
         "train_macs": _strip(looks, "training MACs of a cell", _value(".3~s")),
         "train_seconds": _strip(looks, "training seconds of a cell", _value("~g")),
         "forest": _forest(budgets),

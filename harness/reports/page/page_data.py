@@ -28,7 +28,7 @@ METRICS = {
     "use": "MACs used, as a share of the budget",
     "latency": "Latency of one image, ms",
     "params": "Parameters",
-    "area": "Area: mean accuracy over log2 MACs",
+    "area": "Area: mean accuracy over budgets",
     "train_macs": "Training MACs of a cell",
     "train_seconds": "Training seconds of a cell",
 }

@@ -71,8 +71,7 @@ def _preamble(data: ReportData) -> tuple[str, ...]:
         f"Commit: {', '.join(short_commit(commit) for commit in data.commits)}.",
         "Test accuracy in %, mean over seeds, in brackets half the 95 % t interval over seeds (n/a: there is none for "
         "1 seed, nor for seeds that agree to the last digit).",
-        "Area: mean accuracy in % over log2 MACs between the smallest and the largest budget, by steps; an "
-        f"unreachable budget counts {guess}.",
+        f"Area: {data.area_definition}, in %; an unreachable budget counts {guess}.",
         "**Bold**: better than every other method there, each by a paired 95 % t interval over seeds above 0. ≈: the "
         "best mean and those whose interval against it holds 0. Methods that are suspicious or unequal there are no "
         "candidates.",

@@ -46,7 +46,7 @@ def same_globals() -> Any:
 
 def cell(tmp_path: Path, method: str, changes: dict[str, Any] | None = None, **options: Any) -> Outcome:
     methods = [{"use": f"{FAKES}:{method}", "options": options}]
-    suite = small.suite(**{"methods": methods, "budgets": BUDGETS, **(changes or {})})
+    suite = small.suite(**{"methods": methods, "budgets": BUDGETS, "grid": 0, **(changes or {})})
     task = CellJob(cell=cells_of(suite)[-1], suite=suite, given={}, commit="abc")
     return run_cell(task, tmp_path, lambda phase, done, total: None)
 
@@ -93,6 +93,36 @@ def test_an_equal_choice_is_measured_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(calls) == 2
     assert outcome.bitmaps[0.25] == outcome.bitmaps[0.3]
     assert outcome.record.points[1].latency_ms == outcome.record.points[2].latency_ms
+
+
+def test_the_area_is_the_mean_over_a_grid_of_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    correct = measure.correct_predictions
+    monkeypatch.setattr(measure, "correct_predictions", lambda *args: calls.append(args) or correct(*args))
+    record = cell(tmp_path, "steady", {"grid": 5}).record
+    assert [(point.status, point.key) for point in record.points][1:] == [("ok", "w8"), ("ok", "w8"), ("ok", "w32")]
+    assert [round(point.budget, 4) for point in record.grid] == [0.01, 0.0316, 0.1, 0.3162, 1.0]
+    assert [point.key for point in record.grid] == [None, None, "w2", "w8", "w32"]
+    assert len(calls) == 3  # each choice once, though w8 and w32 answer budgets of the suite too
+    hits = [0.1, 0.1, *(point.correct / point.n for point in record.grid[2:])]
+    assert record.area == pytest.approx(sum(hits) / 5)
+    known = {point.key: point.correct for point in record.points}
+    assert {point.key: point.correct for point in record.grid[3:]} == {key: known[key] for key in ("w8", "w32")}
+
+
+def test_a_budget_of_the_grid_without_an_answer_costs_the_area_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    select = fakes.Family.select
+
+    def only_declared(self: fakes.Family, budget: float) -> Any:
+        return select(self, {b: b for b in BUDGETS}[budget])
+
+    monkeypatch.setattr(fakes.Family, "select", only_declared)
+    record = cell(tmp_path, "steady", {"grid": 5}).record
+    assert (record.status, record.area) == ("ok", None)
+    assert [point.status for point in record.grid] == ["unreachable", "failed", "failed", "failed", "ok"]
+    assert "no area: 3 of 5 budgets of the grid failed, first 0.0316" in str(record.diagnostics["notes"])
 
 
 def test_choices_are_frozen_before_the_test_split_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

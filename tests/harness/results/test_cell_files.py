@@ -43,10 +43,10 @@ def test_a_newer_schema_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 0}, "no way from schema 0 to 2; known: 1"),
-        ({"schema_version": "1"}, "does not fit schema 2"),
-        ({"seed": "0"}, "a record of schema 1 that does not become one of 2"),
-        ({"schema_version": 2, "seed": "0"}, "does not fit schema 2"),
+        ({"schema_version": 0}, "no way from schema 0 to 3; known: 1, 2"),
+        ({"schema_version": "1"}, "does not fit schema 3"),
+        ({"seed": "0"}, "a record of schema 1 that does not become one of 3"),
+        ({"schema_version": 3, "seed": "0"}, "does not fit schema 3"),
     ],
 )
 def test_what_is_no_record_is_reported(changes: dict[str, object], message: str) -> None:

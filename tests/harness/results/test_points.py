@@ -56,7 +56,7 @@ def test_reading_back_keeps_words_and_ids(tmp_path: Path) -> None:
     assert back["status"].tolist() == ["nan", "ok", "ok", "ok", "ok"]
     assert set(back["cell"]) == {"12e4567890123456"}
     assert pd.isna(back["accuracy"][0])
-    assert absent == ("search_macs", "regime", "data", "code", "counter")
+    assert absent == ("search_macs", "regime", "data", "code", "counter", "area")
     assert back[list(absent)].isna().all().all()
 
 

@@ -124,11 +124,11 @@ def test_quarantine_keeps_what_was_there_before(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     kept = filled(tmp_path)
     folder = kept.cells / CELLS[0].id
-    changed = json.loads((folder / "record.json").read_text()) | {"schema_version": 3}
+    changed = json.loads((folder / "record.json").read_text()) | {"schema_version": 4}
     (folder / "record.json").write_text(json.dumps(changed))
     sums = subprocess.run(["sha256sum", "cell.json", "record.json", "correct.npz"], cwd=folder, capture_output=True)
     (folder / "sha256").write_bytes(sums.stdout)
-    with pytest.raises(StoreError, match="record of schema 3, this program knows up to 2: use a newer"):
+    with pytest.raises(StoreError, match="record of schema 4, this program knows up to 3: use a newer"):
         kept.records()
 
 

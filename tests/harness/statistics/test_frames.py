@@ -55,6 +55,29 @@ def test_areas_leave_out_curves_with_holes_and_count_unreachable_as_chance():
     assert difference == pytest.approx(0.1 * gap)
 
 
+def test_areas_on_a_grid_count_where_every_whole_cell_has_one():
+    points = example(seeds=(0, 1), methods=("ea_vit", "matformer"), datasets=("digits",)).assign(area=0.75)
+    points = spoil(points, (points.method == "matformer") & (points.seed == 1) & (points.budget == 0.2), "nan")
+    points.loc[(points.method == "matformer") & (points.seed == 1), "area"] = math.nan
+    assert frames.suites_on_grid(points) == ["quick"]
+    found = frames.curve_areas(points).set_index(frames.CELL)["area"]
+    assert found["ea_vit", "digits", 0] == found["matformer", "digits", 0] == 0.75
+    assert math.isnan(found["matformer", "digits", 1])
+    points.loc[(points.method == "ea_vit") & (points.seed == 1), "area"] = math.nan
+    assert frames.suites_on_grid(points) == []
+    older = frames.curve_areas(points.drop(columns="area"))
+    pd.testing.assert_frame_equal(frames.curve_areas(points), older)
+
+
+def test_choices_between_the_budgets_are_on_the_front():
+    points = example(seeds=(0,), methods=("ea_vit",), datasets=("digits",))
+    macs = points["macs"].sort_values().iloc[:2].mean()
+    between = pd.DataFrame([{**points.iloc[0].to_dict(), "macs": macs, "accuracy": 0.9999}])
+    curve = frames.step_fronts(points, between)["ea_vit"]["digits"][0]
+    assert curve.at(macs) == 0.9999
+    assert frames.step_fronts(points)["ea_vit"]["digits"][0].at(macs) < 0.9999
+
+
 def test_use_of_budgets():
     found = frames.budget_use(example(seeds=(0,), methods=("ea_vit",)))
     assert found["use"].to_numpy() == pytest.approx([0.98] * 10)
