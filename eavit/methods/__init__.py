@@ -19,6 +19,7 @@ from eavit.methods.published import ea_vit_published
 from eavit.methods.sandwich import sandwich
 from eavit.methods.scala import scala
 from eavit.methods.selected import selected, trained_alone
+from eavit.methods.snapvit import snapvit
 from eavit.methods.sortednet import sortednet
 from eavit.methods.untrained import slice_untrained
 
@@ -41,6 +42,7 @@ __all__ = [
     "scala",
     "selected",
     "slice_untrained",
+    "snapvit",
     "sortednet",
     "trained_alone",
 ]

@@ -89,6 +89,10 @@ def _flextron(s: Submodel) -> bool:
     return s.embed == 12 and _all_in(s.heads, 1, 2, 3, 4) and _all_in(s.mlp, 6, 12, 18, 24)
 
 
+def _pruned_by_rank(s: Submodel) -> bool:
+    return s.embed == 12 and min(s.heads) >= 1 and min(s.mlp) >= 1 and sum(s.heads) >= sum(s.mlp) / 6
+
+
 def _given(s: Submodel) -> bool:
     return s in {Submodel.parse(text) for text in SHAPES.values()}
 
@@ -144,6 +148,7 @@ METHODS: dict[str, Tried] = {
     "scala": Tried(_tied),
     "selected": Tried(_wide, FEW | {"selector": "random"}, beside=True),  # looks at its choices once more, uncharged
     "slice_untrained": Tried(_wide, SEARCH),
+    "snapvit": Tried(_pruned_by_rank, {"images": 16, "local_crops": 2, "search": {"evaluations": 9, "images": 12}}),
     "sortednet": Tried(_tied),
     "trained_alone": Tried(_given, after=True, beside=True),
 }
