@@ -1,4 +1,4 @@
-"""Choices from a trained family: by its own selector or a common one, free or nested; and their cost."""
+"""Choices from a trained family: by its own selector or a common one, free, nested or monotone; their cost."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ from eavit.training.task import Task
 SELECTS = ("native", *SELECTORS)
 METRIC = "taylor"  # of a selector that needs importance scores
 
-# How choices of different budgets relate: each on its own, or the smaller always inside the larger one.
+# How choices of different budgets relate: each on its own, the smaller inside the larger, the larger never worse.
 NESTINGS: dict[str, Callable[[Selection, Problem], Selection]] = {
     "free": lambda selection, problem: selection,
     "nested": selectors.nest_choices,
+    "monotone": selectors.monotone_choices,
 }
 
 

@@ -316,7 +316,7 @@ def ea_vit(
 
     Tables: ``stage1`` (:class:`Stage1`), ``stage2`` (:class:`Stage2`), ``search``
     (:class:`~eavit.methods.fitness.Search`). ``select`` other than native: a common selector, with so many
-    ``evaluations``, in the place of the trained router. ``nesting`` is free or nested.
+    ``evaluations``, in the place of the trained router. ``nesting`` is free, nested or monotone.
     """
     options = SelectOptions(select, nesting, evaluations)
     method = method_of(importance, stage1, stage2, search, options, others)

@@ -48,7 +48,8 @@ def slice_untrained(
 ) -> Recipe:
     """Sorted prefixes of the pretrained backbone with a probed head, no training at all; the common search selects.
 
-    ``select`` other than native: a common selector with so many ``evaluations``; ``nesting`` is free or nested.
+    ``select`` other than native: a common selector with so many ``evaluations``;
+    ``nesting`` is free, nested or monotone.
     """
     allowed("importance", importance, IMPORTANCES)
     number("min_depth", min_depth, "[0, 1]")

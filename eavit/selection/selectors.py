@@ -29,6 +29,7 @@ from eavit.space.space import Space
 
 Policy = Callable[[float], Submodel | None]
 EVALUATIONS = 600  # the common limit, unless a suite says otherwise
+DENSE = 33  # budgets that a monotone policy looks at
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +324,32 @@ def nest_choices(selection: Selection, problem: Problem) -> Selection:
         evaluations=selection.evaluations + meter.spent,
         findings={**selection.findings, "nested": {"by": name, "budgets": price}},
         measured=meter.measured,
+    )
+
+
+def monotone_choices(selection: Selection, problem: Problem) -> Selection:
+    """The best on fold B of the selector's choices within each budget, so that a larger budget never gets a worse one.
+
+    The choices for ``DENSE`` budgets in equal ratios, and for the declared ones, are measured on fold B and counted.
+    """
+    space, reachable = problem.space, problem.reachable
+    if not reachable:
+        return selection
+    asked = sorted({*reachable, *map(float, np.geomspace(reachable[0], reachable[-1], DENSE))})
+    meter = Meter(space, problem.recheck, float("inf"))
+    scores = {choice: meter(choice) for b in asked if (choice := selection.policy(b)) is not None}
+    ranked = sorted(scores, key=lambda s: (-scores[s], cost.macs(space.backbone, s), str(s)))
+    free = {b: choice for b in sorted(set(problem.budgets)) if (choice := selection.policy(b)) is not None}
+
+    def choose(budget: float) -> Submodel | None:
+        return next((s for s in ranked if cost.share(space.backbone, s) <= budget), None)
+
+    gains = {str(b): round(scores[best] - scores[own], 6) for b, own in free.items() if (best := choose(b)) is not None}
+    return replace(
+        selection,
+        policy=choose,
+        evaluations=selection.evaluations + meter.spent,
+        findings={**selection.findings, "monotone": gains},
     )
 
 

@@ -13,7 +13,7 @@ from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.selection.chains import best_chain
 from eavit.selection.evolution import Rules
-from eavit.selection.selectors import SELECTORS, Problem, mix_n_match, nest_choices
+from eavit.selection.selectors import SELECTORS, Problem, mix_n_match, monotone_choices, nest_choices
 from eavit.selection.selectors import given as handed
 from eavit.selection.shapes import greedy_path, importance_per_mac, mixes, uniforms
 from eavit.space.product import ProductSpace
@@ -281,6 +281,25 @@ def test_nested_takes_the_measured_chain_where_shrinking_would_lose():
     assert [nest_choices(free, problem).policy(b) for b in problem.budgets] == [first, first]
     kept = partial(nest_choices, replace(free, measured=()))
     assert kept(problem).findings["nested"]["budgets"][str(problem.budgets[1])] == {"free": 0.82, "price": 0.01}
+
+
+@given(seeds)
+@settings(max_examples=8)
+def test_a_monotone_policy_never_gives_a_larger_budget_a_worse_choice(seed):
+    problem = problem_of(SMALL, seed, (0.3, 0.5, 0.8, 1.0))
+    free = made("random", 60)(problem)
+    seen = len(set(problem.fitness.seen))
+    best = monotone_choices(free, problem)
+    chosen = [best.policy(b) for b in problem.budgets]
+    scores = [problem.recheck.fitness(choice) for choice in chosen]
+    assert scores == sorted(scores)
+    assert all(share(SMALL, choice) <= b for b, choice in zip(problem.budgets, chosen, strict=True))
+    own = [problem.recheck.fitness(free.policy(b)) for b in problem.budgets]
+    assert all(new >= old for new, old in zip(scores, own, strict=True))
+    gains = [new - old for new, old in zip(scores, own, strict=True)]
+    assert list(best.findings["monotone"].values()) == pytest.approx(gains, abs=1e-6)
+    assert best.evaluations == free.evaluations + len(set(problem.recheck.seen))
+    assert len(set(problem.fitness.seen)) == seen
 
 
 def test_unreachable_floors_stay_unreachable_and_all_unreachable_is_no_chain():
