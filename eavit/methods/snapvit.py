@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import exp, log, nan, sqrt
 from typing import Any
@@ -25,9 +25,10 @@ from eavit.model.vit import NestedViT, extract
 from eavit.options import allowed, options_table, whole
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.sizes import ListSpace
+from eavit.training.allocation import Phase, allocate
 from eavit.training.checkpoint import Journal
 from eavit.training.distributed import from_main
-from eavit.training.prepare import IMPORTANCES, prepare, start
+from eavit.training.prepare import IMPORTANCES, preparation_cost, prepare, start
 from eavit.training.task import Spent, Split, Task
 
 Multipliers = np.ndarray[Any, np.dtype[np.float64]]  # one for each layer's neurons, then one for each head
@@ -73,7 +74,7 @@ CARD = Card(
         "the prepared backbone and the probed head are those of all methods; no label is looked at after the probe",
         "the line of the source's levels (head ratio = hidden ratio - .15) goes on to the least widths, in equal steps",
         "at least one head and one neuron of each layer stay; the source rounds least widths below one down to 0",
-        "nothing is trained: it spends its gradients and its search, whatever the others may spend",
+        "nothing is trained; with equal MACs gradients and search see as few images as the MACs pay for",
         "with importance rotated or variance, dropped units are replaced by their means, as in the other methods",
     ),
     deviations=(
@@ -128,10 +129,19 @@ def snapvit(
     values = {f"search.{name}": getattr(size, name) for name in ("evaluations", "images", "components")}
     values |= {"importance": importance, "images": images, "local_crops": local_crops, "levels": levels}
 
+    def cost_of_images(b: Backbone, count: int) -> float:
+        return gradients_spent(b, count, local_crops).macs + search_spent(b, count, size.evaluations).macs
+
     def run(task: Task) -> Elastic:
-        vit = prepare(task, start(task), importance)
-        scores = gradient_scores(task, vit, images, local_crops)
-        multipliers, findings = best_multipliers(task, vit, scores, size)
+        vit = start(task)
+        b, most = vit.backbone, len(task.fit)
+        phase, space = Phase("images", partial(cost_of_images, b)), pruning_levels(b, _equal_scores(b), levels)
+        first, last = partial(preparation_cost, task, b, importance), partial(choose.cost, task, space)
+        if (allocation := allocate(task, first, phase, last)).limit is not None:  # its steps are images
+            most = min(most, max(1, allocation.steps[0]))
+        vit = prepare(task, vit, importance)
+        scores = gradient_scores(task, vit, min(images, most), local_crops)
+        multipliers, findings = best_multipliers(task, vit, scores, replace(size, images=min(size.images, most)))
         scores = multiplied(scores, multipliers)
         vit, space = sorted_by(vit, scores, SORTED), pruning_levels(vit.backbone, scores, levels)
         return choose.answer(task, vit, space, {"weights": digest_of(vit), **findings})
@@ -139,23 +149,20 @@ def snapvit(
     return Recipe("snapvit", run, CARD.with_values(values), lambda b, _: pruning_levels(b, _equal_scores(b), levels))
 
 
-# --- scores ----------------------------------------------------------------------------------------------------------
-
-
 def gradient_scores(task: Task, vit: NestedViT, images: int, local_crops: int) -> Scores:
     """Mean squared gradient of each neuron's fc1 and each head's value weights, on the fit split without labels;
     charged. Channels score 0.
     """
     b, model, rng = vit.backbone, _headless(vit, vit.backbone.full), np.random.default_rng([task.seed, 13])
-    seen, count = 0, min(images, len(task.fit))
+    seen = 0
     with task.ledger.phase("prepare"), torch.enable_grad():
         model.requires_grad_()
-        for batch in _first_images(task.fit, count, GRADIENT_BATCH, vit):
+        for batch in _first_images(task.fit, images, GRADIENT_BATCH, vit):
             views = [random_crops(batch, GLOBAL_SCALE, rng) for _ in range(GLOBAL_CROPS)]
             views += [random_crops(batch, LOCAL_SCALE, rng) for _ in range(local_crops)]
             view_loss(model(torch.cat(views)).unflatten(0, (len(views), -1))).backward()
-            task.progress("gradients", seen := seen + len(batch), count)
-        task.ledger.add(**gradients_spent(b, count, local_crops).amounts)
+            task.progress("gradients", seen := seen + len(batch), images)
+        task.ledger.add(**gradients_spent(b, images, local_crops).amounts)
     heads, neurons = [], []
     for block in model.blocks:
         rows = torch.cat([layer.weight.grad for layer in query_layers(block.attn)]).double().square()
@@ -196,9 +203,6 @@ def view_loss(embeddings: Tensor) -> Tensor:
     return torch.stack(pairs).sum(0).mean()
 
 
-# --- multipliers -----------------------------------------------------------------------------------------------------
-
-
 def multiplied(scores: Scores, multipliers: Multipliers) -> Scores:
     """Scores times the absolute multipliers: of each layer's neurons, and of each head."""
     depth, heads = scores.heads.shape
@@ -213,14 +217,14 @@ def best_multipliers(
     """The multipliers whose pruned models agree best with the full one on the fit split, and findings; charged. Each
     value is written down, so that a killed search measures only what it had not.
     """
-    b, count = vit.backbone, min(size.images, len(task.fit))
+    b = vit.backbone
     first = np.linspace(FIRST, LAST, b.depth)
     first = np.concatenate([first, first.repeat(b.heads)])
     if not size.evaluations:
         return first, {}
     journal = Journal(task.workdir / "multipliers.jsonl")
     with task.ledger.phase("search"):
-        images = partial(_first_images, task.fit, count, EMBEDDING_BATCH, vit)
+        images = partial(_first_images, task.fit, size.images, EMBEDDING_BATCH, vit)
         agreement = agreement_on(vit, images, size.components)
 
         def fitness(place: int, drawn: Multipliers) -> float:
@@ -229,8 +233,8 @@ def best_multipliers(
             return value
 
         best, value = evolved(fitness, first, size.evaluations, task.seed)
-        task.ledger.add(**search_spent(b, count, size.evaluations).amounts)
-    return best, {"agreement": round(value, 6)}
+        task.ledger.add(**search_spent(b, size.images, size.evaluations).amounts)
+    return best, {"agreement": round(value, 6), "search_images": size.images}
 
 
 def search_spent(backbone: Backbone, images: int, evaluations: int) -> Spent:
@@ -239,7 +243,8 @@ def search_spent(backbone: Backbone, images: int, evaluations: int) -> Spent:
     """
     flat = _equal_scores(backbone)
     levels = [pruning_level(backbone, flat, ratio) for ratio in SEARCH_RATIOS]
-    macs = cost.macs(backbone, backbone.full) + evaluations * sum(cost.macs(backbone, level) for level in levels)
+    full = cost.macs(backbone, backbone.full) if evaluations else 0
+    macs = full + evaluations * sum(cost.macs(backbone, level) for level in levels)
     return Spent(float(macs * images), images=images)
 
 
@@ -295,9 +300,6 @@ def projection(features: Tensor, components: int) -> Callable[[Tensor], Tensor]:
     return lambda x: (x - mean) @ axes
 
 
-# --- levels ----------------------------------------------------------------------------------------------------------
-
-
 def pruning_levels(backbone: Backbone, scores: Scores, count: int) -> ListSpace:
     """Space of at most ``count`` sizes from the least widths to the full model, each inside the next; of weights sorted
     by these scores.
@@ -326,11 +328,8 @@ def _widths_left(scores: Tensor, ratio: float, least: float) -> tuple[int, ...]:
 
 
 def _equal_scores(backbone: Backbone) -> Scores:
-    b = backbone
-    return Scores(torch.ones(b.embed), torch.ones(b.depth, b.heads), torch.ones(b.depth, b.mlp))
-
-
-# --- images and models -----------------------------------------------------------------------------------------------
+    layers = backbone.depth
+    return Scores(torch.ones(backbone.embed), torch.ones(layers, backbone.heads), torch.ones(layers, backbone.mlp))
 
 
 def _first_images(split: Split, count: int, batch: int, vit: NestedViT) -> Iterator[Tensor]:

@@ -223,6 +223,18 @@ def test_the_ledger_is_charged_what_is_computed(tmp_path):
     assert (run.ledger.backward_macs, run.ledger.images) == (2 * 20 * 4 * full, 96 + 20 + 12)
 
 
+@pytest.mark.parametrize("options", [{}, {"select": "nsga2", "evaluations": 8}])
+def test_with_equal_macs_gradients_and_search_see_as_few_images_as_are_paid_for(options, tmp_path):
+    full, spent, seen = cost.macs(tiny().backbone, tiny().backbone.full), [], []
+    every = {"images": 90, "local_crops": 1, "search": {"evaluations": 3, "images": 90}}
+    for macs in (900.0 * full, 1e6 * full):
+        (folder := tmp_path / str(len(spent))).mkdir()
+        run = TinyTask(folder, train_macs=macs)
+        seen.append(recipe_of(**every | options).adapt(run).report()["search_images"])
+        spent.append(run.ledger.macs / macs)
+    assert 0.9 < spent[0] <= 1.01 and seen[0] < seen[1] == 90 and spent[1] < 0.01
+
+
 def test_labels_decide_nothing_but_the_head(tmp_path):
     @dataclass(frozen=True)
     class Mixed(Blobs):
