@@ -1,5 +1,6 @@
-"""Import strings to methods and backbones, with errors that say what to change. It imports what a suite names: only for
-processes whose end costs nothing else (:mod:`harness.jobs.call`).
+"""Import strings to methods, backbones and data sets, with errors that say what to change.
+
+It imports what a suite names: only for processes whose end costs nothing else (:mod:`harness.jobs.call`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class PluginImportError(PluginError):
 def build(use: str, options: Mapping[str, Any]) -> Any:
     """The method (:class:`harness.protocol.Method`) that the callable makes of ``options``."""
     factory = resolve(use)
-    if not all(callable(getattr(made, "adapt", None)) for made in _declared(factory)):
+    if not all(callable(getattr(made, "adapt", None)) for made in declared_classes(factory)):
         raise PluginError(
             f"use = {use!r}: does not say that it makes a method: name a class that has `adapt`, or a function whose "
             "return annotation is such a class"
@@ -62,7 +63,7 @@ def backbone(use: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     from torch import nn  # late: `resolve` is needed where torch is not
 
     factory = resolve(use)
-    if not all(issubclass(made, nn.Module) for made in _declared(factory)):
+    if not all(issubclass(made, nn.Module) for made in declared_classes(factory)):
         raise PluginError(
             f"use = {use!r}: does not say that it makes a backbone: name a subclass of torch.nn.Module, or a function "
             "whose return annotation is one"
@@ -70,6 +71,12 @@ def backbone(use: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     _check_signature(use, factory, options, supplied=("num_classes",))
     _check_types(use, factory, options)
     return factory
+
+
+def check_options(use: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """PluginError unless the callable takes these options, each of its annotated type."""
+    _check_signature(use, factory, options)
+    _check_types(use, factory, options)
 
 
 def resolve(use: str) -> Callable[..., Any]:
@@ -105,7 +112,7 @@ def _public(module: Any) -> list[str]:
     return list(getattr(module, "__all__", None) or (name for name in defined if not name.startswith("_")))
 
 
-def _declared(factory: Callable[..., Any]) -> tuple[type, ...]:
+def declared_classes(factory: Callable[..., Any]) -> tuple[type, ...]:
     """Classes that a call gives, as the callable says without being called: itself, or those of its annotation.
 
     ``(NoneType,)`` where it says nothing, or nothing that can be resolved.

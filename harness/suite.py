@@ -78,11 +78,17 @@ class Schedule(BaseModel):
 
 
 class DataSet(BaseModel):
-    """``fit``, ``select`` and ``test`` are numbers of images kept (None: all); select counts both folds together."""
+    """``fit``, ``select`` and ``test`` are numbers of images kept (None: all); select counts both folds together.
+
+    ``use`` names a callable that makes the pictures of its ``options`` (:mod:`harness.picture_plugins`); the images
+    are then read from the folder in which they were written.
+    """
 
     model_config = STRICT
     name: Label
-    source: Source = Field(default_factory=lambda data: data["name"])
+    use: ImportString | None = None
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    source: Source = Field(default_factory=lambda data: "folder" if data.get("use") else data["name"])
     fit: Count | None = None
     select: Annotated[int, Field(ge=2)] | None = None
     test: Count | None = None

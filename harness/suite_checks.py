@@ -35,7 +35,7 @@ def _tables(raw: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
         if key == "methods" and "name" not in table and isinstance(table.get("use"), str):
             table["name"] = table["use"].partition(":")[2]
         if key == "datasets" and "source" not in table and isinstance(table.get("name"), str):
-            table["source"] = table["name"]
+            table["source"] = table["name"] if "use" not in table else "folder"
     return tables
 
 
@@ -88,8 +88,15 @@ def _same(where: str, tables: list[dict[str, Any]], defaults: dict[str, Any]) ->
 
 def _folders(datasets: list[dict[str, Any]]) -> Iterator[str]:
     for index, table in enumerate(datasets):
-        if table.get("source") == "folder" and "path" not in table:
+        if "use" in table:
+            if table.get("source") != "folder":
+                yield f"datasets[{index}].source: {shown(table['source'])}: leave it out where `use` makes the pictures"
+            if "path" in table:
+                yield f"datasets[{index}].path: {shown(table['path'])}: leave it out where `use` makes the pictures"
+        elif table.get("source") == "folder" and "path" not in table:
             yield f'datasets[{index}].path: missing key; source "folder" needs the path of the folder'
+        if table.get("options") and "use" not in table:
+            yield f"datasets[{index}].options: only for data sets that `use` makes"
 
 
 def _after(methods: list[dict[str, Any]]) -> Iterator[str]:

@@ -49,6 +49,7 @@ TESTED_BY = {  # modules without a test file of their name
     "eavit/methods/answers.py": "eavit/methods/test_conformance.py",
     "eavit/methods/fitting.py": "eavit/methods/test_conformance.py",
     "eavit/training/pretrain.py": "harness/test_pretrain.py",
+    "harness/commands/check_command.py": "harness/commands/test_check_plugin.py",
     "harness/commands/maintain.py": "harness/test_cli.py",
     "harness/commands/options.py": "harness/test_cli.py",
     "harness/commands/plan.py": "harness/test_cli.py",

@@ -1,4 +1,4 @@
-"""The verb check, and the check before a run: a child process builds what a suite names and tells all faults."""
+"""Check of a suite, also before each run: a child process builds what it names and reports all faults."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import typer
-
-from harness import plan
-from harness.commands import options
-from harness.commands.open_suite import open_suite
-from harness.commands.options import DataRoot, SuiteName, Where
-from harness.commands.output import complain, warn
+from harness import picture_plugins
+from harness.commands.output import complain
 from harness.data import locations
 from harness.data.locations import PROJECT, DataError
 from harness.jobs.call import CallError, call_each
 from harness.suite import Suite
 from harness.toml import key_path
 
-verbs = typer.Typer()
 ENTRY = "harness.evaluation.suite_check:check_part"
 DEADLINE = 120.0  # seconds for importing and building plug-ins
 READING = 3600.0  # seconds for building what is of this project, and for reading data sets
@@ -44,27 +38,15 @@ class Checked:
     hanging: dict[str, str] = field(default_factory=dict)
 
 
-@verbs.command()
-def check(name: SuiteName, data: DataRoot = None) -> None:
-    """Check what a suite names: imports, options, backbone, data. Exit code 1 if anything is wrong."""
-    opened = open_suite(name, Where(data=data))
-    checked = check_suite(opened.suite, name, with_data=True)
-    for line in checked.notes:
-        typer.echo(line)
-    for line in checked.warnings:
-        warn(line)
-    for line in (*checked.fatal, *checked.losses):
-        complain(line)
-    if checked.fatal or checked.losses:
-        raise typer.Exit(options.FAILED)
-    typer.echo(f"{name}: no fault; {plan.count(opened.suite)} cells")
-
-
 def check_suite(suite: Suite, where: str, *, with_data: bool = False) -> Checked:
     """Build what the suite names, and with ``with_data`` read its data sets, in a child. ``where``: the file's name."""
     checked = Checked()
     parts: list[Part] = [("schedule",), ("backbone",), *(("methods", index) for index in range(len(suite.methods)))]
+    failures = picture_plugins.make_missing(suite.datasets, complain) if with_data else {}
     for index, entry in enumerate(suite.datasets):
+        if entry.name in failures:
+            checked.losses.append(f"{where}: datasets[{index}]: {failures[entry.name]}")
+            continue
         try:
             locations.source_files(entry.source, entry.path)
             parts += [("datasets", index)] if with_data else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Annotated, Any
 
 import typer
@@ -34,7 +35,12 @@ def show_list(
         typer.echo("\n\n".join(_with_card(each) for each in _described(METHODS)))
         return
     for name in lists if what is None else (what,):
-        typer.echo("\n".join([f"{name}:", *lists[name]()]))
+        typer.echo("\n".join([f"{name}:", *lists[name](), *_installed(name)]))
+
+
+def _installed(what: str) -> list[str]:
+    """Import strings that installed packages offer by entry points of the group ``eavit_bench.methods`` and so on."""
+    return [f"  {point.value}  ({point.name})" for point in metadata.entry_points(group=f"eavit_bench.{what}")]
 
 
 def _methods() -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from harness import fingerprints, plan, suite
+from harness import fingerprints, picture_plugins, plan, suite
 from harness.commands.options import CellLimits, CommandError, Where, Which
 from harness.commands.output import complain, warn
 from harness.jobs.files import write_atomic
@@ -42,9 +42,10 @@ class OpenSuite:
     @cached_property
     def prints(self) -> Prints:
         """Fingerprints that the ids of the cells depend on, read from this machine; missing data is a warning."""
+        failures = picture_plugins.make_missing(self.suite.datasets, complain)
         prints = fingerprints.prints_of(self.suite, self.runs.parent / ".cache" / "prints", tell=complain)
         for name, why in prints.missing.items():
-            warn(f"data missing, its cells will be skipped: {name}: {why}")
+            warn(f"data missing, its cells will be skipped: {name}: {failures.get(name, why)}")
         return prints
 
     @cached_property
@@ -104,7 +105,7 @@ def open_suite(name: str, where: Where) -> OpenSuite:
     if where.data is not None:
         os.environ["EAVIT_DATA"] = str(where.data.resolve())
     file = suite_file(name, where.results)
-    read = suite.load(file)
+    read = picture_plugins.located(suite.load(file))
     refuse_other(where.results / read.name, file)
     return OpenSuite(name, file, read, where.results / read.name, where.runs / read.name)
 

@@ -1,0 +1,55 @@
+"""The verb init: what it writes works as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import suite
+from harness.commands import check_plugin, init
+from harness.commands.options import CommandError
+from tests.harness.commands import in_process
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    in_process.patch(monkeypatch)
+    return tmp_path
+
+
+def test_a_written_method_keeps_all_rules_and_is_short(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init.init("method", "own_widths")
+    assert "eavit-bench check own_widths:OwnWidths" in capsys.readouterr().out
+    body = (folder / "own_widths.py").read_text().partition("class OwnWidths")[2]
+    assert len(body.splitlines()) < 35
+    kind, verdicts = check_plugin.check_plugin("own_widths:OwnWidths", {"options": {}, "size": 24, "channels": 1})
+    assert kind == "method" and len(verdicts) > 4
+    assert [str(each) for each in verdicts if each.word != "passed"] == []
+
+
+def test_a_written_data_set_keeps_all_rules(folder: Path) -> None:
+    init.init("dataset", "own_signs")
+    kind, verdicts = check_plugin.check_plugin("own_signs:own_signs", {"options": {}, "size": 24, "channels": 1})
+    assert kind == "data set"
+    assert [each.word for each in verdicts] == ["passed"] * 3
+
+
+def test_a_written_suite_is_right(folder: Path) -> None:
+    init.init("suite", "own_suite")
+    assert suite.load(folder / "own_suite.toml").name == "own_suite"
+
+
+def test_nothing_is_written_over_and_wrong_words_are_named(folder: Path) -> None:
+    (folder / "mine.py").write_text("precious")
+    with pytest.raises(CommandError, match=r"mine\.py: is there already; nothing was written"):
+        init.init("dataset", "mine")
+    assert (folder / "mine.py").read_text() == "precious"
+    with pytest.raises(CommandError, match="init metod: unknown; allowed: method, dataset, suite; nearest: method"):
+        init.init("metod", "mine")
+    for name in ("Mine", "my-method", "class", "random", ""):
+        with pytest.raises(CommandError, match=f"name {name!r}"):
+            init.init("method", name)
+    assert [path.name for path in folder.iterdir()] == ["mine.py"]
