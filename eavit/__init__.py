@@ -13,6 +13,7 @@ from eavit.space.space import Space
 
 if TYPE_CHECKING:
     from eavit.adaptation.adapt import adapt, family_of
+    from eavit.adaptation.refine import refine
     from eavit.adaptation.sampled import Sampled
     from eavit.deploy.artifact import load_family as load
     from eavit.deploy.elastic import ElasticModel
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LATER = {
     "adapt": "eavit.adaptation.adapt:adapt",
     "family_of": "eavit.adaptation.adapt:family_of",
+    "refine": "eavit.adaptation.refine:refine",
     "Sampled": "eavit.adaptation.sampled:Sampled",
     "ElasticModel": "eavit.deploy.elastic:ElasticModel",
     "export": "eavit.deploy.export:export",
@@ -51,6 +53,7 @@ __all__ = [
     "macs",
     "params",
     "profile_latency",
+    "refine",
     "sort_by_importance",
     "verify",
 ]

@@ -21,15 +21,15 @@ from eavit.adaptation.defaults import (
     learning_rate_for,
 )
 from eavit.adaptation.loaders import Batches, ValidationImages
-from eavit.adaptation.progress import Bars, silent
+from eavit.adaptation.progress import Progress, reporter
 from eavit.adaptation.task import (
     LoaderTask,
-    Progress,
     claim,
     class_names,
     fit_split,
     validation_of,
 )
+from eavit.adaptation.threads import default_threads, torch_threads
 from eavit.deploy.elastic import ElasticModel, FamilyRecord, Validation, ascending
 from eavit.deploy.members import distinct_members, measured, own_parameters
 from eavit.methods.choosing import SelectOptions
@@ -70,6 +70,7 @@ def adapt(
     data: Mapping[str, Any] | None = None,
     seed: int = 0,
     workdir: str | Path | None = None,
+    threads: int | None = None,
     progress: bool | Progress = True,
 ) -> ElasticModel:
     """Adapt a timm ViT to labelled images, so that one set of weights has a submodel for every budget.
@@ -82,16 +83,19 @@ def adapt(
     precision) follow from the number of images and the width of the model. ``method``: a name in
     :mod:`eavit.methods`, with its ``options``, or a Recipe. ``classes``: names of the classes. ``data``: preprocessing
     by timm's names (mean, std, interpolation, crop_pct, ...), to be kept with the family, where it is not that of the
-    pretrained weights. ``workdir``: a run that was killed goes on where it was. ``progress``: bars, or a function
-    (phase, done, total).
+    pretrained weights. ``workdir``: a run that was killed goes on where it was. ``threads`` of torch on the
+    CPU: by default OMP_NUM_THREADS, else one for each physical core. ``progress``: bars, or a function (phase, done,
+    total).
     """
     recipe, budgets = _recipe(method, options or {}), _checked_budgets(budgets)
     recipe.check(model, budgets, (), "equal_steps")  # CannotNestError before any work
     names, config = class_names(model, train, classes), data_config(model, data or {})
     images, (fit, batch) = validation_of(model, val), fit_split(model, train)
     table = _schedule(model, len(fit), batch, epochs, schedule or {})
+    threads = default_threads()[0] if threads is None else threads
     with ExitStack() as stack:
-        report = _reporter(progress, stack)
+        stack.enter_context(torch_threads(threads))
+        report = reporter(progress, stack)
         folder = Path(workdir) if workdir is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         chosen: dict[str, Any] = {
             "method": recipe.name,
@@ -109,7 +113,8 @@ def adapt(
                 f"method {recipe.name} trains a separate model for each budget, not one family; its result is not an "
                 f"ElasticModel. Choose a method such as {DEFAULT_METHOD}"
             )
-        about = chosen | {"train_images": len(fit), "train_macs": spent.macs, "card": dict(recipe.card)}
+        spending = {"train_images": len(fit), "train_macs": spent.macs, "threads": threads}
+        about = chosen | spending | {"card": dict(recipe.card)}
         answer = _Answer(adapted.vit, adapted.select, adapted.module, about)
         return _family(answer, budgets, images, model, config, names, report)
 
@@ -142,7 +147,7 @@ def family_of(
     names, config = class_names(vit, val, classes), data_config(vit, data or {})
     choosing = SelectOptions(selector, "free", evaluations).choosing(uniform())
     with ExitStack() as stack:
-        report, folder = _reporter(progress, stack), Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        report, folder = reporter(progress, stack), Path(stack.enter_context(tempfile.TemporaryDirectory()))
         task = LoaderTask(
             images.fold_a, images.fold_a, images.fold_b, lambda: vit, budgets, {}, seed, folder, report, Spent()
         )
@@ -182,16 +187,6 @@ def _schedule(model: Any, images: int, batch: int, epochs: float | None, changes
     table = own | dict(changes)
     Schedule(**table)  # refuses impossible values
     return table
-
-
-def _reporter(progress: bool | Progress, stack: ExitStack) -> Progress:
-    if callable(progress):
-        return progress
-    if not progress:
-        return silent
-    bars = Bars()
-    stack.callback(bars.close)
-    return bars
 
 
 def _family(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from tqdm.auto import tqdm
 
+Progress = Callable[[str, int, int], None]
 UNITS = {"search": "submodel", "measure": "submodel", "prepare": "pass", "load": "pass"}
 
 
@@ -32,3 +35,14 @@ class Bars:
 
 def silent(phase: str, done: int, total: int) -> None:
     """Report nothing."""
+
+
+def reporter(progress: bool | Progress, stack: ExitStack) -> Progress:
+    """A function of (phase, done, total): the one that is given, bars until the stack is closed, or none."""
+    if callable(progress):
+        return progress
+    if not progress:
+        return silent
+    bars = Bars()
+    stack.callback(bars.close)
+    return bars

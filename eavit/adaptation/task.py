@@ -19,12 +19,11 @@ from eavit.adaptation.loaders import (
     count_images,
     read_validation,
 )
+from eavit.adaptation.progress import Progress
 from eavit.deploy.files import read_json, write_json
 from eavit.training.task import Ledger, Spent, Split
 
 RUN_FILE = "adapt.json"
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

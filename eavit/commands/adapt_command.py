@@ -13,6 +13,7 @@ from eavit import weights
 from eavit.adaptation.adapt import adapt
 from eavit.adaptation.defaults import BUDGETS, DEFAULT_METHOD, data_config, epochs_for, learning_rate_for
 from eavit.adaptation.pictures import describe_samples, picture_loader, read_pictures
+from eavit.adaptation.threads import default_threads
 from eavit.commands.shown import say, show_assumptions, show_members
 from eavit.deploy.architecture import rebuilt
 from eavit.deploy.elastic import ElasticModel
@@ -54,6 +55,7 @@ def adapt_folder(
     method: Annotated[str, typer.Option(help="a method of eavit.methods")] = DEFAULT_METHOD,
     options: Annotated[str, typer.Option(help="options of the method, as JSON")] = "{}",
     flip: Annotated[bool, typer.Option(help="flip half of the training pictures; not for digits or text")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="threads of torch; default: physical cores")] = None,
     workers: Annotated[int, typer.Option(help="processes that read pictures")] = 0,
     workdir: Annotated[Path | None, typer.Option(help="a killed run goes on from here")] = None,
     seed: Annotated[int, typer.Option()] = 0,
@@ -69,6 +71,7 @@ def adapt_folder(
     val = picture_loader(folder.val, folder.classes, config, 256, workers=workers)
     epochs = epochs_for(len(folder.train)) if epochs is None else epochs
     rate = learning_rate_for(model.embed_dim) if lr is None else lr
+    cores, why = default_threads() if threads is None else (threads, "as given")
     say(f"{len(folder.classes)} classes; train: {describe_samples(folder.train)}; val: {describe_samples(folder.val)}")
     show_assumptions(
         {
@@ -81,6 +84,7 @@ def adapt_folder(
             "augmentation": f"random crops, {'with' if flip else 'no'} flips",
             "method": method,
             "budgets": wanted,
+            "threads": f"{cores}, {why}",
             "seed": seed,
         }
     )
@@ -96,6 +100,7 @@ def adapt_folder(
         classes=folder.classes,
         seed=seed,
         workdir=workdir,
+        threads=cores,
     )
     elastic.save(out)
     _show_family(elastic, out, len(folder.val), (time.monotonic() - began) / 60)

@@ -10,6 +10,7 @@ import typer
 from eavit.adaptation.loaders import CheckedLoader, Expected, read_validation
 from eavit.adaptation.pictures import picture_loader, read_pictures
 from eavit.adaptation.progress import Bars
+from eavit.adaptation.refine import refine
 from eavit.commands.shown import say, show_members, show_table
 from eavit.deploy.artifact import load_family
 from eavit.deploy.elastic import ElasticModel
@@ -28,6 +29,7 @@ Budget = Annotated[float | None, typer.Option(help="limit: a fraction of the ful
 Macs = Annotated[float | None, typer.Option(help="limit: multiply-accumulates of one picture")]
 Params = Annotated[float | None, typer.Option(help="limit: parameters")]
 Mib = Annotated[float | None, typer.Option(help="limit: MiB of float32 weights")]
+ActivationMib = Annotated[float | None, typer.Option(help="limit: MiB of activations at once, of one picture")]
 Latency = Annotated[float | None, typer.Option(help="limit: milliseconds of one call on the profiled machine")]
 ProfileFile = Annotated[Path | None, typer.Option("--profile", help="profile of the device; default: this machine's")]
 
@@ -96,14 +98,22 @@ def choose_member(
     macs: Macs = None,
     params: Params = None,
     mib: Mib = None,
+    activation_mib: ActivationMib = None,
     latency_ms: Latency = None,
     profile_path: ProfileFile = None,
+    data: Annotated[
+        Path | None, typer.Option(help="the pictures of eavit adapt: also measure shapes between the members on them")
+    ] = None,
 ) -> None:
     """Choose the most accurate member within all limits; print its neighbours and the command that exports it."""
     elastic = load_family(family)
-    limits = limits_of(budget=budget, macs=macs, params=params, mib=mib, latency_ms=latency_ms)
+    limits = limits_of(
+        budget=budget, macs=macs, params=params, mib=mib, activation_mib=activation_mib, latency_ms=latency_ms
+    )
     asked = Limits.of(limits)
     profile = profile_for(family, elastic, profile_path, limits)
+    if data is not None:
+        elastic = _refined(elastic, family, data, profile, limits)
     choice = elastic.member(profile=profile, **limits)
     place = elastic.members.index(choice)
     around = elastic.members[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
@@ -118,6 +128,21 @@ def choose_member(
     say(
         f"export it with:\n  eavit export {family} {options}{named} --format onnx --out {family.with_suffix('.export')}"
     )
+
+
+def _refined(
+    elastic: ElasticModel, folder: Path, data: Path, profile: Profile | None, limits: dict[str, Any]
+) -> ElasticModel:
+    """The family with a shape between its members, if one is better within the limits; it is saved then."""
+    pictures = read_pictures(data)
+    val = picture_loader(pictures.val, pictures.classes, elastic.table.data, 256)
+    refined = refine(elastic, val, profile=profile, **limits)
+    if refined is elastic:
+        say("no shape between the members is more accurate within these limits")
+        return elastic
+    refined.save(folder)
+    say(f"a shape between the members is more accurate within these limits; {folder} has it as a member now")
+    return refined
 
 
 def _say_measured(elastic: ElasticModel, submodel: Any, profile: Profile) -> None:
@@ -144,12 +169,15 @@ def export_member(
     macs: Macs = None,
     params: Params = None,
     mib: Mib = None,
+    activation_mib: ActivationMib = None,
     latency_ms: Latency = None,
     profile_path: ProfileFile = None,
 ) -> None:
     """Write the choice within all limits as files that run without this library."""
     elastic = load_family(family)
-    limits = limits_of(budget=budget, macs=macs, params=params, mib=mib, latency_ms=latency_ms)
+    limits = limits_of(
+        budget=budget, macs=macs, params=params, mib=mib, activation_mib=activation_mib, latency_ms=latency_ms
+    )
     profile = profile_for(family, elastic, profile_path, limits)
     folder = export(elastic, out, submodel, formats=formats, profile=profile, **limits)
     record = read_export(folder)

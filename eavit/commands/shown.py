@@ -8,9 +8,8 @@ from typing import Any
 import typer
 
 from eavit.deploy.elastic import ElasticModel, MeasuredMember, Timed
-from eavit.deploy.limits import sizes_of
 
-COLUMNS = ("submodel", "budget", "MMACs", "params", "MiB", "ms", "accuracy", "95 % interval")
+COLUMNS = ("submodel", "budget", "MMACs", "params", "MiB", "activations", "ms", "accuracy", "95 % interval")
 
 
 def say(text: str) -> None:
@@ -44,11 +43,11 @@ def show_members(
     """Print members with their sizes and accuracy; ``mark`` is the choice."""
     rows = []
     for member in members:
-        sizes = sizes_of(elastic.backbone, member.submodel, None if profile is None else profile.latency_ms)
+        sizes = elastic.sizes(member.submodel, profile)
         low, high = member.interval
         name = f"{member.submodel}{' <- choice' if member == mark else ''}"
         latency = f"{sizes['latency_ms']:.3g}" if "latency_ms" in sizes else "-"
         numbers = (f"{sizes['budget']:.3f}", f"{sizes['macs'] / 1e6:.2f}", f"{int(sizes['params']):,}")
         accuracy = (f"{member.accuracy:.1%}", f"{low:.1%} to {high:.1%}")
-        rows.append((name, *numbers, f"{sizes['mib']:.2f}", latency, *accuracy))
+        rows.append((name, *numbers, f"{sizes['mib']:.2f}", f"{sizes['activation_mib']:.2f}", latency, *accuracy))
     show_table(title, COLUMNS, rows)

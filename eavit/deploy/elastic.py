@@ -13,7 +13,8 @@ from scipy.stats import binomtest
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from eavit.deploy.limits import Latency, Limits, sizes_of, unreachable
+from eavit.deploy.activations import peak_activation_bytes
+from eavit.deploy.limits import Limits, Measure, sizes_of, unreachable
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT, extract
@@ -87,6 +88,7 @@ class ElasticModel:
         self.by_size = dict(by_size or {})
         self._own: dict[Submodel, VisionTransformer] = {}
         self._chosen: dict[tuple[Any, ...], Submodel] = {}
+        self._activations: dict[Submodel, float] = {}
 
     @property
     def backbone(self) -> Backbone:
@@ -113,25 +115,47 @@ class ElasticModel:
 
     def fitting(self, limits: Limits, profile: Timed | None = None) -> list[MeasuredMember]:
         """The members within all limits, the best first; UnreachableError if there is none."""
-        sizes = [sizes_of(self.backbone, m.submodel, self._latency(limits, profile)) for m in self.members]
+        sizes = self.limited_sizes([m.submodel for m in self.members], limits, profile)
         kept = [m for m, size in zip(self.members, sizes, strict=True) if not [*limits.exceeded(size)]]
         if not kept:
             raise unreachable(limits, sizes)
         return sorted(kept, key=lambda m: (-m.accuracy, cost.macs(self.backbone, m.submodel)))
 
-    def _latency(self, limits: Limits, profile: Timed | None) -> Latency | None:
-        if profile is not None:
-            profile.check(self.backbone)
-            return profile.latency_ms
-        if limits.needs_profile():
+    def limited_sizes(
+        self, submodels: Sequence[Submodel], limits: Limits, profile: Timed | None
+    ) -> list[dict[str, float]]:
+        """Sizes of submodels, of what is costly to know only what the limits ask for."""
+        if limits.latency_ms is not None and profile is None:
             raise ValueError(
                 "limit latency_ms needs a profile of the device: profile=eavit.Profile.load(file), or "
                 "eavit.profile_latency(elastic)"
             )
-        return None
+        every = self._measures(profile)
+        measures = {name: measure for name, measure in every.items() if name in limits.asked}
+        return [sizes_of(self.backbone, submodel, measures) for submodel in submodels]
+
+    def sizes(self, submodel: Submodel, profile: Timed | None = None) -> dict[str, float]:
+        """All that limits can be set on, by their names; milliseconds where there is a profile."""
+        return sizes_of(self.backbone, submodel, self._measures(profile))
+
+    def _measures(self, profile: Timed | None) -> dict[str, Measure]:
+        measures: dict[str, Measure] = {"activation_mib": self._activation_mib}
+        if profile is not None:
+            profile.check(self.backbone)
+            measures["latency_ms"] = profile.latency_ms
+        return measures
+
+    def _activation_mib(self, submodel: Submodel) -> float:
+        if submodel not in self._activations:
+            stem = self.vit.patch_embed
+            shape = (stem.proj.in_channels, *stem.img_size)
+            self._activations[submodel] = peak_activation_bytes(self.extract(submodel).cpu(), shape) / 2**20
+        return self._activations[submodel]
 
     def choose(self, *, profile: Timed | None = None, **limits: float) -> Submodel:
-        """The submodel for ``budget=``, ``macs=``, ``params=``, ``mib=`` or ``latency_ms=``, several at once too."""
+        """The submodel within ``budget=``, ``macs=``, ``params=``, ``mib=``, ``activation_mib=``, ``latency_ms=``, one
+        or several of them.
+        """
         return self.member(profile=profile, **limits).submodel
 
     def extract(
@@ -184,7 +208,7 @@ class ElasticModel:
         """One row for each member, by ascending MACs: key, sizes, accuracy with its interval."""
         rows = []
         for m in self.members:
-            sizes = sizes_of(self.backbone, m.submodel, None if profile is None else profile.latency_ms)
+            sizes = self.sizes(m.submodel, profile)
             low, high = m.interval
             result = {"accuracy": m.accuracy, "correct": m.correct, "n": m.n, "low": low, "high": high}
             rows.append({"submodel": str(m.submodel), **sizes, **result})

@@ -24,7 +24,7 @@ from eavit.deploy.architecture import EPS, CannotRebuildError, arguments_of, reb
 from eavit.deploy.artifact import commit, plain_values
 from eavit.deploy.elastic import ElasticModel, MeasuredMember, Timed
 from eavit.deploy.files import sha256_of, write_json, write_text
-from eavit.deploy.limits import Limits, sizes_of
+from eavit.deploy.limits import Limits
 from eavit.deploy.model_card import model_card
 from eavit.deploy.timm_entry import architecture_of
 from eavit.extras import needed
@@ -235,14 +235,13 @@ def _write_all(
         {CARD_FILE, PREPROCESSING_FILE, WEIGHTS_FILE, *(file for written in files.values() for file in written)}
     )
     record, member = exported.elastic.table, exported.member
-    latency = None if profile is None else profile.latency_ms
     values = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "commit": commit(),
         "submodel": str(exported.submodel),
         "limits": {} if limits is None else limits.asked,
-        "sizes": sizes_of(exported.elastic.backbone, exported.submodel, latency),
+        "sizes": exported.elastic.sizes(exported.submodel, profile),
         "result": None if member is None else {"correct": member.correct, "n": member.n},
         "validation": {"images": record.validation.images, "sha256": record.validation.sha256},
         "backbone": dict(exported.arguments),

@@ -1,8 +1,8 @@
-"""Limits on a submodel: budget, MACs, parameters, MiB of weights, milliseconds; one or several at once."""
+"""Limits on a submodel: budget, MACs, parameters, MiB of weights and of activations, ms; one or several at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,9 +10,16 @@ from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.options import nearest_hint
 
-Latency = Callable[[Submodel], float]  # milliseconds of one call
+Measure = Callable[[Submodel], float]
 BYTES = 4  # of one parameter
-UNITS = {"budget": "of the full model's MACs", "macs": "MACs", "params": "parameters", "mib": "MiB", "latency_ms": "ms"}
+UNITS = {
+    "budget": "of the full model's MACs",
+    "macs": "MACs",
+    "params": "parameters",
+    "mib": "MiB of weights",
+    "activation_mib": "MiB of activations",
+    "latency_ms": "ms",
+}
 
 
 class UnreachableError(ValueError):
@@ -23,14 +30,15 @@ class UnreachableError(ValueError):
 class Limits:
     """Upper limits that a submodel has to keep; None: no limit.
 
-    ``budget``: a fraction of the full model's MACs; ``mib``: float32 weights on disk; ``latency_ms``: one call on the
-    profiled device.
+    ``budget``: a fraction of the full model's MACs; ``mib``: float32 weights on disk; ``activation_mib``: the peak of a
+    forward pass on one image (:mod:`eavit.deploy.activations`); ``latency_ms``: one call on the profiled device.
     """
 
     budget: float | None = None
     macs: float | None = None
     params: float | None = None
     mib: float | None = None
+    activation_mib: float | None = None
     latency_ms: float | None = None
 
     def __post_init__(self) -> None:
@@ -54,9 +62,6 @@ class Limits:
     def asked(self) -> dict[str, float]:
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
 
-    def needs_profile(self) -> bool:
-        return self.latency_ms is not None
-
     def exceeded(self, sizes: Mapping[str, float]) -> Iterator[str]:
         """Limits that a submodel of these sizes (:func:`sizes_of`) exceeds."""
         for name, limit in self.asked.items():
@@ -67,25 +72,35 @@ class Limits:
         return ", ".join(f"{name}={value:g}" for name, value in self.asked.items())
 
 
-def sizes_of(backbone: Backbone, submodel: Submodel, latency: Latency | None = None) -> dict[str, float]:
-    """Everything of a submodel that can be limited, by the names of :class:`Limits`."""
+def sizes_of(backbone: Backbone, submodel: Submodel, measures: Mapping[str, Measure] = {}) -> dict[str, float]:
+    """Everything of a submodel that can be limited, by the names of :class:`Limits`; ``measures``: functions for what
+    does not follow from its widths.
+    """
     params = cost.params(backbone, submodel)
-    sizes = {
+    return {
         "budget": cost.share(backbone, submodel),
         "macs": float(cost.macs(backbone, submodel)),
         "params": float(params),
         "mib": params * BYTES / 2**20,
+        **{name: measure(submodel) for name, measure in measures.items()},
     }
-    return sizes if latency is None else sizes | {"latency_ms": latency(submodel)}
 
 
 def unreachable(limits: Limits, sizes: list[dict[str, float]]) -> UnreachableError:
-    """Error that names for each limit which alone excludes every submodel what the smallest one takes."""
-    said = []
-    for name, limit in limits.asked.items():
-        least = min(each[name] for each in sizes)
-        if least > limit:
-            said.append(f"{name}={limit:g}: the smallest takes {least:.4g} {UNITS[name]}")
+    """Error that names for each limit which alone excludes every submodel what the smallest one takes; where none does,
+    for each what the smallest takes of those that keep the others.
+    """
+    exceeded = [{*limits.exceeded(each)} for each in sizes]
+    alone = [name for name in limits.asked if all(name in over for over in exceeded)]
+    said = [_least(name, limits, sizes, "the smallest takes") for name in alone]
     if not said:
-        said = ["each limit can be kept alone, but not all of them together; loosen one"]
+        for name in limits.asked:
+            others = [each for each, over in zip(sizes, exceeded, strict=True) if not over - {name}]
+            if others:
+                said.append(_least(name, limits, others, "the smallest that keeps the others takes"))
+        said = ["each limit can be kept alone, but not all of them together; loosen one", *said]
     return UnreachableError(f"no submodel keeps to {limits}: {'; '.join(said)}")
+
+
+def _least(name: str, limits: Limits, sizes: Iterable[Mapping[str, float]], who: str) -> str:
+    return f"{name}={limits.asked[name]:g}: {who} {min(each[name] for each in sizes):.4g} {UNITS[name]}"

@@ -1,6 +1,7 @@
 """The five commands, one after another on a folder of pictures, and what they refuse."""
 
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from eavit import cli, weights
 from eavit.commands import deploy_commands, program
+from eavit.deploy.artifact import load_family
 from eavit.deploy.files import read_json, write_json
 from eavit.deploy.timing import Timing
 from tests.eavit.families import family
@@ -61,7 +63,14 @@ def simulated(monkeypatch):
 
 def test_adapting_prints_what_it_assumed_and_the_family(adapted):
     out, printed = adapted
-    for assumed in ("learning rate: 0.001", "no flips", "by the hash of the files", "method: hydravit", "seed: 0"):
+    for assumed in (
+        "learning rate: 0.001",
+        "no flips",
+        "by the hash of the files",
+        "method: hydravit",
+        "seed: 0",
+        "threads: ",
+    ):
         assert assumed in printed
     assert len(re.findall(r"^  e\d+-h\S+ .*%", printed, re.MULTILINE)) >= 2
     assert (out / "manifest.json").exists()
@@ -88,6 +97,20 @@ def test_profile_choose_export_and_verify_follow(adapted, photos, simulated):
     assert code == 0, printed
     assert "16 of 16" in printed
     assert "the pictures are those of the recorded accuracy" in printed
+
+
+def test_shapes_between_the_members_are_chosen_where_they_are_better(adapted, photos, tmp_path):
+    shutil.copytree(adapted[0], folder := tmp_path / "copy")
+    before = load_family(folder)
+    code, printed = run("choose", folder, "--activation-mib", "0.045", "--budget", "0.9", "--data", photos)
+    assert code == 0, printed
+    after = load_family(folder)
+    grown = len(after.members) - len(before.members)
+    assert ("has it as a member now" in printed) == (grown == 1)
+    assert ("no shape between the members is more accurate" in printed) == (grown == 0)
+    limits = {"activation_mib": 0.045, "budget": 0.9}
+    assert after.member(**limits).accuracy >= before.member(**limits).accuracy
+    assert f"{after.choose(**limits)} <- choice" in printed
 
 
 def test_verify_fails_with_exit_code_1_where_the_record_does_not_hold(adapted, photos):

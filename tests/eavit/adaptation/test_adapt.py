@@ -179,5 +179,18 @@ def test_a_family_of_ones_own_training_loop():
         family_of(plain(), loader())
 
 
+def test_threads_are_set_for_the_training_alone(monkeypatch):
+    def stopped(*_):
+        raise RuntimeError(f"with {torch.get_num_threads()}")
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(Recipe, "adapt", stopped)
+    with pytest.raises(RuntimeError, match=f"with {before + 1}"):
+        adapted(threads=before + 1)
+    assert torch.get_num_threads() == before
+    with pytest.raises(ValueError, match="threads"):
+        adapted(threads=0)
+
+
 def test_the_default_method_is_named_once():
     assert module.DEFAULT_METHOD in methods.__all__

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from eavit.deploy.elastic import ElasticModel, FamilyRecord, MeasuredMember, Validation, ascending
-from eavit.deploy.limits import UnreachableError, sizes_of
+from eavit.deploy.limits import UnreachableError
 from eavit.model.submodel import Submodel
 from tests.eavit.families import KEYS, family
 
@@ -23,14 +23,13 @@ class Profile:
 
 def test_the_choice_keeps_all_limits_and_is_the_most_accurate():
     elastic = family()
-    b = elastic.backbone
     for limits in ({"budget": 0.5}, {"params": 1500}, {"macs": 7000}, {"mib": 0.005}, {"latency_ms": 9}):
         limits |= {"budget": 0.9} if "budget" not in limits else {}
         choice = elastic.choose(profile=Profile(), **limits)
-        sizes = sizes_of(b, choice, Profile().latency_ms)
+        sizes = elastic.sizes(choice, Profile())
         assert all(sizes[name] <= limit for name, limit in limits.items())
         better = [m for m in elastic.members if m.accuracy > elastic.member(profile=Profile(), **limits).accuracy]
-        assert all(any(sizes_of(b, m.submodel, Profile().latency_ms)[k] > v for k, v in limits.items()) for m in better)
+        assert all(any(elastic.sizes(m.submodel, Profile())[k] > v for k, v in limits.items()) for m in better)
 
 
 def test_a_cheaper_member_that_is_better_is_chosen():

@@ -32,7 +32,15 @@ def test_sizes_are_those_of_the_extract():
 
 
 def test_limits_that_hold_alone_but_not_together_are_said_so():
-    sizes = [{"macs": 1.0, "mib": 9.0}, {"macs": 9.0, "mib": 1.0}]
+    sizes = [{"macs": 1.0, "mib": 9.0}, {"macs": 5.0, "mib": 1.0}, {"macs": 7.0, "mib": 1.5}]
     error = unreachable(Limits(macs=2, mib=2), sizes)
     assert isinstance(error, UnreachableError)
     assert "not all of them together" in str(error)
+    assert "macs=2: the smallest that keeps the others takes 5 MACs" in str(error)
+    assert "mib=2: the smallest that keeps the others takes 9 MiB of weights" in str(error)
+
+
+def test_of_several_limits_those_that_none_keeps_are_named():
+    error = unreachable(Limits(macs=2, latency_ms=8), [{"macs": 1.0, "latency_ms": 11.0}])
+    assert "latency_ms=8: the smallest takes 11 ms" in str(error)
+    assert "macs=" not in str(error).partition(": ")[2]
