@@ -1,4 +1,4 @@
-"""EA-ViT+: members that fill the budgets, drawn by weight, opened by a curriculum; wrong options before any work."""
+"""EA-ViT+: members that fill the budgets, drawn by weight; wrong options before any work."""
 
 from collections import Counter
 
@@ -53,16 +53,6 @@ def test_each_piece_of_a_batch_has_one_member_and_the_weights_add_up_to_one():
 def test_a_step_may_train_every_member_on_the_whole_batch():
     passes = Members(step="all", draw=0.0).plan(BACKBONE, SIZES)(0.0, np.random.default_rng(0))
     assert [(p.submodel, p.part, p.hard) for p in passes] == [(size, None, 0.25) for size in SIZES]
-
-
-def test_a_curriculum_opens_the_largest_first():
-    plan = Members(curriculum=0.5).plan(BACKBONE, SIZES)
-
-    def seen(progress):
-        return {p.submodel for step in range(200) for p in plan(progress, np.random.default_rng(step))}
-
-    assert seen(0.0) == {SIZES[-1]} and seen(0.5) == set(SIZES)
-    assert seen(0.1) < seen(0.3) < seen(0.5)
 
 
 def test_members_are_spread_over_the_budgets():
