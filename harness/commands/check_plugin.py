@@ -68,6 +68,7 @@ def _tiny_suite(tried: Mapping[str, Any], **tables: Any) -> Suite:
     raw = {
         "name": "check",
         "budgets": [0.25, 0.5, 1.0],
+        "grid": 9,
         "seeds": [0],
         "timeout_minutes": MINUTES,
         "backbone": {"use": PICO},
@@ -125,6 +126,8 @@ def outcome_rules(first: Outcome, second: Outcome) -> Iterator[RuleVerdict]:
         yield RuleVerdict("FAILED", answers, f"{record.status}: {record.reason}" + (f"; log: {log}" if log else ""))
         return
     yield RuleVerdict("passed", answers, "; ".join(_answers(record)))
+    bad = [f"{100 * p.budget:.3g} %: {p.reason}" for p in record.grid if p.status not in USABLE]
+    yield _verdict("it answers budgets between those of the task", "; ".join(bad[:1]))
     reached = any(point.key is not None for point in record.points)
     yield _verdict("it reaches at least one budget", "" if reached else "all are unreachable")
     checks: Any = record.diagnostics.get(DIAGNOSTICS_KEY, {})

@@ -39,6 +39,8 @@ def test_equal_runs_keep_the_rules() -> None:
 def test_each_broken_rule_has_its_reason() -> None:
     points = outcome().record.points
     unreachable = outcome(points=tuple(p.model_copy(update={"status": "unreachable", "key": None}) for p in points))
+    sparse = outcome(grid=(points[0].model_copy(update={"status": "failed", "reason": "KeyError: 0.3"}),))
+    assert broken(sparse, sparse) == ["it answers budgets between those of the task: 25 %: KeyError: 0.3"]
     failing = outcome(diagnostics={DIAGNOSTICS_KEY: {OVERFIT: "the loss stayed"}})
     other = outcome(points=(points[0].model_copy(update={"key": "w9"}), *points[1:]))
     assert broken(outcome(status="failed", reason="it broke"), outcome()) == [

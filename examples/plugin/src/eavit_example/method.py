@@ -15,10 +15,11 @@ from eavit.space.product import uniform_shape
 @dataclass
 class Adapted:
     vit: eavit.NestedViT
-    choices: dict[float, eavit.Submodel | None]
+    choices: dict[float, eavit.Submodel]
 
-    def select(self, budget: float) -> eavit.Submodel | None:
-        return self.choices[budget]  # None: there is no submodel within this budget
+    def select(self, budget: float) -> eavit.Submodel | None:  # asked at budgets between those of the task, too
+        fitting = [choice for own, choice in self.choices.items() if own <= budget]
+        return fitting[-1] if fitting else None  # None: there is no submodel within this budget
 
     def module(self, choice: eavit.Submodel) -> torch.nn.Module:
         return eavit.extract(self.vit, choice).eval()  # what one would deploy
@@ -34,8 +35,9 @@ class NestedWidths:
 
     def adapt(self, task: Any) -> Adapted:
         vit = eavit.NestedViT.from_timm(task.backbone())
-        choices = {budget: uniform_shape(vit.backbone, budget) for budget in task.budgets}
-        shapes = [shape for shape in choices.values() if shape is not None]
+        shapes = {budget: uniform_shape(vit.backbone, budget) for budget in task.budgets}
+        choices = {budget: shape for budget, shape in shapes.items() if shape is not None}
+        trained = list(choices.values())
         with task.ledger.phase("prepare"):
             vit = eavit.sort_by_importance(vit, task.fit.batches(64), metric="l2")
         optimiser = torch.optim.AdamW(vit.parameters(), lr=self.lr)
@@ -44,7 +46,7 @@ class NestedWidths:
                 for step, (images, labels) in enumerate(
                     task.fit.batches(task.schedule["batch"], seed=task.seed, epoch=epoch)
                 ):
-                    shape = shapes[step % len(shapes)]
+                    shape = trained[step % len(trained)]
                     cross_entropy(vit(images, shape), labels).backward()
                     optimiser.step()
                     optimiser.zero_grad()
