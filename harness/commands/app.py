@@ -20,6 +20,7 @@ MODULES = {  # of each verb, in the order of the help
     "why": "why",
     "report": "report",
     "figures": "report",
+    "leaderboard": "report",
     "claims": "verdicts",
     "compare": "verdicts",
     "regress": "verdicts",

@@ -23,7 +23,7 @@ def warn(text: str) -> None:
 
 
 def show_report(text: str, files: Iterable[Path]) -> None:
-    """Print the table, then the paths of all files."""
+    """Print the overview, then the paths of all files."""
     typer.echo(text)
     for path in files:
         typer.echo(path)

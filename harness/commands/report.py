@@ -1,4 +1,4 @@
-"""The verbs that write reports from what results/ holds: report, figures."""
+"""The verbs that write reports from what results/ holds: report, figures, leaderboard."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def report(
     opened = open_suite(name, Where(results))
     opened.refuse_changed()
     built = reports.write_report(opened.folder, opened.suite, opened.file, EVERYTHING if html else FIGURES)
-    show_report(built.text, built.files)
+    show_report(built.overview, built.files)
 
 
 @verbs.command()
@@ -43,11 +43,23 @@ def figures(
         _write_figures(open_suite(one, Where(results)))
 
 
+@verbs.command()
+def leaderboard(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[SUITE]...", help="Suites. Default: all in suites/ with results.")
+    ] = None,
+    results: ResultsFolder = options.RESULTS,
+) -> None:
+    """Write one page that joins several suites: the main table of each, with links to its own report."""
+    opened = [open_suite(name, Where(results)) for name in names or _with_results(results)]
+    typer.echo(reports.write_leaderboard(results, {one.file: one.suite for one in opened}))
+
+
 def _with_results(results: Path) -> list[str]:
     suites = sorted(path.stem for path in SUITES.glob("*.toml") if not path.name.endswith(".claims.toml"))
     names = [name for name in suites if (results / name / "points.csv").is_file()]
     if not names:
-        raise CommandError(f"figures: no suite in {SUITES}/ has a points.csv in {results}/")
+        raise CommandError(f"no suite in {SUITES}/ has a points.csv in {results}/")
     return names
 
 

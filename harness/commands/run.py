@@ -127,7 +127,7 @@ def _write_reports(opened: OpenSuite, cells: Iterable[Cell], summary: Summary) -
         built = reports.current_report(opened.folder, opened.suite) if idle else None
         if built is None:
             built = reports.write_report(opened.folder, opened.suite, opened.file)
-        show_report(built.text, built.files)
+        show_report(built.overview, built.files)
     except OSError as error:
         if error.errno not in FULL:
             raise

@@ -62,9 +62,14 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Replace files of ``folder`` in the order given, none before all are written; a kill leaves each old or new."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = {name: folder / f".{name}.{os.getpid()}.tmp" for name in files}
+    """Replace files of ``folder`` in the order given, none before all are written; a kill leaves each old or new.
+
+    A name may be that of a file in a folder below, ``below/name``.
+    """
+    temporary = {name: _beside(folder / name) for name in files}
+    folders = {folder, *(path.parent for path in temporary.values())}
+    for each in folders:
+        each.mkdir(parents=True, exist_ok=True)
     try:
         for name, data in files.items():
             write_flushed(temporary[name], data)
@@ -73,7 +78,12 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
     finally:
         for beside in temporary.values():
             beside.unlink(missing_ok=True)
-    flush_folder(folder)
+    for each in folders:
+        flush_folder(each)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def leftover_files(folder: Path) -> Iterator[Path]:

@@ -74,7 +74,7 @@ def others(data: ReportData) -> list[str]:
 
 def difference(data: ReportData, method: str, other: str, column: Column) -> PairedDifference:
     """``method`` minus ``other``, paired by seed."""
-    mine, theirs = (data.values.get(column, {}).get(name, {}) for name in (method, other))
+    mine, theirs = data.values_between(method, other, column)
     both = {name: pairs.paired(mine[name], theirs[name]) for name in data.datasets if name in mine and name in theirs}
     by_set = {name: values for name, values in both.items() if values}
     fair = not any(name in (method, other) for name, _, _ in data.unequal)
@@ -107,6 +107,7 @@ COLUMNS = (
 def differences_csv(data: ReportData) -> str:
     """A row a (method, budget or area, scope): the method minus the first one. ``scope``: one, these or like (sets).
 
+    Areas are those over the budgets that both reach; ``low`` and ``high`` are cut to [-1, 1].
     ``apart``: 1 where the 95 % interval leaves out 0, 0 where it holds it; empty where there is none.
     """
     out = io.StringIO(newline="")
@@ -121,7 +122,8 @@ def differences_csv(data: ReportData) -> str:
 
 
 def _row(data: ReportData, one: PairedDifference, scope: str, dataset: str, interval: Interval) -> list[object]:
-    ends = ["" if value is None else f"{value:.6f}" for value in (interval.estimate, interval.low, interval.high)]
+    possible = interval.within(-1, 1)
+    ends = ["" if value is None else f"{value:.6f}" for value in (interval.estimate, possible.low, possible.high)]
     apart = int(leaves_out_zero(interval)) if interval.given else ""
     return [
         data.suite, data.first, one.method, scope, dataset, "area" if one.column is None else repr(one.column),

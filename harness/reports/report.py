@@ -1,18 +1,20 @@
-"""The report of a suite, from what ``run`` left in its folder: tables in three forms, a figure, one page.
+"""The report of a suite, from what ``run`` left in its folder: an overview, tables in three forms, a figure, one page.
 
 Everything is made before the first file is replaced, and each file is replaced as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.jobs.files import leftover_files, replace_files, write_atomic
-from harness.results.checksums import NAME, checksum_faults, write_checksums
+from harness.results.checksums import FRAGMENTS, NAME, checksum_faults, write_checksums
 from harness.results.results import Results
 from harness.suite import Suite
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.reports.document.blocks import Page
+    from harness.reports.page.leaderboard import LeaderboardEntry
     from harness.reports.page.page import JudgedClaim
     from harness.reports.report_data import ReportData
     from harness.reports.verdicts.claims import ClaimVerdict
@@ -27,14 +30,16 @@ if TYPE_CHECKING:
 Form = Literal["figures", "page"]
 FIGURES: tuple[Form, ...] = ("figures",)
 EVERYTHING: tuple[Form, ...] = ("figures", "page")
-STAMP = ".made-of"  # what the report was made of, then its files, a line each; written last
+LEADERBOARD = "leaderboard.html"  # beside the folders of the suites
+STAMP = ".made-of"  # JSON: what the report was made of, its overview, its files; written last
 
 
 @dataclass(frozen=True)
 class Built:
-    """The table as text, and the files of the report, the table first."""
+    """All tables as text, the overview, and the files of the report, the table first; its fragments are one folder."""
 
     text: str
+    overview: str
     files: tuple[Path, ...]
 
 
@@ -48,12 +53,15 @@ def read_report_data(folder: Path, suite: Suite) -> ReportData:
 def write_report(
     folder: Path, suite: Suite, suite_file: Path, forms: Collection[Form] = FIGURES, data: ReportData | None = None
 ) -> Built:
-    """Write ``table.md``, ``.tex`` and ``.csv``, ``differences.csv``, ``correct.npz`` and what ``forms`` names.
+    """Write ``table.md``, ``table.csv``, ``report.tex`` and the tables it takes in, ``differences.csv``,
+    ``correct.npz`` and what ``forms`` names.
 
     Last of all the checksums of what is kept, points and records included. The page shows the claims beside
     ``suite_file``, judged. ``data``: of the folder, where it was read before.
     """
+    from harness.reports.tables.overview import overview_text
     from harness.reports.tables.tables import report_page
+    from harness.reports.verdicts import claim_file
 
     stamp, data = _stamp(folder, suite), data or read_report_data(folder, suite)
     page = report_page(data)
@@ -68,13 +76,15 @@ def write_report(
         files["report.html"] = render_page(data, suite, page, claims_for_page(data, suite, suite_file))
     text = files.pop("table.md")
     files["table.md"] = text  # last: a person takes it for the report
-    for path in leftover_files(folder):
+    stale = {path for path in (folder / FRAGMENTS).glob("*.tex") if f"{FRAGMENTS}/{path.name}" not in files}
+    for path in (*leftover_files(folder), *leftover_files(folder / FRAGMENTS), *stale):
         path.unlink(missing_ok=True)
     replace_files(folder, files)
     write_checksums(folder)
-    names = sorted(files, key=lambda name: (name != "table.md", name))
-    write_atomic(folder / STAMP, "\n".join([stamp, *names]).encode())
-    return Built(text.decode("utf-8"), tuple(folder / name for name in names))
+    names = sorted({name.partition("/")[0] for name in files}, key=lambda name: (name != "table.md", name))
+    overview = overview_text(data, page, claimed=claim_file.claims_beside(suite_file).is_file())
+    write_atomic(folder / STAMP, json.dumps({"stamp": stamp, "overview": overview, "files": names}).encode())
+    return Built(text.decode("utf-8"), overview, tuple(folder / name for name in names))
 
 
 def _table_files(data: ReportData, page: Page) -> dict[str, bytes]:
@@ -83,10 +93,12 @@ def _table_files(data: ReportData, page: Page) -> dict[str, bytes]:
     from harness.reports.tables import selector_comparison, tables
     from harness.results import bitmaps
 
+    typeset = latex.to_latex(page, FRAGMENTS)
     files = {
         "table.md": markdown.to_markdown(page),
-        "table.tex": latex.to_latex(page),
+        "report.tex": typeset.report,
         "table.csv": tables.table_csv(data),
+        **{f"{FRAGMENTS}/{name}": text for name, text in typeset.fragments.items()},
     }
     if paired_differences.others(data):
         files["differences.csv"] = paired_differences.differences_csv(data)
@@ -96,15 +108,40 @@ def _table_files(data: ReportData, page: Page) -> dict[str, bytes]:
     return encoded | ({bitmaps.NAME: bitmaps.encode_bitmaps(data.bitmaps)} if data.bitmaps else {})
 
 
+def write_leaderboard(results: Path, suites: Mapping[Path, Suite]) -> Path:
+    """Write ``leaderboard.html`` into the folder of results. ``suites``: file of each suite to its values."""
+    from harness.reports.page.leaderboard import render_leaderboard
+
+    page = render_leaderboard([_leaderboard_entry(results / suite.name, suite, file) for file, suite in suites.items()])
+    write_atomic(results / LEADERBOARD, page)
+    return results / LEADERBOARD
+
+
+def _leaderboard_entry(folder: Path, suite: Suite, file: Path) -> LeaderboardEntry:
+    from harness.reports.page import leaderboard
+    from harness.reports.tables.overview import main_section
+    from harness.reports.tables.tables import report_page
+
+    data = read_report_data(folder, suite)
+    verdicts = judge_claims_beside(data, suite, file) or ()
+    counts = Counter(one.outcome for one in verdicts)
+    judged = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    facts = [data.denominator.text, data.seeds_text(), *([f"claims: {judged}"] if judged else [])]
+    title, links = suite.title or suite.name, leaderboard.links_of(folder)
+    return leaderboard.LeaderboardEntry(
+        suite.name, title, data.methods, facts, main_section(data, report_page(data)), links
+    )
+
+
 def current_report(folder: Path, suite: Suite) -> Built | None:
     """The report that is there, if it was made of what is there now by this program; else None."""
     try:
-        stamp, *names = (folder / STAMP).read_text(encoding="utf-8").split("\n")
-        files = tuple(folder / name for name in names)
+        made = json.loads((folder / STAMP).read_bytes())
+        files = tuple(folder / name for name in made["files"])
         whole = (folder / NAME).is_file() and not checksum_faults(folder)
-        if whole and stamp == _stamp(folder, suite) and all(path.is_file() for path in files):
-            return Built((folder / "table.md").read_text(encoding="utf-8"), files)
-    except OSError:
+        if whole and made["stamp"] == _stamp(folder, suite) and all(path.exists() for path in files):
+            return Built((folder / "table.md").read_text(encoding="utf-8"), made["overview"], files)
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
 

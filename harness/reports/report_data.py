@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -84,8 +85,39 @@ class ReportData:
         return {name: 1 / count for name, count in frames.class_counts(self.points).items() if count}
 
     @cached_property
+    def reached_from(self) -> dict[str, float]:
+        """Smallest budget of each method from which it reaches every one."""
+        return frames.reached_from(self.full)
+
+    @cached_property
     def areas(self) -> pd.DataFrame:
-        return frames.curve_areas(self.full, self.chance)
+        """Area of each cell over the budgets that its method reaches: :func:`frames.curve_areas`."""
+        starts = sorted({*self.reached_from.values()})
+        own = [
+            areas[areas["method"].map(self.reached_from) == at] for at in starts if len(areas := self.areas_from(at))
+        ]
+        return pd.concat(own or [self.areas_from(0.0)]).sort_values(frames.CELL, ignore_index=True)
+
+    @cached_property
+    def _areas(self) -> dict[float, pd.DataFrame]:
+        return {}
+
+    def areas_from(self, budget: float) -> pd.DataFrame:
+        """Areas over this budget and all larger ones, so that methods can be compared where both reach all."""
+        if budget not in self._areas:
+            self._areas[budget] = self._areas_over(budget)
+        return self._areas[budget]
+
+    def _areas_over(self, budget: float) -> pd.DataFrame:
+        if budget <= min(self.budgets, default=0.0):
+            return frames.curve_areas(self.full, self.chance)
+        larger = self.full[self.full["budget"] >= budget].drop(columns="area", errors="ignore")
+        areas = frames.curve_areas(larger, self.chance)
+        if self.suite in frames.suites_on_grid(self.full):  # points.csv has the means over all budgets alone
+            records = {(one.method, one.dataset, one.seed): one for one in self.ordered_records}
+            cells = areas[frames.CELL].itertuples(index=False, name=None)
+            areas["area"] = [records[cell].area_from(budget) if cell in records else math.nan for cell in cells]
+        return areas
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -105,6 +137,15 @@ class ReportData:
             budget: frames.by_cell(measured[measured["budget"] == budget], "accuracy") for budget in self.budgets
         }
         return {**at_budget, None: frames.by_cell(self.areas.dropna(subset=["area"]), "area")}
+
+    def values_between(self, one: str, other: str, column: Column) -> list[dict[str, dict[int, float]]]:
+        """Values of two methods, data set to seed; areas over the budgets that both reach."""
+        if column is not None:
+            values = self.values.get(column, {})
+        else:
+            areas = self.areas_from(max(self.reached_from[name] for name in (one, other)))
+            values = frames.by_cell(areas.dropna(subset=["area"]), "area")
+        return [values.get(name, {}) for name in (one, other)]
 
     @cached_property
     def denominator(self) -> frames.Denominator:

@@ -17,19 +17,21 @@ SOURCES = ("points.csv", "records.jsonl", "cards.json", "correct.npz")  # what r
 KEPT = (
     *SOURCES,
     "table.md",
-    "table.tex",
+    "report.tex",
     "table.csv",
     "differences.csv",
     "selector_comparison.md",
     "pareto.png",
     "pareto.svg",
 )
-LINE = re.compile(r"([0-9a-f]{64})  ([^/\0\r\n]+)")
+FRAGMENTS = "tex"  # the folder of the tables that a paper can input
+LINE = re.compile(rf"([0-9a-f]{{64}})  ((?:{FRAGMENTS}/)?[^/\0\r\n]+)")
 
 
 def write_checksums(folder: Path) -> Path:
     """List every kept file that is there, as it is now."""
-    there = [name for name in KEPT if (folder / name).is_file()]
+    fragments = [f"{FRAGMENTS}/{path.name}" for path in sorted((folder / FRAGMENTS).glob("*.tex"))]
+    there = [name for name in (*KEPT, *fragments) if (folder / name).is_file()]
     write_atomic(folder / NAME, "".join(f"{_digest(folder / name)}  {name}\n" for name in there).encode())
     return folder / NAME
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from harness.plan import Cell
 
+SLACK = 1e-9  # budgets of a grid are powers: the largest may be 1 - 1e-16
 SCHEMA_VERSION = 3  # a new one needs a step in harness/results/cell_files.py
 
 Status = Literal["ok", "unreachable", "failed", "oom", "nan", "timeout", "killed", "skipped", "suspicious"]
@@ -110,15 +111,19 @@ class Record(BaseModel):
 
     @property
     def area(self) -> float | None:
-        """Mean accuracy of the choices for the budgets of the grid, an unreachable one counting as guessing (0..1).
+        """Area over all budgets of the grid: :meth:`area_from`."""
+        return self.area_from(0.0)
 
-        None: there is no grid, or a budget has no answer.
+    def area_from(self, budget: float) -> float | None:
+        """Mean accuracy of the choices for the budgets of the grid from this one on, an unreachable one counting as
+        guessing (0..1). None: there is no grid, or a budget has no answer.
         """
         classes = self.data.get("classes")
-        answered = all(point.status in USABLE for point in (*self.points, *self.grid))
-        if not self.grid or not answered or not isinstance(classes, list):
+        grid, points = ([p for p in those if p.budget > budget - SLACK] for those in (self.grid, self.points))
+        answered = all(point.status in USABLE for point in (*points, *grid))
+        if not grid or not answered or not isinstance(classes, list):
             return None
-        hits = [p.correct / p.n if p.correct is not None and p.n else 1 / len(classes) for p in self.grid]
+        hits = [p.correct / p.n if p.correct is not None and p.n else 1 / len(classes) for p in grid]
         return sum(hits) / len(hits)
 
     def choices(self) -> dict[str, str]:

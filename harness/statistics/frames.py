@@ -58,7 +58,8 @@ def accuracy_summary(points: pd.DataFrame) -> pd.DataFrame:
     """One row a (suite, method, data set, budget): mean accuracy over seeds, t interval, count of every status.
 
     Columns: ``suite, method, dataset, budget, seeds`` (measured), ``mean, low, high, half`` (missing where there is
-    nothing to say), ``macs`` (mean of the choices) and one count for each of ``STATUSES``.
+    nothing to say; ``low`` and ``high`` cut to [0, 1]), ``macs`` (mean of the choices) and one count for each of
+    ``STATUSES``.
     """
     full, keys = completed(points), ["suite", *KEYS]
     counts = pd.crosstab([full[key] for key in keys], full["status"]).reindex(columns=list(STATUSES), fill_value=0)
@@ -68,7 +69,8 @@ def accuracy_summary(points: pd.DataFrame) -> pd.DataFrame:
     reach = distributions.t.ppf((1 + intervals.LEVEL) / 2, (summary["seeds"] - 1).clip(lower=1))
     spread = summary.pop("std")
     half = (reach * spread / np.sqrt(summary["seeds"])).where(spread > intervals.TIE)
-    table: pd.DataFrame = summary.assign(low=summary["mean"] - half, high=summary["mean"] + half, half=half)
+    low, high = ((summary["mean"] + sign * half).clip(0, 1) for sign in (-1, 1))
+    table: pd.DataFrame = summary.assign(low=low, high=high, half=half)
     return table.join(counts).reset_index()
 
 
@@ -189,6 +191,16 @@ def _front_areas(full: pd.DataFrame, chance: Mapping[str, float]) -> pd.DataFram
         value = math.nan if curve is None or ends is None else curves.area(curve, ends, floor)
         rows.append({**dict(zip(columns, key, strict=True)), "area": value})
     return pd.DataFrame(rows, columns=[*columns, "area"]).sort_values(columns, ignore_index=True)
+
+
+def reached_from(full: pd.DataFrame) -> dict[str, float]:
+    """Smallest budget of each method from which it reaches every one on all data sets and seeds; inf: there is none."""
+    budgets = sorted(map(float, full["budget"].unique()))
+    lost = full[full["status"] == "unreachable"].groupby("method")["budget"].max()
+    return {
+        str(method): next((budget for budget in budgets if budget > lost.get(method, -math.inf)), math.inf)
+        for method in full["method"].unique()
+    }
 
 
 def bounds_of(points: pd.DataFrame) -> Bounds | None:

@@ -43,6 +43,11 @@ class Interval:
     def half(self) -> float | None:
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
+    def within(self, least: float, most: float) -> Interval:
+        """The interval cut to values that are possible."""
+        low, high = (None if end is None else min(max(end, least), most) for end in (self.low, self.high))
+        return replace(self, low=low, high=high)
+
 
 class PValue(NamedTuple):
     """``p`` is None exactly where ``why`` says why."""

@@ -10,6 +10,7 @@ import pandas as pd
 from harness.statistics.intervals import Interval
 
 LONGEST = 600  # characters of a text
+WIDE = 0.1  # half an interval over 2 seeds from which it says no more than that they are 2
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -18,16 +19,30 @@ def budget_text(budget: float) -> str:
     return f"{100 * budget:g} %"
 
 
-def accuracy_text(mean: float, half: float | None) -> str:
-    """Format an accuracy: percent, half the interval in brackets."""
-    return f"{100 * mean:.1f} ({'n/a' if half is None else f'±{100 * half:.1f}'})"
+def accuracy_text(interval: Interval) -> str:
+    """Format an accuracy in percent, in brackets what :func:`spread_text` says of its interval."""
+    if interval.estimate is None:
+        return "n/a"
+    return f"{100 * interval.estimate:.1f} ({spread_text(interval, 0.0, lambda value: f'{100 * value:.1f}')})"
 
 
 def difference_text(interval: Interval) -> str:
-    """Format a difference in points with its sign; "n/a" where there is none."""
+    """Format a difference in points with its sign, and its interval alike; "n/a" where there is none."""
     if interval.estimate is None:
         return "n/a"
-    return f"{signed_points(interval.estimate)} ({'n/a' if interval.half is None else f'±{100 * interval.half:.1f}'})"
+    return f"{signed_points(interval.estimate)} ({spread_text(interval, -1.0, signed_points)})"
+
+
+def spread_text(interval: Interval, least: float, show: Callable[[float], str]) -> str:
+    """Half the interval; its ends where it is cut at ``least`` or 1; "2 seeds" where it is wide for want of a third."""
+    if interval.half is None:
+        return "n/a"
+    if interval.half > WIDE and interval.n <= 2 * interval.sets:
+        return "2 seeds"
+    possible = interval.within(least, 1.0)
+    if possible.low is not None and possible.high is not None and possible.half != interval.half:
+        return f"{show(possible.low)} to {show(possible.high)}"
+    return f"±{100 * interval.half:.1f}"
 
 
 def signed_points(value: float) -> str:

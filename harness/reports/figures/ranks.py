@@ -31,7 +31,7 @@ def whole_on_every_set(data: ReportData, groups: Groups) -> tuple[dict[str, list
     whole = {
         method: [float(np.mean(sets[name])) for name in names]
         for method, sets in groups.items()
-        if all(name in sets for name in names)
+        if all(name in sets for name in names) and data.reached_from[method] == data.budgets[0]
     }
     return whole, sorted({*data.methods} - {*whole}), names
 
@@ -59,12 +59,13 @@ def _level(sets: Mapping[str, Sequence[float]]) -> float:
 def _notes(data: ReportData, missing: Sequence[str], sets: int) -> list[str]:
     few = "" if data.seed_count > 1 else " (1 seed: none)"
     lines = [
-        f"Area: {data.area_definition}, unreachable as guessing. "
+        f"Area: {data.area_definition}, of a method that does not reach all budgets over those it reaches. "
         f"Filled: mean over sets, with the 95 % interval over seeds within these sets{few}; faint: single sets.",
         f"Rank 1 is the largest area; {'1 set' if sets == 1 else f'{sets} sets'}.",
     ]
     if missing:
-        lines.append(f"Without a rank, for a set has no whole curve: {', '.join(map(style.label, missing))}.")
+        named = ", ".join(map(style.label, missing))
+        lines.append(f"Without a rank, for a budget is not reached or has no number: {named}.")
     return lines
 
 

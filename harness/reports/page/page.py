@@ -47,7 +47,7 @@ def render_page(data: ReportData, suite: Suite, tables: Page, claims: Sequence[J
     means = page_data.means(data, named)
     context = {
         **_heading(data, suite, named),
-        "looks": [charts.chart_look(at) for at in named.looks],
+        "looks": {name: charts.chart_look(at) for name, at in zip(named.methods, named.looks, strict=True)},
         "metrics": _metrics(means),
         "groups": _groups(tables, sections.at_budgets(means, named)),
         "preamble": tables.points,
@@ -59,20 +59,20 @@ def render_page(data: ReportData, suite: Suite, tables: Page, claims: Sequence[J
         "setup": provenance.setup(suite),
         "provenance": provenance.provenance(data.ordered_records),
     }
-    style = f"{(TEMPLATES / 'page.css').read_text(encoding='utf-8')}\n{_colours()}"
+    style = stylesheet()
     code = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     scripts = (_bundle(), f'"use strict";(() => {{\n{code}}})();')
     embedded = _embedded(_data(data, suite, named, means))
     parts = {"data": embedded, "style": Markup(style), "scripts": [Markup(script) for script in scripts]}
-    return _template().render(**context, **parts, policy=_policy(scripts, style)).encode("utf-8")
+    return template("page.html.j2").render(**context, **parts, policy=policy(scripts, style)).encode("utf-8")
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
     loader = jinja2.FileSystemLoader(TEMPLATES)
     settings: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.Undefined}
     environment = jinja2.Environment(loader=loader, autoescape=True, **settings)
     environment.filters |= {"numbered": lambda entries: list(enumerate(entries)), "plain": _plain}
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def _plain(text: str) -> str:
@@ -139,6 +139,10 @@ def _data(data: ReportData, suite: Suite, named: page_data.Names, means: Sequenc
 # --- safe to embed ----------------------------------------------------------------------------------------------------
 
 
+def stylesheet() -> str:
+    return f"{(TEMPLATES / 'page.css').read_text(encoding='utf-8')}\n{_colours()}"
+
+
 def _colours() -> str:
     """The methods' colours as variables ``--c0`` and so on, on light and on dark."""
     light, dark = (" ".join(f"--c{at}: {c};" for at, c in enumerate(several)) for several in (COLOURS, ON_DARK))
@@ -160,8 +164,8 @@ def _embedded(data: Mapping[str, Any]) -> Markup:
     return Markup(text)
 
 
-def _policy(scripts: Sequence[str], style: str) -> str:
-    allowed = " ".join(_hash(script) for script in scripts)
+def policy(scripts: Sequence[str], style: str) -> str:
+    allowed = " ".join(_hash(script) for script in scripts) or "'none'"
     return f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
 
 

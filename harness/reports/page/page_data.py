@@ -28,7 +28,7 @@ METRICS = {
     "use": "MACs used, as a share of the budget",
     "latency": "Latency of one image, ms",
     "params": "Parameters",
-    "area": "Area: mean accuracy over budgets",
+    "area": "Area: mean accuracy over the budgets that are reached",
     "train_macs": "Training MACs of a cell",
     "train_seconds": "Training seconds of a cell",
 }
@@ -186,12 +186,19 @@ def _means(
     values = {name: [float(value) for value in here[column]] for name, here in sets.items()}
     macs = {name: float(here["macs"].mean()) if budget is not None else None for name, here in sets.items()}
     one = intervals.counted if metric in COUNTED else intervals.these_sets
-    of_method = [Mean(metric, method, name, budget, one([values[name]]), macs[name]) for name in values]
+    of_method = [
+        Mean(metric, method, name, budget, _possible(metric, one([values[name]])), macs[name]) for name in values
+    ]
     if len(datasets) > 1 and all(name in values for name in datasets):
         every = [macs[name] for name in datasets]
         mean = None if budget is None else float(np.mean([value for value in every if value is not None]))
-        of_method.append(Mean(metric, method, None, budget, one([values[name] for name in datasets]), mean))
+        interval = _possible(metric, one([values[name] for name in datasets]))
+        of_method.append(Mean(metric, method, None, budget, interval, mean))
     return of_method
+
+
+def _possible(metric: str, interval: Interval) -> Interval:
+    return interval.within(0.0, 1.0 if metric in ("accuracy", "area") else math.inf)
 
 
 def means_of(means: Sequence[Mean], named: Names, words: Words) -> dict[str, Any]:
@@ -235,7 +242,8 @@ def comparisons(data: ReportData, named: Names, words: Words) -> dict[str, Any]:
 def _intervals(paired: PairedDifference, named: Names, words: Words) -> Iterator[tuple[Any, ...]]:
     sets = [(at, name) for at, name in enumerate(named.datasets) if name in paired.by_set]
     intervals_by_set = [(at, intervals.over_seeds(paired.by_set[name])) for at, name in sets]
-    for at, one in (*intervals_by_set, (-1, paired.these_sets()), (-2, paired.like_sets())):
+    every = (*intervals_by_set, (-1, paired.these_sets()), (-2, paired.like_sets()))
+    for at, one in ((place, interval.within(-1.0, 1.0)) for place, interval in every):
         yield at, one.n, *map(short_number, (one.estimate, one.low, one.high)), words.number(one.why or None)
 
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 
 from harness.reports import marking
 from harness.reports.document.blocks import Entry, Row, Section, method_entry, table
@@ -14,11 +13,39 @@ from harness.reports.document.formatting import accuracy_text, budget_text
 from harness.reports.report_data import ReportData
 from harness.statistics import frames, intervals, pairs, ranks
 
+OVER_SETS = "Mean over data sets"
 
-def by_mean_area(areas: pd.DataFrame) -> list[str]:
-    """Methods by mean area, best first; those without one last, by name."""
-    means = {str(method): group["area"].mean() for method, group in areas.groupby("method")}
-    return sorted(means, key=lambda method: (math.isnan(means[method]), -means[method], method))
+
+def by_area(data: ReportData, dataset: str | None = None) -> list[str]:
+    """Methods by mean area, best first; those without one last, by name.
+
+    One that does not reach all budgets stands by its lead there over the mean of those that do.
+    """
+    means = {start: _mean_areas(data, start, dataset) for start in {*data.reached_from.values()}}
+    least = min(means, default=0.0)
+    whole = [method for method in means.get(least, {}) if data.reached_from[method] == least]
+
+    def lead(method: str) -> float:
+        here = means[data.reached_from[method]]
+        others = [here[name] for name in whole if name in here]
+        return here.get(method, math.nan) - (sum(others) / len(others) if others else 0.0)
+
+    leads = {method: lead(method) for method in data.methods}
+    return sorted(leads, key=lambda method: (math.isnan(leads[method]), -leads[method], method))
+
+
+def _mean_areas(data: ReportData, start: float, dataset: str | None) -> dict[str, float]:
+    areas = data.areas_from(start).dropna(subset=["area"])
+    here = areas if dataset is None else areas[areas["dataset"] == dataset]
+    return {str(method): float(group["area"].mean()) for method, group in here.groupby("method")}
+
+
+def area_text(data: ReportData, method: str, text: str) -> str:
+    """The area with the budgets that it is over, where these are not all."""
+    start = data.reached_from[method]
+    if start == data.budgets[0]:
+        return text
+    return f"{text}, from {budget_text(start)}" if math.isfinite(start) else "unreachable"
 
 
 def mean_section(data: ReportData) -> Section | None:
@@ -26,17 +53,17 @@ def mean_section(data: ReportData) -> Section | None:
         return None
     marks = marking.marks_over_sets(data.points, data.unequal)
     rows: list[Row] = []
-    for method in by_mean_area(data.areas):
+    for method in by_area(data):
         entries = [_mean_entry(data, method, budget, marks.get(budget)) for budget in data.budgets]
         area, _ = _mean_text(data, data.values[None].get(method, {}))
-        rows.append([method_entry(method), *entries, area])
+        rows.append([method_entry(method), *entries, area_text(data, method, area)])
     text = (
         f"Mean of the means of these {len(data.datasets)} data sets; in brackets half the 95 % interval over seeds "
         "within sets (Satterthwaite t), which says nothing about other data sets."
     )
     head = ["method", *map(budget_text, data.budgets), "area"]
     shown = table(head, rows, data.source("these sets, Satterthwaite t, 95 %"))
-    return Section("Mean over data sets", text, shown, reasons_without_marks(marks))
+    return Section(OVER_SETS, text, shown, reasons_without_marks(marks))
 
 
 def reasons_without_marks(marks: Mapping[float, marking.Marks]) -> tuple[str, ...]:
@@ -46,6 +73,8 @@ def reasons_without_marks(marks: Mapping[float, marking.Marks]) -> tuple[str, ..
 def _mean_entry(data: ReportData, method: str, budget: float, marks: marking.Marks | None) -> Entry:
     text, complete = _mean_text(data, data.values[budget].get(method, {}))
     here = data.points[(data.points["method"] == method) & (data.points["budget"] == budget)]
+    if len(here) and (here["status"] == "unreachable").all():
+        return Entry("unreachable")
     measured = frames.accuracies(here)
     suspicious = int((measured["status"] == "suspicious").sum())
     unequal = sum(cell in data.unequal for cell in zip(*(measured[key] for key in frames.CELL), strict=True))
@@ -58,8 +87,7 @@ def _mean_text(data: ReportData, by_set: Mapping[str, Mapping[int, float]]) -> t
     if len(by_set) < len(data.datasets):
         return f"{len(by_set)} of {len(data.datasets)} sets", False
     groups = [[value for _, value in sorted(by_set[name].items())] for name in data.datasets]
-    mean = sum(sum(group) / len(group) for group in groups) / len(groups)
-    return accuracy_text(mean, intervals.these_sets(groups).half), True
+    return accuracy_text(intervals.these_sets(groups)), True
 
 
 # --- bounds and ranks -------------------------------------------------------------------------------------------

@@ -61,7 +61,8 @@ def over_sets_section(data: ReportData, differences: Differences) -> Section:
     text = (
         f"Accuracy minus that of {data.first}, in points, paired by seed: above 0 the method is better. Mean of the "
         "means of these sets; in brackets half the 95 % interval over seeds within sets, each at its own level. ≠: it "
-        "leaves out 0; the last column counts these, of the intervals at budgets. Unequal budgets are not counted."
+        "leaves out 0; the last column counts these, of the intervals at budgets. Unequal budgets are not counted. "
+        "Area: over the budgets that both reach."
     )
     source = data.source("these sets, Satterthwaite t, 95 %, of paired differences")
     shown = table([*_head(data, "method"), "≠"], rows, source)
@@ -237,7 +238,7 @@ def _hypervolume(data: ReportData, fronts: advantage.Fronts, bounds: Bounds) -> 
         whole = most * (1 - chance)
         groups.append([curves.hypervolume(curve, most, chance) / whole for _, curve in sorted(seeds.items())])
     interval = intervals.these_sets(groups)
-    return "n/a" if interval.estimate is None else accuracy_text(interval.estimate, interval.half)
+    return accuracy_text(interval)
 
 
 # --- single images ----------------------------------------------------------------------------------------------

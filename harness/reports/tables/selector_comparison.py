@@ -70,7 +70,7 @@ def _selector(one: str, chosen: Diagnostics, alone: Diagnostics, spent: Sequence
     if not every:
         return [method_entry(one), "–", "–", "–", "0"]
     asked = f"{mean(spent):.0f}" if spent else "–"
-    regret = formatting.accuracy_text(mean(every), intervals.these_sets(list(by_set.values())).half)
+    regret = formatting.accuracy_text(intervals.these_sets(list(by_set.values())))
     return [method_entry(one), asked, regret, f"{100 * max(every):.1f}", str(len(every))]
 
 

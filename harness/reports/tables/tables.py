@@ -16,7 +16,7 @@ import pandas as pd
 
 from harness.evaluation.check_names import SANITY_CHECKS
 from harness.reports import marking, reported_values, sanity
-from harness.reports.document import blocks
+from harness.reports.document import blocks, formatting
 from harness.reports.document.blocks import Entry, Group, Page, Row, Section, method_entry, table
 from harness.reports.document.formatting import accuracy_text, budget_text
 from harness.reports.report_data import ReportData, short_commit
@@ -60,7 +60,6 @@ def report_page(data: ReportData) -> Page:
 
 def _preamble(data: ReportData) -> tuple[str, ...]:
     nothing = not data.full["status"].isin(frames.MEASURED).any()
-    guess = "as guessing" if data.chance else "as 0"
     limit = f"; a cell whose training MACs are off the common ones by more than {100 * marking.TOLERANCE:g} % is "
     off = limit + "marked unequal budget" if data.regime == "equal_macs" else ""
     return (
@@ -69,9 +68,11 @@ def _preamble(data: ReportData) -> tuple[str, ...]:
         *data.notices,
         f"Regime: {data.regime.replace('_', ' ')}{off}; budgets are shares of the full model's counted MACs.",
         f"Commit: {', '.join(short_commit(commit) for commit in data.commits)}.",
-        "Test accuracy in %, mean over seeds, in brackets half the 95 % t interval over seeds (n/a: there is none for "
-        "1 seed, nor for seeds that agree to the last digit).",
-        f"Area: {data.area_definition}, in %; an unreachable budget counts {guess}.",
+        "Test accuracy in %, mean over seeds, in brackets half the 95 % t interval over seeds, or its ends where it is "
+        "cut at 0 or 100 (n/a: there is none for 1 seed, nor for seeds that agree to the last digit).",
+        f"Area: {data.area_definition}, in %; of a method that does not reach the smaller budgets, over those from the "
+        "one named beside it on. Methods are ordered by it, such a method by its lead there over the mean of those "
+        "that reach all budgets.",
         "**Bold**: better than every other method there, each by a paired 95 % t interval over seeds above 0. ≈: the "
         "best mean and those whose interval against it holds 0. Methods that are suspicious or unequal there are no "
         "candidates.",
@@ -83,7 +84,11 @@ def _few(data: ReportData) -> list[str]:
     """Warning about the width of intervals over few seeds."""
     if data.full["seed"].nunique() != 2:
         return []
-    return ["With 2 seeds an interval reaches 12.7 standard errors to each side: there ≈ says little."]
+    reach = f"more than {100 * formatting.WIDE:g} points to each side"
+    return [
+        "With 2 seeds an interval reaches 12.7 standard errors to each side: there ≈ says little. Where that is "
+        f"{reach}, “2 seeds” stands in its place: the seeds differ, and no more can be said without a third."
+    ]
 
 
 def _denominator(data: ReportData) -> str:
@@ -98,9 +103,10 @@ def _denominator(data: ReportData) -> str:
 def _accuracy_section(data: ReportData, dataset: str) -> Section:
     summary, areas = (frame[frame["dataset"] == dataset] for frame in (data.summary, data.areas))
     rows: list[Row] = []
-    for method in aggregates.by_mean_area(areas):
+    for method in aggregates.by_area(data, dataset):
         at = {float(row["budget"]): row for row in summary[summary["method"] == method].to_dict("records")}
         area = _area_text(areas.loc[areas["method"] == method, "area"].tolist())
+        area = aggregates.area_text(data, method, area)
         rows.append([method_entry(method), *(_accuracy_entry(data, at[budget]) for budget in data.budgets), area])
     sizes = sorted({int(n) for n in data.full.loc[data.full["dataset"] == dataset, "n"].dropna()})
     images = f" ({', '.join(map(str, sizes))} test images)" if sizes else ""
@@ -112,7 +118,7 @@ def _accuracy_section(data: ReportData, dataset: str) -> Section:
 def _accuracy_entry(data: ReportData, row: Mapping[Any, Any]) -> Entry:
     parts = []
     if row["seeds"]:
-        parts.append(accuracy_text(float(row["mean"]), None if math.isnan(row["half"]) else float(row["half"])))
+        parts.append(accuracy_text(_interval(row)))
         parts += [f"unequal budget ({count})"] if (count := _unequal(data, row)) else []
     every = sum(int(row[status]) for status in frames.STATUSES)
     for status in ("suspicious", *WORDS):
@@ -120,6 +126,13 @@ def _accuracy_entry(data: ReportData, row: Mapping[Any, Any]) -> Entry:
         whole = status == "unreachable" and row[status] == every
         parts += [status if whole else f"{status} ({row[status]})"] if row[status] else []
     return Entry(", ".join(parts), _look(data, row))
+
+
+def _interval(row: Mapping[Any, Any]) -> intervals.Interval:
+    """The interval of a row of the summary, not cut."""
+    mean, half = float(row["mean"]), float(row["half"])
+    low, high = (None, None) if math.isnan(half) else (mean - half, mean + half)
+    return intervals.Interval(mean, low, high, "t over seeds", n=int(row["seeds"]))
 
 
 def _unequal(data: ReportData, row: Mapping[Any, Any]) -> int:
@@ -133,7 +146,7 @@ def _look(data: ReportData, row: Mapping[Any, Any]) -> blocks.Look:
 
 def _area_text(values: Sequence[float]) -> str:
     known = [value for value in values if not math.isnan(value)]
-    return accuracy_text(sum(known) / len(known), intervals.over_seeds(known).half) if known else "missing"
+    return accuracy_text(intervals.over_seeds(known)) if known else "missing"
 
 
 # --- budgets, sanity checks, notes, cells -----------------------------------------------------------------------

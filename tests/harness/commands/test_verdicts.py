@@ -37,13 +37,13 @@ def test_a_digit_changed_in_what_is_kept_is_refused_or_warned_of(kept: Path) -> 
     results = ("--results", kept.parent)
     assert call("verify", SUITE, *results).exit_code == 0
     change(kept / "points.csv")
-    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
     said = f"{kept / 'points.csv'}: was changed after it was written: its checksum is not the one in SHA256SUMS"
     for verb in ("report", "figures"):
         done = call(verb, SUITE, *results)
         assert isinstance(done.exception, CommandError) and said in str(done.exception)
         assert "nothing was written: `eavit-bench run` writes it again" in str(done.exception)
-    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
     verified = call("verify", SUITE, *results)
     assert verified.exit_code == 1 and said in verified.stderr
     why = call("why", SUITE, *results, "--method", "ea_vit", "--budget", "0.2")

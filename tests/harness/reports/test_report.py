@@ -19,7 +19,7 @@ from tests.harness import small
 
 ROOT = Path(__file__).resolve().parents[3]
 SUITE = small.suite(seeds=[0, 1], budgets=[0.2, 0.4, 0.6, 0.8, 1.0])
-TABLES = ("table.md", "table.tex", "table.csv")
+TABLES = ("table.md", "report.tex", "table.csv")
 
 
 def folder(place: Path, points: pd.DataFrame) -> Path:
@@ -51,7 +51,7 @@ def test_two_builds_give_the_same_bytes(tmp_path):
     assert {*TABLES, "pareto.png", "pareto.svg"} <= first.keys()
     assert built.files[0] == place / "table.md"
     inputs = {"points.csv", report.STAMP, report.NAME}
-    assert {path.name for path in built.files} == first.keys() - inputs
+    assert {path.name for path in built.files} == first.keys() - inputs | {"tex"}
     folder(place, POINTS.sample(frac=1, random_state=0))
     build(place, forms=report.FIGURES)
     second = read(place)
@@ -67,8 +67,51 @@ def test_a_report_stands_until_what_it_was_made_of_changes(tmp_path):
     (place / "cards.json").write_text("{}")
     assert report.current_report(place, SUITE) is None
     build(place, forms=report.FIGURES)
-    (place / "table.tex").unlink()
+    (place / "tex" / "digits.tex").unlink()
     assert report.current_report(place, SUITE) is None
+
+
+def test_a_table_of_a_data_set_that_is_gone_is_removed(tmp_path):
+    place = folder(tmp_path / "small", POINTS)
+    (place / "tex").mkdir()
+    (place / "tex" / "letters.tex").write_text("old")
+    build(place)
+    assert "digits.tex" in {path.name for path in (place / "tex").iterdir()}
+    assert not (place / "tex" / "letters.tex").exists()
+
+
+def test_the_overview_is_one_table_of_at_most_30_lines_and_what_to_look_at_next(tmp_path):
+    names = [f"method_{at}" for at in range(40)]
+    of = small.suite(
+        methods=[{"use": f"{small.FAKES}:steady", "name": name, "options": {"a": at}} for at, name in enumerate(names)],
+        seeds=[0, 1],
+        budgets=[0.2, 0.4, 0.6, 0.8, 1.0],
+    )
+    points = pd.concat([POINTS.assign(method=name, cell=f"{at:016x}") for at, name in enumerate(names)])
+    overview = build(folder(tmp_path / "small", points), of).overview
+    table, _, after = overview.partition("Look at next:")
+    assert len(table.splitlines()) <= 30
+    assert table.count("\n| `method_") == 16
+    assert "24 more methods in table.md" in table
+    assert "eavit-bench why small --method METHOD" in after
+    assert "eavit-bench figures small" in after
+    assert "eavit-bench claims" not in after
+
+
+def test_the_leaderboard_joins_suites_with_links_to_what_is_there(tmp_path):
+    build(folder(tmp_path / "small", POINTS))
+    nothing = SUITE.model_copy(update={"name": "other", "title": "Nothing <yet>"})
+    folder(tmp_path / "other", POINTS.iloc[:0])
+    suites = {tmp_path / "small.toml": SUITE, tmp_path / "other.toml": nothing}
+    path = report.write_leaderboard(tmp_path, suites)
+    text = path.read_text(encoding="utf-8")
+    assert 'href="small/table.md"' in text
+    assert 'href="small/report.html"' not in text, "it was not written"
+    assert "<code>steady</code>" in text
+    assert "2 of 2 cells complete" in text
+    assert "Nothing &lt;yet&gt;" in text
+    assert text.count("No cell has a number.") == 1
+    assert "<script" not in text
 
 
 def test_methods_are_set_against_the_suites_first_one(tmp_path):
@@ -117,8 +160,8 @@ build(place)
 """
 
 
-@pytest.mark.parametrize("at", [0, 2])
-def test_killed_while_it_builds_leaves_the_old_report(tmp_path, at):
+@pytest.mark.parametrize(("at", "replaced"), [(0, 0), (2, 1)])  # report.tex is the first and has no number
+def test_killed_while_it_builds_leaves_the_old_report(tmp_path, at, replaced):
     """Fault 33. Each file is the old one or the new one, the old ones all together before the first rename."""
     place = folder(tmp_path / "small", POINTS)
     build(place)
@@ -133,7 +176,7 @@ def test_killed_while_it_builds_leaves_the_old_report(tmp_path, at):
     build(reference)
     new = read(reference)
     changed = [name for name in TABLES if left[name] != old[name]]
-    assert len(changed) == at
+    assert len(changed) == replaced
     assert all(left[name] == new[name] for name in changed)
     assert list(place.glob(".*.tmp"))
     build(place)
@@ -198,5 +241,7 @@ def test_what_is_committed_is_what_the_report_makes_of_the_points(tmp_path):
     for name in ("points.csv", "records.jsonl", "cards.json", "correct.npz"):
         shutil.copy(kept / name, beside / name)
     build(beside, suite.load(ROOT / "suites" / "quick.toml"))
-    for name in (*TABLES, "differences.csv"):
+    fragments = [f"tex/{path.name}" for path in (kept / "tex").iterdir()]
+    assert sorted(fragments) == sorted(f"tex/{path.name}" for path in (beside / "tex").iterdir())
+    for name in (*TABLES, "differences.csv", *fragments):
         assert (beside / name).read_text(encoding="utf-8") == (kept / name).read_text(encoding="utf-8"), name

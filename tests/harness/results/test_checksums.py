@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.results import maintenance
-from harness.results.checksums import KEPT, NAME, checksum_faults, write_checksums
+from harness.results.checksums import FRAGMENTS, KEPT, NAME, checksum_faults, write_checksums
 from harness.results.store import Store
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,11 +30,14 @@ def test_every_committed_file_is_as_it_was_written(suite: str) -> None:
     assert checksum_faults(folder) == {}
     tracked = subprocess.run(["git", "-C", folder, "ls-files"], capture_output=True, text=True).stdout.split()
     listed = [line.split("  ")[1] for line in (folder / NAME).read_text().splitlines()]
-    assert {*listed} == {name for name in KEPT if (folder / name).is_file()}
+    fragments = {f"{FRAGMENTS}/{path.name}" for path in (folder / FRAGMENTS).iterdir()}
+    assert {*listed} == {name for name in KEPT if (folder / name).is_file()} | fragments
     assert {*tracked} <= {*listed, NAME}, "a committed file without a checksum"
 
 
-@pytest.mark.parametrize("name", ["points.csv", "records.jsonl", "cards.json", "correct.npz", "table.md", "pareto.svg"])
+@pytest.mark.parametrize(
+    "name", ["points.csv", "records.jsonl", "cards.json", "correct.npz", "table.md", "pareto.svg", "tex/digits.tex"]
+)
 def test_one_digit_is_seen_by_name(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "quick"
     shutil.copytree(ROOT / "results" / "quick", folder, ignore=shutil.ignore_patterns("cells", "figures"))
@@ -53,7 +56,12 @@ def test_what_is_gone_and_what_is_no_list_are_faults(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "points.csv: OK\n")
     (tmp_path / "points.csv").unlink()
     assert checksum_faults(tmp_path) == {"points.csv": f"is missing, {NAME} lists it"}
-    for data, why in ((b"nonsense\n", "line 1: not of the form"), (b"\xff", "cannot be read"), (b"a  ../x", "line 1")):
+    for data, why in (
+        (b"nonsense\n", "line 1: not of the form"),
+        (b"\xff", "cannot be read"),
+        (b"a  ../x", "line 1"),
+        (b"%s  tex/../x\n" % (b"0" * 64), "line 1"),
+    ):
         (tmp_path / NAME).write_bytes(data)
         assert checksum_faults(tmp_path)[NAME].startswith(why)
 

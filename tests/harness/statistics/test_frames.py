@@ -78,6 +78,21 @@ def test_choices_between_the_budgets_are_on_the_front():
     assert frames.step_fronts(points)["ea_vit"]["digits"][0].at(macs) < 0.9999
 
 
+def test_a_method_reaches_from_the_budget_above_the_last_that_any_seed_misses():
+    points = example(seeds=(0, 1), methods=("ea_vit", "matformer", "fixed_uniform"), datasets=("digits",))
+    points = spoil(points, (points.method == "matformer") & (points.budget == 0.4) & (points.seed == 1), "unreachable")
+    points = spoil(points, (points.method == "fixed_uniform") & (points.budget == 1.0), "unreachable")
+    assert frames.reached_from(points) == {"ea_vit": 0.2, "matformer": 0.6, "fixed_uniform": math.inf}
+
+
+def test_intervals_of_accuracy_stay_within_what_is_possible():
+    points = example(seeds=(0, 1), methods=("ea_vit",), datasets=("digits",))
+    points.loc[points.seed == 0, "accuracy"] = 0.2
+    found = frames.accuracy_summary(points)
+    assert (found["half"] > 1).all()
+    assert {*found["low"], *found["high"]} == {0.0, 1.0}
+
+
 def test_use_of_budgets():
     found = frames.budget_use(example(seeds=(0,), methods=("ea_vit",)))
     assert found["use"].to_numpy() == pytest.approx([0.98] * 10)

@@ -117,7 +117,8 @@ function panelFor(set) {
 // What the panel cannot draw: "matformer unreachable at 20 %, 40 %".
 function absentOf(set, now) {
   const found = new Map();
-  for (const i of set < 0 || METRICS[now.metric].cell ? [] : BY_SET[set]) {
+  const here = METRICS[now.metric].cell ? [] : set < 0 ? [...now.d].flatMap((d) => BY_SET[d]) : BY_SET[set];
+  for (const i of here) {
     if (some(P.acc[i]) || !now.m.has(P.m[i]) || !now.b.has(P.b[i])) continue;
     const key = `${D.methods[P.m[i]]} ${D.statuses[P.st[i]]}`;
     found.set(key, (found.get(key) || new Set()).add(P.b[i]));
@@ -152,6 +153,9 @@ async function draw() {
   const sets = [...[...now.d].sort((a, b) => a - b), ...(D.datasets.length > 1 && now.d.size > 1 ? [-1] : [])];
   $("panels").replaceChildren(...sets.map((set) => panelFor(set).figure));
   $("scale").disabled = now.metric !== "accuracy";
+  const title = $("metric").selectedOptions[0].textContent, whole = Boolean(METRICS[now.metric].cell);
+  $("charts-title").textContent = whole ? title : `${title}, against MACs`;
+  $("charts-what").textContent = whole ? `${title}: one value a cell, which trains for all budgets.` : `${title}, of the submodel that a method chooses for each budget.`;
   let means = 0;
   for (const set of sets) {
     means += await drawPanel(set, now);

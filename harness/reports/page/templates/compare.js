@@ -19,7 +19,8 @@ function differences(pair) {
   return found;
 }
 
-const difference = (one) => (one ? `${points(one.y)}${some(one.lo) ? ` (${points(one.lo)} to ${points(one.hi)})` : ` (n/a: ${one.why})`}` : "–");
+const apart = (one) => (some(one.lo) && (one.lo > 0 || one.hi < 0) ? " ≠" : "");
+const difference = (one) => (one ? `${points(one.y)}${some(one.lo) ? ` (${points(one.lo)} to ${points(one.hi)})` : ` (n/a: ${one.why})`}${apart(one)}` : "–");
 const chance = (value) => (some(value) ? `${(100 * value).toFixed(0)}\u00a0%` : "n/a");
 
 function overall(pair, found) {

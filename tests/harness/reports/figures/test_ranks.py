@@ -30,7 +30,7 @@ def test_areas_and_ranks_are_those_of_the_statistics():
 def test_a_method_with_a_hole_has_no_rank_and_the_caption_says_so():
     points = spoil(example(), (example().method == "matformer") & (example().dataset == "digits"), "oom")
     assert (
-        "Without a rank, for a set has no whole curve: matformer"
+        "Without a rank, for a budget is not reached or has no number: matformer"
         in drawn(ranks.draw_areas_and_ranks, of(points))["summary"].caption
     )
 

@@ -69,7 +69,7 @@ def test_the_quick_page_has_every_part_and_stays_small(quick):
     for part in ("charts", "compare", "claims", "numbers", "points", "cost", "checks", "failures", "provenance"):
         assert ("section", part) in [(tag, given.get("id")) for tag, given in seen.found]
     for words in (
-        *("20 of 20 cells complete", "equal steps", "1d07350171ef", "ea_vit", "88.7 (±22.6)", "within-budget"),
+        *("20 of 20 cells complete", "equal steps", "1d07350171ef", "ea_vit", "88.7 (2 seeds)", "within-budget"),
         *("unreachable, matformer on digits at 20 %, 40 %", "6dc264b7f16b61b2", "all phases", "Sanity checks"),
     ):
         assert words in seen.text, words

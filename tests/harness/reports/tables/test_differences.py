@@ -281,5 +281,5 @@ def test_marks_in_markdown_and_latex():
     section = made(example(seeds=(0, 1, 2), methods=METHODS))["Against"]
     alone = Page("x", (), (section,))
     assert re.search(r"\| −\d+\.\d \(±\d+\.\d\) ≠ \|", markdown.to_markdown(alone))
-    assert re.search(r"\$-\$\d+\.\d \(\$\\pm\$\d+\.\d\) \$\\neq\$ &", latex.to_latex(alone))
-    assert "[U+" not in latex.to_latex(alone)
+    assert re.search(r"\$-\$\d+\.\d \(\$\\pm\$\d+\.\d\) \$\\neq\$ &", latex.to_latex(alone, "tex").report)
+    assert "[U+" not in latex.to_latex(alone, "tex").report

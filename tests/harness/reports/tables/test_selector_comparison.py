@@ -73,7 +73,7 @@ def test_the_price_of_nesting_is_its_mean_over_seeds() -> None:
     found = selector_comparison.nesting_section([*rows, *records(0)], [0.2, 0.6, 1.0], "where from")
     assert found is not None and found.table is not None
     (only,) = [[place.text for place in row] for row in found.table.rows]
-    assert only == ["chained", "digits", "measured 1, shrunk 1", "+3.0 (±12.7)", "–", "+0.0 (n/a)"]
+    assert only == ["chained", "digits", "measured 1, shrunk 1", "+3.0 (2 seeds)", "–", "+0.0 (n/a)"]
     assert found.table.note == "where from"
     assert selector_comparison.nesting_section([*rows[::-1], *records(0)], [0.2, 0.6, 1.0], "where from") == found
     assert selector_comparison.nesting_section(records(0), [0.2], "") is None

@@ -16,7 +16,7 @@ from tests.harness.reports.tables.shown_tables import line, page, to_markdown
 
 
 def to_latex(points: pd.DataFrame) -> str:
-    return latex.to_latex(tables.report_page(ReportData("quick", points)))
+    return latex.to_latex(tables.report_page(ReportData("quick", points)), "tex").report
 
 
 def every(points: pd.DataFrame, *more: tuple[str, str, int]) -> frozenset[tuple[str, str, int]]:
@@ -130,13 +130,16 @@ def test_sanity_checks_are_shown_with_what_failed():
     assert "- failed: above chance, `ea_vit` on digits, seed 0 (`c0ffee00`): accuracy 0.1 &lt;b>" in text
 
 
-def test_chance_lifts_the_area_of_unreachable_budgets():
-    points = example(methods=("ea_vit",), datasets=("digits",))
-    points = spoil(points, points.budget == 0.2, "unreachable")
-    bare, lifted = (
-        float(line(page(given), "ea_vit", "digits")[-1].split()[0]) for given in (points, points.assign(classes=2))
-    )
-    assert lifted > bare + 10
+def test_the_area_of_a_method_that_lacks_small_budgets_is_of_those_it_reaches_and_says_so():
+    points = example(methods=("ea_vit", "matformer", "slice_untrained"), datasets=("digits",))
+    points = spoil(points, (points.method == "matformer") & (points.budget < 0.6), "unreachable")
+    text = page(points)
+    assert line(text, "matformer", "digits")[-1].endswith(", from 60 %")
+    assert float(line(text, "matformer", "digits")[-1].split()[0]) > 93
+    order = re.findall(r"^\| `(\w+)`", text, re.MULTILINE)[:3]
+    assert order == ["ea_vit", "matformer", "slice_untrained"], "not last for what it does not reach"
+    nowhere = spoil(points, points.method == "matformer", "unreachable")
+    assert line(page(nowhere), "matformer", "digits")[-1] == "unreachable"
 
 
 def test_nothing_yet():
