@@ -166,7 +166,7 @@ def curve_areas(points: pd.DataFrame, chance: Mapping[str, float] | None = None)
     areas = _front_areas(full, chance or {})
     if "area" in full:
         dense = full.astype({"area": float}).groupby(columns)["area"].first()
-        there = areas.join(dense, on=columns, rsuffix="_on_grid")
+        there = areas.join(dense.rename("area_on_grid"), on=columns)
         areas["area"] = there["area_on_grid"].where(there["suite"].isin(suites_on_grid(full)), there["area"])
     return areas
 

@@ -46,12 +46,8 @@ def test_a_method_that_reaches_nothing_has_no_area():
 
 def test_areas_on_a_grid_over_fewer_budgets_are_of_the_records_answers():
     points = late(example(methods=METHODS, datasets=("digits",), seeds=(0,))).assign(area=0.5)
-    grid = tuple(
-        Point(budget=b, status="ok", correct=round(100 * b), n=100)
-        if b >= 0.6
-        else Point(budget=b, status="unreachable")
-        for b in BUDGETS
-    )
+    reached = [Point(budget=b, status="ok", correct=round(100 * b), n=100) for b in BUDGETS if b >= 0.6]
+    grid = (*(Point(budget=b, status="unreachable") for b in BUDGETS if b < 0.6), *reached)
     cell = str(points.loc[points.method == "matformer", "cell"].iloc[0])
     one = small.record_of(some_cell(0)).model_copy(
         update={"cell": cell, "method": "matformer", "dataset": "digits", "seed": 0, "grid": grid, "points": grid}
