@@ -80,40 +80,6 @@ def test_a_table_of_a_data_set_that_is_gone_is_removed(tmp_path):
     assert not (place / "tex" / "letters.tex").exists()
 
 
-def test_the_overview_is_one_table_of_at_most_30_lines_and_what_to_look_at_next(tmp_path):
-    names = [f"method_{at}" for at in range(40)]
-    of = small.suite(
-        methods=[{"use": f"{small.FAKES}:steady", "name": name, "options": {"a": at}} for at, name in enumerate(names)],
-        seeds=[0, 1],
-        budgets=[0.2, 0.4, 0.6, 0.8, 1.0],
-    )
-    points = pd.concat([POINTS.assign(method=name, cell=f"{at:016x}") for at, name in enumerate(names)])
-    overview = build(folder(tmp_path / "small", points), of).overview
-    table, _, after = overview.partition("Look at next:")
-    assert len(table.splitlines()) <= 30
-    assert table.count("\n| `method_") == 16
-    assert "24 more methods in table.md" in table
-    assert "eavit-bench why small --method METHOD" in after
-    assert "eavit-bench figures small" in after
-    assert "eavit-bench claims" not in after
-
-
-def test_the_leaderboard_joins_suites_with_links_to_what_is_there(tmp_path):
-    build(folder(tmp_path / "small", POINTS))
-    nothing = SUITE.model_copy(update={"name": "other", "title": "Nothing <yet>"})
-    folder(tmp_path / "other", POINTS.iloc[:0])
-    suites = {tmp_path / "small.toml": SUITE, tmp_path / "other.toml": nothing}
-    path = report.write_leaderboard(tmp_path, suites)
-    text = path.read_text(encoding="utf-8")
-    assert 'href="small/table.md"' in text
-    assert 'href="small/report.html"' not in text, "it was not written"
-    assert "<code>steady</code>" in text
-    assert "2 of 2 cells complete" in text
-    assert "Nothing &lt;yet&gt;" in text
-    assert text.count("No cell has a number.") == 1
-    assert "<script" not in text
-
-
 def test_methods_are_set_against_the_suites_first_one(tmp_path):
     names = {"steady": "matformer", "greedy": "ea_vit"}
     of = small.suite(
