@@ -69,7 +69,6 @@ TESTED_BY = {  # modules without a test file of their name
     "harness/reports/page/provenance.py": "harness/reports/page/test_page.py",
     "harness/reports/page/sections.py": "harness/reports/page/test_page.py",
     "harness/reports/paired_differences.py": "harness/reports/tables/test_differences.py",
-    "harness/reports/report_data.py": "harness/reports/test_report.py",
     "harness/suite_checks.py": "harness/test_suite.py",
 }
 

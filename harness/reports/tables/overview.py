@@ -32,7 +32,8 @@ def _shortened(data: ReportData, section: Section, table: Table) -> Section:
     rows = table.rows[:ROWS]
     more = [f"{len(table.rows) - ROWS} more methods in table.md"] if len(table.rows) > ROWS else []
     what = "test accuracy in % at each budget, a share of the full model's MACs; in brackets half the 95 % interval"
-    legend = f"{section.title}: {what}, over {data.seeds_text()}. Bold: better than all others; ≈: the best, or not distinguished from it."
+    signs = "Bold: better than all others; ≈: the best, or not distinguished from it."
+    legend = f"{section.title}: {what}, over {data.seeds_text()}. {signs}"
     shown = replace(table, blocks=(Block("", rows),), note="")
     return Section("Accuracy", legend, shown, tuple(more))
 
