@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from eavit.deploy.members import ImageDigest
 from eavit.model.arguments import described
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -230,10 +230,9 @@ def read_validation(loader: CheckedLoader, cache_gib: float = CACHE_GIB) -> Vali
     images of each class alternate.
     """
     kept: list[tuple[Tensor, Tensor]] | None = []
-    digest, taken, labels = hashlib.sha256(), 0, []
+    digest, taken, labels = ImageDigest(), 0, []
     for images, targets in loader.read(2):
-        digest.update(images.detach().cpu().contiguous().float().numpy().data)
-        digest.update(targets.numpy().data)
+        digest.add(images, targets)
         labels.append(targets)
         taken += images.numel() * images.element_size()
         if kept is not None:

@@ -15,6 +15,7 @@ from eavit.commands.shown import say, show_members, show_table
 from eavit.deploy.artifact import load_family
 from eavit.deploy.elastic import ElasticModel
 from eavit.deploy.export import export
+from eavit.deploy.forms import table_of_forms
 from eavit.deploy.latency import Profile, ProfileError, Setting
 from eavit.deploy.limits import Limits
 from eavit.deploy.plots import save_choice_plot, save_profile_plot
@@ -134,15 +135,23 @@ def _refined(
     elastic: ElasticModel, folder: Path, data: Path, profile: Profile | None, limits: dict[str, Any]
 ) -> ElasticModel:
     """The family with a shape between its members, if one is better within the limits; it is saved then."""
-    pictures = read_pictures(data)
-    val = picture_loader(pictures.val, pictures.classes, elastic.table.data, 256)
-    refined = refine(elastic, val, profile=profile, **limits)
+    refined = refine(elastic, _validation(elastic, data), profile=profile, **limits)
     if refined is elastic:
         say("no shape between the members is more accurate within these limits")
         return elastic
     refined.save(folder)
     say(f"a shape between the members is more accurate within these limits; {folder} has it as a member now")
     return refined
+
+
+def _validation(elastic: ElasticModel, data: Path) -> Any:
+    """Loader of the validation part of a folder of pictures; ValueError unless it has the family's classes."""
+    pictures, record = read_pictures(data), elastic.table
+    if record.classes and tuple(pictures.classes) != record.classes:
+        raise ValueError(
+            f"{data} has classes {', '.join(pictures.classes)}; the family has {', '.join(record.classes)}"
+        )
+    return picture_loader(pictures.val, pictures.classes, record.data, 256)
 
 
 def _say_measured(elastic: ElasticModel, submodel: Any, profile: Profile) -> None:
@@ -162,7 +171,10 @@ def export_member(
     family: FamilyFolder,
     out: Annotated[Path, typer.Option(help="folder that is written")],
     formats: Annotated[
-        list[str], typer.Option("--format", help="safetensors, torch, onnx, pt2; can be given several times")
+        list[str],
+        typer.Option(
+            "--format", help="safetensors, torch, onnx, onnx_fp16, onnx_int8, pt2; can be given several times"
+        ),
     ] = ["safetensors", "torch"],  # noqa: B006  # typer reads it
     submodel: Annotated[str | None, typer.Option(help="a submodel's key, in place of limits")] = None,
     budget: Budget = None,
@@ -172,6 +184,9 @@ def export_member(
     activation_mib: ActivationMib = None,
     latency_ms: Latency = None,
     profile_path: ProfileFile = None,
+    data: Annotated[
+        Path | None, typer.Option(help="pictures to measure accuracy and latency of each precision on")
+    ] = None,
 ) -> None:
     """Write the choice within all limits as files that run without this library."""
     elastic = load_family(family)
@@ -179,10 +194,14 @@ def export_member(
         budget=budget, macs=macs, params=params, mib=mib, activation_mib=activation_mib, latency_ms=latency_ms
     )
     profile = profile_for(family, elastic, profile_path, limits)
-    folder = export(elastic, out, submodel, formats=formats, profile=profile, **limits)
+    val = None if data is None else _validation(elastic, data)
+    folder = export(elastic, out, submodel, formats=formats, profile=profile, val=val, **limits)
     record = read_export(folder)
     files = [(name, f"{entry['bytes']:,}", entry["sha256"][:16]) for name, entry in record["files"].items()]
     show_table(f"{folder}: {record['submodel']}", ("file", "bytes", "SHA-256"), files)
+    if (forms := record["precisions"]) is not None:
+        title = f"on {forms['n']} pictures, one at a time with {forms['threads']} threads for the latency"
+        show_table(title, ("form", "MiB", "accuracy", "ms"), table_of_forms(forms))
     say(f"check it on real pictures with:\n  eavit verify {folder} --data PHOTOS")
 
 
@@ -199,7 +218,7 @@ def verify_folder(
     loader = picture_loader(pictures.val, pictures.classes, config, 256)
     size = tuple(record["backbone"]["img_size"])
     images = read_validation(CheckedLoader("data", loader, Expected(config["input_size"][0], size, classes)))
-    checks = verify_export(folder, images.whole.batches(256), images.sha256)
+    checks = verify_export(folder, images.whole.batches(256))
     rows = [
         (
             check.form,

@@ -8,7 +8,7 @@ import logging
 import pprint
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from eavit.deploy.architecture import EPS, CannotRebuildError, arguments_of, reb
 from eavit.deploy.artifact import commit, plain_values
 from eavit.deploy.elastic import ElasticModel, MeasuredMember, Timed
 from eavit.deploy.files import sha256_of, write_json, write_text
+from eavit.deploy.forms import ONNX, REDUCED, measure_forms, write_reduced
 from eavit.deploy.limits import Limits
 from eavit.deploy.model_card import model_card
 from eavit.deploy.timm_entry import architecture_of
@@ -138,8 +139,8 @@ def write_onnx(exported: Exported, folder: Path) -> list[str]:
     proto = onnx_program(exported.model, exported.images, any_batch=True)
     notes = {"submodel": str(exported.submodel), "preprocessing": json.dumps(exported.preprocessing)}
     onnx.helper.set_model_props(proto, notes)
-    onnx.save(proto, folder / "model.onnx")
-    return ["model.onnx"]
+    onnx.save(proto, folder / ONNX["onnx"])
+    return [ONNX["onnx"]]
 
 
 def onnx_program(model: VisionTransformer, images: Tensor, *, any_batch: bool = False) -> Any:
@@ -172,11 +173,31 @@ def write_pt2(exported: Exported, folder: Path) -> list[str]:
     return ["model.pt2"]
 
 
+def write_fp16(exported: Exported, folder: Path) -> list[str]:
+    """An ONNX file with float16 weights, which converts images and logits itself."""
+    return _write_reduced(exported, folder, "onnx_fp16")
+
+
+def write_int8(exported: Exported, folder: Path) -> list[str]:
+    """An ONNX file with int8 weights, quantised by onnxruntime; activations are quantised as they come."""
+    return _write_reduced(exported, folder, "onnx_int8")
+
+
+def _write_reduced(exported: Exported, folder: Path, form: str) -> list[str]:
+    needed("onnxruntime", "export", f"format {form}")
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
+        write_onnx(exported, Path(scratch))
+        write_reduced(Path(scratch) / ONNX["onnx"], form, folder / REDUCED[form])
+    return [REDUCED[form]]
+
+
 Writer = Callable[[Exported, Path], list[str]]
 FORMATS: dict[str, Writer] = {
     "safetensors": write_safetensors,
     "torch": write_torch,
     "onnx": write_onnx,
+    "onnx_fp16": write_fp16,
+    "onnx_int8": write_int8,
     "pt2": write_pt2,
 }
 
@@ -188,13 +209,15 @@ def export(
     *,
     formats: Sequence[str] = ("safetensors", "torch"),
     profile: Timed | None = None,
+    val: Iterable[tuple[Tensor, Tensor]] | None = None,
     **limits: float,
 ) -> Path:
     """Write one submodel to a folder: a given one, or the choice under limits (as :meth:`ElasticModel.choose`).
 
-    ``formats``: safetensors (with a config for timm), torch (a ``model.py`` of its own), onnx, pt2. All come with the
-    weights, ``preprocessing.json`` and ``export.json``: accuracy, sizes, checksums. An older export in the folder is
-    replaced once the new one is whole; a folder with anything else in it is refused.
+    ``formats``: safetensors (with a config for timm), torch (a ``model.py`` of its own), onnx, onnx_fp16, onnx_int8,
+    pt2. All come with the weights, ``preprocessing.json`` and ``export.json``: accuracy, sizes, checksums. ``val``:
+    batches of images and labels, on which accuracy and latency of each precision are measured and recorded. An older
+    export in the folder is replaced once the new one is whole; a folder with anything else in it is refused.
     """
     folder, formats = Path(folder), list(dict.fromkeys(formats))
     for name in formats:
@@ -206,7 +229,7 @@ def export(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as draft:
         whole = Path(draft) / "export"
         whole.mkdir()
-        _write_all(exported, whole, formats, Limits.of(limits) if limits else None, profile)
+        _write_all(exported, whole, formats, Limits.of(limits) if limits else None, profile, list(val or ()))
         if folder.exists():
             folder.rename(Path(draft) / "older")
         whole.rename(folder)
@@ -224,12 +247,18 @@ def _chosen(
 
 
 def _write_all(
-    exported: Exported, folder: Path, formats: Sequence[str], limits: Limits | None, profile: Timed | None
+    exported: Exported,
+    folder: Path,
+    formats: Sequence[str],
+    limits: Limits | None,
+    profile: Timed | None,
+    val: Sequence[tuple[Tensor, Tensor]],
 ) -> None:
     write_text(folder / PREPROCESSING_FILE, json.dumps(exported.preprocessing, indent=1) + "\n")
     _write_weights(exported, folder)
     files = {name: FORMATS[name](exported, folder) for name in formats}
-    card = model_card(exported.elastic, exported.submodel, list(files), exported.preprocessing)
+    forms = measure_forms(folder, formats, exported.model, val) if val else None
+    card = model_card(exported.elastic, exported.submodel, list(files), exported.preprocessing, forms)
     write_text(folder / CARD_FILE, card)
     names = sorted(
         {CARD_FILE, PREPROCESSING_FILE, WEIGHTS_FILE, *(file for written in files.values() for file in written)}
@@ -248,6 +277,7 @@ def _write_all(
         "preprocessing": exported.preprocessing,
         "licence": record.source.get("license"),
         "formats": files,
+        "precisions": forms,
         "files": {
             name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size} for name in names
         },

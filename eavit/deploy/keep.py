@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,10 +10,10 @@ from torch import nn
 
 from eavit.deploy.artifact import save_family
 from eavit.deploy.elastic import ElasticModel, FamilyRecord, Validation, ascending
-from eavit.deploy.members import BATCH, distinct_members, measured, own_parameters
+from eavit.deploy.members import BATCH, distinct_members, image_digest, measured, own_parameters
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT
-from eavit.training.task import Split, Task
+from eavit.training.task import Task
 
 
 class AdaptedFamily(Protocol):
@@ -34,26 +33,17 @@ def save_adapted(adapted: AdaptedFamily, folder: Path, task: Task, about: Mappin
     ValueError for a family that no folder can hold; its message says why.
     """
     vit, folds = adapted.vit.eval(), (task.select_a, task.select_b)
+    batches = (batch for fold in folds for batch in fold.batches(BATCH))
     members = distinct_members(adapted.policy, task.budgets)
     own = own_parameters(vit, adapted.module, members)
     choices = {budget: adapted.policy(budget) for budget in task.budgets}
     table = FamilyRecord(
         members=ascending(vit.backbone, list(measured(vit, members, own, folds, task.progress))),
         budgets={budget: None if choice is None else str(choice) for budget, choice in choices.items()},
-        validation=Validation(sum(map(len, folds)), _digest(folds)),
+        validation=Validation(sum(map(len, folds)), image_digest(batches)),
         data=about["data"],
         classes=tuple(about["classes"]),
         method={**about["origin"], "schedule": dict(task.schedule), "seed": task.seed},
         source=dict(getattr(vit, "pretrained_cfg", None) or {}),
     )
     save_family(ElasticModel(vit, table, own), folder)
-
-
-def _digest(splits: tuple[Split, ...]) -> str:
-    """SHA-256 of images and labels."""
-    digest = sha256()
-    for split in splits:
-        for images, labels in split.batches(BATCH):
-            digest.update(images.contiguous().numpy().data)
-            digest.update(labels.numpy().data)
-    return digest.hexdigest()

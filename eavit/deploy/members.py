@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -61,3 +62,25 @@ def measured(
         pairs = ((run(x.to(device), *widths).argmax(-1).cpu(), y) for x, y in batches)
         yield MeasuredMember(member, sum(int((guess == y).sum()) for guess, y in pairs), sum(map(len, splits)))
         progress("measure", done + 1, len(members))
+
+
+class ImageDigest:
+    """SHA-256 of images and labels, whatever the batches they come in."""
+
+    def __init__(self) -> None:
+        self._images, self._labels = sha256(), sha256()
+
+    def add(self, images: Tensor, labels: Tensor) -> None:
+        self._images.update(images.detach().cpu().contiguous().float().numpy().data)
+        self._labels.update(labels.numpy().data)
+
+    def hexdigest(self) -> str:
+        return sha256(self._images.digest() + self._labels.digest()).hexdigest()
+
+
+def image_digest(batches: Iterable[tuple[Tensor, Tensor]]) -> str:
+    """SHA-256 of all images and labels of some batches."""
+    digest = ImageDigest()
+    for images, labels in batches:
+        digest.add(images, labels)
+    return digest.hexdigest()

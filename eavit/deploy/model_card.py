@@ -6,20 +6,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eavit.deploy.elastic import ElasticModel
+from eavit.deploy.forms import table_of_forms
 from eavit.model.submodel import Submodel
 
 USES = {
     "safetensors": 'timm.create_model("local-dir:FOLDER", pretrained=True)  # after `import eavit` if layers differ',
     "torch": "python model.py PICTURES  # or, in Python: model.load_model(), model.preprocessing()",
     "onnx": 'onnxruntime.InferenceSession("model.onnx").run(None, {"images": batch})',
+    "onnx_fp16": "as onnx, with model-fp16.onnx; images and logits stay float32",
+    "onnx_int8": "as onnx, with model-int8.onnx; images and logits stay float32",
     "pt2": 'torch.export.load("model.pt2").module()(batch)',
 }
 
 
 def model_card(
-    elastic: ElasticModel, submodel: Submodel, formats: Sequence[str], preprocessing: Mapping[str, Any]
+    elastic: ElasticModel,
+    submodel: Submodel,
+    formats: Sequence[str],
+    preprocessing: Mapping[str, Any],
+    forms: Mapping[str, Any] | None = None,
 ) -> str:
-    """Text of a ``README.md`` in the form that model hubs read: a front matter, then the card."""
+    """Text of a ``README.md`` in the form that model hubs read: a front matter, then the card. ``forms``: as
+    :func:`eavit.deploy.forms.measure_forms` measured them.
+    """
     record = elastic.table
     source = record.source.get("architecture", "a ViT")
     head = ["---", "library_name: timm", "tags: [image-classification, timm, eavit]"]
@@ -37,6 +46,10 @@ def model_card(
         name = f"**{row['submodel']}**" if row["submodel"] == str(submodel) else row["submodel"]
         interval = f"{row['low']:.1%} to {row['high']:.1%}"
         lines.append(f"| {name} | {row['budget']:.2f} | {int(row['params']):,} | {row['accuracy']:.1%} | {interval} |")
+    if forms is not None:
+        lines += ["", f"On {forms['n']} images, one at a time with {forms['threads']} threads for the latency:", ""]
+        lines += ["| form | MiB | accuracy | ms |", "|---|---:|---:|---:|"]
+        lines += [f"| {' | '.join(row)} |" for row in table_of_forms(forms)]
     lines += ["", "## Use", ""]
     lines += [f"- `{name}`: `{USES[name]}`" for name in formats]
     lines += ["", "## Preprocessing", ""]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eavit.deploy.members import distinct_members, measured, own_parameters
+from eavit.deploy.members import distinct_members, image_digest, measured, own_parameters
 from eavit.model.submodel import Submodel
 from eavit.model.vit import extract
 from tests.eavit.families import KEYS
@@ -44,3 +44,11 @@ def test_members_are_measured_on_all_images_with_their_own_parameters():
 def test_a_module_of_other_widths_is_refused():
     with pytest.raises(ValueError, match="no submodel of one ViT"):
         own_parameters(tiny(), lambda member: extract(tiny(), FULL), [SMALL])
+
+
+def test_the_digest_depends_on_images_and_labels_and_not_on_batches():
+    images, labels = Blobs(30)._all()
+    whole = image_digest([(images, labels)])
+    assert image_digest(zip(images.split(7), labels.split(7), strict=True)) == whole
+    assert image_digest([(images.flip(0), labels)]) != whole
+    assert image_digest([(images, labels.flip(0))]) != whole
