@@ -20,6 +20,7 @@ extensions = [
     "sphinx.ext.doctest",
     "generated_pages",
 ]
+highlight_language = "none"
 exclude_patterns = ["_build"]
 nitpicky = False
 suppress_warnings = ["misc.highlighting_failure"]
