@@ -30,6 +30,7 @@ from eavit.adaptation.task import (
     validation_of,
 )
 from eavit.adaptation.threads import default_threads, torch_threads
+from eavit.adaptation.tracking import Tracker, log_members, tracked
 from eavit.deploy.elastic import ElasticModel, FamilyRecord, Validation, ascending
 from eavit.deploy.members import distinct_members, measured, own_parameters
 from eavit.methods.choosing import SelectOptions
@@ -72,6 +73,7 @@ def adapt(
     workdir: str | Path | None = None,
     threads: int | None = None,
     progress: bool | Progress = True,
+    tracker: Tracker | None = None,
 ) -> ElasticModel:
     """Adapt a timm ViT to labelled images, so that one set of weights has a submodel for every budget.
 
@@ -85,7 +87,7 @@ def adapt(
     by timm's names (mean, std, interpolation, crop_pct, ...), to be kept with the family, where it is not that of the
     pretrained weights. ``workdir``: a run that was killed goes on where it was. ``threads`` of torch on the
     CPU: by default OMP_NUM_THREADS, else one for each physical core. ``progress``: bars, or a function (phase, done,
-    total).
+    total). ``tracker``: of ``accelerate.tracking``, such as TensorBoardTracker; gets settings, speed and members.
     """
     recipe, budgets = _recipe(method, options or {}), _checked_budgets(budgets)
     recipe.check(model, budgets, (), "equal_steps")  # CannotNestError before any work
@@ -95,7 +97,6 @@ def adapt(
     threads = default_threads()[0] if threads is None else threads
     with ExitStack() as stack:
         stack.enter_context(torch_threads(threads))
-        report = reporter(progress, stack)
         folder = Path(workdir) if workdir is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         chosen: dict[str, Any] = {
             "method": recipe.name,
@@ -104,6 +105,7 @@ def adapt(
             "seed": seed,
         }
         claim(folder, chosen | _inputs(model, budgets, len(fit), images))
+        report = tracked(reporter(progress, stack), tracker, chosen | {"budgets": budgets}, stack)
         spent = Spent()
         folds = (images.fold_a, images.fold_b)
         task = LoaderTask(fit, *folds, lambda: deepcopy(model).cpu(), budgets, table, seed, folder, report, spent)
@@ -116,7 +118,7 @@ def adapt(
         spending = {"train_images": len(fit), "train_macs": spent.macs, "threads": threads}
         about = chosen | spending | {"card": dict(recipe.card)}
         answer = _Answer(adapted.vit, adapted.select, adapted.module, about)
-        return _family(answer, budgets, images, model, config, names, report)
+        return log_members(_family(answer, budgets, images, model, config, names, report), report)
 
 
 def _inputs(model: nn.Module, budgets: Sequence[float], train: int, val: ValidationImages) -> dict[str, Any]:
