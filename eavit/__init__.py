@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eavit.deploy.artifact import load_family as load
     from eavit.deploy.elastic import ElasticModel
     from eavit.deploy.export import export
+    from eavit.deploy.hub import push_to_hub
     from eavit.deploy.latency import Profile
     from eavit.deploy.profiling import profile_latency
     from eavit.deploy.verify import verify_export as verify
@@ -30,6 +31,7 @@ LATER = {
     "Sampled": "eavit.adaptation.sampled:Sampled",
     "ElasticModel": "eavit.deploy.elastic:ElasticModel",
     "export": "eavit.deploy.export:export",
+    "push_to_hub": "eavit.deploy.hub:push_to_hub",
     "verify": "eavit.deploy.verify:verify_export",
     "Profile": "eavit.deploy.latency:Profile",
     "profile_latency": "eavit.deploy.profiling:profile_latency",
@@ -53,6 +55,7 @@ __all__ = [
     "macs",
     "params",
     "profile_latency",
+    "push_to_hub",
     "refine",
     "sort_by_importance",
     "verify",

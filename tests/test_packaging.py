@@ -122,8 +122,14 @@ def test_what_is_declared_is_imported():
     assert "mlxtend" in (ROOT / "harness" / "data" / "locations.py").read_text(encoding="utf-8")
 
 
+def test_the_loops_of_others_are_those_of_the_examples():
+    shown = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "examples").glob("*.py"))
+    assert all(f"import {name}\n" in shown or f"from {name} import" in shown for name in ("lightning", "transformers"))
+    assert names(EXTRAS["loops"]) == {"lightning", "transformers"}
+
+
 def test_no_extra_is_without_code():
-    assert set(EXTRAS) == {"bench", "cli", "cluster", "docs", "export", "pruning", "dev"}
+    assert set(EXTRAS) == {"bench", "cli", "cluster", "docs", "export", "loops", "pruning", "dev"}
     assert "eavit-bench[bench]" in EXTRAS["cluster"]
     assert names(EXTRAS["cluster"]) <= imported_by("harness")
     assert names(EXTRAS["pruning"] + EXTRAS["export"] + EXTRAS["cli"]) <= imported_by("eavit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from eavit.adaptation.progress import Bars
 from eavit.adaptation.refine import refine
 from eavit.commands.shown import say, show_members, show_table
 from eavit.deploy.artifact import load_family
+from eavit.deploy.comparison import best_probabilities
 from eavit.deploy.elastic import ElasticModel
 from eavit.deploy.export import export
 from eavit.deploy.forms import table_of_forms
@@ -21,6 +23,8 @@ from eavit.deploy.limits import Limits
 from eavit.deploy.plots import save_choice_plot, save_profile_plot
 from eavit.deploy.profiling import measure_submodels, profile_latency
 from eavit.deploy.verify import read_export, verify_export
+
+OpenFamily = tuple[Path, ElasticModel, Profile | None]
 
 NEIGHBOURS = 3  # members shown on either side of the choice
 FAILED = 1
@@ -94,7 +98,7 @@ def profile_for(folder: Path, elastic: ElasticModel, path: Path | None, limits: 
 
 
 def choose_member(
-    family: FamilyFolder,
+    families: Annotated[list[Path], typer.Argument(help="folder of a family; or several, such as one for each seed")],
     budget: Budget = None,
     macs: Macs = None,
     params: Params = None,
@@ -106,15 +110,15 @@ def choose_member(
         Path | None, typer.Option(help="the pictures of eavit adapt: also measure shapes between the members on them")
     ] = None,
 ) -> None:
-    """Choose the most accurate member within all limits; print its neighbours and the command that exports it."""
-    elastic = load_family(family)
+    """Choose the most accurate member within all limits; print its neighbours and the command that exports it.
+
+    Of several families the best one's choice is taken; how probable it is that it is the best one is printed.
+    """
     limits = limits_of(
         budget=budget, macs=macs, params=params, mib=mib, activation_mib=activation_mib, latency_ms=latency_ms
     )
     asked = Limits.of(limits)
-    profile = profile_for(family, elastic, profile_path, limits)
-    if data is not None:
-        elastic = _refined(elastic, family, data, profile, limits)
+    family, elastic, profile = _best_family([_opened(folder, profile_path, data, limits) for folder in families], asked)
     choice = elastic.member(profile=profile, **limits)
     place = elastic.members.index(choice)
     around = elastic.members[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
@@ -129,6 +133,41 @@ def choose_member(
     say(
         f"export it with:\n  eavit export {family} {options}{named} --format onnx --out {family.with_suffix('.export')}"
     )
+
+
+def _opened(folder: Path, profile_path: Path | None, data: Path | None, limits: dict[str, Any]) -> OpenFamily:
+    elastic = load_family(folder)
+    profile = profile_for(folder, elastic, profile_path, limits)
+    return folder, elastic if data is None else _refined(elastic, folder, data, profile, limits), profile
+
+
+def _best_family(families: list[OpenFamily], limits: Limits) -> OpenFamily:
+    """The family whose choice is the most accurate; of several the table of their choices is printed.
+
+    UnreachableError where one has no member within the limits, ValueError where they were measured on other images.
+    """
+    choices = [elastic.fitting(limits, profile)[0] for _, elastic, profile in families]
+    best = max(range(len(families)), key=lambda i: choices[i].accuracy)
+    if len(families) == 1:
+        return families[0]
+    if len({elastic.table.validation.sha256 for _, elastic, _ in families}) > 1:
+        raise ValueError("the families were measured on different images, so their accuracies do not compare")
+    rows = [
+        (
+            f"{folder}{' <- best' if i == best else ''}",
+            str(choice.submodel),
+            f"{choice.accuracy:.1%}",
+            f"{choice.interval[0]:.1%} to {choice.interval[1]:.1%}",
+            f"{share:.0%}",
+        )
+        for i, ((folder, *_), choice, share) in enumerate(
+            zip(families, choices, best_probabilities(choices), strict=True)
+        )
+    ]
+    show_table(f"choices within {limits}", ("family", "submodel", "accuracy", "95 % interval", "is best"), rows)
+    accuracies = [choice.accuracy for choice in choices]
+    say(f"between families: mean {mean(accuracies):.1%}, standard deviation {stdev(accuracies):.1%}")
+    return families[best]
 
 
 def _refined(

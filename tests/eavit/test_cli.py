@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from eavit import cli, weights
 from eavit.commands import deploy_commands, program
 from eavit.deploy.artifact import load_family
+from eavit.deploy.elastic import Validation
 from eavit.deploy.files import read_json, write_json
 from eavit.deploy.timing import Timing
 from tests.eavit.families import family
@@ -111,6 +113,30 @@ def test_shapes_between_the_members_are_chosen_where_they_are_better(adapted, ph
     limits = {"activation_mib": 0.045, "budget": 0.9}
     assert after.member(**limits).accuracy >= before.member(**limits).accuracy
     assert f"{after.choose(**limits)} <- choice" in printed
+
+
+def test_of_several_seeds_the_best_is_taken_with_its_probability(tmp_path, monkeypatch, capsys):
+    first, second, other = family(), family(seed=1), family(seed=2)
+    worse = tuple(replace(m, correct=m.correct - 9) for m in second.members)
+    second.table = replace(second.table, members=worse)
+    other.table = replace(other.table, validation=Validation(96, "1" * 64))
+    folders = [elastic.save(tmp_path / f"s{i}") for i, elastic in enumerate((second, first, other))]
+    code, printed = run("choose", *folders[:2], "--budget", "1")
+    assert code == 0, printed
+    row = re.search(rf"^  {folders[1]} <- best .* (\d+)%$", printed, re.MULTILINE)
+    assert 90 < int(row[1]) <= 100
+    assert "between families: mean 89.1%, standard deviation 6.6%" in printed
+    assert f"eavit export {folders[1]} --budget 1" in printed
+    code, printed = said(monkeypatch, capsys, "choose", *folders, "--budget", "1")
+    assert (code, "measured on different images" in printed) == (2, True)
+
+
+def test_precisions_are_measured_where_pictures_are_given(adapted, photos, tmp_path):
+    pytest.importorskip("onnxruntime")
+    forms = ["--format", "onnx", "--format", "onnx_int8"]
+    code, printed = run("export", adapted[0], "--budget", "1", *forms, "--out", tmp_path / "x", "--data", photos)
+    assert code == 0, printed
+    assert re.search(r"^  onnx_int8 +\d\.\d\d +\d+\.\d% \(\d+ of 16\)", printed, re.MULTILINE)
 
 
 def test_verify_fails_with_exit_code_1_where_the_record_does_not_hold(adapted, photos):
