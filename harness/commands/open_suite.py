@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.jobs.files import write_atomic
 from harness.messages import choices
 from harness.plan import Cell, Prints
 from harness.results import checksums, record
-from harness.results.results import Results
+from harness.results.results import Results, records_of
 from harness.results.store import Store
 from harness.suite import Suite, SuiteError
 from harness.sweep.pending import Settings, default_workers
@@ -84,6 +85,20 @@ class OpenSuite:
             commit=record.git_commit(Path(__file__).resolve().parent),
             warn=warn,
         )
+
+    def committed_lines(self, there: Container[str]) -> list[str]:
+        """What ``records.jsonl`` holds of cells that are not ``there``, as in a fresh clone; empty if it has none."""
+        kept = [record for id_, record in records_of(self.folder).items() if id_ not in there]
+        if not kept:
+            return []
+        planned = {cell.id for cell in self.cells}
+        counts = Counter(record.status for record in kept)
+        states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+        same = sum(record.cell in planned for record in kept)
+        return [
+            f"committed results without their cells, in {self.folder}: {len(kept)} cells ({states}), {same} of them of "
+            f"this plan; `eavit-bench report {self.name}` shows them, `eavit-bench run {self.name}` runs the plan here"
+        ]
 
     def refuse_changed(self) -> None:
         """CommandError where a file that reports are made of was changed; of those made again, a warning."""

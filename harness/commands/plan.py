@@ -47,10 +47,13 @@ def show_plan(
         expected = _forecast(opened, miss, settings.workers)
     typer.echo("\n".join(table.lines(expected)))
     typer.echo(f"{opened.suite.name}: {len(cells)} cells, {len(cells) - len(miss)} hit, {len(miss)} to run")
+    for line in opened.committed_lines(summaries):
+        typer.echo(line)
 
 
 def _forecast(opened: OpenSuite, miss: Collection[str], workers: int) -> Forecast:
     methods = {cell.method for cell in opened.cells if cell.id in miss}
     folders = (opened.folder.parent, probe.folder(opened.runs.parent))
     past = [cost for folder in folders for cost in history.read_history(folder, methods)]
+    past += history.read_committed(opened.folder.parent, methods)
     return forecast(opened.cells, miss, past, record.machine_id(), workers, opened.prints.fit)

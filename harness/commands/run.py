@@ -86,6 +86,8 @@ def status(name: SuiteName, where: Where) -> None:
     counts = Counter(records[cell.id].status if cell.id in records else "missing" for cell in cells)
     states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     typer.echo(f"{opened.suite.name}: {len(cells)} cells: {states}")
+    for line in opened.committed_lines(records):
+        typer.echo(line)
     for line in _faulty(cells, records, {}, opened.runs):
         typer.echo(line)
 

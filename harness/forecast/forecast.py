@@ -1,6 +1,7 @@
 """Forecast of a plan: minutes, training MACs and disk of each method on each data set, and the wall time of it all.
 
-Pure: cells and past costs in, a :class:`Forecast` out. What no record and no probe of this machine tells is unknown.
+Pure: cells and past costs in, a :class:`Forecast` out. Without a record or a probe of this machine those of others tell
+the seconds, which is said; what nothing tells is unknown.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from harness.suite import Schedule
 START, BETWEEN = 6.0, 0.2  # seconds: once a run, for the imports that all cells share; and between two cells
 ONE_RECORD = 0.25  # relative half-width of the range of seconds that one record gives; more records narrow it
 UNEQUAL = 0.2  # added where something was not the same: the code, the schedule, the number of cells at once
+
+MACHINES = 3.0  # another machine may be so many times slower or faster
+ANOTHER_MACHINE = "another machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ class _Source:
 
 
 _SEED = frozenset({"seed", "needs", "schedule"})  # the schedule's own keys stand beside the others
-_CODE = _SEED | {"code", "counter", "protocol"}
+_CODE = _SEED | {"code", "counter", "protocol", "grid"}  # older records were not asked at a grid of budgets
 _SIZE = _CODE | {"dataset", "data", *Schedule.model_fields} - {"batch", "precision"}  # seconds an image depend on these
 SOURCES = (
     _Source("records", _SEED, 0.0),
@@ -145,10 +149,11 @@ class _History:
         """The first source of each number: MACs and disk are the same on every machine."""
         images = content["schedule"]["epochs"] * fit if fit else None
         offers = [self._offer(source, content, images) for source in SOURCES]
-        timed = next((offer for offer in offers if offer.seconds is not None), None)
+        elsewhere = (self._elsewhere(source, content, images) for source in SOURCES)
+        timed = next((offer for offer in (*offers, *elsewhere) if offer.seconds is not None), None)
         macs = next((offer.macs for offer in offers if offer.macs is not None), None)
         mib = next((offer.mib for offer in offers if offer.mib is not None), None)
-        source = timed.source if timed else "unknown: no record of this machine"
+        source = timed.source if timed else "unknown: no record"
         return Estimate(timed.seconds if timed else None, macs, mib, source)
 
     def _offer(self, source: _Source, content: Mapping[str, Any], images: float | None) -> Estimate:
@@ -165,6 +170,16 @@ class _History:
             slack += UNEQUAL
         timed = [each.seconds for each in equal or here]
         return Estimate(_around(timed, slack + ONE_RECORD / math.sqrt(len(timed) or 1)), macs, mib, name)
+
+    def _elsewhere(self, source: _Source, content: Mapping[str, Any], images: float | None) -> Estimate:
+        """Seconds of other machines, in wide bounds."""
+        alike = self._groups[source].get(source.key(content), [])
+        there = [each for each in alike if each.machine not in (None, self.machine)]
+        timed = [each.seconds for each in (scaled(there, images) if source.scaled else there)]
+        if not timed:
+            return Estimate(None, None, None, source.name)
+        seconds = Range(min(timed) / MACHINES, statistics.median(timed), max(timed) * MACHINES)
+        return Estimate(seconds, None, None, f"{ANOTHER_MACHINE}: {source.name}")
 
 
 def scaled(past: Iterable[PastCost], images: float | None) -> list[PastCost]:

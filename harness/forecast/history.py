@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.results import index
-from harness.results.cell_files import StoreError
+from harness.results.cell_files import StoreError, parse_record
 from harness.results.record import USABLE, Record
 from harness.results.store import Store
 
@@ -46,6 +48,31 @@ def read_history(folder: Path, methods: Collection[str]) -> list[PastCost]:
         newest = [id_ for group in groups.values() for _, id_ in sorted(group)[-NEWEST:]]
         costs += [of_record(record) for record in _records(path.parent, newest)]
     return costs
+
+
+def read_committed(folder: Path, methods: Collection[str]) -> list[PastCost]:
+    """Costs of the newest cells of ``methods`` in the ``records.jsonl`` of all suites in ``folder`` whose cells are not
+    there, as in a fresh clone.
+    """
+    costs = []
+    for path in sorted(folder.glob("*/records.jsonl")):
+        there = set(Store(path.parent, lambda text: None).ids())
+        groups: dict[tuple[str, str], list[Record]] = {}
+        for record in _lines_of(path, methods):
+            if record.cell not in there and record.status in USABLE:
+                groups.setdefault((record.method, record.dataset), []).append(record)
+        newest = [record for group in groups.values() for record in sorted(group, key=lambda r: r.finished)[-NEWEST:]]
+        costs += [of_record(record) for record in newest]
+    return costs
+
+
+def _lines_of(path: Path, methods: Collection[str]) -> Iterator[Record]:
+    """Records of the methods; other lines are not parsed."""
+    words = [f'"method":{json.dumps(method)}'.encode() for method in methods]
+    for line in path.read_bytes().splitlines():
+        if any(word in line for word in words):
+            with contextlib.suppress(StoreError):  # written by a newer version, or damaged: `verify` says so
+                yield parse_record(line, str(path))
 
 
 def of_record(record: Record) -> PastCost:

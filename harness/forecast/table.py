@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.forecast.forecast import Forecast, PairForecast, Range
+from harness.forecast.forecast import ANOTHER_MACHINE, Forecast, PairForecast, Range
 
 HEAD = ("method", "data set", "cells", "hits", "misses", "min", "TMACs", "MiB", "from")
 MINUTE, TERA = 60.0, 1e12
@@ -19,6 +19,8 @@ def lines(forecast: Forecast) -> list[str]:
     if forecast.seconds is not None:
         known = f"{misses - forecast.unknown} cells, {forecast.workers} at once"
         table.append(f"{known}: {_text(forecast.seconds, 1 / MINUTE)} minutes of wall time")
+    if any(pair.each is not None and pair.each.source.startswith(ANOTHER_MACHINE) for pair in forecast.pairs):
+        table.append("minutes from another machine were measured there; measure them here with plan --probe")
     if forecast.unknown:
         table.append(f"not included: {forecast.unknown} cells of unknown cost; measure them with plan --probe")
     return table

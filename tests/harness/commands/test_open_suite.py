@@ -141,3 +141,14 @@ def test_a_damaged_note_is_none(files: tuple[Path, Path, Path], text: str) -> No
     assert owner_of(folder) is None
     record_owner(folder, first)
     assert owner_of(folder) == first
+
+
+def test_what_a_clone_holds_without_its_cells_is_told(place: Path) -> None:
+    opened = open_suite("first/mine.toml", Where())
+    assert opened.committed_lines({}) == []
+    records = [outcome(cell).record for cell in CELLS]
+    opened.folder.mkdir(parents=True)
+    (opened.folder / "records.jsonl").write_text("".join(f"{record.model_dump_json()}\n" for record in records))
+    (line,) = opened.committed_lines({records[0].cell})
+    assert "2 cells (2 ok), 0 of them of this plan" in line
+    assert "`eavit-bench report first/mine.toml` shows them" in line

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness import plan
+from harness.forecast import table
 from harness.forecast.forecast import BETWEEN, START, Estimate, Forecast, Range, forecast, scaled, wall_seconds
 from harness.forecast.history import PastCost
 from harness.jobs.scheduler import dependents
@@ -73,12 +74,21 @@ def test_finished_cells_cost_nothing() -> None:
     assert nothing.pairs[0].each is None and nothing.seconds is None and nothing.unknown == 0
 
 
-@pytest.mark.parametrize("machine", [THERE, None])
-def test_another_machine_tells_macs_and_disk_but_no_seconds(machine: str | None) -> None:
+def test_another_machine_tells_seconds_in_wide_bounds_and_is_named() -> None:
     cells = cells_of()
-    found = forecast_of(cells, [took(cells[0], machine=machine)])
-    each = estimate(cells, [took(cells[0], machine=machine)])
-    assert (each.seconds, each.source) == (None, "unknown: no record of this machine")
+    found = forecast_of(cells, [took(cells[0], 60, machine=THERE)])
+    each = estimate(cells, [took(cells[0], 60, machine=THERE)])
+    assert (seconds(each).low, seconds(each).mid, seconds(each).high) == (20, 60, 180)
+    assert each.source == "another machine: records"
+    assert found.unsure == {("steady", "digits")}, "a probe here tells more"
+    assert "minutes from another machine were measured there" in "\n".join(table.lines(found))
+
+
+def test_an_unnamed_machine_tells_macs_and_disk_but_no_seconds() -> None:
+    cells = cells_of()
+    found = forecast_of(cells, [took(cells[0], machine=None)])
+    each = estimate(cells, [took(cells[0], machine=None)])
+    assert (each.seconds, each.source) == (None, "unknown: no record")
     assert each.macs is not None and each.macs.mid == 4e12
     assert each.mib is not None
     assert found.seconds is None and found.unknown == 1

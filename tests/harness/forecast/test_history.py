@@ -58,3 +58,18 @@ def test_a_record_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     file = next((tmp_path / "one" / "cells").glob("*/record.json"))
     file.write_text(file.read_text().replace('"ok"', '"no"'))
     assert history.read_history(tmp_path, {"steady"}) == []
+
+
+def test_committed_records_count_where_their_cells_are_not_there(tmp_path: Path) -> None:
+    one, other = record_of(1.0), record_of(2.0)
+    folder = tmp_path / "cloned"
+    folder.mkdir()
+    lines = [record.model_dump_json() for record in (one, other, record_of(3.0, status="timeout"))]
+    (folder / "records.jsonl").write_text("".join(f"{line}\n" for line in (*lines, '{"method":"steady", damaged')))
+    found = history.read_committed(tmp_path, {"steady"})
+    assert sorted(past.content["schedule"]["epochs"] for past in found) == [1.0, 2.0]
+    assert history.read_committed(tmp_path, {"stead"}) == []
+    store = Store(folder)
+    store.prepare()
+    store.write(Outcome(one))
+    assert [past.content["schedule"]["epochs"] for past in history.read_committed(tmp_path, {"steady"})] == [2.0]

@@ -6,7 +6,7 @@ from harness.forecast.forecast import Estimate, Forecast, PairForecast, Range
 from harness.forecast.table import lines
 
 KNOWN = Estimate(Range(30, 60, 120), Range(2e12, 2e12, 2e12), Range(5, 5, 5), "records")
-UNKNOWN = Estimate(None, None, None, "unknown: no record of this machine")
+UNKNOWN = Estimate(None, None, None, "unknown: no record")
 
 
 def test_the_table_is_aligned_and_sums_what_is_known() -> None:
