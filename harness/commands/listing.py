@@ -12,6 +12,7 @@ import typer
 
 from harness import suite
 from harness.commands.options import CommandError
+from harness.commands.public_functions import public_functions
 from harness.jobs.call import call
 from harness.messages import choices
 
@@ -44,12 +45,12 @@ def _installed(what: str) -> list[str]:
 
 
 def _methods() -> list[str]:
-    return [f"  {METHODS}:{each['name']}  {each['first']}".rstrip() for each in _described(METHODS)]
+    return [f"  {METHODS}:{each.name}  {each.first}".rstrip() for each in public_functions(METHODS)]
 
 
 def _backbones() -> list[str]:
-    factories = [each for each in _described(BACKBONES) if "num_classes" in each["takes"]]
-    return [f"  {BACKBONES}:{each['name']}  {each['first']}".rstrip() for each in factories]
+    factories = [each for each in public_functions(BACKBONES) if "num_classes" in each.takes]
+    return [f"  {BACKBONES}:{each.name}  {each.first}".rstrip() for each in factories]
 
 
 def _data() -> list[str]:

@@ -87,7 +87,7 @@ class OpenSuite:
         )
 
     def committed_lines(self, there: Container[str]) -> list[str]:
-        """What ``records.jsonl`` holds of cells that are not ``there``, as in a fresh clone; empty if it has none."""
+        """Lines on the records of cells that are not ``there``, as in a fresh clone; empty if there are none."""
         kept = [record for id_, record in records_of(self.folder).items() if id_ not in there]
         if not kept:
             return []

@@ -34,7 +34,9 @@ class Where:
 class Which:
     """Cells to plan or run."""
 
-    workers: Annotated[int | None, typer.Option(min=1, help="Cells at once. Default: cores / threads.")] = None
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", min=1, help="Cells at once. Default: cores / threads.")
+    ] = None
     method: Annotated[list[str] | None, typer.Option(help="Only this method; may be repeated.")] = None
     dataset: Annotated[list[str] | None, typer.Option(help="Only this data set; may be repeated.")] = None
     seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may be repeated.")] = None

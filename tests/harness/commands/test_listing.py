@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,18 @@ def test_list_alone_prints_all_and_one_word_a_part_of_it(carded: str, capsys: py
 def test_another_word_is_refused_with_the_nearest(carded: str) -> None:
     with pytest.raises(CommandError, match="list backbone: unknown; allowed: methods, .*; nearest: backbones"):
         listing.show_list("backbone")
+
+
+def test_a_list_is_read_and_imports_nothing_of_the_library(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom harness.commands import listing\nlisting.show_list()\n"
+        "print([name for name in sys.modules if name in ('torch', 'timm', 'eavit')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "[]"
+    assert any(line.startswith("  eavit.methods:ea_vit  ") for line in lines)
+    assert any(line.startswith("  eavit.weights:pico_letters  ") for line in lines)
 
 
 def test_the_methods_of_this_project_are_listed_by_a_child(capsys: pytest.CaptureFixture[str]) -> None:
