@@ -186,8 +186,10 @@ def write_int8(exported: Exported, folder: Path) -> list[str]:
 def _write_reduced(exported: Exported, folder: Path, form: str) -> list[str]:
     needed("onnxruntime", "export", f"format {form}")
     with tempfile.TemporaryDirectory() as scratch, _quiet():
-        write_onnx(exported, Path(scratch))
-        write_reduced(Path(scratch) / ONNX["onnx"], form, folder / REDUCED[form])
+        source = folder / ONNX["onnx"]
+        if not source.is_file():
+            source = Path(scratch) / write_onnx(exported, Path(scratch))[0]
+        write_reduced(source, form, folder / REDUCED[form])
     return [REDUCED[form]]
 
 
@@ -222,6 +224,7 @@ def export(
     folder, formats = Path(folder), list(dict.fromkeys(formats))
     for name in formats:
         allowed("format", name, FORMATS)
+    formats.sort(key=list(FORMATS).index)  # the float32 ONNX file serves those of reduced precision
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / EXPORT_FILE).exists())):
         raise FileExistsError(f"{folder} is there and is no earlier export; give a new folder")
     exported = _chosen(elastic, submodel, profile, limits)
