@@ -23,10 +23,12 @@ def report(
     results: ResultsFolder = options.RESULTS,
     html: Annotated[bool, typer.Option("--html", help="Also one self-contained page, report.html.")] = False,
 ) -> None:
-    """Write tables and plots again from results/ alone."""
+    """Write tables and plots again from results/ alone, unless what is there was made of them by this program."""
     opened = open_suite(name, Where(results))
     opened.refuse_changed()
-    built = reports.write_report(opened.folder, opened.suite, opened.file, EVERYTHING if html else FIGURES)
+    built = None if html else reports.current_report(opened.folder, opened.suite)
+    if built is None:
+        built = reports.write_report(opened.folder, opened.suite, opened.file, EVERYTHING if html else FIGURES)
     show_report(built.overview, built.files)
 
 

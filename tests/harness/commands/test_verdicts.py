@@ -86,3 +86,11 @@ def test_a_folder_of_other_points_is_no_baseline(kept: Path) -> None:
     done = call("regress", kept, "--baseline", other)
     assert done.exit_code == 2
     assert "the two have no point in common" in done.stdout
+
+
+def test_a_report_of_the_same_results_is_not_made_again(kept: Path) -> None:
+    first = call("report", SUITE, "--results", kept.parent)
+    made = (kept / "table.csv").stat().st_mtime_ns
+    again = call("report", SUITE, "--results", kept.parent)
+    assert (again.exit_code, again.stdout) == (0, first.stdout)
+    assert (kept / "table.csv").stat().st_mtime_ns == made
