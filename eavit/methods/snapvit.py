@@ -115,8 +115,9 @@ def snapvit(
     nesting: str = "free",
     evaluations: int = EVALUATIONS,
 ) -> Recipe:
-    """SnapViT: rank neurons and heads by the gradient of a self-supervised loss, weighted by multipliers that a search
-    finds; cut at any level.
+    """SnapViT: one ranking of neurons and one of heads by the gradient of a self-supervised loss, no training.
+
+    Multipliers that a search finds weigh layers and heads; the model is cut at any level.
 
     ``importance``: the common start; ``images``: that the gradient sees, each in two global and ``local_crops`` local
     views; ``levels``: sizes between the smallest and the full model.

@@ -18,14 +18,14 @@ from harness.plan import Cell
 from harness.results import maintenance
 from harness.results.cell_files import Outcome, StoreError, pack_bits
 from harness.results.maintenance import Conflicts
-from harness.results.record import Point, failed_record, now
+from harness.results.record import SCHEMA_VERSION, Point, failed_record, now
 from harness.results.store import Store
 from tests.harness.lock_holder import LockHolder
 from tests.harness.stored import CELLS, filled, outcome, some_cell
 
 OTHERS = tuple(some_cell(seed) for seed in range(10, 13))
 IDS = [cell.id for cell in CELLS]
-NEW = ("attempts", "peak_mib", "disk_mib")  # fields that schema 1 had not
+NEW = ("attempts", "peak_mib", "disk_mib", "grid")  # fields that schema 1 had not
 
 
 def store_of(folder: Path, *outcomes: Outcome) -> Store:
@@ -246,13 +246,13 @@ def test_a_newer_schema_is_refused_and_an_older_one_migrated(tmp_path: Path) -> 
     target, source = store_of(tmp_path / "a"), store_of(tmp_path / "b", outcome(CELLS[0]), outcome(CELLS[1]))
     for cell in CELLS[:2]:
         rewrite(source.cells / cell.id, lambda raw: [raw.pop(key) for key in NEW] and raw.update(schema_version=1))
-    rewrite(source.cells / IDS[1], lambda raw: raw.update(schema_version=3))
-    with pytest.raises(StoreError, match=f"{IDS[1]}: record of schema 3"):
+    rewrite(source.cells / IDS[1], lambda raw: raw.update(schema_version=SCHEMA_VERSION + 1))
+    with pytest.raises(StoreError, match=f"{IDS[1]}: record of schema {SCHEMA_VERSION + 1}"):
         maintenance.merge(target, [source])
     assert target.ids() == []
     shutil.rmtree(source.cells / IDS[1])
     maintenance.merge(target, [source])
-    assert json.loads((target.cells / IDS[0] / "record.json").read_text())["schema_version"] == 2
+    assert json.loads((target.cells / IDS[0] / "record.json").read_text())["schema_version"] == SCHEMA_VERSION
 
 
 def test_damage_in_a_source_is_reported_and_left_there(tmp_path: Path) -> None:
