@@ -112,7 +112,7 @@ def test_few_sizes_a_step_are_the_largest_and_others_drawn_without_replacement()
 
 
 def test_few_sizes_make_cheaper_steps_and_more_of_them(tmp_path):
-    """With equal MACs both spend them, and what the ledger is charged is what the draws were planned to cost."""
+    """Both spend equal MACs, and what the ledger is charged is what the draws were planned to cost."""
     steps = {}
     for sizes in (0, 2):
         (folder := tmp_path / str(sizes)).mkdir()

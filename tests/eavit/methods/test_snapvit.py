@@ -55,7 +55,7 @@ def global_generator_state():
 
 
 def test_scores_are_mean_squares_of_the_gradient_that_a_plain_model_has(tmp_path):
-    """By loops over images, views, units and weights, on timm's model with its head off."""
+    """Scores by loops over images, views, units and weights, on timm's model with its head off."""
     vit = NestedViT.from_timm(plain(depth=2).double().eval())
     run = TinyTask(tmp_path, fit=Wide(20))
     scores = gradient_scores(run, vit, 20, 2)
@@ -85,7 +85,7 @@ def test_scores_are_mean_squares_of_the_gradient_that_a_plain_model_has(tmp_path
 
 
 def test_the_loss_leaves_out_a_view_and_itself():
-    """Of two views alone each teaches the other."""
+    """Each of two views alone teaches the other."""
     z = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
     a, b = F.normalize(z, dim=-1)
     one = -(a.softmax(-1) * b.log_softmax(-1)).sum(-1) - (b.softmax(-1) * a.log_softmax(-1)).sum(-1)
@@ -93,7 +93,7 @@ def test_the_loss_leaves_out_a_view_and_itself():
 
 
 def test_each_view_is_a_crop_of_its_own_within_its_scale():
-    """Of an image whose pixels say where they are, the span of the values is the crop's side."""
+    """The span of the values is the crop's side, in an image whose pixels say where they are."""
     ramp = torch.linspace(0, 1, 64)
     images = torch.stack([ramp.expand(64, 64), ramp[:, None].expand(64, 64)]).expand(30, 2, 64, 64)
     crops = random_crops(images, (0.05, 0.25), np.random.default_rng(0))
@@ -120,7 +120,7 @@ def test_levels_nest_and_end_at_the_least_widths():
 
 @pytest.mark.parametrize("ratio", SEARCH_RATIOS)
 def test_a_level_keeps_what_scores_most_over_all_layers(ratio):
-    """By a loop: prune the least of what is not protected, one by one."""
+    """Prune the least of what is not protected, one by one in a loop."""
     scores, level = drawn_scores(VIT_S), pruning_level(VIT_S, drawn_scores(VIT_S), ratio)
     for rows, share, least, kept in (
         (scores.heads, ratio - 0.15, 1, level.heads),
