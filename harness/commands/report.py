@@ -12,6 +12,7 @@ from harness.commands.open_suite import SUITES, OpenSuite, open_suite
 from harness.commands.options import CommandError, ResultsFolder, SuiteName, Where
 from harness.commands.output import complain, show_report
 from harness.reports import report as reports
+from harness.reports import stamp
 from harness.reports.report import EVERYTHING, FIGURES
 
 verbs = typer.Typer()
@@ -26,9 +27,8 @@ def report(
     """Write tables and plots again from results/ alone, unless what is there was made of them by this program."""
     opened = open_suite(name, Where(results))
     opened.refuse_changed()
-    built = None if html else reports.current_report(opened.folder, opened.suite)
-    if built is None:
-        built = reports.write_report(opened.folder, opened.suite, opened.file, EVERYTHING if html else FIGURES)
+    of, forms = (opened.folder, opened.suite, opened.file), EVERYTHING if html else FIGURES
+    built = reports.current_report(*of, forms) or reports.write_report(*of, forms)
     show_report(built.overview, built.files)
 
 
@@ -38,7 +38,7 @@ def figures(
     results: ResultsFolder = options.RESULTS,
     every: Annotated[bool, typer.Option("--all", help="Every suite in suites/ that has results.")] = False,
 ) -> None:
-    """Write tables, figures and page of a suite again from results/ alone: the same bytes every time."""
+    """Write tables, figures and page of a suite from results/ alone, always the same bytes, unless they are there."""
     if (name is None) != every:
         raise CommandError("figures: give either a suite or --all")
     for one in [name] if name is not None else _with_results(results):
@@ -66,13 +66,20 @@ def _with_results(results: Path) -> list[str]:
 
 
 def _write_figures(opened: OpenSuite) -> None:
-    from harness.reports.figures.figures import write_figures
-
     opened.refuse_changed()
-    data = reports.read_report_data(opened.folder, opened.suite)
-    built = reports.write_report(opened.folder, opened.suite, opened.file, EVERYTHING, data)
-    drawn = write_figures(data, opened.folder)
-    for file in (*built.files, *drawn.files):
+    of, home = (opened.folder, opened.suite, opened.file), opened.folder / stamp.FIGURES
+    sources, built, data = stamp.digest_of_sources(*of), reports.current_report(*of, EVERYTHING), None
+    if built is None:
+        data = reports.read_report_data(*of[:2])
+        built = reports.write_report(*of, EVERYTHING, data)
+    drawn = stamp.read_stamp(home, sources)
+    if drawn is None:
+        from harness.reports.figures.figures import write_figures
+
+        done = write_figures(data or reports.read_report_data(*of[:2]), opened.folder)
+        drawn = [file.name for file in done.files], {"skipped": done.skipped}
+        stamp.write_stamp(home, sources, done.files, drawn[1])
+    for file in (*built.files, *(home / name for name in drawn[0])):
         typer.echo(file)
-    for figure, why in drawn.skipped:
+    for figure, why in drawn[1]["skipped"]:
         complain(f"{opened.suite.name}: {figure} is not drawn: {why}")

@@ -126,7 +126,7 @@ def _write_reports(opened: OpenSuite, cells: Iterable[Cell], summary: Summary) -
         points.write_points(opened.folder / "points.csv", points.point_rows(opened.cells, known))
         points.write_records(opened.folder / "records.jsonl", opened.cells, known)
         idle = not summary.ran and not summary.elsewhere and not summary.recovered
-        built = reports.current_report(opened.folder, opened.suite) if idle else None
+        built = reports.current_report(opened.folder, opened.suite, opened.file) if idle else None
         if built is None:
             built = reports.write_report(opened.folder, opened.suite, opened.file)
         show_report(built.overview, built.files)

@@ -11,6 +11,7 @@ from harness.commands import options
 from harness.commands.open_suite import open_suite, results_of
 from harness.commands.options import CommandError, ResultsFolder, SuiteName, Where
 from harness.reports import report as reports
+from harness.reports import stamp
 
 verbs = typer.Typer()
 
@@ -21,13 +22,13 @@ Folder = Annotated[Path, typer.Argument(help="A folder of results, such as resul
 def show_claims(name: SuiteName, results: ResultsFolder = options.RESULTS) -> None:
     """Judge the claims in SUITE.claims.toml. Exit code 0: all supported, 1: one refuted, 3: some undecided."""
     from harness.reports.report_data import ReportData
-    from harness.reports.verdicts import claim_file, claims
+    from harness.reports.verdicts import claims
 
     opened = open_suite(name, Where(results))
     data = ReportData.of(results_of(opened.folder, opened.suite), opened.suite)
     verdicts = reports.judge_claims_beside(data, opened.suite, opened.file)
     if verdicts is None:
-        raise CommandError(f"{name}: there is no {claim_file.claims_beside(opened.file)}")
+        raise CommandError(f"{name}: there is no {stamp.claims_beside(opened.file)}")
     typer.echo("\n".join(claims.claim_lines(verdicts)))
     raise typer.Exit(claims.claims_exit_code(verdicts))
 

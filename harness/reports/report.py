@@ -5,15 +5,14 @@ Everything is made before the first file is replaced, and each file is replaced 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.jobs.files import leftover_files, replace_files, write_atomic
+from harness.reports import stamp
 from harness.results.checksums import FRAGMENTS, NAME, checksum_faults, write_checksums
 from harness.results.results import Results
 from harness.suite import Suite
@@ -31,7 +30,7 @@ Form = Literal["figures", "page"]
 FIGURES: tuple[Form, ...] = ("figures",)
 EVERYTHING: tuple[Form, ...] = ("figures", "page")
 LEADERBOARD = "leaderboard.html"  # beside the folders of the suites
-STAMP = ".made-of"  # JSON: what the report was made of, its overview, its files; written last
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,8 @@ def write_report(
     """
     from harness.reports.tables.overview import overview_text
     from harness.reports.tables.tables import report_page
-    from harness.reports.verdicts import claim_file
 
-    stamp, data = _stamp(folder, suite), data or read_report_data(folder, suite)
+    sources, data = stamp.digest_of_sources(folder, suite, suite_file), data or read_report_data(folder, suite)
     page = report_page(data)
     files = _table_files(data, page)
     if "figures" in forms:
@@ -73,7 +71,7 @@ def write_report(
     if "page" in forms:
         from harness.reports.page.page import render_page
 
-        files["report.html"] = render_page(data, suite, page, claims_for_page(data, suite, suite_file))
+        files[PAGE] = render_page(data, suite, page, claims_for_page(data, suite, suite_file))
     text = files.pop("table.md")
     files["table.md"] = text  # last: a person takes it for the report
     stale = {path for path in (folder / FRAGMENTS).glob("*.tex") if f"{FRAGMENTS}/{path.name}" not in files}
@@ -82,8 +80,9 @@ def write_report(
     replace_files(folder, files)
     write_checksums(folder)
     names = sorted({name.partition("/")[0] for name in files}, key=lambda name: (name != "table.md", name))
-    overview = overview_text(data, page, claimed=claim_file.claims_beside(suite_file).is_file())
-    write_atomic(folder / STAMP, json.dumps({"stamp": stamp, "overview": overview, "files": names}).encode())
+    overview = overview_text(data, page, claimed=stamp.claims_beside(suite_file).is_file())
+    made = [folder / name for name in files]
+    stamp.write_stamp(folder, sources, made, {"overview": overview, "files": names})
     return Built(text.decode("utf-8"), overview, tuple(folder / name for name in names))
 
 
@@ -133,28 +132,15 @@ def _leaderboard_entry(folder: Path, suite: Suite, file: Path) -> LeaderboardEnt
     )
 
 
-def current_report(folder: Path, suite: Suite) -> Built | None:
-    """The report that is there, if it was made of what is there now by this program; else None."""
-    try:
-        made = json.loads((folder / STAMP).read_bytes())
-        files = tuple(folder / name for name in made["files"])
-        whole = (folder / NAME).is_file() and not checksum_faults(folder)
-        if whole and made["stamp"] == _stamp(folder, suite) and all(path.exists() for path in files):
-            return Built((folder / "table.md").read_text(encoding="utf-8"), made["overview"], files)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return None
-
-
-def _stamp(folder: Path, suite: Suite) -> str:
-    """Digest of the points and records, what else is read beside them, the suite, and the sources of this program."""
-    program = Path(__file__).parents[1]
-    beside = [folder / "points.csv", folder / "records.jsonl", folder / "cards.json"]
-    sources = [*sorted(program.rglob("*.py")), *sorted((program / "reports" / "page" / "templates").glob("*"))]
-    digest = sha256(suite.model_dump_json().encode())
-    for path in (*beside, *sorted((folder.parent / "reference").glob("*.csv")), *sources):
-        digest.update(path.name.encode() + (sha256(path.read_bytes()).digest() if path.is_file() else b"-"))
-    return digest.hexdigest()
+def current_report(folder: Path, suite: Suite, suite_file: Path, forms: Collection[Form] = FIGURES) -> Built | None:
+    """The report in ``forms`` that is there, if it was made of what is there now by this program; else None."""
+    made = stamp.read_stamp(folder, stamp.digest_of_sources(folder, suite, suite_file))
+    if made is None or ("page" in forms and PAGE not in made[0]):
+        return None
+    if not (folder / NAME).is_file() or checksum_faults(folder):
+        return None
+    files = tuple(folder / name for name in made[1]["files"])
+    return Built((folder / "table.md").read_text(encoding="utf-8"), made[1]["overview"], files)
 
 
 def claims_for_page(data: ReportData, suite: Suite, suite_file: Path) -> Sequence[JudgedClaim] | None:
@@ -172,5 +158,5 @@ def judge_claims_beside(data: ReportData, suite: Suite, suite_file: Path) -> Seq
     """The claims beside a suite, judged by its points; None where there are none."""
     from harness.reports.verdicts import claim_file, claims
 
-    path = claim_file.claims_beside(suite_file)
+    path = stamp.claims_beside(suite_file)
     return claims.judge_claims(claim_file.load_claims(path, suite), data.points, suite) if path.is_file() else None

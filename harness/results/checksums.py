@@ -32,7 +32,7 @@ def write_checksums(folder: Path) -> Path:
     """List every kept file that is there, as it is now."""
     fragments = [f"{FRAGMENTS}/{path.name}" for path in sorted((folder / FRAGMENTS).glob("*.tex"))]
     there = [name for name in (*KEPT, *fragments) if (folder / name).is_file()]
-    write_atomic(folder / NAME, "".join(f"{_digest(folder / name)}  {name}\n" for name in there).encode())
+    write_atomic(folder / NAME, "".join(f"{file_checksum(folder / name)}  {name}\n" for name in there).encode())
     return folder / NAME
 
 
@@ -54,11 +54,12 @@ def checksum_faults(folder: Path) -> dict[str, str]:
             faults[NAME] = f"line {number}: not of the form of sha256sum"
         elif not (folder / match[2]).is_file():
             faults[match[2]] = f"is missing, {NAME} lists it"
-        elif _digest(folder / match[2]) != match[1]:
+        elif file_checksum(folder / match[2]) != match[1]:
             faults[match[2]] = f"was changed after it was written: its checksum is not the one in {NAME}"
     return faults
 
 
-def _digest(path: Path) -> str:
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file, in hex. OSError where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

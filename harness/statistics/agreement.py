@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as distributions
 
 from harness.statistics.intervals import TIE
 
@@ -34,5 +33,7 @@ def agreement(predicted: Sequence[float], alone: Sequence[float]) -> Agreement:
     regret = float(truth.max() - truth[guess >= guess.max() - TIE].mean())
     if np.ptp(guess) <= TIE or np.ptp(truth) <= TIE:
         return Agreement(None, regret, len(guess), "all submodels are tied")
+    from scipy.stats import kendalltau
+
     rounded = np.round(guess, 12), np.round(truth, 12)
-    return Agreement(float(distributions.kendalltau(*rounded, variant="b").statistic), regret, len(guess))
+    return Agreement(float(kendalltau(*rounded, variant="b").statistic), regret, len(guess))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats as distributions
+from scipy import special
 
 from harness.statistics import breakeven, curves, intervals
 from harness.statistics.curves import Bounds, Steps
@@ -66,7 +66,7 @@ def accuracy_summary(points: pd.DataFrame) -> pd.DataFrame:
     groups = accuracies(full).groupby(keys)
     summary = groups["accuracy"].agg(seeds="count", mean="mean", std="std").join(groups["macs"].mean())
     summary = summary.reindex(counts.index).fillna({"seeds": 0}).astype({"seeds": int})
-    reach = distributions.t.ppf((1 + intervals.LEVEL) / 2, (summary["seeds"] - 1).clip(lower=1))
+    reach = special.stdtrit((summary["seeds"] - 1).clip(lower=1).to_numpy(), (1 + intervals.LEVEL) / 2)
     spread = summary.pop("std")
     half = (reach * spread / np.sqrt(summary["seeds"])).where(spread > intervals.TIE)
     low, high = ((summary["mean"] + sign * half).clip(0, 1) for sign in (-1, 1))

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
-from scipy import stats as distributions
 
 from harness.statistics.intervals import LEVEL, wilson
 
@@ -60,7 +59,7 @@ def paired_images(a_bits: ArrayLike, b_bits: ArrayLike, level: float = LEVEL) ->
         raise ValueError("bitmaps of no image")
     centre = (test.only_a - test.only_b) / (test.images + 2)
     variance = (test.only_a + test.only_b + 1) / (test.images + 2) - centre**2
-    z = float(distributions.norm.ppf((1 + level) / 2))
+    z = float(special.ndtri((1 + level) / 2))
     reach = z * math.sqrt(max(variance, 0.0) / (test.images + 2))
     estimate = (test.only_a - test.only_b) / test.images
     return ImageDifference(estimate, max(-1.0, centre - reach), min(1.0, centre + reach), test.p_worse, "paired images")
@@ -74,5 +73,5 @@ def counted_images(a: int, b: int, n_a: int, n_b: int, level: float = LEVEL) -> 
     high = p - q + math.hypot(high_a - p, q - low_b)
     pooled = (a + b) / (n_a + n_b)
     spread = math.sqrt(pooled * (1 - pooled) * (1 / n_a + 1 / n_b))
-    p_worse = float(distributions.norm.cdf((p - q) / spread)) if spread else 1.0
+    p_worse = float(special.ndtr((p - q) / spread)) if spread else 1.0
     return ImageDifference(p - q, low, high, p_worse, "counts of images")

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats as distributions
+from scipy import special
 
 LEVEL = 0.95
 TIE = 1e-12  # values this near are equal: 0.96 - 0.95 and 0.95 - 0.94 differ in the last bit
@@ -80,7 +80,9 @@ def wilson(correct: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Interval of a share of ``n`` images: the images, not the training, are what is sampled here."""
     if not 0 <= correct <= n or n < 1:
         raise ValueError(f"correct = {correct} of n = {n}: needs 0 <= correct <= n and n >= 1")
-    interval = distributions.binomtest(correct, n).proportion_ci(level, method="wilson")
+    from scipy.stats import binomtest  # scipy.stats takes half a second to import; reports without a page need none
+
+    interval = binomtest(correct, n).proportion_ci(level, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -130,7 +132,7 @@ def tails(
     if variance <= 0:
         return None
     t = (float(np.mean([part.mean for part in parts])) - margin) / math.sqrt(variance)
-    return float(distributions.t.sf(t, freedom)), float(distributions.t.cdf(t, freedom))
+    return float(special.stdtr(freedom, -t)), float(special.stdtr(freedom, t))
 
 
 def _spread(parts: Sequence[Moments], scope: Scope, seeds: int | None) -> tuple[float, float]:
@@ -165,7 +167,7 @@ def satterthwaite_freedom(variances: NDArray[np.float64], freedom: NDArray[np.fl
 
 
 def _quantile(level: float, freedom: float) -> float:
-    return float(distributions.t.ppf((1 + level) / 2, freedom))
+    return float(special.stdtrit(freedom, (1 + level) / 2))
 
 
 def counted(groups: Sequence[Sequence[float]], scope: Scope = "these sets", level: float = LEVEL) -> Interval:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats as distributions
 
 from harness.statistics.intervals import TIE, PValue
 
@@ -53,8 +52,10 @@ def sign_flip(differences: Sequence[float], rng: np.random.Generator) -> PValue:
 
 
 def _flipped(values: NDArray[np.float64], rng: np.random.Generator) -> float:
+    from scipy.stats import permutation_test
+
     draws = 2**EXACT if len(values) <= EXACT else DRAWS
-    test = distributions.permutation_test((values,), np.sum, permutation_type="samples", n_resamples=draws, rng=rng)
+    test = permutation_test((values,), np.sum, permutation_type="samples", n_resamples=draws, rng=rng)
     return float(test.pvalue)
 
 
@@ -64,13 +65,15 @@ def wilcoxon(differences: Sequence[float], rng: np.random.Generator) -> PValue:
     Sets without a difference are dropped, ties get mid-ranks, and the p-value is exact with ties too while they are
     few. ``scipy.stats.wilcoxon`` is exact with ties by a PermutationMethod alone, which takes seconds for 12 sets.
     """
+    from scipy.stats import rankdata
+
     values = np.asarray(differences, dtype=np.float64)
     moving = values[np.abs(values) > TIE]
     if len(moving) < FEWEST:
         tied = f" that differ, of {len(values)}" if len(moving) < len(values) else ""
         sets = "1 set" if len(moving) == 1 else f"{len(moving)} sets"
         return PValue(None, f"{sets}{tied}: with fewer than {FEWEST} no Wilcoxon test can reach 0.05")
-    return PValue(_flipped(np.sign(moving) * distributions.rankdata(np.round(np.abs(moving), 12)), rng))
+    return PValue(_flipped(np.sign(moving) * rankdata(np.round(np.abs(moving), 12)), rng))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats as distributions
 
 from harness.statistics.intervals import LEVEL, TIE, PValue
 
@@ -24,6 +23,8 @@ def mean_ranks(scores: Scores) -> dict[str, float]:
 
 def _ranks(scores: Scores) -> NDArray[np.float64]:
     """Sets x methods, the methods by name."""
+    from scipy.stats import rankdata
+
     lengths = {name: len(values) for name, values in scores.items()}
     if not scores or len(set(lengths.values())) > 1 or not min(lengths.values()):
         raise ValueError(
@@ -32,7 +33,7 @@ def _ranks(scores: Scores) -> NDArray[np.float64]:
     table = np.column_stack([np.asarray(scores[name], dtype=np.float64) for name in sorted(scores)])
     if not np.isfinite(table).all():
         raise ValueError("scores: a set that a method has no value for cannot be ranked; leave the set out and say so")
-    return np.asarray(distributions.rankdata(-np.round(table, 12), axis=1), dtype=np.float64)
+    return np.asarray(rankdata(-np.round(table, 12), axis=1), dtype=np.float64)
 
 
 def friedman(scores: Scores, rng: np.random.Generator) -> PValue:
@@ -64,9 +65,11 @@ def _friedman_statistic(sums: NDArray[np.float64], sets: int, spread: float) -> 
 
 def critical_difference(methods: int, sets: int, level: float = LEVEL) -> float:
     """Nemenyi: mean ranks further apart than this differ (Demsar, 2006)."""
+    from scipy.stats import studentized_range
+
     if methods < 2 or sets < 1:
         raise ValueError(f"{methods} methods on {sets} sets: needs two methods and one set")
-    quantile = float(distributions.studentized_range.ppf(level, methods, math.inf)) / math.sqrt(2)
+    quantile = float(studentized_range.ppf(level, methods, math.inf)) / math.sqrt(2)
     return quantile * math.sqrt(methods * (methods + 1) / (6 * sets))
 
 

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness.jobs.files import replace_files
+from harness.reports import stamp
 from harness.reports.figures import chosen_shapes, effects, fronts, ranks, training
 from harness.reports.figures.style import Drawn, Skipped, encode_figure, figure_style, fix_layout
 from harness.reports.report_data import ReportData
@@ -54,7 +55,7 @@ def write_figures(data: ReportData, folder: Path, kinds: Sequence[str] = KINDS) 
                 files |= {f"{stem}.{kind}": encode_figure(one.figure, kind) for kind in kinds}
                 entries.append((stem, one.caption))
     files[LIST] = _list(data, entries, skipped, kinds).encode("utf-8")
-    home = folder / "figures"
+    home = folder / stamp.FIGURES
     replace_files(home, files)
     for old in home.iterdir():
         if old.name not in files and old.is_file():

@@ -103,8 +103,10 @@ def fix_layout(figure: Figure) -> None:
 
     Places are rounded: the layout's solver goes by addresses in memory, so its last digits differ from run to run.
     """
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine(None)  # "none" would leave a placeholder, for which each format is drawn twice
     for axis in figure.axes:
         left, bottom, width, height = (round(float(part), 4) for part in axis.get_position().bounds)
         axis.set_position((left, bottom, width, height))

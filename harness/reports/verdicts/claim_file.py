@@ -50,11 +50,6 @@ class _File(BaseModel):
     claims: Annotated[tuple[Claim, ...], Field(min_length=1)]
 
 
-def claims_beside(suite_file: Path) -> Path:
-    """The file that holds the claims of a suite."""
-    return suite_file.with_suffix(".claims.toml")
-
-
 def load_claims(path: Path, suite: Suite) -> tuple[Claim, ...]:
     """Read and check a claims file against its suite; SuiteError names every fault in it."""
     try:

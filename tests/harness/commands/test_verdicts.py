@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from harness import plan, suite
 from harness.commands import app
 from harness.commands.options import CommandError
+from harness.reports.figures import figures
 
 ROOT = Path(__file__).parents[3]
 SUITE = str(ROOT / "suites" / "quick.toml")
@@ -94,3 +95,21 @@ def test_a_report_of_the_same_results_is_not_made_again(kept: Path) -> None:
     again = call("report", SUITE, "--results", kept.parent)
     assert (again.exit_code, again.stdout) == (0, first.stdout)
     assert (kept / "table.csv").stat().st_mtime_ns == made
+
+
+def test_figures_that_are_up_to_date_are_not_drawn_again(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Path] = []
+
+    def write_figures(data: object, folder: Path) -> figures.DrawnFigures:
+        drawn.append(folder)
+        (folder / "figures").mkdir(exist_ok=True)
+        (folder / "figures" / "one.svg").write_text("drawn")
+        return figures.DrawnFigures((folder / "figures" / "one.svg",), (("other", "nothing was measured"),))
+
+    monkeypatch.setattr(figures, "write_figures", write_figures)
+    first, second = (call("figures", SUITE, "--results", kept.parent) for _ in range(2))
+    assert first.exit_code == 0 and f"{kept / 'figures' / 'one.svg'}\n" in first.stdout
+    assert "other is not drawn: nothing was measured" in first.stderr
+    assert (second.stdout, second.stderr, drawn) == (first.stdout, first.stderr, [kept])
+    (kept / "figures" / "one.svg").write_text("changed")
+    assert call("figures", SUITE, "--results", kept.parent).stdout == first.stdout and len(drawn) == 2

@@ -13,7 +13,7 @@ import pytest
 from example_points import example, spoil
 
 from harness import suite
-from harness.reports import report
+from harness.reports import report, stamp
 from harness.results.cell_files import StoreError
 from tests.harness import small
 
@@ -50,7 +50,7 @@ def test_two_builds_give_the_same_bytes(tmp_path):
     first = read(place)
     assert {*TABLES, "pareto.png", "pareto.svg"} <= first.keys()
     assert built.files[0] == place / "table.md"
-    inputs = {"points.csv", report.STAMP, report.NAME}
+    inputs = {"points.csv", stamp.NAME, report.NAME}
     assert {path.name for path in built.files} == first.keys() - inputs | {"tex"}
     folder(place, POINTS.sample(frac=1, random_state=0))
     build(place, forms=report.FIGURES)
@@ -63,12 +63,12 @@ def test_two_builds_give_the_same_bytes(tmp_path):
 def test_a_report_stands_until_what_it_was_made_of_changes(tmp_path):
     place = folder(tmp_path / "small", POINTS)
     built = build(place, forms=report.FIGURES)
-    assert report.current_report(place, SUITE) == built
+    assert report.current_report(place, SUITE, place / "small.toml") == built
     (place / "cards.json").write_text("{}")
-    assert report.current_report(place, SUITE) is None
+    assert report.current_report(place, SUITE, place / "small.toml") is None
     build(place, forms=report.FIGURES)
     (place / "tex" / "digits.tex").unlink()
-    assert report.current_report(place, SUITE) is None
+    assert report.current_report(place, SUITE, place / "small.toml") is None
 
 
 def test_a_table_of_a_data_set_that_is_gone_is_removed(tmp_path):

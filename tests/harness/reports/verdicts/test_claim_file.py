@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness import suite
+from harness.reports import stamp
 from harness.reports.verdicts import claim_file
 from harness.suite import Suite, SuiteError
 
@@ -82,7 +83,7 @@ def test_a_file_without_claims_and_other_keys():
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    path = claim_file.claims_beside(tmp_path / "quick.toml")
+    path = stamp.claims_beside(tmp_path / "quick.toml")
     assert path == tmp_path / "quick.claims.toml"
     for content, word in ((None, "cannot be read"), (b"\xff", "not UTF-8"), (b"[[claims]\n", "not TOML")):
         if content is not None:
