@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from harness.commands.output import complain, show_report
 from harness.reports import report as reports
 from harness.reports import stamp
 from harness.reports.report import EVERYTHING, FIGURES
+
+if TYPE_CHECKING:
+    from harness.reports.report_data import ReportData
 
 verbs = typer.Typer()
 
@@ -67,19 +70,25 @@ def _with_results(results: Path) -> list[str]:
 
 def _write_figures(opened: OpenSuite) -> None:
     opened.refuse_changed()
-    of, home = (opened.folder, opened.suite, opened.file), opened.folder / stamp.FIGURES
-    sources, built, data = stamp.digest_of_sources(*of), reports.current_report(*of, EVERYTHING), None
-    if built is None:
-        data = reports.read_report_data(*of[:2])
-        built = reports.write_report(*of, EVERYTHING, data)
-    drawn = stamp.read_stamp(home, sources)
-    if drawn is None:
-        from harness.reports.figures.figures import write_figures
-
-        done = write_figures(data or reports.read_report_data(*of[:2]), opened.folder)
-        drawn = [file.name for file in done.files], {"skipped": done.skipped}
-        stamp.write_stamp(home, sources, done.files, drawn[1])
-    for file in (*built.files, *(home / name for name in drawn[0])):
+    suite, home = (opened.folder, opened.suite, opened.file), opened.folder / stamp.FIGURES
+    sources = stamp.digest_of_sources(*suite)
+    built, drawn = reports.current_report(*suite, EVERYTHING), stamp.read_stamp(home, sources)
+    if built is None or drawn is None:
+        data = reports.read_report_data(opened.folder, opened.suite)
+        built = built or reports.write_report(*suite, EVERYTHING, data)
+        drawn = drawn or _draw(data, opened.folder, sources)
+    names, shown = drawn
+    for file in (*built.files, *(home / name for name in names)):
         typer.echo(file)
-    for figure, why in drawn[1]["skipped"]:
+    for figure, why in shown["skipped"]:
         complain(f"{opened.suite.name}: {figure} is not drawn: {why}")
+
+
+def _draw(data: ReportData, folder: Path, sources: str) -> tuple[list[str], dict[str, Any]]:
+    """Names of the figures that are drawn, and those that cannot be with the reasons; as the stamp beside them says."""
+    from harness.reports.figures.figures import write_figures
+
+    drawn = write_figures(data, folder)
+    shown = {"skipped": drawn.skipped}
+    stamp.write_stamp(folder / stamp.FIGURES, sources, drawn.files, shown)
+    return [file.name for file in drawn.files], shown
