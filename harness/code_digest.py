@@ -30,7 +30,8 @@ from pathlib import Path
 
 BENCH, LIBRARY = "harness", "eavit"  # the bench has version numbers of its own
 INSTALLED = frozenset({"site-packages", "dist-packages"})
-DATA_FILES = "DATA_FILES"
+TABLE = "DATA_FILES"  # name of the tuple of data files in a module
+FOLLOWED = 10  # packages that pass a name on, until the function itself
 
 
 class CodeError(ValueError):
@@ -67,6 +68,30 @@ def digests(uses: Iterable[str]) -> dict[str, str]:
     return by_use
 
 
+def return_annotation(use: str) -> str:
+    """Return annotation of the function that ``module:attribute`` names, as written; empty where none is seen."""
+    project, name = Project(use.partition(".")[0].partition(":")[0]), use
+    for _ in range(FOLLOWED):
+        module, _, attribute = name.partition(":")
+        origin = project.origin(module, attribute) if attribute else module
+        if ":" not in origin:
+            spec = project.find(origin)
+            return _annotation(spec.origin, attribute) if spec is not None and spec.has_location else ""
+        name = origin
+    return ""
+
+
+def _annotation(file: str | None, function: str) -> str:
+    try:
+        tree = ast.parse(Path(file or "").read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return ""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == function and node.returns is not None:
+            return ast.unparse(node.returns).strip("'\"")
+    return ""
+
+
 class Project:
     """Modules of one project. Folders are listed once: it is a look at one moment."""
 
@@ -89,7 +114,7 @@ class Project:
             seen.add(wanted)
             module, _, attribute = wanted.partition(":")
             if attribute:
-                waiting.append(self._origin(module, attribute))
+                waiting.append(self.origin(module, attribute))
             elif (source := self._source(module)) is not None:
                 waiting.extend(parent for parent in _parents(module) if self._passed_on(parent) is None)
                 waiting.extend(source.imports)
@@ -123,7 +148,7 @@ class Project:
         file = Path(spec.origin)
         return parse_source(file, module, *stamp(file))
 
-    def _origin(self, module: str, attribute: str) -> str:
+    def origin(self, module: str, attribute: str) -> str:
         """Module that ``from module import attribute`` means: a submodule, what the package re-exports, or itself."""
         if self.find(f"{module}.{attribute}") is not None:
             return f"{module}.{attribute}"
@@ -267,12 +292,10 @@ def _is_for_later_imports(node: ast.stmt) -> bool:
 
 
 def _data_files(tree: ast.Module, file: Path) -> tuple[tuple[str, Path], ...]:
-    for value in filter(None, (_assigned(node, DATA_FILES) for node in tree.body)):
+    for value in filter(None, (_assigned(node, TABLE) for node in tree.body)):
         names = [getattr(each, "value", None) for each in getattr(value, "elts", [None])]
         if not all(isinstance(name, str) for name in names):
-            raise CodeError(
-                f"{file}:{value.lineno}: {DATA_FILES}: must be a tuple of strings, each written out in full"
-            )
+            raise CodeError(f"{file}:{value.lineno}: {TABLE}: must be a tuple of strings, each written out in full")
         return tuple((str(name), file.parent / str(name)) for name in names)
     return ()
 

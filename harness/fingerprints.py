@@ -7,7 +7,7 @@ the suite requests, the state of the source files, the code that reads them, the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +25,7 @@ from harness.suite import DataSet, Input, Suite
 CACHE = Path("runs/.cache/prints")
 LIBRARIES = ("numpy", "pillow", "matplotlib", "torch", "torchvision")  # that read, draw or resize images
 READER = "harness.data.loading:describe_dataset"
+LISTER = "harness.data.listings:describe_state"
 DEADLINE = 4 * 3600.0  # seconds for reading data sets
 
 
@@ -40,9 +41,10 @@ class Known(BaseModel):
 def prints_of(suite: Suite, cache: Path | None = None, tell: Callable[[str], None] = lambda text: None) -> Prints:
     """Digests of code and data; ``tell`` hears what must be read. Data that cannot be read is no error: ``missing``."""
     folder, keys, missing = cache or CACHE, dict[str, str](), dict[str, str]()
+    states = _listing_states(suite.datasets)
     for entry in suite.datasets:
         try:
-            keys[entry.name] = _key(entry, suite.input)
+            keys[entry.name] = _key(entry, suite.input, states.get(entry.name))
         except DataError as error:
             missing[entry.name] = str(locations.with_dataset_name(entry.name, entry.source, error))
     known = {name: each for name, key in keys.items() if (each := _recall(folder, key)) is not None}
@@ -54,8 +56,10 @@ def prints_of(suite: Suite, cache: Path | None = None, tell: Callable[[str], Non
                 missing[name] = answer
                 continue
             known[name] = answer
-            if _key(unread[name], suite.input) == answer.key:  # not changed while it was read
-                _remember(folder, answer)
+        states = _listing_states(unread.values())
+        for name, entry in unread.items():
+            if name in known and _key(entry, suite.input, states.get(name)) == known[name].key:
+                _remember(folder, known[name])  # not changed while it was read
     return Prints(
         code=code_digest.digests([suite.backbone.use, *(method.use for method in suite.methods)]),
         data={entry.name: known[entry.name].fingerprint if entry.name in known else None for entry in suite.datasets},
@@ -64,12 +68,28 @@ def prints_of(suite: Suite, cache: Path | None = None, tell: Callable[[str], Non
     )
 
 
-def _key(entry: DataSet, input: Input) -> str:
-    """Digest of all that could change the fingerprint; DataError where there is nothing to read."""
+def _listing_states(entries: Iterable[DataSet]) -> dict[str, str | None]:
+    """State of the files of each listing by name of the data set; None where they are not there or cannot be listed."""
+    listed = [entry for entry in entries if entry.source == "listing"]
+    requests = [{"use": entry.use, "options": entry.options, "path": entry.path} for entry in listed]
+    answers = call_each(LISTER, requests, DEADLINE, PROJECT) if listed else []
+    return {
+        entry.name: None if isinstance(answer, CallError) else answer
+        for entry, answer in zip(listed, answers, strict=True)
+    }
+
+
+def _key(entry: DataSet, input: Input, listed: str | None) -> str:
+    """Digest of all that could change the fingerprint; DataError where there is nothing to read.
+
+    ``listed``: state of the files of a listing.
+    """
     states = [(str(file), *code_digest.stamp(file)) for file in locations.source_files(entry.source, entry.path)]
     return canonical_digest(
         {
             "requested": [entry.source, entry.fit, entry.select, entry.test, input.size, input.channels],
+            "reading": [entry.reading, input.resize],
+            "listing": [entry.options, listed, code_digest.digest(entry.use)] if entry.use and listed else None,
             "path": entry.path,
             "files": states,
             "counter": COUNTER_VERSION,

@@ -1,7 +1,8 @@
 """Data sets made by a callable that a suite names (``use = "module:name"``), written once as a folder of PNG files.
 
 The folder lies below the data root. Its name holds a hash of the callable's code and options, so that a change of
-either makes another folder. What the callable has to give: :mod:`harness.picture_writer`.
+either makes another folder. What the callable has to give: :mod:`harness.picture_writer`. A callable that gives a
+listing (:mod:`harness.data.listings`) makes no folder.
 """
 
 from __future__ import annotations
@@ -16,21 +17,32 @@ from harness.data import locations
 from harness.data.locations import PROJECT
 from harness.jobs.call import CallError, call
 from harness.plan import canonical_digest
-from harness.suite import DataSet, Suite
+from harness.suite import DataSet, Suite, SuiteError
+from harness.toml import shown
 
 PLACE = "plugins"  # folder below the data root
+LISTING = "Listing"  # name of the class that lists images, as annotations write it
 WRITER = 1  # grows when the same pictures would give other files
 DEADLINE = 4 * 3600.0  # seconds for making the pictures of one set
 ENTRY = "harness.picture_writer:write_pictures"
 
 
 def located(suite: Suite) -> Suite:
-    """The suite with the folder of each data set that a callable makes as its ``path``. Nothing is imported or made."""
-    datasets = tuple(
-        entry if entry.use is None else entry.model_copy(update={"path": str(folder_of(entry.use, entry.options))})
-        for entry in suite.datasets
-    )
+    """The suite with the source of each data set that a callable gives: a listing, or a folder of the pictures that it
+    makes, as its annotation says. Nothing is imported or made.
+    """
+    datasets = tuple(_located(entry, f"datasets[{index}]") for index, entry in enumerate(suite.datasets))
     return suite.model_copy(update={"datasets": datasets})
+
+
+def _located(entry: DataSet, place: str) -> DataSet:
+    if entry.use is None or entry.source == "listing":
+        return entry
+    if code_digest.return_annotation(entry.use).rpartition(".")[2] == LISTING:
+        return entry.model_copy(update={"source": "listing"})
+    if entry.path is not None:
+        raise SuiteError((f"{place}.path: {shown(entry.path)}: leave it out where `use` makes the pictures",))
+    return entry.model_copy(update={"path": str(folder_of(entry.use, entry.options))})
 
 
 def folder_of(use: str, options: Mapping[str, Any]) -> Path:
@@ -43,7 +55,7 @@ def make_missing(datasets: Iterable[DataSet], say: Callable[[str], None]) -> dic
     """Make the pictures that are not there yet, each set in a process of its own; why the others cannot be made."""
     failures: dict[str, str] = {}
     for entry in datasets:
-        if entry.use is None or entry.path is None or Path(entry.path).exists():
+        if entry.use is None or entry.source == "listing" or entry.path is None or Path(entry.path).exists():
             continue
         say(f"making the pictures of {entry.name} with {entry.use}")
         request = {"use": entry.use, "options": entry.options, "folder": entry.path}

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from harness.code_digest import file_digest
 from harness.suite import DataSet, MethodSpec, Suite, SuiteError, names_a_file
 
@@ -109,7 +111,7 @@ def _shared(suite: Suite) -> dict[str, Any]:
         "grid": suite.grid,
         "threads": suite.threads,
         "backbone": {"use": suite.backbone.use, "options": by_content(suite.backbone.options)},
-        "input": suite.input.model_dump(mode="json"),
+        "input": _without_defaults(suite.input, {"resize"}),
         "schedule": suite.schedule.model_dump(mode="json"),
     }
 
@@ -123,9 +125,22 @@ def _method_content(method: MethodSpec, suite: Suite, prints: Prints) -> dict[st
 
 def _data_content(dataset: DataSet, prints: Prints) -> dict[str, Any]:
     # The fingerprint knows a folder better than its path does; a folder that is not there has nothing else.
-    nameless = dataset.source == "folder" and prints.data[dataset.name] is None
-    fields = {"source", "fit", "select", "test", "augment"} | ({"path"} if nameless else set())
-    return {"dataset": dataset.model_dump(mode="json", include=fields), "data": prints.data[dataset.name]}
+    unread = prints.data[dataset.name] is None
+    fields = {"source", "fit", "select", "test", "augment", "reading"}
+    fields |= {"path"} if unread and dataset.source == "folder" else set()
+    fields |= {"use", "options", "path"} if unread and dataset.source == "listing" else set()
+    table = _without_defaults(dataset, {"reading"})
+    return {"dataset": {key: table[key] for key in table.keys() & fields}, "data": prints.data[dataset.name]}
+
+
+def _without_defaults(table: BaseModel, later: Collection[str]) -> dict[str, Any]:
+    """Values of a table of the suite, but for keys that came ``later`` and are not used: ids stay as they were."""
+    fields = type(table).model_fields
+    return {
+        key: value
+        for key, value in table.model_dump(mode="json").items()
+        if key not in later or value != fields[key].default
+    }
 
 
 def by_content(options: Any) -> Any:

@@ -73,9 +73,11 @@ def backbone(use: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     return factory
 
 
-def check_options(use: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """PluginError unless the callable takes these options, each of its annotated type."""
-    _check_signature(use, factory, options)
+def check_options(
+    use: str, factory: Callable[..., Any], options: Mapping[str, Any], supplied: Iterable[str] = ()
+) -> None:
+    """PluginError unless the callable takes these options, each of its annotated type, and what the bench supplies."""
+    _check_signature(use, factory, options, supplied)
     _check_types(use, factory, options)
 
 

@@ -23,8 +23,8 @@ Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_len
 ImportString = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 Count = Annotated[int, Field(ge=1)]
 Parallel = Annotated[int, Field(ge=1, le=1024)]  # torch crashes on far larger numbers of threads
-Source = Literal["digits", "mnist5k", "fashion_mnist", "glyphs", "shapes", "textures", "letters", "folder"]
-Augment = Literal["none", "shift", "crop", "crop_flip"]
+Source = Literal["digits", "mnist5k", "fashion_mnist", "glyphs", "shapes", "textures", "letters", "folder", "listing"]
+Augment = Literal["none", "shift", "crop", "crop_flip", "imagenet_crop", "imagenet_crop_flip"]
 SOURCES: tuple[str, ...] = get_args(Source)
 
 
@@ -45,13 +45,17 @@ class BackboneSpec(BaseModel):
 
 
 class Input(BaseModel):
-    """Format of every image: square, ``channels`` planes, normalised by ``mean`` and ``std`` of each plane."""
+    """Format of every image: square, ``channels`` planes, normalised by ``mean`` and ``std`` of each plane.
+
+    ``resize``: pixels to which the shorter side is brought before the centre is cut out; None: to ``size`` itself.
+    """
 
     model_config = STRICT
     size: Annotated[int, Field(ge=1, le=4096)]
     channels: Literal[1, 3]
     mean: tuple[float, ...] = Field(default_factory=lambda data: (0.5,) * data["channels"])
     std: tuple[Annotated[float, Field(gt=0)], ...] = Field(default_factory=lambda data: (0.5,) * data["channels"])
+    resize: Annotated[int, Field(ge=1, le=8192)] | None = None
 
 
 class Schedule(BaseModel):
@@ -80,8 +84,10 @@ class Schedule(BaseModel):
 class DataSet(BaseModel):
     """``fit``, ``select`` and ``test`` are numbers of images kept (None: all); select counts both folds together.
 
-    ``use`` names a callable that makes the pictures of its ``options`` (:mod:`harness.picture_plugins`); the images
-    are then read from the folder in which they were written.
+    ``use`` names a callable that makes the pictures of its ``options`` (:mod:`harness.picture_plugins`), and the images
+    are then read from the folder in which they were written; or one that lists images (:mod:`harness.data.listings`),
+    and ``path`` is the data root. ``reading``: decode all images once, or each whenever it is needed by ``workers``
+    processes.
     """
 
     model_config = STRICT
@@ -94,6 +100,8 @@ class DataSet(BaseModel):
     test: Count | None = None
     path: str | None = None
     augment: Augment = "none"
+    reading: Literal["memory", "disk"] = "memory"
+    workers: Annotated[int, Field(ge=0, le=256)] = 2
 
 
 class MethodSpec(BaseModel):

@@ -11,6 +11,8 @@ from typing import Any
 from harness.messages import choices
 from harness.toml import shown
 
+FROM_ORIGINALS = ("imagenet_crop", "imagenet_crop_flip")  # augmentations of the image as it is in its file
+
 
 def cross_faults(raw: Mapping[str, Any]) -> list[str]:
     """One ``key path: message`` for each fault between keys."""
@@ -19,11 +21,15 @@ def cross_faults(raw: Mapping[str, Any]) -> list[str]:
         *_orders(raw),
         *_regime(raw),
         *_planes(raw),
+        *_resized(raw),
         *_twice("datasets", datasets, "name"),
         *_twice("methods", methods, "name"),
-        *_same("datasets", datasets, {"fit": None, "select": None, "test": None, "augment": "none"}),
+        *_same(
+            "datasets", datasets, {"fit": None, "select": None, "test": None, "augment": "none", "reading": "memory"}
+        ),
         *_same("methods", methods, {"options": {}, "after": []}),
         *_folders(datasets),
+        *_reading(datasets),
         *_after(methods),
     ]
 
@@ -66,6 +72,13 @@ def _planes(raw: Mapping[str, Any]) -> Iterator[str]:
             yield f"input.{key}: {values}: {len(values)} values for {channels} channels"
 
 
+def _resized(raw: Mapping[str, Any]) -> Iterator[str]:
+    table = raw.get("input")
+    size, resize = (table.get("size"), table.get("resize")) if isinstance(table, dict) else (None, None)
+    if isinstance(size, int) and isinstance(resize, int) and resize < size:
+        yield f"input.resize: {resize}: must be at least the size {size}, which is cut out of the centre"
+
+
 def _twice(where: str, tables: list[dict[str, Any]], key: str) -> Iterator[str]:
     seen: dict[str, int] = {}
     for index, table in enumerate(tables):
@@ -78,7 +91,7 @@ def _same(where: str, tables: list[dict[str, Any]], defaults: dict[str, Any]) ->
     """Two entries that differ in name only would be one cell with two names."""
     seen: dict[str, int] = {}
     for index, table in enumerate(tables):
-        content = {**defaults, **{key: value for key, value in table.items() if key != "name"}}
+        content = {**defaults, **{key: value for key, value in table.items() if key not in ("name", "workers")}}
         if where == "datasets" and content.get("source") != "folder":
             content.pop("path", None)
         first = seen.setdefault(json.dumps(content, sort_keys=True), index)
@@ -89,14 +102,31 @@ def _same(where: str, tables: list[dict[str, Any]], defaults: dict[str, Any]) ->
 def _folders(datasets: list[dict[str, Any]]) -> Iterator[str]:
     for index, table in enumerate(datasets):
         if "use" in table:
-            if table.get("source") != "folder":
-                yield f"datasets[{index}].source: {shown(table['source'])}: leave it out where `use` makes the pictures"
-            if "path" in table:
-                yield f"datasets[{index}].path: {shown(table['path'])}: leave it out where `use` makes the pictures"
+            if table.get("source") not in ("folder", "listing"):
+                yield f"datasets[{index}].source: {shown(table['source'])}: leave it out where `use` gives the images"
+        elif table.get("source") == "listing":
+            yield f'datasets[{index}].use: missing key; source "listing" needs a callable that lists the images'
         elif table.get("source") == "folder" and "path" not in table:
             yield f'datasets[{index}].path: missing key; source "folder" needs the path of the folder'
         if table.get("options") and "use" not in table:
             yield f"datasets[{index}].options: only for data sets that `use` makes"
+
+
+def _reading(datasets: list[dict[str, Any]]) -> Iterator[str]:
+    for index, table in enumerate(datasets):
+        augment, disk = table.get("augment"), table.get("reading") == "disk"
+        if augment in FROM_ORIGINALS and not disk:
+            yield (
+                f"datasets[{index}].augment: {shown(augment)}: crops the original image, which memory does not keep; "
+                'set reading = "disk"'
+            )
+        if disk and table.get("source") not in ("folder", "listing"):
+            yield (
+                f'datasets[{index}].reading: "disk": only for image folders and for data sets that `use` lists, not '
+                f"for the source {shown(table.get('source'))}"
+            )
+        if "workers" in table and not disk:
+            yield f'datasets[{index}].workers: {shown(table["workers"])}: only with reading = "disk"'
 
 
 def _after(methods: list[dict[str, Any]]) -> Iterator[str]:

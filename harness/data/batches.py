@@ -1,9 +1,9 @@
-"""Batches of images in memory: normalisation and augmentation, vectorised, from explicit generators."""
+"""Batches of images: order, normalisation and augmentation, vectorised, from explicit generators."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,17 +15,28 @@ CROP_AREA = (0.35, 1.0)  # share of the image's area that a random crop keeps
 CROP_RATIO = (3 / 4, 4 / 3)
 
 Augment = Callable[[Tensor, Generator], Tensor]  # pixels 0..255, uint8 or float (b, c, h, w), to the same shape
+Draw = tuple[int, int] | None  # seed and epoch that name random draws; None: images without augmentation
+Read = Callable[
+    [Sequence[Tensor], Draw], Iterable[Tensor]
+]  # rows of each batch -> pixels uint8 of each batch, in order
 
 
-class MemorySplit:
-    """A :class:`harness.protocol.Split` of pixels kept as uint8 (n, c, h, w)."""
+class ImageSplit:
+    """A :class:`harness.protocol.Split` of images that ``read`` gives in batches, uint8 (b, c, h, w)."""
 
-    def __init__(self, images: Images, mean: Sequence[float], std: Sequence[float], augment: str = "none") -> None:
-        self._pixels = images.pixels
-        self._labels = images.labels
-        self.classes = images.classes
-        self._augment = AUGMENTS[augment]
-        self._scale, self._shift = _affine(mean, std, images.pixels.shape[1])
+    def __init__(
+        self,
+        read: Read,
+        labels: Tensor,
+        classes: Sequence[str],
+        normalisation: tuple[Tensor, Tensor],
+        augment: Augment,
+    ) -> None:
+        self._read = read
+        self._labels = labels
+        self.classes = tuple(classes)
+        self._scale, self._shift = normalisation
+        self._augment = augment
 
     @property
     def labels(self) -> Tensor:
@@ -44,20 +55,32 @@ class MemorySplit:
         return self._ordered(size) if seed is None else self._shuffled(size, seed, epoch)
 
     def _ordered(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self), size):
-            rows = slice(start, start + size)
-            yield self._normalised(self._pixels[rows]), self._labels[rows]
+        batches = torch.arange(len(self)).split(size)
+        for rows, pixels in zip(batches, self._read(batches, None), strict=True):
+            yield self._normalised(pixels), self._labels[rows]
 
     def _shuffled(self, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = named_generator("batches", seed, epoch)
         order = torch.randperm(len(self), generator=generator)
         last = max(1, len(self) - size + 1)  # a short last batch is dropped unless it is the only one
-        for start in range(0, last, size):
-            rows = order[start : start + size]
-            yield self._normalised(self._augment(self._pixels[rows], generator)), self._labels[rows]
+        batches = [order[start : start + size] for start in range(0, last, size)]
+        for rows, pixels in zip(batches, self._read(batches, (seed, epoch)), strict=True):
+            yield self._normalised(self._augment(pixels, generator)), self._labels[rows]
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         return torch.addcmul(self._shift, pixels.to(torch.float32), self._scale)
+
+
+class MemorySplit(ImageSplit):
+    """A split of pixels that are kept in memory."""
+
+    def __init__(self, images: Images, mean: Sequence[float], std: Sequence[float], augment: str = "none") -> None:
+        self._pixels = images.pixels
+        normalisation = affine_normalisation(mean, std, images.pixels.shape[1])
+        super().__init__(self._rows, images.labels, images.classes, normalisation, AUGMENTS[augment])
+
+    def _rows(self, batches: Sequence[Tensor], draw: Draw) -> Iterator[Tensor]:
+        return (self._pixels[rows] for rows in batches)
 
 
 def named_generator(*name: object) -> Generator:
@@ -66,7 +89,7 @@ def named_generator(*name: object) -> Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def _affine(mean: Sequence[float], std: Sequence[float], channels: int) -> tuple[Tensor, Tensor]:
+def affine_normalisation(mean: Sequence[float], std: Sequence[float], channels: int) -> tuple[Tensor, Tensor]:
     """(x / 255 - mean) / std as one multiply and one add, each (1, c, 1, 1); ``mean`` and ``std``: 1 or c values."""
     means = torch.tensor(list(mean), dtype=torch.float64).expand(channels)
     deviations = torch.tensor(list(std), dtype=torch.float64).expand(channels)

@@ -34,12 +34,7 @@ def decode_image(file: Path, name: str) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file, formats=FORMATS) as image:
-                _correct_transparency(image)
-                image.load()
-                opaque = _scaled(image) if image.mode[0] in "IF" else _opaque(image)
-                opaque.info.clear()
-                opaque.getexif()[ExifTags.Base.Orientation] = _orientation(image)
-                return ImageOps.exif_transpose(opaque)
+                return opaque_image(image)
     except MemoryError:  # a limit of the process, not a fault of the file
         raise
     except UnidentifiedImageError:
@@ -47,6 +42,16 @@ def decode_image(file: Path, name: str) -> Image.Image:
     except Exception as error:  # decoders raise whatever they like
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
     raise DataError(f"{name}: cannot be decoded: {one_line(reason, 300)}; replace the file or remove it")
+
+
+def opaque_image(image: Image.Image) -> Image.Image:
+    """An opened image, upright and without transparency, in mode L or RGB; DataError where its range is unknown."""
+    _correct_transparency(image)
+    image.load()
+    opaque = _scaled(image) if image.mode[0] in "IF" else _opaque(image)
+    opaque.info.clear()
+    opaque.getexif()[ExifTags.Base.Orientation] = _orientation(image)
+    return ImageOps.exif_transpose(opaque)
 
 
 def _correct_transparency(image: Image.Image) -> None:
@@ -99,8 +104,21 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def square_pixels(image: Image.Image, size: int, channels: int) -> NDArray[np.uint8]:
-    """Shorter side to ``size``, the centre cut out: uint8 (channels, size, size)."""
-    square = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
-    pixels: NDArray[np.uint8] = np.asarray(square.convert("L" if channels == 1 else "RGB"))
-    return pixels.reshape(size, size, channels).transpose(2, 0, 1)
+def square_pixels(image: Image.Image, size: int, channels: int, resize: int | None = None) -> NDArray[np.uint8]:
+    """Centre of an image, uint8 (channels, size, size): cut out after the shorter side was brought to ``resize``.
+
+    Without ``resize`` to ``size``, so that the square is as large as the image allows.
+    """
+    if resize is None:
+        return plane_pixels(ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC), channels)
+    shorter = min(image.size)
+    wide, high = (resize if side == shorter else int(resize * side / shorter) for side in image.size)
+    left, top = (round((side - size) / 2) for side in (wide, high))
+    resized = image.resize((wide, high), Image.Resampling.BICUBIC)
+    return plane_pixels(resized.crop((left, top, left + size, top + size)), channels)
+
+
+def plane_pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    """Pixels uint8 (channels, height, width); grey to RGB by repeating, RGB to grey by luma."""
+    pixels: NDArray[np.uint8] = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(image.height, image.width, channels).transpose(2, 0, 1)

@@ -13,14 +13,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from harness.data.archive import unpack_archive
-from harness.data.decoding import SUFFIXES, decode_image, square_pixels
-from harness.data.images import Images, check_memory, content_hash, recipe_hash
+from harness.data.decoding import SUFFIXES
+from harness.data.listings import ListedImages, Listing
 from harness.data.locations import DataError, data_root, folder_or_archive
-from harness.data.splits import SourceSplits
 from harness.messages import choices, quoted
 
 SPLIT_OF = {  # name of a folder beside the class folders, in any case -> split
@@ -59,50 +55,14 @@ class ImageFolder:
         return quoted(self.name / path.relative_to(self.root))
 
 
-def read_folder(path: str | None, size: int, channels: int) -> SourceSplits:
-    """Decode all splits at the input size; the content hashes are those of the original images."""
-    folder = scan_folder(path)
-    check_memory(sum(len(folder.labelled(split)[0]) for split in folder.splits), size, channels)
-    splits = {split: _decoded(folder, split, size, channels) for split in folder.splits}
-    notes = _contradictions(folder, splits)
-    return SourceSplits(splits["train"], splits.get("select"), splits.get("test"), notes)
-
-
-def outline_folder(path: str | None) -> SourceSplits:
-    """All splits without pixels, every file counted as a distinct image; nothing is decoded."""
+def list_folder(path: str | None) -> Listing:
+    """Splits and files of an image folder."""
     folder = scan_folder(path)
     splits = {}
     for split in folder.splits:
         files, labels = folder.labelled(split)
-        hashes = tuple(recipe_hash(str(file)) for file in files)
-        splits[split] = Images(torch.empty(len(files), 0), torch.tensor(labels), folder.classes, hashes)
-    return SourceSplits(splits["train"], splits.get("select"), splits.get("test"))
-
-
-def _decoded(folder: ImageFolder, split: str, size: int, channels: int) -> Images:
-    files, labels = folder.labelled(split)
-    pixels = np.empty((len(files), channels, size, size), dtype=np.uint8)
-    hashes = []
-    for row, file in enumerate(files):
-        image = decode_image(file, folder.shown(file))
-        hashes.append(content_hash(np.asarray(image)))
-        pixels[row] = square_pixels(image, size, channels)
-    return Images(torch.from_numpy(pixels), torch.tensor(labels), folder.classes, tuple(hashes))
-
-
-def _contradictions(folder: ImageFolder, splits: Mapping[str, Images]) -> tuple[str, ...]:
-    """Note on images of equal content under several classes, in any of the splits."""
-    places: dict[bytes, dict[int, Path]] = {}
-    for split, images in splits.items():
-        for file, label, key in zip(*folder.labelled(split), images.hashes, strict=True):
-            places.setdefault(key, {}).setdefault(label, file)
-    several = {key: list(files.values()) for key, files in places.items() if len(files) > 1}
-    if not several:
-        return ()
-    total = sum(map(len, splits.values()))
-    count = sum(key in several for images in splits.values() for key in images.hashes)
-    examples = "; ".join(" and ".join(map(folder.shown, files[:2])) for files in list(several.values())[:3])
-    return (f"{count} of {total} images ({count / total:.1%}) occur under more than one class: {examples}",)
+        splits[split] = ListedImages(files, labels, [folder.shown(file) for file in files])
+    return Listing(folder.classes, splits["train"], splits.get("select"), splits.get("test"))
 
 
 def scan_folder(path: str | None) -> ImageFolder:

@@ -24,6 +24,8 @@ CHUNK = 4096
 class Images:
     """Pixels uint8 (n, channels, height, width), labels int64 (n,) into ``classes``, and one hash an image.
 
+    Of images that stay on disk ``pixels`` are their places in the listing, int64 (n,).
+
     The hash decides the split of an image. It is taken before any resizing, so a split does not depend on the input
     size; synthetic images have the hash of their recipe, since float arithmetic may differ in a bit across machines.
     """
@@ -80,10 +82,17 @@ def resize(pixels: Tensor, size: int) -> Tensor:
     return torch.cat([part.round_().clamp_(0, 255).byte() for part in resized])
 
 
-def to_input(images: Images, size: int, channels: int) -> Images:
-    """The same images at the input size and channels of a suite; hashes stay those of the originals."""
+def to_input(images: Images, size: int, channels: int, larger: int | None = None) -> Images:
+    """The same images at the input size and channels of a suite; hashes stay those of the originals.
+
+    ``larger``: size to bring them to before the centre is cut out.
+    """
     check_memory(len(images), size, channels)
-    pixels = resize(convert_channels(images.pixels, channels), size)
+    pixels = convert_channels(images.pixels, channels)
+    if pixels.shape[-1] != size or larger is None:
+        side = larger or size
+        margin = round((side - size) / 2)
+        pixels = resize(pixels, side)[..., margin : margin + size, margin : margin + size].contiguous()
     return Images(pixels, images.labels, images.classes, images.hashes)
 
 
@@ -93,5 +102,6 @@ def check_memory(count: int, size: int, channels: int) -> None:
     if need > MEMORY_LIMIT:
         raise DataError(
             f"{count} images of {channels} x {size} x {size} need {need / 1024**3:.1f} GiB of memory, more than the "
-            f"{MEMORY_LIMIT / 1024**3:.0f} GiB that a data set may take. Use a smaller [input] size or fewer images."
+            f"{MEMORY_LIMIT / 1024**3:.0f} GiB that a data set may take. Use a smaller [input] size or fewer images. "
+            'Folders and listings need none of it with reading = "disk".'
         )

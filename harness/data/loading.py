@@ -11,7 +11,11 @@ from typing import Any, NoReturn
 
 from harness.data.batches import MemorySplit
 from harness.data.decoding import DECODING_VERSION
+from harness.data.disk import evaluation_split, index_listing, part_facts, training_split
+from harness.data.image_folder import list_folder
 from harness.data.images import Images, check_memory, to_input
+from harness.data.listed_images import outline_listing, read_listing
+from harness.data.listings import Listing, open_listing
 from harness.data.locations import DataError, with_dataset_name
 from harness.data.sources import outline_source, read_source
 from harness.data.splits import DividedImages, divide
@@ -54,17 +58,32 @@ class LoadedDataset:
 def load_dataset(spec: DataSet, input: Input) -> LoadedDataset:
     """Read, divide and seal; DataError for every fault that the owner of the data can fix."""
     try:
-        return _sealed(_divided(spec, input), spec, input)
+        return _sealed(*_divided(spec, input), spec, input)
     except DataError as error:
         raise with_dataset_name(spec.name, spec.source, error) from error
 
 
-def _divided(spec: DataSet, input: Input) -> DividedImages:
-    """All splits at the input size."""
-    source = read_source(spec.source, spec.path, input.size, input.channels)
+def _divided(spec: DataSet, input: Input) -> tuple[DividedImages, Listing | None]:
+    """All splits, at the input size or as places in a listing, and the listing."""
+    listing = _listing(spec)
+    if listing is None:
+        source = read_source(spec.source, spec.path, input.resize or input.size, input.channels)
+    elif spec.reading == "disk":
+        source = index_listing(listing, spec)
+    else:
+        source = read_listing(listing, input.size, input.channels, input.resize)
     divided = divide(source, _sizes(spec))
-    parts = {name: to_input(part, input.size, input.channels) for name, part in divided.parts.items()}
-    return DividedImages(parts, divided.dropped, divided.notes)
+    if listing is not None:
+        return divided, listing
+    parts = {name: to_input(part, input.size, input.channels, input.resize) for name, part in divided.parts.items()}
+    return DividedImages(parts, divided.dropped, divided.notes), None
+
+
+def _listing(spec: DataSet, *, download: bool = True) -> Listing | None:
+    """Listing of an image folder or of what a callable lists; None for the other sources."""
+    if spec.source == "listing":
+        return open_listing(spec.use or "", spec.options, spec.path, download=download)
+    return list_folder(spec.path) if spec.source == "folder" else None
 
 
 def _sizes(spec: DataSet) -> dict[str, int | None]:
@@ -75,30 +94,42 @@ def check_dataset(spec: DataSet, input: Input) -> dict[str, int]:
     """Number of images in each split, or DataError, found by the same functions as on loading but without decoding.
 
     Checked: files and folders, classes, splits and folds large enough, memory. Empty where the images must be
-    downloaded first. Duplicates and damaged images of a folder show on loading only.
+    downloaded first. Duplicates and damaged images of a folder or listing show on loading only.
     """
     try:
-        source = outline_source(spec.source, spec.path)
+        listing = _listing(spec)
+        source = outline_source(spec.source, spec.path) if listing is None else outline_listing(listing)
         if source is None:
             return {}
-        check_memory(len(source), input.size, input.channels)
+        if spec.reading == "memory":
+            check_memory(len(source), input.size, input.channels)
         return {name: len(part) for name, part in divide(source, _sizes(spec)).parts.items()}
     except DataError as error:
         raise with_dataset_name(spec.name, spec.source, error) from error
 
 
-def _sealed(divided: DividedImages, spec: DataSet, input: Input) -> LoadedDataset:
+def _sealed(divided: DividedImages, listing: Listing | None, spec: DataSet, input: Input) -> LoadedDataset:
     parts = divided.parts
+    if listing is not None and spec.reading == "disk":
+        fit: Split = training_split(listing, parts["fit"], spec, input)
+        select_a, select_b, test = (
+            evaluation_split(listing, parts[name], spec, input) for name in ("select_a", "select_b", "test")
+        )
+    else:
+        fit = MemorySplit(parts["fit"], input.mean, input.std, spec.augment)
+        select_a, select_b, test = (
+            MemorySplit(parts[name], input.mean, input.std) for name in ("select_a", "select_b", "test")
+        )
     return LoadedDataset(
-        fit=MemorySplit(parts["fit"], input.mean, input.std, spec.augment),
-        select_a=MemorySplit(parts["select_a"], input.mean, input.std),
-        select_b=MemorySplit(parts["select_b"], input.mean, input.std),
+        fit=fit,
+        select_a=select_a,
+        select_b=select_b,
         classes=parts["fit"].classes,
         sizes={name: len(part) for name, part in parts.items()},
         dropped=divided.dropped,
         notes=divided.notes,
-        fingerprint=fingerprint(parts, spec.source),
-        _open=_seal(MemorySplit(parts["test"], input.mean, input.std)),
+        fingerprint=fingerprint(parts, spec),
+        _open=_seal(test),
     )
 
 
@@ -122,9 +153,12 @@ def _seal(test: Split) -> Callable[[str], Split]:
     return unseal
 
 
-def fingerprint(parts: Mapping[str, Images], source: str) -> str:
+def fingerprint(parts: Mapping[str, Images], spec: DataSet) -> str:
     """Equal exactly when every split holds the same images, labels and pixels: else runs are not comparable."""
-    digest = hashlib.sha256(f"decoding {DECODING_VERSION}".encode() if source == "folder" else b"")
+    if spec.reading == "disk":
+        return hashlib.sha256(b"".join(part_facts(parts))).hexdigest()
+    decoded = spec.source in ("folder", "listing")
+    digest = hashlib.sha256(f"decoding {DECODING_VERSION}".encode() if decoded else b"")
     for name, part in sorted(parts.items()):
         digest.update(repr((name, tuple(part.pixels.shape), part.classes)).encode("utf-8", "surrogatepass"))
         digest.update(b"".join(part.hashes))
@@ -141,8 +175,8 @@ def describe_dataset(request: dict[str, Any]) -> dict[str, str | int]:
     input = Input.model_validate_json(json.dumps(request["input"]))
     spec = DataSet.model_validate_json(json.dumps(request["dataset"]))
     try:
-        parts = _divided(spec, input).parts
-        return {"fingerprint": fingerprint(parts, spec.source), "fit": len(parts["fit"])}
+        parts = _divided(spec, input)[0].parts
+        return {"fingerprint": fingerprint(parts, spec), "fit": len(parts["fit"])}
     except DataError as error:
         return {"missing": str(with_dataset_name(spec.name, spec.source, error))}
     except Exception as error:  # planning must go on whatever a file holds; the cell will fail by name

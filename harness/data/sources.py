@@ -1,41 +1,36 @@
-"""Sources of images by name: installed packages, idx files, synthetic sets and folders."""
+"""Sources of images by name: installed packages, idx files and synthetic sets."""
 
 from __future__ import annotations
 
 import gzip
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.data import locations, synthetic
-from harness.data.image_folder import outline_folder, read_folder
+from harness.data.download import socket_timeout
 from harness.data.images import Images, images_from_arrays
 from harness.data.locations import DataError
 from harness.data.splits import SourceSplits
 
 DIGITS = tuple("0123456789")
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer
 
 
 def read_source(source: str, path: str | None, size: int, channels: int) -> SourceSplits:
-    """``path``: folder of `folder`, optional data root of the others. Synthetic sets are drawn at ``size``."""
+    """``path``: data root, where it is not the usual one. Synthetic sets are drawn at ``size``."""
     return SOURCES[source](path, size, channels)
 
 
 def outline_source(source: str, path: str | None) -> SourceSplits | None:
     """All splits with labels but possibly without pixels, fast; None where the source must be downloaded first.
 
-    Each file of a folder counts as a distinct image; the other sources divide exactly as after :func:`read_source`.
+    They divide exactly as after :func:`read_source`.
     """
     if source in synthetic.COUNTS:
         return SourceSplits(synthetic.outline(source))
-    if source == "folder":
-        return outline_folder(path)
     if source == "fashion_mnist" and locations.fashion_mnist_folder(locations.data_root(path)) is None:
         return None
     return read_source(source, path, 1, 1)
@@ -68,7 +63,7 @@ def _fashion_mnist(path: str | None, size: int, channels: int) -> SourceSplits:
 
 def _downloaded(root: Path) -> Path:
     try:
-        with _socket_timeout(DOWNLOAD_TIMEOUT):
+        with socket_timeout():
             from torchvision.datasets import FashionMNIST
 
             FashionMNIST(str(root), download=True)
@@ -80,17 +75,6 @@ def _downloaded(root: Path) -> Path:
             f"{locations.DEBIAN_FASHION}."
         ) from error
     return root / "FashionMNIST" / "raw"
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """A time limit for sockets: torchvision sets none, and a silent network must not hang a cell."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _idx_pair(folder: Path, split: str) -> Images:
@@ -125,5 +109,4 @@ SOURCES: dict[str, Callable[[str | None, int, int], SourceSplits]] = {
     "letters": lambda path, size, channels: SourceSplits(synthetic.letter_images(size)),
     "shapes": lambda path, size, channels: SourceSplits(synthetic.shape_images(size)[0]),
     "textures": lambda path, size, channels: SourceSplits(synthetic.texture_images(size)),
-    "folder": read_folder,
 }

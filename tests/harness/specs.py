@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 FROZEN = "0123456789abcdef" * 4
 
@@ -16,6 +17,10 @@ class Spec:
     test: int | None = None
     path: str | None = None
     augment: str = "none"
+    use: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    reading: str = "memory"
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -24,3 +29,4 @@ class Shown:
     channels: int = 1
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
+    resize: int | None = None

@@ -253,7 +253,7 @@ def test_the_key_covers_all_code_that_reads_images() -> None:
 def test_no_byte_of_a_warm_plan_comes_from_torch_and_it_is_fast(tmp_path: Path) -> None:
     given = small.suite(datasets=[{"name": "digits"}, {"name": "mnist5k"}])
     for entry in given.datasets:
-        key = fingerprints._key(entry, given.input)
+        key = fingerprints._key(entry, given.input, None)
         fingerprints._remember(tmp_path, Known(key=key, fingerprint="ab" * 32, fit=200))
     script = f"""
         import sys, time
@@ -327,7 +327,7 @@ def test_a_reader_that_dies_is_reported_for_what_it_did_not_answer(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(fingerprints, "READER", "dying_reader:describe")
     given = small.suite(datasets=[{"name": "digits"}, {"name": "mnist5k"}])
-    monkeypatch.setattr(fingerprints, "_key", lambda entry, input: entry.name)
+    monkeypatch.setattr(fingerprints, "_key", lambda entry, input, listed: entry.name)
     found = fingerprints.prints_of(given, tmp_path / "cache")
     assert found.data == {"digits": "cd" * 32, "mnist5k": None}
     assert found.fit == {"digits": 9}

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data.image_folder import read_folder
+from harness.data.image_folder import list_folder
+from harness.data.listed_images import read_listing
 from harness.data.locations import DataError
 from harness.picture_writer import makes_pictures, write_pictures
 from harness.plugins import PluginError
@@ -52,7 +53,7 @@ def written(folder: Path, name: str, **options: Any) -> int:
 def test_pictures_are_read_back_as_they_were_made(tmp_path: Path) -> None:
     assert written(tmp_path / "set", "grey", count=3) == 8
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
-    splits = read_folder(str(tmp_path / "set"), 4, 1)
+    splits = read_listing(list_folder(str(tmp_path / "set")), 4, 1)
     assert splits.train.classes == ("dark", "light") and splits.test is not None and len(splits.test) == 2
     values = {int(image.max()) for image, label in zip(splits.train.pixels, splits.train.labels, strict=True) if label}
     assert values == {250, 251, 252}

@@ -142,7 +142,20 @@ def test_all_faults_are_reported_at_once_with_file_and_key_path(tmp_path: Path) 
         ({"datasets": []}, "datasets: []: needs at least one entry"),
         ({"datasets": [{"name": "digit"}]}, "datasets[0].source: 'digit' is not known"),
         ({"datasets": [{"name": "x", "source": "folder"}]}, "datasets[0].path: missing key"),
-        ({"datasets": [{"name": "x", "use": "a:b", "path": "p"}]}, "datasets[0].path: 'p': leave it out where `use`"),
+        (
+            {"datasets": [{"name": "x", "source": "listing"}]},
+            'datasets[0].use: missing key; source "listing" needs a callable',
+        ),
+        (
+            {"datasets": [{"name": "x", "use": "a:b", "augment": "imagenet_crop"}]},
+            "datasets[0].augment: 'imagenet_crop': crops the original image, which memory does not keep",
+        ),
+        (
+            {"datasets": [{"name": "digits", "reading": "disk"}]},
+            'datasets[0].reading: "disk": only for image folders and for data sets that `use` lists, not for the',
+        ),
+        ({"datasets": [{"name": "x", "use": "a:b", "workers": 4}]}, "datasets[0].workers: 4: only with reading = "),
+        ({"input": {"size": 8, "channels": 1, "resize": 7}}, "input.resize: 7: must be at least the size 8"),
         ({"datasets": [{"name": "x", "use": "a:b", "source": "digits"}]}, "datasets[0].source: 'digits': leave it out"),
         ({"datasets": [{"name": "x", "use": "a.b"}]}, "datasets[0].use: 'a.b': must be written module:attribute"),
         ({"datasets": [{"name": "digits", "options": {"k": 1}}]}, "datasets[0].options: only for data sets that `use`"),
@@ -151,7 +164,7 @@ def test_all_faults_are_reported_at_once_with_file_and_key_path(tmp_path: Path) 
         ({"datasets": [{"name": "digits", "fit": 0}]}, "datasets[0].fit: 0"),
         (
             {"datasets": [{"name": "digits", "augment": "shfit"}]},
-            "allowed: none, shift, crop, crop_flip; nearest: shift",
+            "allowed: none, shift, crop, crop_flip, imagenet_crop, imagenet_crop_flip; nearest: shift",
         ),
         ({"methods": [{"use": "a:b"}, {"use": "c:b"}]}, "methods[1].name: 'b': duplicate of methods[0].name"),
         ({"methods": [{"use": "a:b"}, {"use": "a:b", "name": "c"}]}, "methods[1]: duplicate: the same as methods[0]"),

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from harness.data import image_folder, loading
+from harness.data.listed_images import read_listing
 from harness.data.locations import DataError
 from tests.harness.specs import Shown, Spec
 
@@ -60,7 +61,7 @@ def test_every_mode_is_read(tmp_path):
         picture(tmp_path / "train" / "cat" / f"m{i}.{'tif' if mode == 'CMYK' else 'png'}", 500 + i, mode)
     Image.fromarray(np.full((9, 9), 40_000, dtype=np.uint16)).save(tmp_path / "train" / "cat" / "deep.png")
     for channels in (1, 3):
-        found = image_folder.read_folder(str(tmp_path), 8, channels).train
+        found = read_listing(image_folder.list_folder(str(tmp_path)), 8, channels).train
         assert found.pixels.shape == (22, channels, 8, 8)
         deep = sorted((tmp_path / "train" / "cat").iterdir()).index(tmp_path / "train" / "cat" / "deep.png")
         assert set(found.pixels[deep].flatten().tolist()) == {40_000 >> 8}

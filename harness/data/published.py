@@ -1,0 +1,236 @@
+"""Published data sets in torchvision's layout below the data root, each as a listing with its official splits.
+
+A suite names them by import string, such as ``use = "harness.data.published:flowers102"``. Files that are missing are
+downloaded by torchvision where their host still serves them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.listings import ListedImages, Listing, MissingFilesError
+from harness.data.locations import DataError
+from harness.data.pickled_arrays import read_batch
+from harness.messages import quoted
+
+DIGITS = tuple("0123456789")
+
+__all__ = [
+    "cifar10",
+    "cifar100",
+    "dtd",
+    "eurosat",
+    "fgvc_aircraft",
+    "flowers102",
+    "food101",
+    "oxford_iiit_pets",
+    "stanford_cars",
+    "svhn",
+]
+
+
+def cifar10(root: Path) -> Listing:
+    """60,000 photographs of 32 x 32 in 10 classes, 170 MB; free for research, no licence stated."""
+    names = [f"data_batch_{number}" for number in range(1, 6)]
+    return _cifar("CIFAR10", root, "cifar-10-batches-py", names, "test_batch", "batches.meta", "label")
+
+
+def cifar100(root: Path) -> Listing:
+    """60,000 photographs of 32 x 32 in 100 classes, 170 MB; free for research, no licence stated."""
+    return _cifar("CIFAR100", root, "cifar-100-python", ["train"], "test", "meta", "fine_label")
+
+
+def svhn(root: Path) -> Listing:
+    """99,289 house numbers of 32 x 32 in 10 classes, 250 MB; for non-commercial use."""
+    files = tuple(root / f"{split}_32x32.mat" for split in ("train", "test"))
+
+    def download() -> None:
+        for split in ("train", "test"):
+            _torchvision("SVHN", root, split=split)
+
+    _require("SVHN", root, files, download)
+    train, test = (_matlab(file, "X", "y") for file in files)
+    return Listing(DIGITS, _house_numbers(*train), test=_house_numbers(*test), files=files)
+
+
+def flowers102(root: Path) -> Listing:
+    """8,189 photographs of flowers in 102 classes, 350 MB; no licence stated."""
+    folder = root / "flowers-102"
+    files = (folder / "imagelabels.mat", folder / "setid.mat")
+    _require("Flowers-102", folder, (*files, folder / "jpg"), partial(_torchvision, "Flowers102", root))
+    (labels,) = _matlab(files[0], "labels")
+    splits = _matlab(files[1], "trnid", "valid", "tstid")
+    train, select, test = (
+        ListedImages(
+            [folder / "jpg" / f"image_{number:05}.jpg" for number in ids], _zero_based(labels.ravel()[ids - 1])
+        )
+        for ids in map(np.ravel, splits)
+    )
+    return Listing(tuple(f"{number:03}" for number in range(1, int(labels.max()) + 1)), train, select, test, files)
+
+
+def food101(root: Path) -> Listing:
+    """101,000 photographs of dishes in 101 classes, 5 GB; of Foodspotting, for research."""
+    folder = root / "food-101"
+    files = tuple(folder / "meta" / f"{split}.json" for split in ("train", "test"))
+    _require("Food-101", folder, (*files, folder / "images"), partial(_torchvision, "Food101", root))
+    train, test = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    classes = tuple(sorted(train))
+
+    def listed(names: dict[str, list[str]]) -> ListedImages:
+        pairs = [(folder / "images" / f"{name}.jpg", classes.index(key)) for key in classes for name in names[key]]
+        return _of_pairs(pairs)
+
+    return Listing(classes, listed(train), test=listed(test), files=files)
+
+
+def fgvc_aircraft(root: Path, level: Literal["variant", "family", "manufacturer"] = "variant") -> Listing:
+    """10,000 photographs of aircraft, 100 variants, 2.6 GB; for non-commercial research."""
+    folder = root / "fgvc-aircraft-2013b" / "data"
+    names = {"variant": "variants", "family": "families", "manufacturer": "manufacturers"}[level]
+    files = (folder / f"{names}.txt", *(folder / f"images_{level}_{split}.txt" for split in ("train", "val", "test")))
+    _require("FGVC-Aircraft", folder.parent, (*files, folder / "images"), partial(_torchvision, "FGVCAircraft", root))
+    classes = tuple(_lines(files[0]))
+
+    def listed(file: Path) -> ListedImages:
+        pairs = (line.split(" ", 1) for line in _lines(file))
+        return _of_pairs([(folder / "images" / f"{name}.jpg", classes.index(label)) for name, label in pairs])
+
+    train, select, test = map(listed, files[1:])
+    return Listing(classes, train, select, test, files)
+
+
+def stanford_cars(root: Path) -> Listing:
+    """16,185 photographs of cars in 196 classes, 1.9 GB; for non-commercial research. Its download is gone."""
+    folder = root / "stanford_cars"
+    files = (
+        folder / "devkit" / "cars_meta.mat",
+        folder / "devkit" / "cars_train_annos.mat",
+        folder / "cars_test_annos_withlabels.mat",
+    )
+    _require("Stanford Cars", folder, (*files, folder / "cars_train", folder / "cars_test"))
+    (names,) = _matlab(files[0], "class_names")
+    train, test = (
+        _cars(file, folder / images) for file, images in zip(files[1:], ("cars_train", "cars_test"), strict=True)
+    )
+    return Listing(tuple(str(name) for name in names.tolist()), train, test=test, files=files)
+
+
+def dtd(root: Path, partition: int = 1) -> Listing:
+    """5,640 photographs of textures in 47 classes, 600 MB; for research. ``partition``: 1 to 10."""
+    folder = root / "dtd" / "dtd"
+    files = tuple(folder / "labels" / f"{split}{partition}.txt" for split in ("train", "val", "test"))
+    _require("DTD", folder, (*files, folder / "images"), partial(_torchvision, "DTD", root))
+    lines = [list(_lines(file)) for file in files]
+    classes = tuple(sorted({line.partition("/")[0] for line in lines[0]}))
+    train, select, test = (
+        _of_pairs([(folder / "images" / line, classes.index(line.partition("/")[0])) for line in part])
+        for part in lines
+    )
+    return Listing(classes, train, select, test, files)
+
+
+def oxford_iiit_pets(root: Path) -> Listing:
+    """7,349 photographs of cats and dogs in 37 breeds, 800 MB; CC BY-SA 4.0."""
+    folder = root / "oxford-iiit-pet"
+    files = tuple(folder / "annotations" / f"{split}.txt" for split in ("trainval", "test"))
+    _require("Oxford-IIIT Pets", folder, (*files, folder / "images"), partial(_torchvision, "OxfordIIITPet", root))
+    names: dict[int, str] = {}
+
+    def listed(file: Path) -> ListedImages:
+        pairs = []
+        for line in _lines(file):
+            name, label = line.split()[:2]
+            names.setdefault(int(label) - 1, name.rpartition("_")[0].replace("_", " "))
+            pairs.append((folder / "images" / f"{name}.jpg", int(label) - 1))
+        return _of_pairs(pairs)
+
+    train, test = map(listed, files)
+    return Listing(tuple(names[label] for label in sorted(names)), train, test=test, files=files)
+
+
+def eurosat(root: Path) -> Listing:
+    """27,000 satellite images of 64 x 64 in 10 kinds of land use, 90 MB, no official splits; MIT."""
+    folder = root / "eurosat" / "2750"
+    _require("EuroSAT", folder, (folder,), partial(_torchvision, "EuroSAT", root))
+    classes = tuple(sorted(child.name for child in folder.iterdir() if child.is_dir()))
+    pairs = [(file, label) for label, name in enumerate(classes) for file in sorted((folder / name).glob("*.jpg"))]
+    return Listing(classes, _of_pairs(pairs))
+
+
+# --- parts of these -------------------------------------------------------------------------------------------------
+
+
+def _require(title: str, place: Path, wanted: Sequence[Path], download: Callable[[], object] | None = None) -> None:
+    missing = [path for path in wanted if not path.exists()]
+    if missing:
+        names = ", ".join(quoted(path.relative_to(place)) if path != place else "the folder" for path in missing)
+        gone = "" if download else " It cannot be downloaded any more: get it from a copy."
+        raise MissingFilesError(f"{title}: missing in {quoted(place)}: {names}.{gone}", download)
+
+
+def _torchvision(name: str, root: Path, **options: Any) -> None:
+    """Let torchvision download a set to where these functions look for it."""
+    import torchvision  # late: takes seconds, and what is there needs no download
+
+    root.mkdir(parents=True, exist_ok=True)
+    getattr(torchvision.datasets, name)(str(root), download=True, **options)
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """Lines of a text file, without empty ones and comments."""
+    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
+    return (line for line in lines if line and not line.startswith("#"))
+
+
+def _matlab(file: Path, *names: str) -> list[NDArray[Any]]:
+    """Variables of a MATLAB file of version 5, without axes of length one."""
+    from scipy.io import loadmat
+
+    try:
+        table = loadmat(str(file), squeeze_me=True, variable_names=names)
+        return [np.atleast_1d(table[name]) for name in names]
+    except Exception as error:  # scipy raises whatever damaged bytes lead to
+        raise DataError(f"{file}: damaged ({type(error).__name__}: {error}); get it again.") from error
+
+
+def _of_pairs(pairs: Sequence[tuple[Path, int]]) -> ListedImages:
+    return ListedImages([path for path, _ in pairs], [label for _, label in pairs])
+
+
+def _zero_based(labels: NDArray[Any]) -> list[int]:
+    return [int(label) - 1 for label in labels]
+
+
+def _cifar(title: str, root: Path, base: str, train: Sequence[str], test: str, meta: str, prefix: str) -> Listing:
+    """``prefix``: of the keys that hold the labels and the names of the classes."""
+    folder = root / base
+    files = tuple(folder / name for name in (*train, test, meta))
+    _require(title, folder, files, partial(_torchvision, title, root))
+    *batches, last = (read_batch(file) for file in files[:-1])
+    key = "labels" if prefix == "label" else f"{prefix}s"
+    images = [
+        ListedImages(
+            np.concatenate([batch["data"] for batch in part]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1),
+            [label for batch in part for label in batch[key]],
+        )
+        for part in (batches, [last])
+    ]
+    return Listing(tuple(read_batch(files[-1])[f"{prefix}_names"]), images[0], test=images[1], files=files)
+
+
+def _house_numbers(pixels: NDArray[Any], labels: NDArray[Any]) -> ListedImages:
+    """SVHN stores the images along the last axis and the digit 0 as class 10."""
+    return ListedImages(np.moveaxis(pixels, -1, 0), [int(label) % 10 for label in labels])
+
+
+def _cars(file: Path, folder: Path) -> ListedImages:
+    (rows,) = _matlab(file, "annotations")
+    return _of_pairs([(folder / str(row["fname"]), int(row["class"]) - 1) for row in rows])

@@ -1,0 +1,182 @@
+"""Tiny samples of published data sets, in the layout of the real files: for tests, and for trying a suite.
+
+The images are drawn: each class has a colour and the direction of its stripes, so that a small model learns something.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.data.pickled_arrays import batch_bytes
+from harness.messages import choices
+
+SPLITS = ("train", "val", "test")
+Pixels = NDArray[np.uint8]
+
+
+def write_sample(name: str, root: Path, classes: int = 3, each: int = 12, size: int = 64) -> None:
+    """Write a sample of the set that a function of :mod:`harness.data.published` reads, below the data root ``root``.
+
+    ``each``: images of a class in every official split. ``size``: height of photographs in pixels, a third less than
+    their width. The same arguments give the same files. SVHN always has its 10 classes.
+    """
+    if name not in WRITERS:
+        raise ValueError(f"{name!r}: no such sample; {choices(name, WRITERS)}")
+    WRITERS[name](root, classes, each, size)
+
+
+def drawn(split: str, label: int, number: int, height: int, width: int) -> Pixels:
+    """Stripes in the colour and direction of a class, at a phase of their own, and noise: uint8 (height, width, 3)."""
+    rng = np.random.default_rng([SPLITS.index(split), label, number])
+    rows, columns = np.mgrid[0:height, 0:width] / max(height, width)
+    angle = np.pi * (label * 0.382 % 1)
+    wave = np.sin(2 * np.pi * (4 * (rows * np.sin(angle) + columns * np.cos(angle)) + rng.random()))
+    colour = np.random.default_rng(label).uniform(0.2, 1.0, 3)
+    noise = rng.normal(0, 12, (height, width, 3))
+    pixels: Pixels = (127 + 90 * wave[..., None] * colour + noise).clip(0, 255).astype(np.uint8)
+    return pixels
+
+
+def _cells(classes: int, each: int) -> Iterator[tuple[int, int]]:
+    return ((label, number) for label in range(classes) for number in range(each))
+
+
+def _photographs(folder: Path, size: int, named: Mapping[str, tuple[str, int, int]]) -> None:
+    """JPEG files, each by its name below ``folder``: split, class, number."""
+    for name, place in named.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn(*place, size, size * 3 // 2)).save(file, quality=90)
+
+
+def _write(file: Path, content: str | bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def _matlab(file: Path, **variables: Any) -> None:
+    from scipy.io import savemat
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    savemat(str(file), variables)
+
+
+def _small(split: str, classes: int, each: int) -> tuple[Pixels, list[int]]:
+    places = list(_cells(classes, each))
+    return np.stack([drawn(split, *place, 32, 32) for place in places]), [label for label, _ in places]
+
+
+# --- one for each set -----------------------------------------------------------------------------------------------
+
+
+def _cifar(
+    base: str, train: tuple[str, ...], test: str, meta: str, prefix: str
+) -> Callable[[Path, int, int, int], None]:
+    def write(root: Path, classes: int, each: int, size: int) -> None:
+        for split, names in (("train", train), ("test", (test,))):
+            pixels, labels = _small(split, classes, each)
+            planes = pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1)
+            key = "labels" if prefix == "label" else f"{prefix}s"
+            for part, name in enumerate(names):
+                rows = slice(part, None, len(names))
+                _write(root / base / name, batch_bytes({"data": planes[rows], key: labels[rows]}))
+        names_of = [f"class {label}" for label in range(classes)]
+        _write(root / base / meta, batch_bytes({f"{prefix}_names": names_of}))
+
+    return write
+
+
+def _svhn(root: Path, classes: int, each: int, size: int) -> None:
+    for split in ("train", "test"):
+        pixels, labels = _small(split, 10, each)
+        numbers = np.array([[label or 10] for label in labels], dtype=np.uint8)
+        _matlab(root / f"{split}_32x32.mat", X=np.moveaxis(pixels, 0, -1), y=numbers)
+
+
+def _flowers102(root: Path, classes: int, each: int, size: int) -> None:
+    places = [(split, *place) for split in SPLITS for place in _cells(classes, each)]
+    named = {f"image_{number:05}.jpg": place for number, place in enumerate(places, 1)}
+    _photographs(root / "flowers-102" / "jpg", size, named)
+    _matlab(root / "flowers-102" / "imagelabels.mat", labels=np.array([[label + 1 for _, label, _ in places]]))
+    ids = {split: [[n for n, place in enumerate(places, 1) if place[0] == split]] for split in SPLITS}
+    _matlab(root / "flowers-102" / "setid.mat", trnid=ids["train"], valid=ids["val"], tstid=ids["test"])
+
+
+def _food101(root: Path, classes: int, each: int, size: int) -> None:
+    for split in ("train", "test"):
+        named = {f"dish_{label}/{split}{number}": (split, label, number) for label, number in _cells(classes, each)}
+        _photographs(root / "food-101" / "images", size, {f"{name}.jpg": place for name, place in named.items()})
+        table = {f"dish_{c}": [name for name, place in named.items() if place[1] == c] for c in range(classes)}
+        _write(root / "food-101" / "meta" / f"{split}.json", json.dumps(table))
+
+
+def _fgvc_aircraft(root: Path, classes: int, each: int, size: int) -> None:
+    folder = root / "fgvc-aircraft-2013b" / "data"
+    for name in ("variants", "families", "manufacturers"):
+        _write(folder / f"{name}.txt", "".join(f"Type {label}\n" for label in range(classes)))
+    for split in SPLITS:
+        named = {f"{SPLITS.index(split)}{c:03}{n:03}": (split, c, n) for c, n in _cells(classes, each)}
+        _photographs(folder / "images", size, {f"{name}.jpg": place for name, place in named.items()})
+        lines = "".join(f"{name} Type {place[1]}\n" for name, place in named.items())
+        for level in ("variant", "family", "manufacturer"):
+            _write(folder / f"images_{level}_{split}.txt", lines)
+
+
+def _stanford_cars(root: Path, classes: int, each: int, size: int) -> None:
+    folder = root / "stanford_cars"
+    files = {"train": folder / "devkit" / "cars_train_annos.mat", "test": folder / "cars_test_annos_withlabels.mat"}
+    for split, file in files.items():
+        named = {f"{n:05}.jpg": (split, *place) for n, place in enumerate(_cells(classes, each), 1)}
+        _photographs(folder / f"cars_{split}", size, named)
+        rows = np.array(
+            [(place[1] + 1, name) for name, place in named.items()], dtype=[("class", "u1"), ("fname", "O")]
+        )
+        _matlab(file, annotations=rows)
+    names = np.array([f"Car {label}" for label in range(classes)], dtype=object)
+    _matlab(folder / "devkit" / "cars_meta.mat", class_names=names)
+
+
+def _dtd(root: Path, classes: int, each: int, size: int) -> None:
+    folder = root / "dtd" / "dtd"
+    for split in SPLITS:
+        named = {f"kind{c}/kind{c}_{split}{n}.jpg": (split, c, n) for c, n in _cells(classes, each)}
+        _photographs(folder / "images", size, named)
+        for partition in range(1, 11):
+            _write(folder / "labels" / f"{split}{partition}.txt", "".join(f"{name}\n" for name in named))
+
+
+def _oxford_iiit_pets(root: Path, classes: int, each: int, size: int) -> None:
+    folder = root / "oxford-iiit-pet"
+    for split, file in (("train", "trainval"), ("test", "test")):
+        named = {f"breed_{c}_{split}{n}": (split, c, n) for c, n in _cells(classes, each)}
+        _photographs(folder / "images", size, {f"{name}.jpg": place for name, place in named.items()})
+        lines = "".join(f"{name} {place[1] + 1} 1 1\n" for name, place in named.items())
+        _write(folder / "annotations" / f"{file}.txt", lines)
+
+
+def _eurosat(root: Path, classes: int, each: int, size: int) -> None:
+    named = {f"Land{c}/Land{c}_{n}.jpg": ("train", c, n) for c, n in _cells(classes, each)}
+    _photographs(root / "eurosat" / "2750", size, named)
+
+
+WRITERS: Mapping[str, Callable[[Path, int, int, int], None]] = {
+    "cifar10": _cifar(
+        "cifar-10-batches-py", tuple(f"data_batch_{n}" for n in range(1, 6)), "test_batch", "batches.meta", "label"
+    ),
+    "cifar100": _cifar("cifar-100-python", ("train",), "test", "meta", "fine_label"),
+    "svhn": _svhn,
+    "flowers102": _flowers102,
+    "food101": _food101,
+    "fgvc_aircraft": _fgvc_aircraft,
+    "stanford_cars": _stanford_cars,
+    "dtd": _dtd,
+    "oxford_iiit_pets": _oxford_iiit_pets,
+    "eurosat": _eurosat,
+}
