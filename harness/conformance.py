@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from harness import picture_writer, plugins
+from harness.data.listings import Listing
 from harness.plugins import PluginError
 
-Kind = Literal["method", "backbone", "data set"]
+Kind = Literal["method", "backbone", "data set", "listing"]
 CLASSES = (3, 3, 5)  # of the backbones that are made
 
 
@@ -21,13 +22,16 @@ def kind_of(use: str) -> Kind:
     if picture_writer.makes_pictures(factory):
         return "data set"
     made = plugins.declared_classes(factory)
+    if made == (Listing,):
+        return "listing"
     if all(callable(getattr(each, "adapt", None)) for each in made):
         return "method"
     if all(issubclass(each, nn.Module) for each in made):
         return "backbone"
     raise PluginError(
         f"use = {use!r}: does not say what it makes: annotate its return with a class that has `adapt` (a method), a "
-        "torch.nn.Module (a backbone), or Iterator[tuple[str, str, PIL.Image.Image]] (a data set)"
+        "torch.nn.Module (a backbone), Iterator[tuple[str, str, PIL.Image.Image]] (a data set that is made), or "
+        "harness.data.listings.Listing (a data set that is listed)"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness import picture_plugins, plan, suite
-from harness.commands.check import check_suite
+from harness.commands.check import Checked, check_suite
 from harness.commands.output import complain
 from harness.commands.progress import watching
 from harness.data.locations import PROJECT
@@ -53,7 +53,7 @@ def check_plugin(use: str, tried: Mapping[str, Any]) -> tuple[str, list[RuleVerd
         kind: str = call("harness.conformance:kind_of", use, DEADLINE, PROJECT)
     except CallError as error:
         return "plug-in", [RuleVerdict("FAILED", "it says what it makes", _plain(error))]
-    rules = {"method": _method, "backbone": _backbone, "data set": _dataset}[kind](use, tried)
+    rules = {"method": _method, "backbone": _backbone, "data set": _dataset, "listing": _listing}[kind](use, tried)
     return kind, list(rules)
 
 
@@ -203,12 +203,30 @@ def _dataset(use: str, tried: Mapping[str, Any]) -> Iterator[RuleVerdict]:
         yield _verdict("it makes the same pictures each time", fault)
         own = _tiny_suite(tried, datasets=[{"name": "set", "source": "folder", "path": str(folders[0])}])
         checked = check_suite(own, use, with_data=True)
+    yield from _divided(checked)
+
+
+def _divided(checked: Checked) -> Iterator[RuleVerdict]:
     lines = [line for line in (*checked.fatal, *checked.losses) if ": datasets[0]: " in line]
     faults = [line.partition(": datasets[0]: ")[2] for line in lines]
     seen = "; ".join(note.removeprefix("set: ") for note in checked.notes)
     divided = "it can be divided into fit, select and test"
     yield RuleVerdict("FAILED", divided, "; ".join(faults)) if faults else RuleVerdict("passed", divided, seen)
     yield from (RuleVerdict("note", line.partition(": datasets[0]: ")[2] or line) for line in checked.warnings)
+
+
+def _listing(use: str, tried: Mapping[str, Any]) -> Iterator[RuleVerdict]:
+    listed = "its files are there and it lists their images and labels"
+    request = {"use": use, "options": tried["options"], "path": None}
+    try:
+        states = [call("harness.data.listings:describe_listing", request, DEADLINE, PROJECT) for _ in range(2)]
+    except CallError as error:
+        yield RuleVerdict("FAILED", listed, _plain(error))
+        return
+    yield RuleVerdict("passed", listed, states[0]["summary"])
+    yield _verdict("it lists the same each time", "" if states[0] == states[1] else "two calls gave other lists")
+    entry = {"name": "set", "use": use, "source": "listing", "options": tried["options"], "reading": "disk"}
+    yield from _divided(check_suite(_tiny_suite(tried, datasets=[entry]), use, with_data=True))
 
 
 def _pictures(use: str, options: Mapping[str, Any], folder: Path) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from harness.jobs.call import call
 from harness.messages import choices
 
 verbs = typer.Typer()
-METHODS, BACKBONES = "eavit.methods", "eavit.weights"
+METHODS, BACKBONES, SETS = "eavit.methods", "eavit.weights", "harness.data.published"
 DEADLINE = 120.0  # seconds for importing a module of the library
 WIDTH = 110  # of a card's lines
 
@@ -54,7 +54,10 @@ def _backbones() -> list[str]:
 
 
 def _data() -> list[str]:
-    return [f"  {', '.join(suite.SOURCES)}"]
+    """Sources by name, and the functions that list published sets."""
+    sources = ", ".join(source for source in suite.SOURCES if source != "listing")
+    sets = [f"  {SETS}:{each.name}  {each.first}".rstrip() for each in public_functions(SETS)]
+    return [f"  {sources}", *sets]
 
 
 def _described(module: str) -> list[dict[str, Any]]:

@@ -154,6 +154,13 @@ def listing_state(listing: Listing) -> str:
     return digest.hexdigest()
 
 
+def describe_listing(request: Mapping[str, Any]) -> dict[str, str]:
+    """State of a listing, downloaded if need be, and what is in it in words."""
+    listing = open_listing(request["use"], request["options"], request["path"])
+    sizes = ", ".join(f"{name} {len(split)}" for name, split in listing.splits.items())
+    return {"state": listing_state(listing), "summary": f"{len(listing.classes)} classes; {sizes}"}
+
+
 def describe_state(request: Mapping[str, Any]) -> str | None:
     """State of the listing of a suite's entry, or None where its files are missing: nothing is downloaded."""
     try:

@@ -7,6 +7,7 @@ downloaded by torchvision where their host still serves them.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,19 @@ from harness.data.pickled_arrays import read_batch
 from harness.messages import quoted
 
 DIGITS = tuple("0123456789")
+Medical = Literal[
+    "pathmnist",
+    "dermamnist",
+    "octmnist",
+    "pneumoniamnist",
+    "retinamnist",
+    "breastmnist",
+    "bloodmnist",
+    "tissuemnist",
+    "organamnist",
+    "organcmnist",
+    "organsmnist",
+]
 
 __all__ = [
     "cifar10",
@@ -30,6 +44,7 @@ __all__ = [
     "fgvc_aircraft",
     "flowers102",
     "food101",
+    "medmnist",
     "oxford_iiit_pets",
     "stanford_cars",
     "svhn",
@@ -108,7 +123,7 @@ def fgvc_aircraft(root: Path, level: Literal["variant", "family", "manufacturer"
 
 
 def stanford_cars(root: Path) -> Listing:
-    """16,185 photographs of cars in 196 classes, 1.9 GB; for non-commercial research. Its download is gone."""
+    """16,185 photographs of cars in 196 classes, 1.9 GB; no licence stated. The download is gone: place the files."""
     folder = root / "stanford_cars"
     files = (
         folder / "devkit" / "cars_meta.mat",
@@ -124,7 +139,7 @@ def stanford_cars(root: Path) -> Listing:
 
 
 def dtd(root: Path, partition: int = 1) -> Listing:
-    """5,640 photographs of textures in 47 classes, 600 MB; for research. ``partition``: 1 to 10."""
+    """5,640 photographs of textures in 47 classes, 600 MB; for research. Options: partition, 1 to 10."""
     folder = root / "dtd" / "dtd"
     files = tuple(folder / "labels" / f"{split}{partition}.txt" for split in ("train", "val", "test"))
     _require("DTD", folder, (*files, folder / "images"), partial(_torchvision, "DTD", root))
@@ -165,6 +180,19 @@ def eurosat(root: Path) -> Listing:
     return Listing(classes, _of_pairs(pairs))
 
 
+def medmnist(root: Path, set: Medical, size: Literal[28, 64, 128, 224] = 28) -> Listing:  # noqa: A002  # a key of suites
+    """Medical images at 28 to 224 pixels. Options: set, size; CC BY 4.0, the set dermamnist CC BY-NC 4.0."""
+    file = root / (f"{set}.npz" if size == 28 else f"{set}_{size}.npz")
+    _require(f"MedMNIST {set}", root, (file,), partial(_medical, root, set, size))
+    try:
+        with np.load(file, allow_pickle=False) as table:
+            splits = {name: (table[f"{name}_images"], table[f"{name}_labels"]) for name in ("train", "val", "test")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{file}: damaged ({type(error).__name__}: {error}); get it again.") from error
+    train, select, test = (ListedImages(images, labels.ravel().tolist()) for images, labels in splits.values())
+    return Listing(tuple(map(str, range(max(train.labels) + 1))), train, select, test, (file,))
+
+
 # --- parts of these -------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +210,16 @@ def _torchvision(name: str, root: Path, **options: Any) -> None:
 
     root.mkdir(parents=True, exist_ok=True)
     getattr(torchvision.datasets, name)(str(root), download=True, **options)
+
+
+def _medical(root: Path, name: str, size: int) -> None:
+    """Let the package medmnist, which knows the addresses, download one set."""
+    try:
+        import medmnist as package  # type: ignore[import-not-found, unused-ignore]  # of the extra `medical`
+    except ModuleNotFoundError:
+        raise DataError("python -m pip install 'eavit-bench[medical]' brings what downloads it.") from None
+    root.mkdir(parents=True, exist_ok=True)
+    getattr(package, package.INFO[name]["python_class"])("train", root=str(root), size=size, download=True)
 
 
 def _lines(file: Path) -> Iterator[str]:

@@ -25,7 +25,8 @@ def write_sample(name: str, root: Path, classes: int = 3, each: int = 12, size: 
     """Write a sample of the set that a function of :mod:`harness.data.published` reads, below the data root ``root``.
 
     ``each``: images of a class in every official split. ``size``: height of photographs in pixels, a third less than
-    their width. The same arguments give the same files. SVHN always has its 10 classes.
+    their width. The same arguments give the same files. SVHN always has its 10 classes, MedMNIST is
+    its set pathmnist.
     """
     if name not in WRITERS:
         raise ValueError(f"{name!r}: no such sample; {choices(name, WRITERS)}")
@@ -166,6 +167,18 @@ def _eurosat(root: Path, classes: int, each: int, size: int) -> None:
     _photographs(root / "eurosat" / "2750", size, named)
 
 
+def _medmnist(root: Path, classes: int, each: int, size: int) -> None:
+    table: dict[str, Any] = {}
+    for split in SPLITS:
+        pixels, labels = _small(split, classes, each)
+        table |= {
+            f"{split}_images": pixels[:, 2:30, 2:30],
+            f"{split}_labels": np.array(labels, dtype=np.uint8)[:, None],
+        }
+    root.mkdir(parents=True, exist_ok=True)
+    np.savez(root / "pathmnist.npz", allow_pickle=False, **table)
+
+
 WRITERS: Mapping[str, Callable[[Path, int, int, int], None]] = {
     "cifar10": _cifar(
         "cifar-10-batches-py", tuple(f"data_batch_{n}" for n in range(1, 6)), "test_batch", "batches.meta", "label"
@@ -179,4 +192,5 @@ WRITERS: Mapping[str, Callable[[Path, int, int, int], None]] = {
     "dtd": _dtd,
     "oxford_iiit_pets": _oxford_iiit_pets,
     "eurosat": _eurosat,
+    "medmnist": _medmnist,
 }

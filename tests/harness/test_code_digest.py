@@ -170,6 +170,20 @@ def test_through_a_window_only_what_is_taken_counts(importable: Path) -> None:
     assert f"{top}.m.a" in code_digest.Project(top).closure(f"{top}.m:two")  # a window that does something is none
 
 
+def test_the_annotation_of_a_function_is_read_where_it_is_written(importable: Path) -> None:
+    top = fresh()
+    write(
+        importable,
+        {
+            f"{top}/__init__": "from .a import one as uno\n",
+            f"{top}/a": "def one(k: int = 1) -> 'x.Listing': ...\ndef two(): ...\nthree = one\n",
+        },
+    )
+    uses = (f"{top}.a:one", f"{top}:uno", f"{top}.a:two", f"{top}.a:three", f"{top}.no:one", "no_such_module:x")
+    found = [code_digest.return_annotation(use) for use in uses]
+    assert found == ["x.Listing"] * 2 + [""] * 4
+
+
 # --- which files count ----------------------------------------------------------------------------------------------
 
 

@@ -19,11 +19,12 @@ import pytest
 from PIL import Image
 
 from harness import code_digest, fingerprints, plan, suite
-from harness.data import loading, locations
+from harness.data import loading, locations, published, samples
 from harness.fingerprints import Known
 from harness.plan import Prints
 from harness.suite import Suite
 from tests.harness import small
+from tests.harness.commands import in_process
 
 COUNT = itertools.count()
 Ids = dict[tuple[str, str, int], str]
@@ -267,6 +268,28 @@ def test_no_byte_of_a_warm_plan_comes_from_torch_and_it_is_fast(tmp_path: Path) 
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
     assert done.stdout.split()[:4] == ["ab", "False", "False", "True"], done.stdout
+
+
+# --- listings -------------------------------------------------------------------------------------------------------
+
+
+def test_a_listing_is_read_again_when_a_file_changes_and_missing_where_there_is_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprints, "call_each", in_process.called_each)
+    use = "harness.data.published:eurosat"
+    given = small.suite(
+        datasets=[{"name": "land", "use": use, "source": "listing", "path": str(world.root), "reading": "disk"}]
+    )
+    monkeypatch.setattr(published, "_torchvision", lambda *given: None)
+    assert "EuroSAT: missing in" in fingerprints.prints_of(given, world.root / "cache").missing["land"]
+    samples.write_sample("eurosat", world.root, classes=2, each=6, size=8)
+    said: list[str] = []
+    first, again = (fingerprints.prints_of(given, world.root / "cache", said.append) for _ in range(2))
+    assert first == again and first.data["land"] and len(said) == 1
+    pictures(world.root, 3)
+    (world.root / "eurosat" / "2750" / "Land0" / "Land0_0.jpg").unlink()
+    assert fingerprints.prints_of(given, world.root / "cache").data["land"] != first.data["land"]
 
 
 # --- data that is not there, and the other process ------------------------------------------------------------------

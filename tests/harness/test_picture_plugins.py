@@ -9,6 +9,7 @@ import pytest
 
 from harness import picture_plugins
 from harness.jobs.call import CallError
+from harness.suite import SuiteError
 from tests.harness import small
 
 
@@ -36,6 +37,21 @@ def test_the_folder_follows_code_and_options(root: Path) -> None:
     assert path_of(k=1) == first != path_of(k=2)
     (root / "drawn_set.py").write_text("def draw(): return 2\n")
     assert path_of(k=1) != first
+
+
+def test_what_lists_images_is_a_listing_with_its_own_path(root: Path) -> None:
+    (root / "drawn_set.py").write_text("def draw() -> listings.Listing: ...\n")
+    (entry,) = picture_plugins.located(suite()).datasets
+    assert (entry.source, entry.path) == ("listing", None)
+    assert picture_plugins.make_missing([entry], lambda text: pytest.fail(text)) == {}
+    given = small.suite(datasets=[{"name": "drawn", "use": "drawn_set:draw", "path": "/somewhere"}])
+    assert picture_plugins.located(given).datasets[0].path == "/somewhere"
+
+
+def test_a_path_beside_pictures_is_refused(root: Path) -> None:
+    given = small.suite(datasets=[{"name": "drawn", "use": "drawn_set:draw", "path": "p"}])
+    with pytest.raises(SuiteError, match=r"datasets\[0\]\.path: 'p': leave it out where `use` makes the pictures"):
+        picture_plugins.located(given)
 
 
 def test_only_missing_pictures_are_made_and_a_failure_has_its_reason(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def test_keys_in_another_order_are_the_same_plan() -> None:
         {"memory_gib": 3.0},
         {"disk_gib": 1.0},
         {"regime": "equal_steps"},
+        {"datasets": [{**each, "reading": "memory"} for each in DATASETS]},
     ],
 )
 def test_what_changes_no_number_changes_no_id(changes: dict[str, Any]) -> None:
@@ -104,6 +106,7 @@ def test_what_changes_no_number_changes_no_id(changes: dict[str, Any]) -> None:
         {"backbone": {"use": "tests.harness.fakes:backbone", "options": {"width": 8}}},
         {"input": {"size": 9, "channels": 1}},
         {"input": {"size": 8, "channels": 1, "mean": [0.4]}},
+        {"input": {"size": 8, "channels": 1, "resize": 9}},
         {"schedule": {"lr": 0.002}},
         {"regime": "equal_macs"},
         {"regime": "equal_macs", "macs_factor": 0.5},
@@ -129,6 +132,22 @@ def test_a_path_is_no_identity_unless_nothing_else_is_known() -> None:
     lost = [plan.cells(suite, small.prints(suite, missing="x"))[0] for suite in suites]
     assert len({cell.id for cell in lost} | {folders[0]["a", "x", 0]}) == 3
     assert lost[0].content["data"] is None
+
+
+def test_keys_that_came_later_are_in_the_id_where_they_are_used() -> None:
+    folder = {"name": "x", "source": "folder", "path": "/a", "reading": "disk"}
+    ways = [full(datasets=[{**folder, **more}]) for more in ({}, {"workers": 7}, {"reading": "memory"})]
+    assert ways[0] == ways[1] and not set(ways[0].values()) & set(ways[2].values())
+    old = small.cells(small.suite())[0].content
+    assert "reading" not in old["dataset"] and "resize" not in old["input"]
+
+
+def test_listings_that_are_missing_differ_by_what_they_list() -> None:
+    entry = {"source": "listing", "use": "a.b:c"}
+    sets = [{**entry, "name": "x", "options": {"k": 1}}, {**entry, "name": "y", "options": {"k": 2}}]
+    suite = small.suite(datasets=sets)
+    prints = replace(small.prints(suite), data=dict.fromkeys("xy"))
+    assert len({cell.id for cell in plan.cells(suite, prints)}) == 2
 
 
 def test_each_print_touches_its_own_cells_and_those_that_need_them() -> None:

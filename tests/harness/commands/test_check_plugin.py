@@ -13,6 +13,7 @@ import typer
 from harness.commands import check_command, check_plugin
 from harness.commands.check_plugin import RuleVerdict, outcome_rules
 from harness.commands.options import CommandError
+from harness.data import samples
 from harness.evaluation.check_names import DIAGNOSTICS_KEY, OVERFIT
 from harness.results.cell_files import Outcome
 from tests.harness import small
@@ -108,6 +109,17 @@ def test_plugins_that_break_a_rule_are_judged(plugin: str) -> None:
     assert "not this backbone" in failed(plugin, "Odd")[0].reason
     assert "options.q: unknown option" in failed(plugin, "Odd", options={"q": 1})[0].reason
     assert "no 'gone'" in failed(plugin, "gone")[0].reason
+
+
+def test_a_listing_is_listed_twice_and_divided(plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EAVIT_DATA", str(tmp_path))
+    samples.write_sample("dtd", tmp_path, classes=2, each=6, size=24)
+    kind, verdicts = check_plugin.check_plugin("harness.data.published:dtd", TRIED)
+    assert kind == "listing" and [each.word for each in verdicts] == ["passed"] * 3
+    assert verdicts[0].reason == "2 classes; train 12, select 12, test 12"
+    assert verdicts[2].reason == "2 classes; fit 12, select_a 6, select_b 6, test 12"
+    (missing,) = failed("harness.data.published", "stanford_cars")
+    assert "Stanford Cars: missing in" in missing.reason and "devkit/cars_meta.mat" in missing.reason
 
 
 def test_a_verdict_is_one_line() -> None:

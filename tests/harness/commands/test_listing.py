@@ -66,6 +66,7 @@ def test_list_alone_prints_all_and_one_word_a_part_of_it(carded: str, capsys: py
     for what, title in (("backbones", "backbones:"), ("data", "data:")):
         part = told(what)
         assert part.startswith(title) and part in whole and "methods:" not in part
+    assert "  harness.data.published:dtd  5,640 photographs of textures" in told("data")
 
 
 def test_another_word_is_refused_with_the_nearest(carded: str) -> None:

@@ -134,6 +134,13 @@ def test_what_the_owner_of_a_data_set_should_know_is_a_warning(tmp_path: Path) -
     assert not found["faults"] and any("same.png" in line for line in found["warnings"])
 
 
+def test_a_listing_without_its_files_says_what_goes_where(tmp_path: Path) -> None:
+    entry = {"name": "cars", "use": "harness.data.published:stanford_cars", "source": "listing", "path": str(tmp_path)}
+    found = check_part({"suite": small.suite(datasets=[entry]).model_dump_json(), "part": ["datasets", 0]})
+    assert not found["fatal"]
+    assert f"missing in {tmp_path}/stanford_cars: devkit/cars_meta.mat, " in found["faults"][0]
+
+
 def test_folds_that_are_too_small_are_a_fault() -> None:
     text, _ = fault("datasets", 0, datasets=[{"name": "digits", "fit": 200, "select": 10, "test": 100}])
     assert "select = 10 is too few: 10 classes need at least 20 images" in text
