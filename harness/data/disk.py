@@ -42,13 +42,16 @@ HASHES, PIXELS = "hashes", "pixels"  # folders below the data root
 
 
 class MappedDataset(Dataset[Any]):
-    """Values of a function at the keys that a loader asks for."""
+    """Values of a function at the keys that a loader asks for; a DataError is a value too, as it crosses processes."""
 
     def __init__(self, function: Callable[[int], Any]) -> None:
         self._function = function
 
     def __getitem__(self, key: int) -> Any:
-        return self._function(key)
+        try:
+            return self._function(key)
+        except DataError as error:
+            return DataError(str(error))
 
 
 def mapped(
@@ -59,10 +62,17 @@ def mapped(
         MappedDataset(function),
         batch_sampler=batches,
         num_workers=min(workers, len(batches)),
-        collate_fn=collate,
+        collate_fn=partial(_collated, collate),
         generator=torch.Generator(),  # else it draws from the global one
     )
-    return iter(loader)
+    for batch in loader:
+        if isinstance(batch, DataError):
+            raise batch
+        yield batch
+
+
+def _collated(collate: Callable[[list[Any]], Any], values: list[Any]) -> Any:
+    return next((value for value in values if isinstance(value, DataError)), None) or collate(values)
 
 
 # --- content hashes -------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def cifar100(root: Path) -> Listing:
 
 
 def svhn(root: Path) -> Listing:
-    """99,289 house numbers of 32 x 32 in 10 classes, 250 MB; for non-commercial use."""
+    """99,289 digits of street views, 32 x 32 in 10 classes, 250 MB; for non-commercial use."""
     files = tuple(root / f"{split}_32x32.mat" for split in ("train", "test"))
 
     def download() -> None:
@@ -72,7 +72,7 @@ def svhn(root: Path) -> Listing:
 
     _require("SVHN", root, files, download)
     train, test = (_matlab(file, "X", "y") for file in files)
-    return Listing(DIGITS, _house_numbers(*train), test=_house_numbers(*test), files=files)
+    return Listing(DIGITS, _street_numbers(*train), test=_street_numbers(*test), files=files)
 
 
 def flowers102(root: Path) -> Listing:
@@ -264,7 +264,7 @@ def _cifar(title: str, root: Path, base: str, train: Sequence[str], test: str, m
     return Listing(tuple(read_batch(files[-1])[f"{prefix}_names"]), images[0], test=images[1], files=files)
 
 
-def _house_numbers(pixels: NDArray[Any], labels: NDArray[Any]) -> ListedImages:
+def _street_numbers(pixels: NDArray[Any], labels: NDArray[Any]) -> ListedImages:
     """SVHN stores the images along the last axis and the digit 0 as class 10."""
     return ListedImages(np.moveaxis(pixels, -1, 0), [int(label) % 10 for label in labels])
 

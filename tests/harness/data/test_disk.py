@@ -141,6 +141,14 @@ def test_pixels_of_evaluation_splits_are_written_once_and_at_the_first_reading(r
     assert kept(root, disk.PIXELS) == [file]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_is_gone_is_named_by_every_worker(root: Path, workers: int) -> None:
+    loaded = load(augment="imagenet_crop", workers=workers)
+    shutil.rmtree(root / "oxford-iiit-pet" / "images")
+    with pytest.raises(DataError, match=rf"^{root}/oxford-iiit-pet/images/breed_\S+\.jpg: cannot be decoded: "):
+        next(loaded.fit.batches(4, seed=0))
+
+
 def test_equal_images_never_lie_in_two_splits(root: Path) -> None:
     images = root / "oxford-iiit-pet" / "images"
     shutil.copy(images / "breed_0_test3.jpg", images / "breed_0_train5.jpg")
