@@ -59,7 +59,9 @@ class Input(BaseModel):
 
 
 class Schedule(BaseModel):
-    """Handed to every method as a plain mapping with all keys. ``warmup`` is a fraction of all steps."""
+    """Handed to every method as a plain mapping with all keys. ``warmup`` is a fraction of all steps; ``clip`` is the
+    largest gradient norm, 0 for no clipping.
+    """
 
     model_config = STRICT
     epochs: Annotated[float, Field(gt=0)] = 6.0
@@ -70,7 +72,7 @@ class Schedule(BaseModel):
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    clip: Annotated[float, Field(ge=0)] = 1.0
     precision: Literal["no", "bf16", "fp16"] = "no"
 
     def per_epoch(self, images: int) -> int:

@@ -14,28 +14,27 @@ from eavit.methods.choosing import SelectOptions
 from eavit.methods.fitness import FrontSearch, Search, front_policy
 from eavit.methods.fitting import digest_of, train
 from eavit.methods.recipe import Card, Recipe
+from eavit.methods.stage2 import Stage2, WarmUp, uniform_points
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.options import allowed, number, options_table, refuse
 from eavit.selection.front import Candidate, Front
-from eavit.selection.router import PolicyTable, Router, Routing, imitate, route_frozen, route_jointly, routing_cost
+from eavit.selection.router import PolicyTable, Router, Routing, imitate, route_jointly, routing_cost
 from eavit.selection.selectors import EVALUATIONS, Policy, given, uniform
-from eavit.selection.shapes import uniforms
 from eavit.space.product import ProductSpace
 from eavit.training.allocation import Allocation, FixedCost, Phase, allocate, batch_of, fit_on, plan_cost, steps_of
 from eavit.training.coverage import coverage
 from eavit.training.prepare import IMPORTANCES, preparation_cost, prepare, start
 from eavit.training.samplers import ORDERS, TYINGS, Curriculum, Random, Sampler, Triggered, stratified
 from eavit.training.task import Task
-from eavit.training.train import Fit, Span, accuracy
+from eavit.training.train import Fit, accuracy
 
 PAPER = "EA-ViT: Efficient Adaptation for Elastic Vision Transformer, ICCV 2025, arXiv 2507.19360"
 DIMENSIONS = ("mlp", "heads", "embed", "depth")
 ORDER_OF = {"growing": "largest_first", "reversed": "smallest_first", "stages": "newest_only", "published": "published"}
 CURRICULA = (*ORDER_OF, "triggered", "none")
 PATIENCE = 0.05  # of stage 1: how long a loss-triggered stage waits for a gain; the paper's stages are as long
-STARTS = ("nsga2", "none", "uniform")
 KNOWN = ("importance", "stage1", "stage2", "search", "select", "nesting", "evaluations")
 RENAMED = {  # earlier spellings
     **{key: f"stage1.{key}" for key in ("tying", "curriculum", "min_depth", "elastic")},
@@ -73,7 +72,7 @@ CARD = Card(
         "half of the branches of either kind always stay",
         "submodels of stage 1 uniform in log MACs, with layers that differ, none below the smallest budget",
         "fitness on fold A of the select split, without augmentation; the front estimated again on fold B",
-        "one cycle of the learning rate over both stages",
+        "one cycle of the learning rate over both stages, unless stage2.cycle says otherwise",
         "a projection keeps every choice within its budget",
         "of equal MACs each stage gets as many steps, in proportion, as of equal steps",
     ),
@@ -138,48 +137,6 @@ class Stage1:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage2:
-    """Table ``stage2``: the training of router and backbone together.
-
-    ``selector``: router, or search for stage 1 and the front alone. ``share``: of all steps. ``warmup``: the fraction
-    of stage 2 in which the router trains alone. ``start``: what the router starts from and imitates: nsga2, uniform
-    shapes or none. ``budget_weight`` and ``imitation_weight`` weigh its losses.
-    """
-
-    selector: str = "router"
-    share: float = 0.4
-    warmup: float = 0.1
-    start: str = "nsga2"
-    budget_weight: float = 20.0
-    imitation_weight: float = 20.0
-
-    def __post_init__(self) -> None:
-        allowed("stage2.selector", self.selector, ("router", "search"))
-        allowed("stage2.start", self.start, STARTS)
-        number("stage2.share", self.share, "(0, 1)")
-        number("stage2.warmup", self.warmup, "[0, 1)")
-        number("stage2.budget_weight", self.budget_weight, "[0, inf)")
-        number("stage2.imitation_weight", self.imitation_weight, "[0, inf)")
-
-    @property
-    def routed(self) -> bool:
-        return self.selector == "router"
-
-    @property
-    def searched(self) -> bool:
-        """Return whether the search runs."""
-        return self.start == "nsga2"
-
-
-@dataclass(frozen=True, slots=True)
-class WarmUp:
-    """Start of stage 2, which trains the router alone; ``free``: it runs no image."""
-
-    run: Callable[[NestedViT, Router, Sequence[Candidate], Routing, Fit], None] = route_frozen
-    free: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class EaVit:
     """EA-ViT as a value: its options and what its phases do. :mod:`eavit.methods.published` alters some of them."""
 
@@ -220,28 +177,30 @@ class EaVit:
         return self._answer(task, vit, space, policy.choose, diagnostics)
 
     def _allocation(self, prepared_on: Task, task: Task, space: ProductSpace) -> Allocation:
-        b, share = space.backbone, self.stage2.share if self.stage2.routed else 0.0
+        b, share, batch = space.backbone, self.stage2.share if self.stage2.routed else 0.0, batch_of(task)
         sampler = self.stage1.sampler(space, min(task.budgets), steps_of(task))
         parts: list[Phase | FixedCost] = [
             partial(preparation_cost, prepared_on, b, self.importance),
-            Phase("stage1", plan_cost(task, b, sampler), 1 - share),
+            Phase("stage1", plan_cost(task, b, sampler), 1 - share, self.stage2.phase_cycle),
         ]
         if self.stage2.searched:
             parts.append(partial(self.search.cost, task, space))
         if self.stage2.routed:
-            parts.append(Phase("stage2", partial(self._route_cost, b, batch_of(task)), share))
+            parts.append(Phase("stage2", partial(self._route_cost, b, batch), share, self.stage2.phase_cycle))
+            parts.append(partial(self._warm_cost, b, batch, self.stage2.warmup_steps))
         return allocate(task, *parts, lambda: self.options.choosing(uniform()).cost(task, space))
 
     def _route_cost(self, backbone: Backbone, batch: int, steps: int) -> float:
-        warm = round(steps * self.stage2.warmup)
-        return routing_cost(backbone, batch, 0 if self.warm_up.free else warm, steps - warm)
+        warm = self.stage2.frozen(steps)
+        return self._warm_cost(backbone, batch, warm) + routing_cost(backbone, batch, 0, steps - warm)
+
+    def _warm_cost(self, backbone: Backbone, batch: int, steps: int) -> float:
+        return routing_cost(backbone, batch, 0 if self.warm_up.free else steps, 0)
 
     def _route(self, task: Task, vit: NestedViT, space: ProductSpace, front: Front | None, run: Fit) -> PolicyTable:
         """Run stage 2: router and backbone, in place."""
-        steps, span = run.total or 0, run.span or Span(0, 0)
-        first = round(steps * self.stage2.warmup)
-        warm = fit_on(task, "warm", first, span)
-        joint = fit_on(task, "joint", steps - first, Span(span.before + first, span.whole))
+        first, steps, span = self.stage2.divided(run)
+        warm, joint = fit_on(task, "warm", first, span), fit_on(task, "joint", steps, span)
         router = Router(space, generator=torch.Generator().manual_seed(task.seed))
         references, routing = self._references(space, front), self._routing(task, space)
         with task.ledger.phase("route"):
@@ -321,13 +280,6 @@ def ea_vit(
     options = SelectOptions(select, nesting, evaluations)
     method = method_of(importance, stage1, stage2, search, options, others)
     return method.recipe("ea_vit", CARD.with_values(method.values))
-
-
-def uniform_points(space: ProductSpace) -> tuple[Candidate, ...]:
-    """The uniform shapes of a space by ascending MACs, without a measured accuracy."""
-    b = space.backbone
-    shapes = sorted(uniforms(space), key=partial(cost.macs, b))
-    return tuple(Candidate(s, cost.macs(b, s), cost.share(b, s), 0.0) for s in shapes)
 
 
 def needed_references(points: Sequence[Candidate], floor: float) -> tuple[Candidate, ...]:

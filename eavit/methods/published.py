@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from eavit.methods.choosing import SelectOptions
 from eavit.methods.ea_vit import CARD as EA_VIT
-from eavit.methods.ea_vit import KNOWN, EaVit, WarmUp, method_of
+from eavit.methods.ea_vit import KNOWN, EaVit, method_of
 from eavit.methods.fitness import Images
 from eavit.methods.recipe import Recipe
+from eavit.methods.stage2 import WarmUp
 from eavit.model.vit import NestedViT
 from eavit.options import allowed, keyed, number, switch, whole
 from eavit.selection.front import Candidate

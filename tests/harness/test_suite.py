@@ -253,3 +253,9 @@ def test_a_schedule_counts_whole_batches_and_at_least_one_step() -> None:
         (1.5, 10): 2, (1.5, 127): 2, (1.5, 640): 15,
         (6.0, 10): 6, (6.0, 127): 6, (6.0, 640): 60,
     }  # fmt: skip
+
+
+def test_clipping_can_be_switched_off(tmp_path: Path) -> None:
+    read = suite.load(written(tmp_path, TOML.replace("epochs = 2", "epochs = 2\nclip = 0")))
+    assert read.schedule.clip == 0
+    assert "schedule.clip: -1.0: input should be greater than or equal to 0" in str(faults(schedule={"clip": -1.0}))
