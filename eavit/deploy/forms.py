@@ -60,7 +60,7 @@ def measure_forms(
     runners: dict[str, Runner] = {"torch": model}
     runners |= {form: onnx_session(folder / ONNX[form], threads) for form in forms if form in ONNX}
     image = torch.zeros_like(batches[0][0][:1])
-    timings = time_calls({form: _call(run, image) for form, run in runners.items()}, SECONDS)
+    timings = time_calls({form: _call(run, image) for form, run in runners.items()}, SECONDS, threads=threads)
     sizes = {"torch": sum(p.numel() * p.element_size() for p in model.parameters())}
     rows = {
         form: {

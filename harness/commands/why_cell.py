@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from harness.commands.open_suite import OpenSuite
 from harness.jobs.job import JobFolder
@@ -85,8 +86,16 @@ def _finished(record: Record) -> str:
         ),
         f"when: {record.started} to {record.finished}, {record.seconds:.1f} s, {times}",
         "where: " + ", ".join([place, *used]),
+        *_noise(about),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _noise(about: Mapping[str, Any]) -> list[str]:
+    spread, disturbed = (about.get(f"latency_{name}") for name in ("spread", "disturbed"))
+    if spread is None or disturbed is None:
+        return []
+    return [f"latency: the middle half of repeats is {spread:.1%} wide, {disturbed:.1%} of calls were interrupted"]
 
 
 def _at_work(store: Store, cell: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -48,6 +48,7 @@ class MeasuredPoints:
     points: tuple[Point, ...]
     bitmaps: Mapping[float, bytes]  # by budget: which test images are right
     grid: tuple[Point, ...] = ()
+    latency_noise: Mapping[str, float] = field(default_factory=dict)
 
 
 def freeze_choices(
@@ -131,13 +132,19 @@ def measure_choices(
     compared on ``select``.
     """
     measured: dict[str, tuple[Point, bytes]] = {}
-    declared = frozen.declared
+    declared, timed = frozen.declared, {}
     for done, (key, choice) in enumerate(frozen.choices.items()):
         progress("test", done, len(frozen.choices))
         point = next(point for point in (*frozen.points, *frozen.grid) if point.key == key and point.status == "ok")
         module = adapted.module(choice)
         tested = _tested(point, module, test, batch)
-        measured[key] = _checked(*tested, module, select, shape) if key in declared else tested
+        measured[key] = _checked(*tested, module, select) if key in declared else tested
+        if key in declared and measured[key][0].status != "nan":
+            timed[key] = module
+    latencies = measure.latencies(timed, shape) if timed else {}
+    for key, latency in latencies.items():
+        point, bits = measured[key]
+        measured[key] = point.model_copy(update={"latency_ms": round(latency.median_ms, 4)}), bits
     points, bitmaps = [], {}
     for point in frozen.points:
         if point.status != "ok" or point.key is None:
@@ -148,7 +155,7 @@ def measure_choices(
         if bits:
             bitmaps[point.budget] = bits
     grid = tuple(_on_grid(point, measured) for point in frozen.grid)
-    return MeasuredPoints(tuple(points), bitmaps, grid)
+    return MeasuredPoints(tuple(points), bitmaps, grid, measure.latency_noise(latencies))
 
 
 def _on_grid(point: Point, measured: Mapping[str, tuple[Point, bytes]]) -> Point:
@@ -172,7 +179,7 @@ def mark_suspicious(measured: MeasuredPoints, checks: Mapping[str, str]) -> Meas
         usable = point.status in ("ok", "suspicious")
         return point.model_copy(update={"status": "suspicious", "reason": reason}) if usable else point
 
-    return MeasuredPoints(tuple(marked(point) for point in measured.points), measured.bitmaps, measured.grid)
+    return replace(measured, points=tuple(marked(point) for point in measured.points))
 
 
 def _tested(point: Point, module: torch.nn.Module, test: Split, batch: int) -> tuple[Point, bytes]:
@@ -186,18 +193,15 @@ def _tested(point: Point, module: torch.nn.Module, test: Split, batch: int) -> t
     )
 
 
-def _checked(
-    point: Point, bits: bytes, module: torch.nn.Module, select: Split, shape: measure.Shape
-) -> tuple[Point, bytes]:
-    """The point with its latency, suspicious where predictions depend on the batch size."""
+def _checked(point: Point, bits: bytes, module: torch.nn.Module, select: Split) -> tuple[Point, bytes]:
+    """The point, suspicious where predictions depend on the batch size."""
     if point.status == "nan":
         return point, bits
     try:
         agree = measure.predictions_agree(module, select, limit=COMPARED_IMAGES)
     except FloatingPointError as error:
         return point.model_copy(update={"status": "nan", "reason": error_message(error)}), b""
-    timed = point.model_copy(update={"latency_ms": round(measure.latency_ms(module, shape), 4)})
-    return _with_faults(timed, [] if agree else ["predictions differ between batch 1 and 64"]), bits
+    return _with_faults(point, [] if agree else ["predictions differ between batch 1 and 64"]), bits
 
 
 def _with_faults(point: Point, faults: Sequence[str]) -> Point:

@@ -275,7 +275,7 @@ def _record(
         measured.points,
         grid=measured.grid,
         began=began,
-        environment=_about(task),
+        environment=_about(task) | dict(measured.latency_noise),
         full_macs=full_macs,
         choice_hash=frozen.hash,
         data={"fingerprint": images.fingerprint, "sizes": dict(images.sizes), "classes": list(images.classes)},

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import math
-import statistics
+import random
+import resource
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -22,6 +26,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness.protocol import Split
 
 Shape = tuple[int, int, int]  # channels, height, width of one image
+WARM_UP, VISIT_SECONDS = 3, 0.03  # calls of each module; seconds of one module's timed calls before the next one's turn
+FEWEST_ROUNDS, MOST_ROUNDS, FEWEST_CLEAN = 5, 40, 5
+QUARTILES = (0.25, 0.5, 0.75)
 TIE = 1e-4  # top logits this near (relative) may swap between batch sizes by rounding alone
 
 FVCORE_EXTRAS = (  # operations that fvcore counts by default and FlopCounterMode does not
@@ -153,15 +160,84 @@ def _first_logits(module: nn.Module, split: Split, size: int, limit: int | None,
     return torch.cat([_logits(module, images.to(device), split.num_classes) for images, _ in batches])[:count]
 
 
-def latency_ms(module: nn.Module, image_shape: Shape, batch: int = 1, repeats: int = 20, warmup: int = 5) -> float:
-    """Median wall milliseconds of one call after ``warmup`` calls, with the threads that torch has now."""
-    if repeats < 1:
-        raise MeasureError(f"latency needs at least 1 repeat, not {repeats}.")
-    with _eval_mode(module) as device:
-        images = torch.zeros(batch, *image_shape, device=device)
-        times = []
-        for _ in range(warmup + repeats):
-            start = time.perf_counter()
-            module(images)
-            times.append(time.perf_counter() - start)
-    return statistics.median(times[warmup:]) * 1e3
+# --- latency, by the protocol of eavit.deploy.timing, which the bench may not import: one test holds both together
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds of one call: median, middle half of the calls relative to it, share of interrupted calls."""
+
+    median_ms: float
+    spread: float
+    disturbed: float
+
+
+def latencies(
+    modules: Mapping[str, nn.Module], image_shape: Shape, batch: int = 1, seconds: float = 1.0, seed: int = 0
+) -> dict[str, Latency]:
+    """Latency of modules by name, timed in turn for about so many seconds in all, with the threads that torch has now.
+
+    One thread: processor time of the process, which other processes hardly change; more: wall time. Medians are over
+    calls that the system did not interrupt, where there are enough. Equal modules are timed once.
+    """
+    kinds = {name: _structure(module) for name, module in modules.items()}
+    first: dict[str, str] = {}
+    for name, kind in kinds.items():
+        first.setdefault(kind, name)
+    with ExitStack() as stack:
+        calls = {}
+        for name in first.values():
+            device = stack.enter_context(_eval_mode(modules[name]))
+            calls[name] = partial(modules[name], torch.zeros(batch, *image_shape, device=device))
+        if gc.isenabled():
+            stack.callback(gc.enable)
+            gc.disable()
+        timed = _timed_in_turn(calls, seconds, seed)
+    return {name: timed[first[kind]] for name, kind in kinds.items()}
+
+
+def latency_noise(timed: Mapping[str, Latency]) -> dict[str, float]:
+    """Noise of some latencies: medians of their spread and of their share of interrupted calls; empty without any."""
+    noise = {"latency_spread": [each.spread for each in timed.values()]}
+    noise["latency_disturbed"] = [each.disturbed for each in timed.values()]
+    return {name: round(float(np.median(values)), 4) for name, values in noise.items() if values}
+
+
+def _structure(module: nn.Module) -> str:
+    return f"{module}{[(name, tuple(value.shape)) for name, value in module.state_dict().items()]}"
+
+
+Call = Callable[[], object]
+
+
+def _timed_in_turn(calls: Mapping[str, Call], seconds: float, seed: int) -> dict[str, Latency]:
+    clock, visits, once = time.process_time if torch.get_num_threads() == 1 else time.perf_counter, {}, 0.0
+    for name, call in calls.items():
+        least = min(_timed(call, clock)[0] for _ in range(WARM_UP))
+        visits[name] = max(2, min(50, round(VISIT_SECONDS / max(least, 1e-6))))
+        once += (visits[name] + 1) * least
+    order, rng = list(calls), random.Random(seed)
+    samples: dict[str, list[tuple[float, bool]]] = {name: [] for name in calls}
+    for _ in range(int(min(MOST_ROUNDS, max(FEWEST_ROUNDS, seconds / max(once, 1e-9))))):
+        rng.shuffle(order)
+        for name in order:
+            calls[name]()  # the caches are those of this call again
+            samples[name] += [_timed(calls[name], clock) for _ in range(visits[name])]
+    return {name: _latency(sample) for name, sample in samples.items()}
+
+
+def _timed(call: Call, clock: Callable[[], float]) -> tuple[float, bool]:
+    """Seconds of a call, and whether the system interrupted it."""
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw, clock()
+    call()
+    seconds = clock() - start
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw != before
+
+
+def _latency(sample: Sequence[tuple[float, bool]]) -> Latency:
+    clean = [seconds for seconds, disturbed in sample if not disturbed]
+    enough = len(clean) >= FEWEST_CLEAN
+    low, median, high = np.quantile(
+        clean if enough else sorted(s for s, _ in sample)[: -(-len(sample) // 2)], QUARTILES
+    )
+    return Latency(float(median) * 1e3, float((high - low) / median), 1 - len(clean) / len(sample))

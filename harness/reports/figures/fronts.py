@@ -220,6 +220,15 @@ def surfaces(axis: Axes, several: Sequence[Steps], look: Mapping[str, Any], righ
 # --- latency ------------------------------------------------------------------------------------------------------
 
 
+def latency_noise(data: ReportData) -> str:
+    """Sentence on how far repeats of one measurement differ, as the records say."""
+    about = [record.environment for record in data.ordered_records]
+    spreads = [value for each in about if isinstance(value := each.get("latency_spread"), float)]
+    if not spreads:
+        return "Noise: not recorded."
+    return f"Noise: the middle half of the repeats of one measurement is {pd.Series(spreads).median():.1%} wide."
+
+
 def draw_latency(data: ReportData) -> Iterator[Drawn | Skipped]:
     values = frames.accuracies(data.full).dropna(subset=["latency_ms"])
     full = data.full_macs()
@@ -227,7 +236,7 @@ def draw_latency(data: ReportData) -> Iterator[Drawn | Skipped]:
         yield Skipped("latency", "no latency was measured")
         return
     machines = {record.environment.get("machine") for record in data.ordered_records} - {None}
-    notes = ["Lines: medians at each budget; dots: single runs. One image at a time on a CPU; wall time, so it varies."]
+    notes = ["Lines: medians at each budget; dots: single runs. One image at a time on a CPU.", latency_noise(data)]
     if len(machines) > 1:
         notes.append(f"Taken on {len(machines)} kinds of machine: not comparable between them.")
     page = style.sheet(

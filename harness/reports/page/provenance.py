@@ -36,7 +36,7 @@ def provenance(records: Sequence[Record]) -> list[Table]:
     code: Counter[tuple[str, str, str]] = Counter()
     data: Counter[tuple[str, str, str, str]] = Counter()
     for record in records:
-        where.update((key, str(value)) for key, value in record.environment.items() if value is not None)
+        where.update((key, str(value)) for key, value in record.environment.items() if isinstance(value, str | int))
         digests, method = record.identity.get("code"), record.identity.get("method")
         if isinstance(digests, Mapping):
             use = method.get("use") if isinstance(method, Mapping) else None

@@ -15,7 +15,8 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now, self.switches, self.order = 0.0, 0, []
-        monkeypatch.setattr(module.time, "perf_counter", lambda: self.now)
+        for name in ("perf_counter", "process_time"):
+            monkeypatch.setattr(module.time, name, lambda: self.now)
         monkeypatch.setattr(module.resource, "getrusage", lambda who: SimpleNamespace(ru_nivcsw=self.switches))
 
     def call(self, name, seconds, disturbed=0):
@@ -57,15 +58,17 @@ def test_interrupted_calls_are_left_out_and_counted(monkeypatch):
     assert not timing.busy
 
 
-def test_a_busy_machine_is_called_busy(monkeypatch):
+def test_a_machine_that_makes_calls_wait_is_called_busy(monkeypatch):
     clock = Clock(monkeypatch)
-    (timing,) = time_calls({"a": clock.call("a", 0.01, disturbed=2)}, 1.0).values()
+    (timing,) = time_calls({"a": clock.call("a", 0.01, disturbed=2)}, 1.0, threads=2).values()
     assert timing.busy
+    (timing,) = time_calls({"a": clock.call("a", 0.01, disturbed=2)}, 1.0, threads=1).values()
+    assert not timing.busy, "one thread is timed by the processor, which does not wait"
 
 
 def test_a_machine_that_always_interrupts_still_gives_a_number(monkeypatch):
     clock = Clock(monkeypatch)
-    (timing,) = time_calls({"a": clock.call("a", 0.01, disturbed=1)}, 1.0).values()
+    (timing,) = time_calls({"a": clock.call("a", 0.01, disturbed=1)}, 1.0, threads=2).values()
     assert timing.median_ms == pytest.approx(50.0)
     assert timing.busy
 
@@ -76,5 +79,7 @@ def test_spread_alone_makes_a_machine_busy():
 
 
 def test_real_calls_are_timed():
-    (timing,) = time_calls({"sleep": lambda: time.sleep(0.002)}, 0.05).values()
-    assert 1.9 < timing.median_ms < 20
+    (timing,) = time_calls({"sleep": lambda: time.sleep(0.002)}, 0.05, threads=2).values()
+    assert 1.9 < timing.median_ms < 200
+    (timing,) = time_calls({"sleep": lambda: time.sleep(0.002)}, 0.001).values()
+    assert timing.median_ms < 1.9, "processor time does not go on while nothing runs"

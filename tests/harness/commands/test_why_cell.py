@@ -120,3 +120,11 @@ def test_what_is_no_cell_is_reported_with_the_nearest(tmp_path: Path) -> None:
         asked(store, "")
     with pytest.raises(StoreError, match="none, there are no cells"):
         find("ab", [], "s")
+
+
+def test_the_noise_of_the_latency_where_it_was_recorded(tmp_path: Path) -> None:
+    store, usual = filled(tmp_path), outcome(CELLS[0])
+    assert "latency:" not in asked(store, CELLS[0].id)
+    noise = {**usual.record.environment, "latency_spread": 0.021, "latency_disturbed": 0.5}
+    store.write(dataclasses.replace(usual, record=usual.record.model_copy(update={"environment": noise})))
+    assert "the middle half of repeats is 2.1% wide, 50.0% of calls were interrupted" in asked(store, CELLS[0].id)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from eavit.deploy import timing
 from harness.data import batches, images
 from harness.evaluation import measure
 
@@ -215,19 +219,70 @@ def test_a_tie_is_no_disagreement():
     assert measure.predictions_agree(Tied(), split_of(20))
 
 
-def test_latency_is_a_median_in_milliseconds():
+class Clock:
+    """A clock that calls move on by scripted seconds, and a count of interruptions, for both timers."""
+
+    def __init__(self, monkeypatch, module):
+        self.now, self.switches, self.order, self.rng = 0.0, 0, [], random.Random(7)
+        for name in ("perf_counter", "process_time"):
+            monkeypatch.setattr(module.time, name, lambda: self.now)
+        monkeypatch.setattr(module.resource, "getrusage", lambda who: SimpleNamespace(ru_nivcsw=self.switches))
+
+    def run(self, name, seconds):
+        self.order.append(name)
+        hit = self.rng.random() < 0.2
+        self.switches += hit
+        self.now += seconds * self.rng.uniform(0.9, 1.2) * (5 if hit else 1)
+
+
+class Scripted(nn.Module):
+    def __init__(self, clock, name, seconds):
+        super().__init__()
+        self.clock, self.name, self.seconds = clock, name, seconds
+
+    def forward(self, x):
+        self.clock.run(self.name, self.seconds)
+
+    def extra_repr(self):
+        return self.name
+
+
+SECONDS = {"slow": 0.04, "fast": 0.002, "middle": 0.011}
+
+
+def test_latency_is_that_of_the_timer_of_the_library(monkeypatch):
+    """The bench and ``eavit profile`` must not import each other: one protocol, written twice, held together here."""
+    clock = Clock(monkeypatch, measure)
+    mine = measure.latencies({n: Scripted(clock, n, s) for n, s in SECONDS.items()}, (1, 2, 2), seconds=2.0, seed=3)
+    other = Clock(monkeypatch, timing)
+    theirs = timing.time_calls({n: partial(other.run, n, s) for n, s in SECONDS.items()}, 2.0, 3)
+    assert clock.order == other.order
+    for name, timed in theirs.items():
+        assert mine[name].median_ms == pytest.approx(timed.median_ms, abs=0)
+        assert (mine[name].spread, mine[name].disturbed) == pytest.approx((timed.spread, timed.disturbed))
+    assert mine["slow"].median_ms > 10 * mine["fast"].median_ms
+
+
+def test_equal_modules_get_equal_latencies():
+    first, second, other = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+    timed = measure.latencies({"a": first.train(), "b": second, "c": other}, (1, 4, 4), seconds=0.01)
+    assert timed["a"] == timed["b"] != timed["c"]
+    assert first.training
+    assert measure.latency_noise(timed).keys() == {"latency_spread", "latency_disturbed"}
+    assert measure.latency_noise({}) == {}
+
+
+def test_processor_time_is_measured_with_one_thread_and_wall_time_with_more():
     class Sleeps(nn.Module):
-        calls = 0
-
         def forward(self, x):
-            self.calls += 1
-            time.sleep(0.1 if self.calls <= 3 else 0.005)
-            return x
+            time.sleep(0.005)
 
-    module = Sleeps().train()
-    found = measure.latency_ms(module, (1, 4, 4), repeats=5, warmup=2)
-    assert module.calls == 7
-    assert module.training
-    assert 5 <= found < 60, "the median must not see the one slow call that is left"
-    with pytest.raises(measure.MeasureError, match="at least 1 repeat"):
-        measure.latency_ms(module, (1, 4, 4), repeats=0)
+    def found(threads):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            return measure.latencies({"a": Sleeps()}, (1, 4, 4), seconds=0.01)["a"].median_ms
+        finally:
+            torch.set_num_threads(before)
+
+    assert found(1) < 4 < 5 <= found(2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from example_points import FULL, example, spoil
 from matplotlib.colors import to_rgba
-from sketches import drawn, of, skipped, steps_of, texts
+from sketches import drawn, of, record, skipped, steps_of, texts
 
 from harness.reports.figures import fronts
 from harness.statistics import curves, frames
@@ -103,3 +103,11 @@ def test_latency_is_drawn_as_measured():
     assert sorted(dots.get_ydata()) == points["latency_ms"].tolist()
     assert line.get_ydata().tolist() == points.groupby("budget")["latency_ms"].median().tolist()
     assert "no latency" in skipped(fronts.draw_latency, of(points.assign(latency_ms=np.nan)))["latency"]
+
+
+def test_the_noise_of_latencies_is_printed():
+    points = example(methods=("ea_vit",)).assign(latency_ms=1.0)
+    assert "Noise: not recorded" in drawn(fronts.draw_latency, of(points))["latency"].caption
+    made = record()
+    made = made.model_copy(update={"environment": {**made.environment, "latency_spread": 0.034}})
+    assert "is 3.4% wide" in drawn(fronts.draw_latency, of(points, [made]))["latency"].caption

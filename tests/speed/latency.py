@@ -1,0 +1,122 @@
+"""``python -m tests.speed.latency [--case NAME ...] [--seconds N] [--out FOLDER]``: predicted against measured latency.
+
+Profiles each case as ``eavit profile`` does, with more submodels that the table has not seen, and writes to
+results/latency/: a profile for each case, latency.png and table.md. A missed target is marked and is no error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from eavit.adaptation.progress import Bars
+from eavit.deploy.elastic import ElasticModel, FamilyRecord, MeasuredMember, Validation
+from eavit.deploy.latency import Profile, Setting
+from eavit.deploy.profiling import profile_latency
+from tests.speed.backbones import BACKBONES
+from tests.speed.processes import ROOT
+
+OUT = ROOT / "results" / "latency"
+MEDIAN_ERROR, RANK_CORRELATION = 0.05, 0.98  # targets: at most, at least
+HELD_OUT = 24
+CASES: dict[str, tuple[str, Setting]] = {  # one thread each: milliseconds are processor time
+    "pico-torch": ("pico", Setting("torch")),
+    "pico-onnxruntime": ("pico", Setting("onnxruntime")),
+    "pico-torch-batch16": ("pico", Setting("torch", batch=16)),
+    "vit-s-torch": ("ViT-S", Setting("torch")),
+    "sketch": ("sketch", Setting("torch")),  # for the smoke test
+}
+HEADINGS = ("backbone", "runtime", "batch", "submodels", "ms", "median error", "rank correlation", "spread of repeats")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    usual = [name for name in CASES if name != "sketch"]
+    parser.add_argument("--case", action="append", choices=list(CASES), help=f"default: {', '.join(usual)}")
+    parser.add_argument("--seconds", type=float, default=90.0, help="processor time to measure for in each case")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder that is written; default: results/latency")
+    options = parser.parse_args(words)
+    torch.set_num_threads(1)
+    profiles = {name: measured(name, options.seconds) for name in options.case or usual}
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, profile in profiles.items():
+        profile.save(options.out / f"{name}.json")
+    draw(profiles, options.out / "latency.png")
+    text = table(profiles)
+    (options.out / "table.md").write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{text}written: {options.out}\n")
+    return 0
+
+
+def measured(name: str, seconds: float) -> Profile:
+    """Profile of a case: submodels of an untrained backbone, whose values do not change its speed."""
+    backbone, setting = CASES[name]
+    vit = BACKBONES[backbone].vit().eval()
+    record = FamilyRecord((MeasuredMember(vit.backbone.full, 0, 1),), {}, Validation(1, ""))
+    options = {"seconds": seconds, "held_out": HELD_OUT, "progress": (bars := Bars())}
+    try:
+        return profile_latency(ElasticModel(vit, record), setting.runtime, setting.threads, setting.batch, **options)
+    finally:
+        bars.close()
+
+
+def verdict(value: str, met: bool) -> str:
+    return f"{value} ({'met' if met else 'missed'})"
+
+
+def row(name: str, profile: Profile) -> tuple[str, ...]:
+    times = [ms for _, ms, _ in profile.held_out]
+    return (
+        f"{CASES[name][0]}",
+        str(profile.machine["runtime"]),
+        str(profile.setting.batch),
+        str(len(times)),
+        f"{min(times):.2f} to {max(times):.2f}",
+        verdict(f"{profile.median_error:.1%}", profile.median_error <= MEDIAN_ERROR),
+        verdict(f"{profile.rank_correlation:.3f}", profile.rank_correlation >= RANK_CORRELATION),
+        f"{profile.noise['spread']:.1%}{' (busy machine)' if profile.noise['busy'] > 0.1 else ''}",
+    )
+
+
+def table(profiles: Mapping[str, Profile]) -> str:
+    """Markdown with one row for each case."""
+    (machine,) = {f"{p.machine['processor']}, {p.machine['cores']} cores" for p in profiles.values()}
+    lines = [HEADINGS, tuple("---" for _ in HEADINGS), *(row(name, profile) for name, profile in profiles.items())]
+    return "\n".join(
+        [
+            "# Latency: predicted and measured",
+            "",
+            "## Error of predicted latency",
+            "",
+            f"Targets: median error at most {MEDIAN_ERROR:.0%}, rank correlation at least {RANK_CORRELATION:g}; on "
+            f"{machine}.",
+            "",
+            *(f"| {' | '.join(cells)} |" for cells in lines),
+            "",
+        ]
+    )
+
+
+def draw(profiles: Mapping[str, Profile], path: Path) -> None:
+    """Predicted over measured milliseconds, a panel for each case."""
+    figure = Figure(figsize=(2.6 * len(profiles), 2.8), layout="constrained")
+    for axes, (name, profile) in zip(
+        figure.subplots(1, len(profiles), squeeze=False).flat, profiles.items(), strict=True
+    ):
+        _, ms, predicted = zip(*profile.held_out, strict=True)
+        ends = (0.9 * min(ms), 1.1 * max(ms))
+        axes.fill_between(ends, [0.95 * end for end in ends], [1.05 * end for end in ends], color="0.9")
+        axes.loglog(ends, ends, color="grey", linewidth=0.8)
+        axes.loglog(ms, predicted, "o", markersize=3)
+        axes.set(xlabel="measured ms", ylabel="predicted ms")
+        axes.set_title(f"{name}\nmedian error {profile.median_error:.1%}", fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
