@@ -5,7 +5,7 @@ only while the call runs, so that other processes add little to it. With more th
 
 A call during which the system took the processor away from this process (an involuntary context switch) finds cold
 caches afterwards, or waited. It is left out where enough others remain, and counted: the share of such calls tells a
-busy machine. :mod:`harness.evaluation.latency` times the modules of the bench by the same protocol.
+busy machine. :mod:`harness.evaluation.measure` times the modules of the bench by the same protocol.
 """
 
 from __future__ import annotations
