@@ -220,7 +220,7 @@ def surfaces(axis: Axes, several: Sequence[Steps], look: Mapping[str, Any], righ
 # --- latency ------------------------------------------------------------------------------------------------------
 
 
-def latency_noise(data: ReportData) -> str:
+def latency_note(data: ReportData) -> str:
     """Sentence on how far repeats of one measurement differ, as the records say."""
     about = [record.environment for record in data.ordered_records]
     spreads = [value for each in about if isinstance(value := each.get("latency_spread"), float)]
@@ -236,7 +236,7 @@ def draw_latency(data: ReportData) -> Iterator[Drawn | Skipped]:
         yield Skipped("latency", "no latency was measured")
         return
     machines = {record.environment.get("machine") for record in data.ordered_records} - {None}
-    notes = ["Lines: medians at each budget; dots: single runs. One image at a time on a CPU.", latency_noise(data)]
+    notes = ["Lines: medians at each budget; dots: single runs. One image at a time on a CPU.", latency_note(data)]
     if len(machines) > 1:
         notes.append(f"Taken on {len(machines)} kinds of machine: not comparable between them.")
     page = style.sheet(
