@@ -11,6 +11,7 @@ from harness.commands.output import complain
 from harness.data import locations
 from harness.data.locations import PROJECT, DataError
 from harness.jobs.call import CallError, call_each
+from harness.jobs.fork_server import ForkServer
 from harness.suite import Suite
 from harness.toml import key_path
 
@@ -38,8 +39,11 @@ class Checked:
     hanging: dict[str, str] = field(default_factory=dict)
 
 
-def check_suite(suite: Suite, where: str, *, with_data: bool = False) -> Checked:
-    """Build what the suite names, and with ``with_data`` read its data sets, in a child. ``where``: the file's name."""
+def check_suite(suite: Suite, where: str, *, with_data: bool = False, server: ForkServer | None = None) -> Checked:
+    """Build what the suite names, and with ``with_data`` read its data sets, in a child. ``where``: the file's name.
+
+    ``server``: forks the child, which then need not import what the server has.
+    """
     checked = Checked()
     parts: list[Part] = [("schedule",), ("backbone",), *(("methods", index) for index in range(len(suite.methods)))]
     failures = picture_plugins.make_missing(suite.datasets, complain) if with_data else {}
@@ -53,7 +57,7 @@ def check_suite(suite: Suite, where: str, *, with_data: bool = False) -> Checked
         except DataError as error:
             named = locations.with_dataset_name(entry.name, entry.source, error)
             checked.losses.append(f"{where}: datasets[{index}]: {named}")
-    answers = _answers(suite, parts)
+    answers = _answers(suite, parts, server)
     checked.fatal.extend(_lines(where, {part: answer["faults"] for part, answer in answers.items() if answer["fatal"]}))
     checked.losses.extend(
         _lines(where, {part: answer["faults"] for part, answer in answers.items() if not answer["fatal"]})
@@ -77,7 +81,7 @@ def _lines(where: str, texts: Mapping[Part, list[str]]) -> list[str]:
     return [f"{where}: {', '.join(named)}: {text}" for text, named in places.items()]
 
 
-def _answers(suite: Suite, parts: list[Part]) -> dict[Part, Mapping[str, Any]]:
+def _answers(suite: Suite, parts: list[Part], server: ForkServer | None) -> dict[Part, Mapping[str, Any]]:
     """Answers in the order of ``parts``. Plug-ins of strangers, which may hang, are built apart and in less time."""
     text, uses = suite.model_dump_json(), [method.use for method in suite.methods]
     ours = {("methods", index) for index, use in enumerate(uses) if use.startswith(OWN)} | {
@@ -90,7 +94,8 @@ def _answers(suite: Suite, parts: list[Part]) -> dict[Part, Mapping[str, Any]]:
     memory = None if suite.memory_gib is None else 1024 * suite.memory_gib  # as a cell has
     for group, deadline in ((strange, DEADLINE), ([part for part in parts if part not in strange], READING)):
         requests = [{"suite": text, "part": list(part)} for part in group]
-        for part, answer in zip(group, call_each(ENTRY, requests, deadline, PROJECT, memory), strict=True):
+        given = call_each(ENTRY, requests, deadline, PROJECT, memory, server, suite.threads)
+        for part, answer in zip(group, given, strict=True):
             answers[part] = _lost(answer, part, suite.memory_gib) if isinstance(answer, CallError) else answer
     return {part: answers[part] for part in parts}
 

@@ -20,6 +20,8 @@ from harness.commands.options import CellLimits, CommandError, Machines, SuiteNa
 from harness.commands.output import complain, show_report, warn
 from harness.commands.progress import watching
 from harness.jobs.files import FULL, write_atomic
+from harness.jobs.fork_server import ForkServer
+from harness.jobs.local import LocalExecutor
 from harness.plan import Cell
 from harness.reports import report as reports
 from harness.results import kept_models, points, record
@@ -57,16 +59,20 @@ def run(
     if keep and machines.engine == "ray":
         raise CommandError("--keep needs --engine local: nodes of a cluster send back records, not models")
     cells, settings = opened.chosen(which), replace(opened.settings(which, limits), keep=keep)
-    if pending.missing(cells, store.summaries(cell.id for cell in cells), settings):
-        settings = replace(settings, unstarted=_check(opened))
-    cluster = _cluster(opened, settings, machines) if machines.engine == "ray" else None
-    signal.signal(signal.SIGTERM, _interrupt)
+    todo = pending.missing(cells, store.summaries(cell.id for cell in cells), settings)
+    local = executors.on_this_machine(opened.suite, todo, settings)
+    executor: LocalExecutor | RayExecutor = local
     try:
-        with watching(cluster.slots if cluster else settings.workers, typer.echo) as watcher:
-            summary = sweep.run(opened.suite, cells, store, settings, watcher, cluster)
+        if todo:
+            settings = replace(settings, unstarted=_check(opened, local.server))
+        if machines.engine == "ray":
+            executor = _cluster(opened, settings, machines)
+        signal.signal(signal.SIGTERM, _interrupt)
+        with watching(executor.slots, typer.echo) as watcher:
+            summary = sweep.run(opened.suite, cells, store, settings, watcher, executor)
     finally:
-        if cluster is not None:
-            cluster.close()
+        local.close()
+        executor.close()
     has_space = _write_reports(opened, cells, summary)
     for line in _faulty(cells, summary.records, summary.lost, opened.runs):
         complain(line)
@@ -99,11 +105,11 @@ def _cluster(opened: OpenSuite, settings: Settings, machines: Machines) -> RayEx
     return executors.on_ray(machines.address, opened.suite, settings, insecure=insecure, tell=complain)
 
 
-def _check(opened: OpenSuite) -> dict[str, str]:
+def _check(opened: OpenSuite, server: ForkServer | None) -> dict[str, str]:
     """Exit before any work if no cell can be right; warn where only some are lost. Keeps the cards of the methods and
     returns those whose cells would run into their timeouts, with the reason.
     """
-    checked = check_suite(opened.suite, str(opened.file))
+    checked = check_suite(opened.suite, str(opened.file), server=server)
     for line in (*checked.losses, *checked.warnings):
         warn(line)
     if checked.fatal:

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.jobs.environment import NO_PROJECT, ProjectVariables
 from harness.jobs.files import UnreadableError, parse_json, read_regular
+from harness.jobs.fork_server import ForkServer
 from harness.jobs.job import Ending, Job, JobFolder, JobLimits, entry_function
 from harness.jobs.local import LocalExecutor
 from harness.jobs.logs import scrubbed
@@ -37,16 +38,20 @@ def call(
     deadline: float,
     project: ProjectVariables = NO_PROJECT,
     memory_mib: float | None = None,
+    server: ForkServer | None = None,
+    threads: int = 1,
 ) -> Any:
     """Call the function that ``module:function`` names with a JSON value and return the JSON value that it gives.
 
     It runs in a scratch folder, in a process that is ended with all it started after ``deadline`` seconds. CallError
     whatever else happens: an exception of any kind, an exit, a crash, a value that is not JSON. ``project``:
     further variables of its environment. ``memory_mib``: what it may take; None: what the machine has, a tenth less.
+    ``server``: forks the process, else it is a fresh interpreter; all jobs of a server have as many ``threads``.
     """
-    job = Job("call", f"{__name__}:answer", {"entry": entry, "payload": payload}, JobLimits(deadline, memory_mib))
+    limits = JobLimits(deadline, memory_mib)
+    job = Job("call", f"{__name__}:answer", {"entry": entry, "payload": payload}, limits, threads=threads)
     with temporary_folder("call-") as root:
-        ending, folder = _run(job, LocalExecutor(root, 1, project=project))
+        ending, folder = _run(job, LocalExecutor(root, 1, server=server, project=project))
         try:
             answer = parse_json(read_regular(folder.result, LIMIT), entry)
             if not isinstance(answer, dict) or not answer.keys() & {"result", "error"}:
@@ -65,6 +70,8 @@ def call_each(
     deadline: float,
     project: ProjectVariables = NO_PROJECT,
     memory_mib: float | None = None,
+    server: ForkServer | None = None,
+    threads: int = 1,
 ) -> list[Any]:
     """Results of the function for each payload, all in one process as long as that lives.
 
@@ -77,7 +84,7 @@ def call_each(
             done = folder / f"{len(results)}.jsonl"
             request = {"entry": entry, "payloads": payloads[len(results) :], "done": str(done)}
             try:
-                results += call(f"{__name__}:_each", request, deadline, project, memory_mib)
+                results += call(f"{__name__}:_each", request, deadline, project, memory_mib, server, threads)
             except CallError as error:
                 before = _whole_lines(done)
                 results += [*before, *([] if error.late and before else [error])]

@@ -13,8 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,21 +35,14 @@ SHORT = 60  # bytes of a path that leave space for what libraries add
 class LocalExecutor:
     """Runs jobs in ``root``, a folder for each, ``slots`` of them at once.
 
-    ``preload``: modules that a fork server imports once for all jobs; None: each job is a fresh interpreter, as those
-    with a launcher always are. ``project``: further variables of their environment.
+    ``server`` forks their processes; None: each job is a fresh interpreter, as those with a launcher always are.
+    ``project``: further variables of their environment.
     """
 
     def __init__(
-        self,
-        root: Path,
-        slots: int,
-        *,
-        preload: Sequence[str] | None = None,
-        project: ProjectVariables = NO_PROJECT,
-        warn: Callable[[str], None] = warnings.warn,
+        self, root: Path, slots: int, *, server: ForkServer | None = None, project: ProjectVariables = NO_PROJECT
     ) -> None:
-        self.root, self.slots, self._project = root, slots, project
-        self._server = None if preload is None else ForkServer(preload, warn)
+        self.root, self.slots, self.server, self._project = root, slots, server, project
 
     def start(self, job: Job) -> LocalJob:
         folder = JobFolder((self.root / job.id).resolve())
@@ -63,14 +55,14 @@ class LocalExecutor:
         folder.write(job)
         temp = short_name(folder.scratch)
         variables = environment.clean(os.environ, Path.cwd(), job.threads, self._project) | {"TMPDIR": str(temp)}
-        server = self._server if not job.launcher else None
+        server = self.server if not job.launcher else None
         forked = server.start(folder.root, folder.scratch, variables) if server is not None else None
         return LocalJob(job, folder, forked or start_fresh(folder.root, folder.scratch, variables), temp)
 
     def close(self) -> None:
         """Stop the fork server; call it when no job that was started here runs any more."""
-        if self._server is not None:
-            self._server.close()
+        if self.server is not None:
+            self.server.close()
         remove_dangling_names()
 
 

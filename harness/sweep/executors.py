@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.locations import PROJECT
 from harness.jobs import fork_server
+from harness.jobs.fork_server import ForkServer
 from harness.jobs.local import LocalExecutor
 from harness.plan import Cell
 from harness.suite import Suite
@@ -23,8 +24,8 @@ OWN = ("eavit", "timm")  # packages that come with the bench; a stranger's is im
 def on_this_machine(suite: Suite, cells: Iterable[Cell], settings: Settings) -> LocalExecutor:
     """``cells``: those that may be started, for what a fork server imports."""
     fork = settings.fork and os.environ.get(FORK) != "0" and fork_server.available()
-    preload = preloaded(suite, cells, settings.entry) if fork else None
-    return LocalExecutor(settings.runs, settings.workers, preload=preload, project=PROJECT, warn=settings.warn)
+    server = ForkServer(preloaded(suite, cells, settings.entry), settings.warn) if fork else None
+    return LocalExecutor(settings.runs, settings.workers, server=server, project=PROJECT)
 
 
 def preloaded(suite: Suite, cells: Iterable[Cell], entry: str) -> list[str]:

@@ -33,7 +33,7 @@ def called(entry: str, payload: object, *limits: object) -> Any:
         raise CallError(f"{type(error).__name__}: {error}") from error
 
 
-def called_each(entry: str, payloads: Sequence[object], *limits: object) -> list[Any]:
+def called_each(entry: str, payloads: Sequence[object], *more: object) -> list[Any]:
     return [called(entry, payload) for payload in payloads]
 
 

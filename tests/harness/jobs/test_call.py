@@ -11,6 +11,7 @@ import pytest
 
 from harness.jobs import local
 from harness.jobs.call import CallError, call, call_each
+from harness.jobs.fork_server import ForkServer
 from harness.jobs.processes import alive
 
 VICTIMS = "tests.harness.jobs.victims"
@@ -103,3 +104,17 @@ def test_a_bad_payload_costs_itself_alone(tmp_path: Path) -> None:
 def test_a_function_that_is_not_there_is_reported_for_each_payload() -> None:
     found = call_each(f"{VICTIMS}:nowhere", [1, 2], 30)
     assert [isinstance(each, CallError) for each in found] == [True, True]
+
+
+def test_a_fork_server_serves_several_calls_with_what_it_has_imported() -> None:
+    server = ForkServer([VICTIMS], pytest.fail)
+    try:
+        assert call(f"{VICTIMS}:double", [1], 30, server=server) == [1, 1]
+        assert server.process is not None
+        seen = call(f"{VICTIMS}:where", None, 30, server=server, threads=2)
+        assert seen["environment"]["OMP_NUM_THREADS"] == "2" and not server.lost
+        with pytest.raises(CallError, match="exit code 0 without a result"):
+            call(f"{VICTIMS}:end", "os exit", 30, server=server)
+        assert call_each(f"{VICTIMS}:double", [["a"], ["b"]], 30, server=server) == [["a", "a"], ["b", "b"]]
+    finally:
+        server.close()

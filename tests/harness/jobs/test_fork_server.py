@@ -131,7 +131,7 @@ def test_every_hard_end_is_reported_and_hurts_nobody_else(tmp_path: Path, fork: 
 
 
 def test_a_log_is_that_jobs_alone_and_complete(tmp_path: Path) -> None:
-    executor = LocalExecutor(tmp_path, 1, preload=["tests.harness.jobs.victims"], warn=pytest.fail)
+    executor = LocalExecutor(tmp_path, 1, server=ForkServer(["tests.harness.jobs.victims"], pytest.fail))
     try:
         logs = []
         for way in ("noisy", "printf"):
@@ -172,7 +172,7 @@ def test_a_lost_or_stopped_server_costs_no_job(
 def test_a_server_that_stops_between_two_jobs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fork_server, "ANSWER", 0.5)
     warned: list[str] = []
-    executor = LocalExecutor(tmp_path, 1, preload=["tests.harness.jobs.victims"], warn=warned.append)
+    executor = LocalExecutor(tmp_path, 1, server=ForkServer(["tests.harness.jobs.victims"], warned.append))
     try:
         for number in range(3):
             running = executor.start(Job(f"j{number}", "tests.harness.jobs.victims:speak", "printf", JobLimits(60)))
@@ -225,7 +225,7 @@ def test_one_that_cannot_start_is_given_up(
 
 @pytest.mark.parametrize("module", ["no.such.module", "tests.harness.fails_at_import"])
 def test_a_module_that_cannot_be_imported_beforehand_is_left_to_its_job(tmp_path: Path, module: str) -> None:
-    executor = LocalExecutor(tmp_path, 1, preload=[module], warn=pytest.fail)
+    executor = LocalExecutor(tmp_path, 1, server=ForkServer([module], pytest.fail))
     try:
         running = executor.start(Job("a", "tests.harness.jobs.victims:speak", "printf", JobLimits(60)))
         while not running.ended():

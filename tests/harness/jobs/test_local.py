@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.jobs.fork_server import ForkServer
 from harness.jobs.job import Job, JobLimits, JobProgress
 from harness.jobs.local import LocalExecutor, describe_exit, read_progress, short_name
 from harness.jobs.processes import alive
@@ -17,7 +18,8 @@ from harness.jobs.processes import alive
 @pytest.mark.parametrize("preload", [None, ["tests.harness.jobs.victims"]])
 def test_no_process_survives_its_job(tmp_path: Path, preload: list[str] | None) -> None:
     """Sixty children in sessions of their own, a double fork, one that ignores signals; fresh and forked."""
-    executor = LocalExecutor(tmp_path, 1, preload=preload, warn=pytest.fail)
+    server = None if preload is None else ForkServer(preload, pytest.fail)
+    executor = LocalExecutor(tmp_path, 1, server=server)
     try:
         running = executor.start(Job("a", "tests.harness.jobs.victims:leave_processes_behind", None, JobLimits(60)))
         while not running.ended():
