@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from eavit.adaptation.adapt import adapt, family_of
     from eavit.adaptation.refine import refine
     from eavit.adaptation.sampled import Sampled
-    from eavit.deploy.artifact import load_family as load
     from eavit.deploy.elastic import ElasticModel
     from eavit.deploy.export import export
     from eavit.deploy.hub import push_to_hub
     from eavit.deploy.latency import Profile
+    from eavit.deploy.opened import open_family as load
     from eavit.deploy.profiling import profile_latency
     from eavit.deploy.verify import verify_export as verify
 
@@ -35,7 +35,7 @@ LATER = {
     "verify": "eavit.deploy.verify:verify_export",
     "Profile": "eavit.deploy.latency:Profile",
     "profile_latency": "eavit.deploy.profiling:profile_latency",
-    "load": "eavit.deploy.artifact:load_family",
+    "load": "eavit.deploy.opened:open_family",
 }
 
 __all__ = [

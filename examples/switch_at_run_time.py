@@ -2,7 +2,8 @@
 
     python examples/switch_at_run_time.py [FAMILY]
 
-One set of weights answers in every size: nothing is loaded or copied between two calls.
+One set of weights answers in every size: nothing is copied between two calls. Of a saved family the smallest size
+is read first, and another one reads what it adds when it is first needed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def budget_for(waiting: int) -> float:
 def family() -> eavit.ElasticModel:
     """The family that the command line names, or a quickly trained one."""
     if len(sys.argv) > 1:
-        return eavit.load(sys.argv[1])
+        return eavit.load(sys.argv[1], budget=BUDGETS[0])
     train, val = loaders()
     return eavit.adapt(pico_letters(10), train, val, BUDGETS, epochs=3, method="hydravit")
 

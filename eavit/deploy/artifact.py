@@ -7,7 +7,8 @@ family stays readable. No pickle.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -19,14 +20,16 @@ from eavit.deploy.architecture import CannotRebuildError, build_vit, rebuilt
 from eavit.deploy.elastic import ElasticModel, FamilyRecord, MeasuredMember, Validation
 from eavit.deploy.files import check_version, read_json, sha256_of, write_json
 from eavit.model import cost
-from eavit.model.calibration import STATISTICS, attach_statistics
+from eavit.model.calibration import STATISTICS, attach_statistics, statistics_of
 from eavit.model.submodel import Submodel
-from eavit.model.vit import NestedViT
+from eavit.model.vit import NestedViT, extract
 from eavit.training.checkpoint import CheckpointError, load_tensors, save_tensors
 
 FORMAT, FORMAT_VERSION = "eavit family", 1
 MANIFEST = "manifest.json"
-SHARED, BY_SIZE = "shared.", "by_size/"  # names of tensors: shared.<name>, by_size/<submodel>/<name>
+# Names of tensors: shared.<name>, by_size/<submodel>/<name>, and of calibrated families folded/<submodel>/<name>: the
+# biases and norms of a member as it is extracted, which depend on weights that it does not have.
+SHARED, BY_SIZE, FOLDED = "shared.", "by_size/", "folded/"
 PACKAGES = ("eavit-bench", "torch", "timm", "safetensors")
 
 
@@ -53,6 +56,9 @@ def _save_weights(elastic: ElasticModel, folder: Path) -> Path:
     tensors = {SHARED + name: value for name, value in elastic.vit.state_dict().items()}
     for submodel, own in elastic.by_size.items():
         tensors |= {f"{BY_SIZE}{submodel}/{name}": value for name, value in own.items()}
+    for member in elastic.members if statistics_of(elastic.vit) else ():
+        plain = extract(elastic.vit, member.submodel).state_dict()
+        tensors |= {f"{FOLDED}{member.submodel}/{name}": value for name, value in plain.items() if value.ndim == 1}
     draft = folder / "weights.safetensors.new"
     try:
         save_tensors(draft, tensors, {"format": FORMAT})
@@ -134,29 +140,48 @@ def load_family(folder: str | Path) -> ElasticModel:
     """The family that :func:`save_family` wrote: the same choices, logits and record. ArtifactError if a byte of it
     changed.
     """
-    folder = Path(folder)
-    if not (folder / MANIFEST).is_file():
-        what = "has no manifest.json" if folder.is_dir() else "is no folder"
-        raise ArtifactError(f"{folder} {what}; give a folder that eavit.adapt(...).save(folder) wrote")
+    with artifact_errors(Path(folder)):
+        manifest = read_manifest(Path(folder))
+        return _family(manifest, _load_weights(Path(folder), manifest["weights"]))
+
+
+@contextmanager
+def artifact_errors(folder: Path) -> Iterator[None]:
+    """Turn what a damaged or incomplete folder raises into ArtifactError."""
     try:
-        manifest = read_json(folder / MANIFEST, FORMAT)
-        check_version(folder / MANIFEST, manifest, FORMAT, FORMAT_VERSION)
-        tensors = _load_weights(folder, manifest["weights"])
-        return _family(manifest, tensors)
+        yield
     except KeyError as error:
         raise ArtifactError(f"{folder / MANIFEST}: {error.args[0]}: missing") from error
-    except CannotRebuildError:
+    except (ArtifactError, CannotRebuildError):
         raise
     except ValueError as error:
         raise ArtifactError(str(error)) from error
 
 
-def _load_weights(folder: Path, entry: Mapping[str, Any]) -> dict[str, Tensor]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Manifest of a family; ArtifactError if there is none, ValueError if it is damaged or too new."""
+    if not (folder / MANIFEST).is_file():
+        what = "has no manifest.json" if folder.is_dir() else "is no folder"
+        raise ArtifactError(f"{folder} {what}; give a folder that eavit.adapt(...).save(folder) wrote")
+    manifest = read_json(folder / MANIFEST, FORMAT)
+    check_version(folder / MANIFEST, manifest, FORMAT, FORMAT_VERSION)
+    return manifest
+
+
+def weights_file(folder: Path, entry: Mapping[str, Any]) -> Path:
+    """File of a manifest's weights; ArtifactError if it is missing or has another size."""
     path = folder / str(entry["file"])
     if not path.is_file():
         raise ArtifactError(f"{path}: missing; copy the whole folder again")
-    if path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
-        raise ArtifactError(f"{path}: changed or damaged: its size or SHA-256 does not match; copy the folder again")
+    if path.stat().st_size != entry["bytes"]:
+        raise ArtifactError(f"{path}: changed or damaged: its size does not match; copy the folder again")
+    return path
+
+
+def _load_weights(folder: Path, entry: Mapping[str, Any]) -> dict[str, Tensor]:
+    path = weights_file(folder, entry)
+    if sha256_of(path) != entry["sha256"]:
+        raise ArtifactError(f"{path}: changed or damaged: its SHA-256 does not match; copy the folder again")
     try:
         return load_tensors(path)[0]
     except CheckpointError as error:
@@ -169,8 +194,15 @@ def _family(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Elast
     shared = {name.removeprefix(SHARED): value for name, value in tensors.items() if name.startswith(SHARED)}
     statistics = {name: shared.pop(name) for name in list(shared) if name.endswith(STATISTICS)}
     plain.to(next(iter(shared.values())).dtype).load_state_dict(shared)
+    vit = NestedViT.from_timm(plain)
+    attach_statistics(vit, statistics)
+    return ElasticModel(vit, family_record(manifest), _by_size(tensors))
+
+
+def family_record(manifest: Mapping[str, Any]) -> FamilyRecord:
+    """The record of a family beside its weights."""
     members = tuple(MeasuredMember(Submodel.parse(m["submodel"]), m["correct"], m["n"]) for m in manifest["policy"])
-    table = FamilyRecord(
+    return FamilyRecord(
         members=members,
         budgets={float(budget): key for budget, key in manifest["budgets"]},
         validation=Validation(**manifest["validation"]),
@@ -181,9 +213,6 @@ def _family(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Elast
         space=manifest["space"],
         router=manifest["router"],
     )
-    vit = NestedViT.from_timm(plain)
-    attach_statistics(vit, statistics)
-    return ElasticModel(vit, table, _by_size(tensors))
 
 
 def _by_size(tensors: Mapping[str, Tensor]) -> dict[Submodel, dict[str, Tensor]]:

@@ -96,6 +96,13 @@ class ElasticModel:
         return backbone
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        stem = self.vit.patch_embed
+        height, width = stem.img_size
+        return stem.proj.in_channels, height, width
+
+    @property
     def members(self) -> tuple[MeasuredMember, ...]:
         return self.table.members
 
@@ -147,9 +154,8 @@ class ElasticModel:
 
     def _activation_mib(self, submodel: Submodel) -> float:
         if submodel not in self._activations:
-            stem = self.vit.patch_embed
-            shape = (stem.proj.in_channels, *stem.img_size)
-            self._activations[submodel] = peak_activation_bytes(self.extract(submodel).cpu(), shape) / 2**20
+            plain = extract(self.vit, submodel).eval().cpu()
+            self._activations[submodel] = peak_activation_bytes(plain, self.image_shape) / 2**20
         return self._activations[submodel]
 
     def choose(self, *, profile: Timed | None = None, **limits: float) -> Submodel:
@@ -166,7 +172,9 @@ class ElasticModel:
             submodel = self.choose(profile=profile, **limits)
         elif limits:
             raise ValueError(f"extract takes a submodel or limits, not both: {submodel} and {Limits.of(limits)}")
-        submodel = self.backbone.check(submodel)
+        return self._extracted(self.backbone.check(submodel))
+
+    def _extracted(self, submodel: Submodel) -> VisionTransformer:
         plain = extract(self.vit, submodel).eval()
         own = self.by_size.get(submodel, {})
         if own:
@@ -184,13 +192,25 @@ class ElasticModel:
                 self._chosen[key] = self.choose(profile=profile, **limits)
             submodel = self._chosen[key]
         chosen = self.backbone.full if submodel is None else self.backbone.check(submodel)
-        if chosen not in self.by_size:
+        if self._shares_weights(chosen):
             logits: Tensor = self.vit(images, chosen)
             return logits
-        if chosen not in self._own:
-            self._own[chosen] = self.extract(chosen)
+        self.ready(chosen)
         own: Tensor = self._own[chosen].to(images.device)(images)
         return own
+
+    def ready(self, submodel: Submodel) -> None:
+        """Build a submodel that does not share its weights before it is first called."""
+        if submodel not in self._own and not self._shares_weights(submodel):
+            self._own[submodel] = self._opened(submodel)
+
+    def _opened(self, submodel: Submodel) -> VisionTransformer:
+        """A submodel to be run: one that does not share its weights."""
+        return self._extracted(submodel)
+
+    def _shares_weights(self, submodel: Submodel) -> bool:
+        """Return whether a submodel is a slice of weights that are here."""
+        return submodel not in self.by_size
 
     def to(self, device: torch.device | str) -> ElasticModel:
         """The same family with its weights moved to a device, in place."""

@@ -30,8 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 def callable_of(elastic: ElasticModel, submodel: Submodel, setting: Setting) -> Call:
     """A call that runs a submodel on a batch of zeros in a runtime."""
-    model, stem = elastic.extract(submodel).cpu(), elastic.vit.patch_embed
-    images = torch.zeros(setting.batch, stem.proj.in_channels, *stem.img_size)
+    model, images = elastic.extract(submodel).cpu(), torch.zeros(setting.batch, *elastic.image_shape)
     if setting.runtime == "torch":
 
         def call() -> object:
