@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from harness import fingerprints, picture_plugins, plan, suite
-from harness.commands.options import CellLimits, CommandError, Where, Which
+from harness import fingerprints, picture_plugins, plan, smoke, suite
+from harness.commands.options import RESULTS, CellLimits, CommandError, Where, Which
 from harness.commands.output import complain, warn
 from harness.jobs.files import write_atomic
 from harness.messages import choices
@@ -123,6 +123,20 @@ def open_suite(name: str, where: Where) -> OpenSuite:
     read = picture_plugins.located(suite.load(file))
     refuse_other(where.results / read.name, file)
     return OpenSuite(name, file, read, where.results / read.name, where.runs / read.name)
+
+
+def open_smoke(name: str, where: Where) -> OpenSuite:
+    """The suite made small (:mod:`harness.smoke`), with its data written anew, and its folders below ``runs/smoke``."""
+    if where.results != RESULTS:
+        raise CommandError("--smoke cannot go with --results: what it writes is no result and lies below --runs")
+    whole, folder = open_suite(name, where), where.runs / "smoke"
+    data = (folder / "data" / whole.suite.name).absolute()
+    small = smoke.smoke_suite(whole.suite, data)
+    os.environ["EAVIT_DATA"] = str(data)  # for what is kept of decoded images
+    smoke.write_samples(small.datasets)
+    return OpenSuite(
+        f"{name} --smoke", whole.file, small, folder / "results" / small.name, folder / "runs" / small.name
+    )
 
 
 def suite_file(name: str, results: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -15,7 +15,7 @@ import typer
 
 from harness.commands import options
 from harness.commands.check import check_suite
-from harness.commands.open_suite import OpenSuite, open_suite, record_owner
+from harness.commands.open_suite import OpenSuite, open_smoke, open_suite, record_owner
 from harness.commands.options import CellLimits, CommandError, Machines, SuiteName, Where, Which, with_option_groups
 from harness.commands.output import complain, show_report, warn
 from harness.commands.progress import watching
@@ -26,6 +26,7 @@ from harness.plan import Cell
 from harness.reports import report as reports
 from harness.results import kept_models, points, record
 from harness.results.record import USABLE, Record
+from harness.smoke import few_cells
 from harness.sweep import executors, pending, sweep
 from harness.sweep.pending import Settings
 from harness.sweep.sweep import Summary
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from harness.jobs.ray_executor import RayExecutor
 
 NAMED = 3  # cells in one message
+GOOD = frozenset({"ok", "unreachable"})
+SMOKE = "a smoke: drawn images and a tiny random ViT; no number of it is a result, and most cells are suspicious"
 
 verbs = typer.Typer()
 
@@ -50,15 +53,22 @@ def run(
         bool,
         typer.Option("--keep", help="Keep the adapted models of the cells that run, for `eavit choose`."),
     ] = False,
+    smoke: Annotated[
+        bool,
+        typer.Option("--smoke", help="Try the suite in a minute or two: drawn images, tiny model; into runs/smoke."),
+    ] = False,
 ) -> None:
     """Run the missing cells of a suite, then write points, tables and plots. Exit code 1 if a cell failed."""
-    opened = open_suite(name, where)
+    opened = open_smoke(name, where) if smoke else open_suite(name, where)
     store = opened.store
     store.prepare()
     record_owner(opened.folder, opened.file)
     if keep and machines.engine == "ray":
         raise CommandError("--keep needs --engine local: nodes of a cluster send back records, not models")
     cells, settings = opened.chosen(which), replace(opened.settings(which, limits), keep=keep)
+    if smoke:
+        typer.echo(SMOKE)
+        cells, settings = few_cells(cells), replace(settings, force=True)
     todo = pending.missing(cells, store.summaries(cell.id for cell in cells), settings)
     local = executors.on_this_machine(opened.suite, todo, settings)
     executor: LocalExecutor | RayExecutor = local
@@ -73,8 +83,9 @@ def run(
     finally:
         local.close()
         executor.close()
-    has_space = _write_reports(opened, cells, summary)
-    for line in _faulty(cells, summary.records, summary.lost, opened.runs):
+    has_space = _write_reports(opened, cells, summary, quiet=smoke)
+    expected = USABLE if smoke else GOOD
+    for line in _faulty(cells, summary.records, summary.lost, opened.runs, expected):
         complain(line)
     if keep:
         _show_models(opened, cells, summary)
@@ -124,7 +135,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _write_reports(opened: OpenSuite, cells: Iterable[Cell], summary: Summary) -> bool:
+def _write_reports(opened: OpenSuite, cells: Iterable[Cell], summary: Summary, *, quiet: bool) -> bool:
     """Write points, records and report. False where the disk is full; finished cells are kept all the same."""
     others = {cell.id for cell in opened.cells} - {cell.id for cell in cells}
     known = {**opened.store.records(others), **summary.records}
@@ -135,7 +146,8 @@ def _write_reports(opened: OpenSuite, cells: Iterable[Cell], summary: Summary) -
         built = reports.current_report(opened.folder, opened.suite, opened.file) if idle else None
         if built is None:
             built = reports.write_report(opened.folder, opened.suite, opened.file)
-        show_report(built.overview, built.files)
+        if not quiet:
+            show_report(built.overview, built.files)
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -189,14 +201,20 @@ def _show_models(opened: OpenSuite, cells: Iterable[Cell], summary: Summary) -> 
         )
 
 
-def _faulty(cells: Iterable[Cell], records: Mapping[str, Record], lost: Mapping[str, str], runs: Path) -> list[str]:
-    """One line for each cell that failed or is suspicious, with the path of its log."""
+def _faulty(
+    cells: Iterable[Cell],
+    records: Mapping[str, Record],
+    lost: Mapping[str, str],
+    runs: Path,
+    expected: Collection[str] = GOOD,
+) -> list[str]:
+    """One line for each cell whose status is not among the ``expected`` ones, with the path of its log."""
     lines = []
     for cell in cells:
         entry = records.get(cell.id)
         if cell.id in lost:
             lines.append(f"failed: {cell.title}: {lost[cell.id]}")
-        elif entry is not None and entry.status not in ("ok", "unreachable"):
+        elif entry is not None and entry.status not in expected:
             log = runs / cell.id / "log.txt"
             look = f"; log: {log}" if log.exists() else ""
             lines.append(f"{entry.status}: {cell.title}: {entry.reason} ({cell.id}){look}")

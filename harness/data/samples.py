@@ -1,11 +1,13 @@
-"""Tiny samples of published data sets, in the layout of the real files: for tests, and for trying a suite.
+"""Tiny samples of data sets in the layout of the real files: for tests, and for trying a suite.
 
 The images are drawn: each class has a colour and the direction of its stripes, so that a small model learns something.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,16 +23,23 @@ SPLITS = ("train", "val", "test")
 Pixels = NDArray[np.uint8]
 
 
-def write_sample(name: str, root: Path, classes: int = 3, each: int = 12, size: int = 64) -> None:
-    """Write a sample of the set that a function of :mod:`harness.data.published` reads, below the data root ``root``.
+def write_sample(
+    name: str, root: Path, classes: int = 3, each: int = 12, size: int = 64, options: Mapping[str, Any] = {}
+) -> None:
+    """Write a sample of the set that a function of :mod:`harness.data.published` reads, below the data root ``root``;
+    of ``fashion_mnist``; or of a ``folder``, which is ``root``.
 
     ``each``: images of a class in every official split. ``size``: height of photographs in pixels, a third less than
-    their width. The same arguments give the same files. SVHN always has its 10 classes, MedMNIST is
-    its set pathmnist.
+    their width. ``options``: those of a suite's entry; they name the set of MedMNIST, by default pathmnist. The same
+    arguments give the same files. SVHN and Fashion-MNIST always have their 10 classes.
     """
-    if name not in WRITERS:
-        raise ValueError(f"{name!r}: no such sample; {choices(name, WRITERS)}")
-    WRITERS[name](root, classes, each, size)
+    known = {**WRITERS, **OTHER_WRITERS}
+    if name not in known:
+        raise ValueError(f"{name!r}: no such sample; {choices(name, known)}")
+    if name == "medmnist":
+        _medmnist(root, classes, each, **options)
+    else:
+        known[name](root, classes, each, size)
 
 
 def drawn(split: str, label: int, number: int, height: int, width: int) -> Pixels:
@@ -167,19 +176,33 @@ def _eurosat(root: Path, classes: int, each: int, size: int) -> None:
     _photographs(root / "eurosat" / "2750", size, named)
 
 
-def _medmnist(root: Path, classes: int, each: int, size: int) -> None:
+def _medmnist(root: Path, classes: int, each: int, size: int = 28, set: str = "pathmnist") -> None:  # noqa: A002
     table: dict[str, Any] = {}
     for split in SPLITS:
-        pixels, labels = _small(split, classes, each)
+        places = list(_cells(classes, each))
         table |= {
-            f"{split}_images": pixels[:, 2:30, 2:30],
-            f"{split}_labels": np.array(labels, dtype=np.uint8)[:, None],
+            f"{split}_images": np.stack([drawn(split, *place, size, size) for place in places]),
+            f"{split}_labels": np.array([[label] for label, _ in places], dtype=np.uint8),
         }
     root.mkdir(parents=True, exist_ok=True)
-    np.savez(root / "pathmnist.npz", allow_pickle=False, **table)
+    np.savez(root / (f"{set}.npz" if size == 28 else f"{set}_{size}.npz"), allow_pickle=False, **table)
 
 
-WRITERS: Mapping[str, Callable[[Path, int, int, int], None]] = {
+def _fashion_mnist(root: Path, classes: int, each: int, size: int) -> None:
+    for split, name in (("train", "train"), ("test", "t10k")):
+        pixels, labels = _small(split, 10, each)
+        grey = pixels[:, 2:30, 2:30, 0]
+        head = struct.pack(">4I", 0x803, *grey.shape), struct.pack(">2I", 0x801, len(labels))
+        _write(root / f"{name}-images-idx3-ubyte.gz", gzip.compress(head[0] + grey.tobytes(), mtime=0))
+        _write(root / f"{name}-labels-idx1-ubyte.gz", gzip.compress(head[1] + bytes(labels), mtime=0))
+
+
+def _folder(root: Path, classes: int, each: int, size: int) -> None:
+    named = {f"kind {c}/{n}.jpg": ("train", c, n) for c, n in _cells(classes, each)}
+    _photographs(root / "train", size, named)
+
+
+WRITERS: Mapping[str, Callable[[Path, int, int, int], None]] = {  # by the name of a published set
     "cifar10": _cifar(
         "cifar-10-batches-py", tuple(f"data_batch_{n}" for n in range(1, 6)), "test_batch", "batches.meta", "label"
     ),
@@ -193,4 +216,8 @@ WRITERS: Mapping[str, Callable[[Path, int, int, int], None]] = {
     "oxford_iiit_pets": _oxford_iiit_pets,
     "eurosat": _eurosat,
     "medmnist": _medmnist,
+}
+OTHER_WRITERS: Mapping[str, Callable[[Path, int, int, int], None]] = {  # of sources that no function reads
+    "fashion_mnist": _fashion_mnist,
+    "folder": _folder,
 }
