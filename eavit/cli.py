@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-MISSING = "typer is not installed; the command line needs its extra: python -m pip install 'eavit-bench[cli]'"
+MISSING = (
+    "typer is not installed; the command line needs its extra: python -m pip install 'eavit-bench[cli]', or in a "
+    "clone: python -m pip install -e '.[cli]'"
+)
 INTERRUPTED = 130  # as shells count a program ended by Ctrl-C
 
 

@@ -1,6 +1,6 @@
 """The HF Trainer trains a nested ViT: it wants named inputs and a loss, so a small wrapper stands around eavit.Sampled.
 
-python -m pip install 'eavit-bench[loops]' && python examples/hf_trainer.py
+python -m pip install -e '.[loops]' && python examples/hf_trainer.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Lightning trains a nested ViT: eavit.Sampled draws a submodel at each call, the module knows nothing of it.
 
-python -m pip install 'eavit-bench[loops]' && python examples/lightning_loop.py
+python -m pip install -e '.[loops]' && python examples/lightning_loop.py
 """
 
 from __future__ import annotations

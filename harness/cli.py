@@ -6,7 +6,10 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-BENCH = "typer is not installed; the bench needs its extra: python -m pip install 'eavit-bench[bench]'"
+BENCH = (
+    "typer is not installed; the bench needs its extra: python -m pip install 'eavit-bench[bench]', or in a clone: "
+    "python -m pip install -e '.[bench]'"
+)
 INTERRUPTED = 130  # as shells count a program ended by Ctrl-C
 
 

@@ -104,7 +104,8 @@ def test_the_library_imports_with_the_base_installation_alone():
 def test_a_command_line_without_its_extra_names_it(package: str, extra: str):
     done = run_without({"typer"}, f"from {package}.cli import main\nmain()")
     assert done.returncode == 1
-    assert f"eavit-bench[{extra}]" in done.stderr
+    assert f"'eavit-bench[{extra}]'" in done.stderr
+    assert f"-e '.[{extra}]'" in done.stderr  # nothing is published on an index
     assert "Traceback" not in done.stderr
 
 
@@ -129,9 +130,11 @@ def test_the_loops_of_others_are_those_of_the_examples():
 
 
 def test_no_extra_is_without_code():
-    assert set(EXTRAS) == {"bench", "cli", "cluster", "docs", "export", "loops", "pruning", "dev"}
+    assert set(EXTRAS) == {"bench", "cli", "cluster", "docs", "export", "loops", "medical", "pruning", "dev"}
     assert "eavit-bench[bench]" in EXTRAS["cluster"]
     assert names(EXTRAS["cluster"]) <= imported_by("harness")
+    assert names(EXTRAS["medical"]) == {"medmnist"}  # not installed for the tests
+    assert "import medmnist" in (ROOT / "harness" / "data" / "published.py").read_text(encoding="utf-8")
     assert names(EXTRAS["pruning"] + EXTRAS["export"] + EXTRAS["cli"]) <= imported_by("eavit")
 
 

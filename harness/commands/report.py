@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -77,18 +77,15 @@ def _write_figures(opened: OpenSuite) -> None:
         data = reports.read_report_data(opened.folder, opened.suite)
         built = built or reports.write_report(*suite, EVERYTHING, data)
         drawn = drawn or _draw(data, opened.folder, sources)
-    names, shown = drawn
-    for file in (*built.files, *(home / name for name in names)):
+    for file in (*built.files, *(home / name for name in drawn.files)):
         typer.echo(file)
-    for figure, why in shown["skipped"]:
+    for figure, why in drawn.shown["skipped"]:
         complain(f"{opened.suite.name}: {figure} is not drawn: {why}")
 
 
-def _draw(data: ReportData, folder: Path, sources: str) -> tuple[list[str], dict[str, Any]]:
-    """Names of the figures that are drawn, and those that cannot be with the reasons; as the stamp beside them says."""
+def _draw(data: ReportData, folder: Path, sources: str) -> stamp.Stamp:
+    """Draw the figures; their stamp shows those that cannot be drawn, with the reasons."""
     from harness.reports.figures.figures import write_figures
 
     drawn = write_figures(data, folder)
-    shown = {"skipped": drawn.skipped}
-    stamp.write_stamp(folder / stamp.FIGURES, sources, drawn.files, shown)
-    return [file.name for file in drawn.files], shown
+    return stamp.write_stamp(folder / stamp.FIGURES, sources, drawn.files, {"skipped": drawn.skipped})

@@ -217,7 +217,9 @@ def _medical(root: Path, name: str, size: int) -> None:
     try:
         import medmnist as package  # type: ignore[import-not-found, unused-ignore]  # of the extra `medical`
     except ModuleNotFoundError:
-        raise DataError("python -m pip install 'eavit-bench[medical]' brings what downloads it.") from None
+        raise DataError(
+            "python -m pip install 'eavit-bench[medical]', or in a clone -e '.[medical]', brings what downloads it."
+        ) from None
     root.mkdir(parents=True, exist_ok=True)
     getattr(package, package.INFO[name]["python_class"])("train", root=str(root), size=size, download=True)
 

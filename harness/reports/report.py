@@ -135,12 +135,12 @@ def _leaderboard_entry(folder: Path, suite: Suite, file: Path) -> LeaderboardEnt
 def current_report(folder: Path, suite: Suite, suite_file: Path, forms: Collection[Form] = FIGURES) -> Built | None:
     """The report in ``forms`` that is there, if it was made of what is there now by this program; else None."""
     made = stamp.read_stamp(folder, stamp.digest_of_sources(folder, suite, suite_file))
-    if made is None or ("page" in forms and PAGE not in made[0]):
+    if made is None or ("page" in forms and PAGE not in made.files):
         return None
     if not (folder / NAME).is_file() or checksum_faults(folder):
         return None
-    files = tuple(folder / name for name in made[1]["files"])
-    return Built((folder / "table.md").read_text(encoding="utf-8"), made[1]["overview"], files)
+    files = tuple(folder / name for name in made.shown["files"])
+    return Built((folder / "table.md").read_text(encoding="utf-8"), made.shown["overview"], files)
 
 
 def claims_for_page(data: ReportData, suite: Suite, suite_file: Path) -> Sequence[JudgedClaim] | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -38,20 +39,27 @@ def digest_of_sources(folder: Path, suite: Suite, suite_file: Path) -> str:
     return digest.hexdigest()
 
 
-def write_stamp(folder: Path, sources: str, files: Iterable[Path], shown: dict[str, Any]) -> None:
-    """Write the stamp of ``files``, which lie in ``folder``; ``shown``: plain values for :func:`read_stamp`."""
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Files that were made, by their names in the folder, and plain values that the command shows of them."""
+
+    files: tuple[str, ...]
+    shown: Mapping[str, Any]
+
+
+def write_stamp(folder: Path, sources: str, files: Iterable[Path], shown: Mapping[str, Any]) -> Stamp:
+    """Write and return the stamp of ``files``, which lie in ``folder``."""
     checksums = {path.relative_to(folder).as_posix(): file_checksum(path) for path in files}
     text = json.dumps({"sources": sources, "checksums": checksums, "shown": shown}, ensure_ascii=False)
     write_atomic(folder / NAME, text.encode("utf-8"))
+    return Stamp(tuple(checksums), shown)
 
 
-def read_stamp(folder: Path, sources: str) -> tuple[list[str], dict[str, Any]] | None:
-    """Names of the files and what :func:`write_stamp` was given to show; None where these sources did not make them,
-    or one of the files is not as it was.
-    """
+def read_stamp(folder: Path, sources: str) -> Stamp | None:
+    """The stamp in ``folder``; None where other sources made its files, or one of them is not as it was."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         stamp = json.loads((folder / NAME).read_bytes())
         same = all(file_checksum(folder / name) == checksum for name, checksum in stamp["checksums"].items())
         if same and stamp["sources"] == sources and isinstance(stamp["shown"], dict):
-            return list(stamp["checksums"]), stamp["shown"]
+            return Stamp(tuple(stamp["checksums"]), stamp["shown"])
     return None

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from harness import suite
 from harness.commands import check_plugin, init
 from harness.commands.options import CommandError
 from tests.harness.commands import in_process
+
+ROOT = Path(__file__).resolve().parents[3]
+ADDED = """
+[[methods]]
+name = "own_widths"
+use = "own_widths:OwnWidths"
+
+[[datasets]]
+name = "own_signs"
+use = "own_signs:own_signs"
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +50,28 @@ def test_a_written_data_set_keeps_all_rules(folder: Path) -> None:
     kind, verdicts = check_plugin.check_plugin("own_signs:own_signs", {"options": {}, "size": 24, "channels": 1})
     assert kind == "data set"
     assert [each.word for each in verdicts] == ["passed"] * 3
+
+
+def test_a_written_method_and_data_set_run_through_the_table_of_quick(folder: Path) -> None:
+    init.init("method", "own_widths")
+    init.init("dataset", "own_signs")
+    quick = (ROOT / "suites" / "quick.toml").read_text().replace("seeds = [0, 1]", "seeds = [0]")
+    quick = quick.replace('name = "quick"', 'name = "mine"').replace(
+        "fit = 1000\nselect = 260", "fit = 200\nselect = 80\ntest = 80"
+    )
+    (folder / "mine.toml").write_text(quick + ADDED)
+    run = [sys.executable, "-m", "harness.cli", "run", "mine.toml", "--method", "own_widths"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "EAVIT_DATA": str(folder / "data")}
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    points = pd.read_csv(folder / "results" / "mine" / "points.csv")
+    assert set(points["dataset"]) == {"digits", "mnist5k", "own_signs"}
+    assert len(points) == 3 * 5
+    assert set(points["status"]) <= {"ok", "suspicious"}  # after so few steps
+    assert points["correct"].sum() > 0.4 * points["n"].sum()
+    table = (folder / "results" / "mine" / "table.md").read_text()
+    assert "`own_widths`" in table
+    assert "own_signs" in table
 
 
 def test_a_written_suite_is_right(folder: Path) -> None:

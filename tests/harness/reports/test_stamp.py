@@ -25,7 +25,7 @@ def sources(folder: Path, suite=SUITE) -> str:
 
 
 def test_a_stamp_of_the_same_sources_and_files_is_read(folder: Path):
-    assert stamp.read_stamp(folder, sources(folder)) == (["table.md"], {"overview": "≈"})
+    assert stamp.read_stamp(folder, sources(folder)) == stamp.Stamp(("table.md",), {"overview": "≈"})
 
 
 @pytest.mark.parametrize("name", ["small/points.csv", "small/cards.json", "small.claims.toml", "reference/paper.csv"])
