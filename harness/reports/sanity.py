@@ -65,7 +65,7 @@ class SanityCheck:
 def run_checks(points: pd.DataFrame, records: Mapping[str, Record], bitmaps: Bitmaps) -> tuple[SanityCheck, ...]:
     """All checks of all cells that have a measured point, in an order that does not depend on that of the points."""
     measured = frames.accuracies(points).sort_values([*frames.CELL, "budget"])
-    cells = {_key(here): _answers(here, bitmaps) for _, here in measured.groupby(frames.CELL)}
+    cells = _answers_of(measured, bitmaps)
     references = {reference: _names_of(reference, points, records) for reference in (PLAIN, PROBED)}
     checks: list[SanityCheck] = []
     for key, answers in cells.items():
@@ -90,17 +90,18 @@ class _Answer:
     bits: Any = None
 
 
-def _key(here: pd.DataFrame) -> CellKey:
-    return str(here["method"].iloc[0]), str(here["dataset"].iloc[0]), int(here["seed"].iloc[0])
-
-
-def _answers(here: pd.DataFrame, bitmaps: Bitmaps) -> list[_Answer]:
-    columns = (here[name] for name in ("budget", "correct", "n", "cell", "reason", "key", "macs", "full_macs"))
-    return [
-        _Answer(float(budget), int(correct), int(n), str(cell), reason if isinstance(reason, str) else "",
-                str(key), macs / full, bitmaps.get((str(cell), float(budget))))
-        for budget, correct, n, cell, reason, key, macs, full in zip(*columns, strict=True)
-    ]  # fmt: skip
+def _answers_of(measured: pd.DataFrame, bitmaps: Bitmaps) -> dict[CellKey, list[_Answer]]:
+    """Answers of each cell, in the order of the rows."""
+    names = (*frames.CELL, "budget", "correct", "n", "cell", "reason", "key", "macs", "full_macs")
+    cells: dict[CellKey, list[_Answer]] = {}
+    for method, dataset, seed, budget, correct, n, cell, reason, key, macs, full in zip(
+        *(measured[name].tolist() for name in names), strict=True
+    ):
+        text = reason if isinstance(reason, str) else ""
+        bits = bitmaps.get((str(cell), float(budget)))
+        answer = _Answer(float(budget), int(correct), int(n), str(cell), text, str(key), macs / full, bits)
+        cells.setdefault((str(method), str(dataset), int(seed)), []).append(answer)
+    return cells
 
 
 def _check(

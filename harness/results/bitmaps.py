@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +31,13 @@ def gather_bitmaps(folder: Path, points: pd.DataFrame) -> dict[tuple[str, float]
     One that does not count as many right images as its point says belongs to another run, and is left out.
     """
     committed = read_bitmaps(folder / NAME)
-    bitmaps = {}
+    bitmaps: dict[tuple[str, float], Bits] = {}
     measured = points[points["status"].isin(MEASURED)].sort_values(["cell", "budget"])
-    for cell, rows in measured.groupby("cell"):
-        of_cell = _of_cell(folder / "cells", str(cell))
-        for budget, correct, n in zip(rows["budget"], rows["correct"], rows["n"], strict=True):
-            key = (str(cell), float(budget))
+    rows = zip(*(measured[name].tolist() for name in ("cell", "budget", "correct", "n")), strict=True)
+    for cell, of_one in groupby(rows, key=lambda row: str(row[0])):
+        of_cell = _of_cell(folder / "cells", cell)
+        for _, budget, correct, n in of_one:
+            key = (cell, float(budget))
             bits = of_cell.get(float(budget), committed.get(key))
             if bits is not None and _fits(bits, correct, n):
                 bitmaps[key] = bits

@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 SUMS = "sha256"
 NEEDED = frozenset({"cell.json", "record.json", "correct.npz"})
 MOST = 8  # files of a cell
+NPY = b"\x93NUMPY\x01\x00"  # how an array of version 1.0 begins
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 RawRecord = dict[str, Any]
 _CELL = re.compile(r"[0-9a-f]{1,64}")
@@ -137,20 +139,28 @@ def _unpack(data: bytes) -> Iterator[tuple[str, bytes]]:
 
     Unlike numpy's own reader it allocates no more than the archive holds, which is at most LIMIT.
     """
-    from numpy.lib import format as npy
-
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if (size := sum(entry.file_size for entry in archive.infolist())) > LIMIT:
             raise ValueError(f"it unpacks to {size} bytes; at most {LIMIT} are read")
         for entry in archive.infolist():
-            array = io.BytesIO(archive.read(entry))
-            if npy.read_magic(array) != (1, 0):
-                raise ValueError(f"{entry.filename}: another version of the format")
-            shape, _, dtype = npy.read_array_header_1_0(array)
-            bits = array.read()
+            array = archive.read(entry)
+            if array[: len(NPY)] != NPY:
+                raise ValueError(f"{entry.filename}: not an array, or of another version of the format")
+            head, start = array[len(NPY) : len(NPY) + 2], len(NPY) + 2
+            end = start + int.from_bytes(head, "little")
+            (shape, dtype), bits = _npy_header(head + array[start:end]), array[end:]
             if dtype != "uint8" or shape != (len(bits),):
                 raise ValueError(f"{entry.filename}: {dtype} of shape {shape} in {len(bits)} bytes")
             yield entry.filename.removesuffix(".npy"), bits
+
+
+@lru_cache(maxsize=64)
+def _npy_header(text: bytes) -> tuple[tuple[int, ...], str]:
+    """Shape and type in the header of an npy file. Most headers are alike, and numpy takes long to read one."""
+    from numpy.lib import format as npy
+
+    shape, _, dtype = npy.read_array_header_1_0(io.BytesIO(text))
+    return shape, str(dtype)
 
 
 def whole_files(folder: Path) -> dict[str, bytes]:

@@ -130,9 +130,11 @@ def same_recipe(
 
 
 def _agree(one: Any, other: Any) -> bool:
+    if one == other:
+        return True
     if isinstance(one, Mapping) and isinstance(other, Mapping) and "use" not in one:
         return all(one[key] == other[key] for key in one.keys() & other.keys())
-    return bool(one == other)
+    return False
 
 
 def _code_changed(recorded: Mapping[str, Any], part: str, digest: Callable[[str], str]) -> bool:

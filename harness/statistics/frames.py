@@ -77,7 +77,7 @@ def accuracy_summary(points: pd.DataFrame) -> pd.DataFrame:
 def by_cell(rows: pd.DataFrame, column: str) -> dict[str, dict[str, dict[int, float]]]:
     """The column of one row a cell: method to data set to seed."""
     values: dict[str, dict[str, dict[int, float]]] = {}
-    for method, name, seed, value in zip(*(rows[key] for key in (*CELL, column)), strict=True):
+    for method, name, seed, value in zip(*(rows[key].tolist() for key in (*CELL, column)), strict=True):
         values.setdefault(str(method), {}).setdefault(str(name), {})[int(seed)] = float(value)
     return values
 
