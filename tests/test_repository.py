@@ -41,6 +41,7 @@ TESTED_BY = {  # modules without a test file of their name
     "eavit/adaptation/task.py": "eavit/adaptation/test_adapt.py",
     "eavit/commands/adapt_command.py": "eavit/test_cli.py",
     "eavit/commands/deploy_commands.py": "eavit/test_cli.py",
+    "eavit/commands/push_command.py": "eavit/deploy/test_hub.py",
     "eavit/commands/program.py": "eavit/test_cli.py",
     "eavit/commands/shown.py": "eavit/test_cli.py",
     "eavit/deploy/plots.py": "eavit/test_cli.py",

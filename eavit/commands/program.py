@@ -11,7 +11,7 @@ import typer
 from eavit.adaptation.loaders import LoaderError
 from eavit.adaptation.pictures import PicturesError
 from eavit.adaptation.task import WorkdirError
-from eavit.commands import adapt_command, deploy_commands
+from eavit.commands import adapt_command, deploy_commands, push_command
 from eavit.deploy.artifact import ArtifactError
 from eavit.deploy.latency import ProfileError
 from eavit.deploy.limits import UnreachableError
@@ -28,13 +28,14 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="From pictures and a budget to a file: adapt, profile, choose, export, verify.",
+    help="From pictures and a budget to a file: adapt, profile, choose, export, verify, push.",
 )
 app.command("adapt")(adapt_command.adapt_folder)
 app.command("profile")(deploy_commands.profile_family)
 app.command("choose")(deploy_commands.choose_member)
 app.command("export")(deploy_commands.export_member)
 app.command("verify")(deploy_commands.verify_folder)
+app.command("push")(push_command.push_folder)
 
 
 def main() -> None:
