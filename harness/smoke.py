@@ -23,7 +23,7 @@ TINY: Mapping[str, Any] = {
 BATCH, EPOCHS, GRID = 16, 1.0, 3
 FACTOR = 8.0  # of equal MACs at least: one epoch pays for no search
 EACH = 12  # images of a class in each official split
-FEW = {"fit": 80, "select": 80, "test": 80}
+FEW = {"fit": 64, "select": 80, "test": 40}  # enough for the 37 classes of letters, two folds and all
 MINUTES = 10.0
 # Options of methods that count what they do, and how much of it is enough here.
 EFFORT = {"population": 8, "generations": 1, "evaluations": 8, "warmup_steps": 4, "images": 32}
@@ -42,6 +42,7 @@ def smoke_suite(suite: Suite, data: Path) -> Suite:
         "name": f"{suite.name}_smoke",
         "title": f"Smoke of {suite.name}: no result",
         "macs_factor": max(suite.macs_factor, FACTOR) if suite.regime == "equal_macs" else suite.macs_factor,
+        "budgets": _three(suite.budgets),
         "grid": min(suite.grid, GRID),
         "seeds": suite.seeds[:1],
         "threads": 1,
@@ -88,6 +89,11 @@ def _small_set(entry: DataSet, folder: Path) -> DataSet:
     elif entry.use is None:
         changes |= FEW
     return entry.model_copy(update=changes)
+
+
+def _three(budgets: Sequence[float]) -> tuple[float, ...]:
+    """The smallest, a middle and the largest budget."""
+    return tuple(dict.fromkeys((budgets[0], budgets[len(budgets) // 2], budgets[-1])))
 
 
 def _reduced(options: Any) -> Any:

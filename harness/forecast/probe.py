@@ -19,7 +19,7 @@ from harness.sweep.pending import Settings
 from harness.sweep.sweep import Watcher
 
 STEPS = (8, 40)  # of the two schedules; with fewer, some stages of a method have none
-LIMIT = 10.0  # minutes that one short cell may take
+LIMIT = 10.0  # minutes that one short cell may take, or a tenth of what a whole one may
 
 
 def folder(runs: Path) -> Path:
@@ -61,7 +61,7 @@ def short_runs(
                 "datasets": (dataset,),
                 "seeds": suite.seeds[:1],
                 "schedule": suite.schedule.model_copy(update={"epochs": epochs}),
-                "timeout_minutes": min(suite.timeout_minutes, LIMIT),
+                "timeout_minutes": min(suite.timeout_minutes, max(LIMIT, suite.timeout_minutes / 10)),
             }
             short = suite.model_copy(update=changes)
             cells = plan.cells(short, prints)

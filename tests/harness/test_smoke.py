@@ -11,7 +11,7 @@ import pytest
 from harness import fingerprints, picture_plugins, plan, smoke, suite
 from harness.data import samples
 from harness.data.listings import open_listing
-from harness.suite import Suite
+from harness.suite import SOURCES, Suite
 from tests.harness.test_cli import bench
 
 SUITES = sorted(path for path in Path("suites").glob("*.toml") if not path.name.endswith(".claims.toml"))
@@ -29,7 +29,8 @@ def test_a_small_suite_is_a_suite_that_says_so(path: Path, tmp_path: Path) -> No
     assert made.name == f"{whole.name}_smoke" and "no result" in made.title
     assert [m.name for m in made.methods] == [m.name for m in whole.methods]
     assert [d.name for d in made.datasets] == [d.name for d in whole.datasets]
-    assert (made.schedule.epochs, made.seeds, made.budgets) == (1.0, whole.seeds[:1], whole.budgets)
+    assert (made.schedule.epochs, made.seeds) == (1.0, whole.seeds[:1])
+    assert (made.budgets[0], made.budgets[-1], len(made.budgets)) == (whole.budgets[0], whole.budgets[-1], 3)
 
 
 def test_options_that_count_work_shrink_wherever_they_stand_and_others_stay(tmp_path: Path) -> None:
@@ -116,6 +117,14 @@ def test_a_smoke_takes_no_folder_of_results(tmp_path: Path) -> None:
     done = bench("run", "two.toml", "--smoke", "--results", "elsewhere", cwd=tmp_path)
     assert done.returncode == 2 and "--smoke cannot go with --results" in done.stderr
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("source", sorted(set(SOURCES) - {"folder", "listing", "fashion_mnist"}))
+def test_built_in_sets_are_large_enough_for_their_classes(source: str, tmp_path: Path) -> None:
+    classes = {"letters": 37, "glyphs": 32}.get(source, 10)
+    table = tomllib.loads(TWO) | {"datasets": [{"name": source}]}
+    entry = smoke.smoke_suite(suite.parse(table, "two.toml"), tmp_path).datasets[0]
+    assert (entry.fit or 0) >= classes and (entry.select or 0) >= 2 * classes and (entry.test or 0) >= classes
 
 
 @pytest.mark.parametrize("name", sorted(samples.OTHER_WRITERS))

@@ -99,6 +99,12 @@ def test_a_schedule_that_is_shorter_than_a_probe_is_not_made_longer(prints: Prin
     assert [s.schedule.epochs for s, _ in probe.short_runs(short, prints, ())] == [8 / 25, 0.5]
 
 
+@pytest.mark.parametrize(("whole", "short"), [(5.0, 5.0), (60.0, 10.0), (2880.0, 288.0)])
+def test_a_short_cell_may_take_a_tenth_of_what_a_long_one_may(whole: float, short: float, prints: Prints) -> None:
+    short_suites = probe.short_runs(paced_suite(timeout_minutes=whole), prints, ())
+    assert [s.timeout_minutes for s, _ in short_suites] == [short, short]
+
+
 def test_data_that_cannot_be_read_is_not_probed(prints: Prints) -> None:
     assert list(probe.short_runs(paced_suite(), small.prints(paced_suite()), {("paced", "digits")})) == []
 
