@@ -87,16 +87,29 @@ def _dataset(text: str, index: int) -> Found:
     return {"notes": [f"{spec.name}: {loaded.num_classes} classes; {sizes}"], "warnings": list(loaded.notes)}
 
 
-@cache
 def _backbone(text: str) -> nn.Module:
     """The suite's backbone on the meta device, where shapes are checked without computing; else on CPU."""
+    built = _built_backbone(text)
+    if isinstance(built, Exception):
+        raise built
+    return built
+
+
+@cache
+def _built_backbone(text: str) -> nn.Module | Exception:
+    """The backbone, or why there is none: looking for its weights on a hub in vain takes a minute."""
     suite = Suite.model_validate_json(text)
-    make = plugins.backbone(suite.backbone.use, suite.backbone.options)
     try:
-        with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # that weights are not copied to meta
+        make = plugins.backbone(suite.backbone.use, suite.backbone.options)
+        try:
+            with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # that weights are not copied to meta
+                return fitting(make(num_classes=CLASSES, **suite.backbone.options), suite.input, CLASSES)
+        except Exception as error:  # also of code that reads values, which a meta tensor has not
+            if getattr(error, "skips", False):  # files that are missing are missing on CPU, too
+                raise
             return fitting(make(num_classes=CLASSES, **suite.backbone.options), suite.input, CLASSES)
-    except Exception:  # also of code that reads values, which a meta tensor has not
-        return fitting(make(num_classes=CLASSES, **suite.backbone.options), suite.input, CLASSES)
+    except Exception as error:
+        return error
 
 
 def _backbone_fits(text: str) -> Found:

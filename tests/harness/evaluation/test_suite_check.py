@@ -25,7 +25,10 @@ class Reads(nn.Linear):
     def forward(self, images): return super().forward(images.flatten(1))
 class Missing(FileNotFoundError):
     skips = True
-def missing(num_classes: int) -> nn.Module: raise Missing("no weights here")
+def missing(num_classes: int, log: str = "") -> nn.Module:
+    if log:
+        open(log, "a").write("tried;")
+    raise Missing("no weights here")
 class Picky:
     name = "picky"
     def adapt(self, task): ...
@@ -92,6 +95,14 @@ def test_a_backbone_that_cannot_be_on_meta_is_tried_on_the_cpu() -> None:
 def test_weights_that_are_missing_cost_no_more_than_skipped_cells() -> None:
     text, fatal = fault("backbone", backbone={"use": "ones_plugin:missing"})
     assert "no weights here" in text and not fatal
+
+
+def test_weights_are_looked_for_once_for_all_parts(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    backbone = {"use": "ones_plugin:missing", "options": {"log": str(log)}}
+    for part in (("backbone",), ("methods", 0), ("methods", 0), ("backbone",)):
+        checked(*part, backbone=backbone)
+    assert log.read_text() == "tried;"
 
 
 def test_a_method_says_itself_what_it_cannot_do() -> None:
