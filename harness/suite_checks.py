@@ -102,7 +102,7 @@ def _same(where: str, tables: list[dict[str, Any]], defaults: dict[str, Any]) ->
 def _folders(datasets: list[dict[str, Any]]) -> Iterator[str]:
     for index, table in enumerate(datasets):
         if "use" in table:
-            if table.get("source") not in ("folder", "listing"):
+            if table.get("source", "folder") not in ("folder", "listing"):
                 yield f"datasets[{index}].source: {shown(table['source'])}: leave it out where `use` gives the images"
         elif table.get("source") == "listing":
             yield f'datasets[{index}].use: missing key; source "listing" needs a callable that lists the images'

@@ -140,6 +140,7 @@ def test_all_faults_are_reported_at_once_with_file_and_key_path(tmp_path: Path) 
             "schedule.precision: 'bf61' is not known; allowed: no, bf16, fp16; nearest",
         ),
         ({"datasets": []}, "datasets: []: needs at least one entry"),
+        ({"datasets": [{"use": 3}]}, "datasets[0].use: 3"),
         ({"datasets": [{"name": "digit"}]}, "datasets[0].source: 'digit' is not known"),
         ({"datasets": [{"name": "x", "source": "folder"}]}, "datasets[0].path: missing key"),
         (
