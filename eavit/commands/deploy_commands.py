@@ -48,7 +48,7 @@ def profile_family(
     runtime: Annotated[str, typer.Option(help="torch or onnxruntime")] = "torch",
     threads: Annotated[int, typer.Option()] = 1,
     batch: Annotated[int, typer.Option()] = 1,
-    seconds: Annotated[float, typer.Option(help="time to measure for, about")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="to measure for, about; of processor time with one thread")] = 60.0,
 ) -> None:
     """Measure the latency of a family's layers on this machine."""
     elastic, bars = load_family(family), Bars()

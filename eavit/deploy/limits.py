@@ -99,7 +99,8 @@ def unreachable(limits: Limits, sizes: list[dict[str, float]]) -> UnreachableErr
             if others:
                 said.append(_least(name, limits, others, "the smallest that keeps the others takes"))
         said = ["each limit can be kept alone, but not all of them together; loosen one", *said]
-    return UnreachableError(f"no submodel keeps to {limits}: {'; '.join(said)}")
+    whole = "" if len(limits.asked) == 1 else f"{limits}: "
+    return UnreachableError(f"no submodel keeps to {whole}{'; '.join(said)}")
 
 
 def _least(name: str, limits: Limits, sizes: Iterable[Mapping[str, float]], who: str) -> str:

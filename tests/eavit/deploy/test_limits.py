@@ -43,4 +43,7 @@ def test_limits_that_hold_alone_but_not_together_are_said_so():
 def test_of_several_limits_those_that_none_keeps_are_named():
     error = unreachable(Limits(macs=2, latency_ms=8), [{"macs": 1.0, "latency_ms": 11.0}])
     assert "latency_ms=8: the smallest takes 11 ms" in str(error)
+    assert str(unreachable(Limits(latency_ms=8), [{"latency_ms": 11.0}])) == (
+        "no submodel keeps to latency_ms=8: the smallest takes 11 ms"
+    )
     assert "macs=" not in str(error).partition(": ")[2]
