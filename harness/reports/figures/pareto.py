@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ STYLE: dict[Any, Any] = {
 }
 PANEL = (3.7, 3.2)  # inches
 COLUMNS = 3
+NOTE_WIDTH = 150  # characters of a footnote
 LINE = {"linewidth": 1.5, "markersize": 4.5, "markeredgewidth": 1.0}
 
 
@@ -39,12 +41,13 @@ def pareto_files(data: ReportData) -> dict[str, bytes]:
 
 
 def _figure(points: pd.DataFrame, title: str, datasets: Sequence[str], methods: Sequence[str]) -> Figure:
-    looks = {name: {**look, **LINE} for name, look in style.method_looks(methods).items()}
+    unrun = _not_run(points)
+    looks = {name: {**look, **LINE} for name, look in style.method_looks(methods).items() if name not in unrun}
     panels = max(1, len(datasets) + (len(datasets) > 1))
     columns = min(COLUMNS, panels)
     rows = math.ceil(panels / columns)
     notes = _footnotes(points)
-    below = 0.22 * math.ceil(len(methods) / _legend_columns(columns)) + 0.16 * len(notes) + 0.75  # inches
+    below = 0.22 * math.ceil(len(looks) / _legend_columns(columns)) + 0.16 * len(notes) + 0.75  # inches
     size = (max(PANEL[0] * columns, 5.4) + 0.2, PANEL[1] * rows + below + 0.2)
     figure = Figure(figsize=size, facecolor="white")
     FigureCanvasAgg(figure)
@@ -150,6 +153,14 @@ def _mean_points(points: pd.DataFrame, sets: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def _not_run(points: pd.DataFrame) -> list[str]:
+    """Methods without a single cell."""
+    if points.empty:
+        return []
+    missing = (points["status"] == "missing").groupby(points["method"]).all()
+    return [str(method) for method in missing.index[missing]]
+
+
 def _footnotes(points: pd.DataFrame) -> list[str]:
     """Footnotes on points that the curves do not show: unreachable, failed, missing; one line a method and status."""
     if points.empty:
@@ -157,7 +168,9 @@ def _footnotes(points: pd.DataFrame) -> list[str]:
     seeds = points["seed"].nunique()
     several = f"Lines: fronts of the means over {seeds} seeds; faint points: single seeds."
     lines = [several if seeds > 1 else "Lines: fronts of one seed; its spread is unknown."]
-    lines += absent_points(points)
+    unrun = _not_run(points)
+    lines += textwrap.wrap(f"Not run: {', '.join(unrun)}.", NOTE_WIDTH) if unrun else []
+    lines += absent_points(points[~points["method"].isin(unrun)])
     if (points["status"] == "suspicious").any():
         lines.append("Hollow: a sanity check failed there; the table says which.")
     return lines

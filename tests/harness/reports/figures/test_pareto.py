@@ -54,6 +54,19 @@ def test_footnotes_say_what_the_curves_do_not():
     assert "spread is unknown" in pareto._footnotes(example(seeds=(0,)))[0]
 
 
+def test_methods_that_did_not_run_are_named_in_one_footnote_and_not_in_the_legend():
+    points = example()
+    points = spoil(points, points.method == "matformer", "missing")
+    points = spoil(points, (points.method == "fixed_uniform") & (points.dataset == "digits"), "missing")
+    notes = pareto._footnotes(points)
+    assert "Not run: matformer." in notes
+    assert [note for note in notes if note.startswith("missing: ")] == [
+        "missing: fixed_uniform (digits at 20 %, 40 %, 60 %, 80 %, 100 %)"
+    ]
+    figure = pareto._figure(points, "", ["digits", "mnist5k"], ["ea_vit", "matformer", "fixed_uniform"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ea_vit", "fixed_uniform"]
+
+
 def test_mean_panel_needs_every_set():
     points = example(seeds=(0,), methods=("ea_vit",))
     points = spoil(points, (points.dataset == "digits") & (points.budget == 0.2), "unreachable")
