@@ -33,7 +33,9 @@ def suite(**changes: Any) -> Suite:
 def prints(of: Suite, missing: str | None = None) -> Prints:
     """Prints that read nothing: every code and data set known by its name alone, ``missing`` not there."""
     uses = {of.backbone.use, *(method.use for method in of.methods)}
-    data = {entry.name: None if entry.name == missing else f"print of {entry.source}" for entry in of.datasets}
+    called = {entry.name: f" {entry.use} {entry.options}" if entry.use else "" for entry in of.datasets}
+    data = {entry.name: f"print of {entry.source}{called[entry.name]}" for entry in of.datasets}
+    data = {name: None if name == missing else found for name, found in data.items()}
     return Prints(
         code={use: f"code of {use}" for use in uses},
         data=data,
