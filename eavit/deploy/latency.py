@@ -19,7 +19,8 @@ from scipy.stats import spearmanr
 from eavit.deploy.files import check_version, read_json, write_json
 from eavit.model.submodel import Backbone, Submodel
 
-FORMAT, FORMAT_VERSION = "eavit latency profile", 1
+FORMAT, FORMAT_VERSION = "eavit latency profile", 2
+TINY = 1e-9  # milliseconds, above 0 for logarithms
 RUNTIMES = ("torch", "onnxruntime")
 
 
@@ -62,8 +63,9 @@ def _processor() -> str:
 class Profile:
     """Milliseconds of the parts of a ViT over its widths: outside the blocks, an attention branch, an MLP branch.
 
-    A submodel's latency is their sum over its layers, times ``factor`` plus ``offset``, which whole submodels were used
-    to fit. ``held_out``: submodels that were not, with measured and predicted milliseconds.
+    A submodel's latency is their sum over its layers times ``pace``, which whole submodels were used to fit: weights
+    that stay in the processor's caches between calls make a small submodel faster than its parts say, and a large one
+    slower. ``held_out``: submodels that were not, with measured and predicted milliseconds.
     """
 
     backbone: Mapping[str, Any]
@@ -75,8 +77,7 @@ class Profile:
     outside: tuple[float, ...]  # by embed
     attention: tuple[tuple[float, ...], ...]  # by embed and heads
     mlp: tuple[tuple[float, ...], ...]  # by embed and hidden width
-    factor: float = 1.0
-    offset: float = 0.0
+    pace: tuple[tuple[float, float], ...] = ()  # sums of parts, ascending, and what measured submodels were over them
     held_out: tuple[tuple[str, float, float], ...] = ()
     noise: Mapping[str, float] = field(default_factory=dict)
 
@@ -99,7 +100,11 @@ class Profile:
 
     def latency_ms(self, submodel: Submodel) -> float:
         """Predicted milliseconds of one call with the profiled batch."""
-        return self.offset + self.factor * self.sum_of_parts(submodel)
+        total = self.sum_of_parts(submodel)
+        if not self.pace:
+            return total
+        sums, paces = np.log(np.maximum(self.pace, TINY)).T
+        return total * float(np.exp(np.interp(np.log(max(total, TINY)), sums, paces)))
 
     def sum_of_parts(self, submodel: Submodel) -> float:
         e = submodel.embed
@@ -148,8 +153,11 @@ class Profile:
         try:
             values = read_json(path, FORMAT)
             check_version(path, values, FORMAT, FORMAT_VERSION)
+            if values["format_version"] < FORMAT_VERSION:
+                raise ProfileError(f"{path}: from an older version of eavit; make it again with: eavit profile FAMILY")
             del values["format"], values["format_version"]
-            tables: dict[str, Any] = {k: tuple(map(tuple, values.pop(k))) for k in ("attention", "mlp", "held_out")}
+            nested = ("attention", "mlp", "pace", "held_out")
+            tables: dict[str, Any] = {k: tuple(map(tuple, values.pop(k))) for k in nested}
             lists: dict[str, Any] = {k: tuple(values.pop(k)) for k in ("embeds", "heads", "mlps", "outside")}
             return cls(setting=Setting(**values.pop("setting")), **tables, **lists, **values)
         except FileNotFoundError as error:

@@ -13,7 +13,7 @@ import torch
 
 from eavit.deploy.elastic import ElasticModel
 from eavit.deploy.export import onnx_program
-from eavit.deploy.latency import RUNTIMES, Profile, Setting, this_machine
+from eavit.deploy.latency import RUNTIMES, TINY, Profile, Setting, this_machine
 from eavit.deploy.timing import Call, Timing, time_calls
 from eavit.extras import needed
 from eavit.model import cost
@@ -165,13 +165,13 @@ def whole_submodels(space: ProductSpace, count: int, seed: int) -> list[Submodel
 
 
 def fitted(table: Profile, measured: dict[Submodel, float], noise: dict[str, float]) -> Profile:
-    """The table with the line that fits every third whole submodel best, and its error on the others."""
-    wholes = sorted(measured, key=lambda s: measured[s])
-    used = {*wholes[::3], wholes[-1]}
-    sums = np.array([table.sum_of_parts(s) for s in used])
-    times = np.array([measured[s] for s in used])
-    factor, offset = np.polyfit(sums, times, 1, w=1 / times) if len(used) > 2 else (1.0, 0.0)
-    final = replace(table, factor=float(factor), offset=float(offset), noise=noise)
+    """The table with the pace of every third whole submodel, smoothed over neighbours, and its error on the others."""
+    wholes = sorted(measured, key=table.sum_of_parts)
+    used = list(dict.fromkeys([*wholes[::3], wholes[-1]]))
+    sums = [max(table.sum_of_parts(s), TINY) for s in used]
+    paces = np.log([measured[s] / total for s, total in zip(used, sums, strict=True)])
+    smooth = [float(np.exp(np.mean(paces[max(0, i - 1) : i + 2]))) for i in range(len(used))]
+    final = replace(table, pace=tuple(zip(sums, smooth, strict=True)), noise=noise)
     others = [s for s in wholes if s not in used]
     return replace(final, held_out=tuple((str(s), measured[s], final.latency_ms(s)) for s in others))
 

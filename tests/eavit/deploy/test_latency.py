@@ -50,9 +50,10 @@ def test_sums_of_parts_are_predicted_exactly():
         assert profile().latency_ms(submodel) == pytest.approx(device(submodel))
 
 
-def test_a_line_over_the_sum_is_applied():
-    s = B.full
-    assert profile(factor=2.0, offset=1.0).latency_ms(s) == pytest.approx(1 + 2 * device(s))
+def test_the_pace_at_a_sum_is_applied_and_kept_beyond_its_ends():
+    s, total = B.full, device(B.full)
+    assert profile(pace=((total / 4, 1.0), (total * 4, 4.0))).latency_ms(s) == pytest.approx(2 * total)
+    assert profile(pace=((total / 4, 1.0), (total / 2, 3.0))).latency_ms(s) == pytest.approx(3 * total)
 
 
 def test_noise_cannot_make_a_wider_layer_cheaper():
@@ -71,7 +72,7 @@ def test_errors_are_of_submodels_that_were_held_out():
 
 
 def test_a_saved_profile_predicts_the_same(tmp_path):
-    before = profile(held_out=(("a", 1.0, 1.1),), noise={"spread": 0.1}, factor=1.3)
+    before = profile(held_out=(("a", 1.0, 1.1),), noise={"spread": 0.1}, pace=((1.0, 1.3), (2.0, 1.1)))
     after = Profile.load(before.save(tmp_path / "p.json"))
     assert after == before
     assert after.latency_ms(B.full) == before.latency_ms(B.full)
@@ -90,10 +91,13 @@ def test_another_machine_or_runtime_is_refused(key):
         profile(machine=this_machine("torch") | {key: "other"}).check_machine()
 
 
-def test_a_damaged_or_newer_profile_is_refused(tmp_path):
+def test_a_damaged_older_or_newer_profile_is_refused(tmp_path):
     path = profile().save(tmp_path / "p.json")
     write_json(path, read_json(path, "") | {"format_version": 7})
     with pytest.raises(ProfileError, match="format_version: 7 is newer"):
+        Profile.load(path)
+    write_json(path, read_json(profile().save(path), "") | {"format_version": 1})
+    with pytest.raises(ProfileError, match="an older version of eavit; make it again with: eavit profile FAMILY"):
         Profile.load(path)
     values = read_json(profile().save(path), "")
     del values["embeds"]

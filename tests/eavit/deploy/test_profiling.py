@@ -1,14 +1,25 @@
 """A profile of a simulated device finds its parts, and says how well it predicts what it has not seen."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from eavit.deploy import profiling as module
 from eavit.deploy.latency import Setting
-from eavit.deploy.profiling import callable_of, measure_submodels, profile_latency, quiet_threads, spread_widths
+from eavit.deploy.profiling import (
+    callable_of,
+    fitted,
+    measure_submodels,
+    profile_latency,
+    quiet_threads,
+    spread_widths,
+    whole_submodels,
+)
 from eavit.deploy.timing import Timing
 from eavit.space.product import ProductSpace
 from tests.eavit.deploy.test_latency import device
+from tests.eavit.deploy.test_latency import profile as profile_of_parts
 from tests.eavit.families import KEYS, family
 
 
@@ -30,7 +41,16 @@ def test_a_device_whose_parts_add_up_is_predicted(simulated):
     assert profile.median_error < 0.01
     assert profile.rank_correlation > 0.99
     assert profile.noise["busy"] == 0
-    assert (profile.factor, profile.offset) == (pytest.approx(1, abs=0.05), pytest.approx(0, abs=0.1))
+    assert [pace for _, pace in profile.pace] == pytest.approx([1] * len(profile.pace), abs=0.05)
+
+
+def test_a_cache_that_large_submodels_overflow_is_learnt():
+    space, table = ProductSpace.eavit(family().backbone), profile_of_parts()
+    measured = {s: table.sum_of_parts(s) ** 1.3 for s in whole_submodels(space, 40, seed=0)}
+    found = fitted(table, measured, {})
+    assert found.median_error < 0.05
+    assert replace(found, pace=()).latency_ms(space.largest) != pytest.approx(measured[space.largest], rel=0.1)
+    assert found.latency_ms(space.largest) == pytest.approx(measured[space.largest], rel=0.1)
 
 
 def test_held_out_submodels_were_not_used(simulated):
