@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from eavit.adaptation.progress import Bars
 from eavit.deploy.elastic import ElasticModel, FamilyRecord, MeasuredMember, Validation
@@ -113,6 +114,10 @@ def draw(profiles: Mapping[str, Profile], path: Path) -> None:
         axes.fill_between(ends, [0.95 * end for end in ends], [1.05 * end for end in ends], color="0.9")
         axes.loglog(ends, ends, color="grey", linewidth=0.8)
         axes.loglog(ms, predicted, "o", markersize=3)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 3)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
         axes.set(xlabel="measured ms", ylabel="predicted ms")
         axes.set_title(f"{name}\nmedian error {profile.median_error:.1%}", fontsize=8)
     figure.savefig(path, dpi=110)
