@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 Progress = Callable[[str, int, int], None]
+SECONDS = 0.1, 30.0  # between two states of a bar: on a terminal, in a file
 UNITS = {"search": "submodel", "measure": "submodel", "prepare": "pass", "load": "pass"}
 
 
@@ -23,7 +25,13 @@ class Bars:
         if phase != self._phase or self._bar is None:
             self.close()
             self._phase = phase
-            self._bar = tqdm(total=total, desc=phase, unit=UNITS.get(phase, "step"), initial=min(done, total))
+            self._bar = tqdm(
+                total=total,
+                desc=phase,
+                unit=UNITS.get(phase, "step"),
+                initial=min(done, total),
+                mininterval=SECONDS[not sys.stderr.isatty()],
+            )
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 

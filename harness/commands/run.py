@@ -6,6 +6,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,6 @@ from harness.commands.output import complain, show_report, warn
 from harness.commands.progress import watching
 from harness.jobs.files import FULL, write_atomic
 from harness.jobs.fork_server import ForkServer
-from harness.jobs.local import LocalExecutor
 from harness.plan import Cell
 from harness.reports import report as reports
 from harness.results import kept_models, points, record
@@ -71,18 +71,14 @@ def run(
         cells, settings = few_cells(cells), replace(settings, force=True)
     todo = pending.missing(cells, store.summaries(cell.id for cell in cells), settings)
     local = executors.on_this_machine(opened.suite, todo, settings)
-    executor: LocalExecutor | RayExecutor = local
-    try:
+    with closing(local):
         if todo:
             settings = replace(settings, unstarted=_check(opened, local.server))
-        if machines.engine == "ray":
-            executor = _cluster(opened, settings, machines)
+        on_cluster = machines.engine == "ray"
+        machine = closing(_cluster(opened, settings, machines)) if on_cluster else nullcontext(local)
         signal.signal(signal.SIGTERM, _interrupt)
-        with watching(executor.slots, typer.echo) as watcher:
+        with machine as executor, watching(executor.slots, typer.echo) as watcher:
             summary = sweep.run(opened.suite, cells, store, settings, watcher, executor)
-    finally:
-        local.close()
-        executor.close()
     has_space = _write_reports(opened, cells, summary, quiet=smoke)
     expected = USABLE if smoke else GOOD
     for line in _faulty(cells, summary.records, summary.lost, opened.runs, expected):

@@ -18,7 +18,7 @@ from PIL import Image
 
 from harness.code_digest import stamp
 from harness.data.decoding import decode_image, opaque_image
-from harness.data.download import socket_timeout
+from harness.data.download import downloading
 from harness.data.locations import DataError, data_root
 from harness.messages import quoted
 from harness.plugins import PluginError, check_options, declared_classes, resolve
@@ -105,16 +105,16 @@ def open_listing(use: str, options: Mapping[str, Any], path: str | None, *, down
     except MissingFilesError as error:
         if not download or error.download is None:
             raise
-        _download(error)
+        _download(error, root)
         made = factory(root=root, **options)
     return _checked(use, made)
 
 
-def _download(missing: MissingFilesError) -> None:
+def _download(missing: MissingFilesError, root: Path) -> None:
     if missing.download is None:
         return
     try:
-        with socket_timeout():
+        with downloading(root):
             missing.download()
     except Exception as error:  # torchvision raises whatever its mirrors, the network or the disk raise
         raise DataError(f"{missing} The download failed ({type(error).__name__}: {error}).") from error

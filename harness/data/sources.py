@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data import locations, synthetic
-from harness.data.download import socket_timeout
+from harness.data.download import downloading
 from harness.data.images import Images, images_from_arrays
 from harness.data.locations import DataError
 from harness.data.splits import SourceSplits
@@ -63,7 +63,7 @@ def _fashion_mnist(path: str | None, size: int, channels: int) -> SourceSplits:
 
 def _downloaded(root: Path) -> Path:
     try:
-        with socket_timeout():
+        with downloading(root):
             from torchvision.datasets import FashionMNIST
 
             FashionMNIST(str(root), download=True)

@@ -55,6 +55,8 @@ def divide(source: SourceSplits, sizes: Mapping[str, int | None]) -> DividedImag
     official = None if source.select is None else _without(source.select, test)
     fit, select = _official_or_cut(train, official, SELECT_SHARE, "select", 2, 1)
     folds = subsample(select, sizes.get("select"), "select", least=2)
+    if official is None and sizes.get("fit") is None:
+        fit = _without(train, folds)  # an official split is never trained on; what was cut from the training images is
     fold = fold_of_each(folds)
     parts = {
         "fit": subsample(fit, sizes.get("fit"), "fit"),

@@ -102,6 +102,14 @@ def test_smaller_sizes_are_parts_of_larger_ones():
     assert np.bincount(small.parts["select_a"].labels, minlength=4).min() >= 2
 
 
+def test_images_cut_for_select_and_not_wanted_there_are_trained_on():
+    divided = splits.divide(splits.SourceSplits(numbered([0, 1] * 100, 2)), {"select": 8}).parts
+    assert {name: len(part) for name, part in divided.items()} == {"fit": 142, "select_a": 4, "select_b": 4, "test": 50}
+    official = numbered([0, 1] * 20, 2)
+    source = splits.SourceSplits(numbered([0, 1] * 100, 2), select=official)
+    assert not set(official.hashes) & set(splits.divide(source, {"select": 8}).parts["fit"].hashes)
+
+
 @pytest.mark.parametrize("sizes", [{"fit": 2}, {"select": 5}, {"test": 2}])
 def test_sizes_below_one_of_each_class_are_refused(sizes):
     with pytest.raises(DataError, match="too few"):
