@@ -161,7 +161,8 @@ async function draw() {
     means += await drawPanel(set, now);
     if (mine !== turn) return; // a newer choice is being drawn
   }
-  const parts = [many(now.m.size, "method"), many(now.d.size, "data set"), many(now.b.size, "budget")];
+  const few = now.m.size && now.m.size < D.methods.length ? ` of ${D.methods.length}` : "";
+  const parts = [few ? `${now.m.size}${few} methods` : many(now.m.size, "method"), many(now.d.size, "data set"), many(now.b.size, "budget")];
   $("shown-points").textContent = means ? `Shown: ${parts.join(", ")}; ${many(means, "mean")}.` : `Nothing to show for ${parts.join(", ")}.`;
   $("panels").dataset.drawn = String(mine);
 }

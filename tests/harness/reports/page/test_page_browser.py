@@ -53,7 +53,7 @@ def test_every_panel_is_drawn_with_its_marks(shown):
 def test_filters_change_what_is_shown_and_say_so(shown):
     shown.choose("m", 1, False)
     assert [shown.run(MARKS, at) for at in (0, -1)] == [60, 20]
-    assert shown.text("shown-points") == "Shown: 4 methods, 2 data sets, 5 budgets; 60 means."
+    assert shown.text("shown-points") == "Shown: 4 of 5 methods, 2 data sets, 5 budgets; 60 means."
     shown.choose("b", 0, False)
     assert shown.run(MARKS, 0) == 48
     assert "of 64" in shown.text("points-table")
@@ -267,3 +267,15 @@ def test_two_thousand_cells_open_and_filter_in_seconds(chromium, tmp_path):
     chromium.choose("m", 0, False)
     assert chromium.run(MARKS, 3) == 45
     assert chromium.complaints() == []
+
+
+def test_of_many_methods_the_most_accurate_are_shown_first(chromium, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(made_page(many(14, 2, 2)), encoding="utf-8")
+    chromium.open(path)
+    assert chromium.text("shown-points").startswith("Shown: 8 of 14 methods")
+    assert "At first: the 8 methods" in chromium.text("first")
+    ticked = "return [...document.querySelectorAll('input[name=m]:checked')].map((one) => Number(one.value))"
+    assert chromium.run(ticked) == list(range(6, 14))
+    chromium.redrawn("document.querySelector('[data-all=m]').click()")
+    assert chromium.text("shown-points").startswith("Shown: 14 methods")
