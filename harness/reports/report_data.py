@@ -22,6 +22,7 @@ from harness.suite import Suite
 
 Column = float | None  # a budget; None: the area over all budgets
 ALONE = "fixed_"  # callables that train one model for each budget
+FEW, FIRST = 12, 8  # methods that one panel can hold; those that it shows first of more
 REFERENCE = "reference"  # the folder of reported values, beside those of the suites
 
 
@@ -44,6 +45,7 @@ class ReportData:
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reported: Mapping[str, str] = field(default_factory=dict)  # name of a file -> its text
     reference: str = ""  # the method that others are compared with; "": the first by name
+    leading: tuple[str, ...] = ()  # the suite's first two methods
     bitmaps: Bitmaps = field(default_factory=dict)
     unplanned: pd.DataFrame = field(default_factory=pd.DataFrame)
     absent: tuple[str, ...] = ()  # optional columns that points.csv lacks
@@ -68,6 +70,7 @@ class ReportData:
             cards=results.cards,
             reported={path.name: path.read_text(encoding="utf-8") for path in files},
             reference=suite.methods[0].name,
+            leading=tuple(method.name for method in suite.methods[:2]),
             bitmaps=results.bitmaps,
             unplanned=results.unplanned,
             absent=results.absent,
@@ -176,6 +179,18 @@ class ReportData:
     @cached_property
     def methods(self) -> list[str]:
         return sorted(map(str, self.full["method"].unique()))
+
+    @cached_property
+    def shown_first(self) -> list[str]:
+        """Methods that one panel shows first: all of up to 12, of more the leading ones and, up to 8, those of the
+        largest mean accuracy, where no answer to a budget counts as 0.
+        """
+        if len(self.methods) <= FEW:
+            return self.methods
+        means = self.full.assign(accuracy=self.full["accuracy"].fillna(0.0)).groupby("method")["accuracy"].mean()
+        best = means.sort_values(ascending=False, kind="stable").index
+        others = [str(method) for method in best if method not in self.leading]
+        return sorted([*self.leading, *others[: FIRST - len(self.leading)]])
 
     @property
     def seed_count(self) -> int:

@@ -43,7 +43,14 @@ def made_page(points: pd.DataFrame, of: Suite | None = None, **about: object) ->
     """``of``: the suite whose cells are planned; without one, that of the points."""
     of = of or (suite_of(points) if len(points) else QUICK)
     planned = product((m.name for m in of.methods), (d.name for d in of.datasets), of.seeds)
-    data = ReportData(of.name, points, planned=frozenset(planned), reference=of.methods[0].name, **about)
+    data = ReportData(
+        of.name,
+        points,
+        planned=frozenset(planned),
+        reference=of.methods[0].name,
+        leading=(of.methods[0].name,),
+        **about,
+    )
     return page.render_page(data, of, tables.report_page(data)).decode("utf-8")
 
 

@@ -30,24 +30,25 @@ STYLE: dict[Any, Any] = {
 PANEL = (3.7, 3.2)  # inches
 COLUMNS = 3
 NOTE_WIDTH = 150  # characters of a footnote
+GREY_LINE = {"color": "#BBBBBB", "linestyle": "-", "linewidth": 0.8}
 LINE = {"linewidth": 1.5, "markersize": 4.5, "markeredgewidth": 1.0}
 
 
 def pareto_files(data: ReportData) -> dict[str, bytes]:
     """``pareto.png`` and ``pareto.svg``: a panel a data set, and their mean where there are several."""
     with style.figure_style(STYLE):
-        figure = _figure(data.full, data.title or data.suite, data.datasets, data.methods)
+        figure = _figure(data)
         return {f"pareto.{kind}": style.encode_figure(figure, kind) for kind in ("png", "svg")}
 
 
-def _figure(points: pd.DataFrame, title: str, datasets: Sequence[str], methods: Sequence[str]) -> Figure:
-    unrun = _not_run(points)
-    looks = {name: {**look, **LINE} for name, look in style.method_looks(methods).items() if name not in unrun}
+def _figure(data: ReportData) -> Figure:
+    points, datasets = data.full, data.datasets
+    looks, grey = _looks(data)
     panels = max(1, len(datasets) + (len(datasets) > 1))
     columns = min(COLUMNS, panels)
     rows = math.ceil(panels / columns)
-    notes = _footnotes(points)
-    below = 0.22 * math.ceil(len(looks) / _legend_columns(columns)) + 0.16 * len(notes) + 0.75  # inches
+    notes = _footnotes(points, grey)
+    below = 0.22 * math.ceil((len(looks) - len(grey)) / _legend_columns(columns)) + 0.16 * len(notes) + 0.75  # inches
     size = (max(PANEL[0] * columns, 5.4) + 0.2, PANEL[1] * rows + below + 0.2)
     figure = Figure(figsize=size, facecolor="white")
     FigureCanvasAgg(figure)
@@ -63,8 +64,17 @@ def _figure(points: pd.DataFrame, title: str, datasets: Sequence[str], methods: 
         axis.set_visible(False)
     for row in grid:
         row[0].set_ylabel("test accuracy (%), error on a log scale")
-    _frame(figure, title, looks, notes, below, columns)
+    named = {name: look for name, look in looks.items() if name not in grey}
+    _frame(figure, data.title or data.suite, named, notes, below, columns)
     return figure
+
+
+def _looks(data: ReportData) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Looks of the methods that ran, and those of them that are drawn in grey: all but the first of many."""
+    unrun = _not_run(data.full)
+    looks = {n: {**look, **LINE} for n, look in style.method_looks(data.methods).items() if n not in unrun}
+    grey = [name for name in looks if name not in data.shown_first]
+    return dict.fromkeys(grey, GREY_LINE) | {n: look for n, look in looks.items() if n not in grey}, grey
 
 
 def _legend_columns(columns: int) -> int:
@@ -124,9 +134,9 @@ def _curve(axis: Axes, values: pd.DataFrame, look: dict[str, Any], right: float)
     """Means over seeds as a step front, single seeds as faint points; hollow where any seed is suspicious."""
     if values.empty:
         return
-    axis.plot(
-        values["macs"], 100 * values["accuracy"], look["marker"], color=look["color"], markersize=3, alpha=0.45, mew=0
-    )
+    if look is not GREY_LINE:
+        small: dict[str, Any] = {"markersize": 3, "alpha": 0.45, "mew": 0}
+        axis.plot(values["macs"], 100 * values["accuracy"], look["marker"], color=look["color"], **small)
     groups = values.groupby("budget")
     macs, accuracy = groups["macs"].mean().to_numpy(), 100 * groups["accuracy"].mean().to_numpy()
     odd = groups["status"].agg(lambda status: bool((status == "suspicious").any())).to_numpy(dtype=bool)
@@ -135,6 +145,8 @@ def _curve(axis: Axes, values: pd.DataFrame, look: dict[str, Any], right: float)
     line = {key: look[key] for key in ("color", "linestyle", "linewidth")}
     x, y = [at for at, _ in steps] + [right], [level for _, level in steps] + [steps[-1][1]]
     axis.plot(x, y, drawstyle="steps-post", alpha=0.85, **line)
+    if look is GREY_LINE:
+        return
     dot = {"linestyle": "none", "marker": look["marker"], "markersize": 4.5, "mew": 1.0, "mec": look["color"]}
     axis.plot(macs[~odd], accuracy[~odd], mfc=look["color"], **dot)
     axis.plot(macs[odd], accuracy[odd], mfc="white", **dot)
@@ -161,16 +173,21 @@ def _not_run(points: pd.DataFrame) -> list[str]:
     return [str(method) for method in missing.index[missing]]
 
 
-def _footnotes(points: pd.DataFrame) -> list[str]:
+def _footnotes(points: pd.DataFrame, grey: Sequence[str]) -> list[str]:
     """Footnotes on points that the curves do not show: unreachable, failed, missing; one line a method and status."""
     if points.empty:
         return []
     seeds = points["seed"].nunique()
     several = f"Lines: fronts of the means over {seeds} seeds; faint points: single seeds."
     lines = [several if seeds > 1 else "Lines: fronts of one seed; its spread is unknown."]
+    lines += (
+        textwrap.wrap(f"Grey, of smaller mean accuracy (unreachable counts as 0): {', '.join(grey)}.", NOTE_WIDTH)
+        if grey
+        else []
+    )
     unrun = _not_run(points)
     lines += textwrap.wrap(f"Not run: {', '.join(unrun)}.", NOTE_WIDTH) if unrun else []
     lines += absent_points(points[~points["method"].isin(unrun)])
-    if (points["status"] == "suspicious").any():
+    if (points[~points["method"].isin(grey)]["status"] == "suspicious").any():
         lines.append("Hollow: a sanity check failed there; the table says which.")
     return lines

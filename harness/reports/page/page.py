@@ -99,6 +99,7 @@ def _heading(data: ReportData, suite: Suite, named: page_data.Names) -> dict[str
         "seeds": seeds,
         "notices": notices,
         "methods": named.methods,
+        "first": data.shown_first,
         "datasets": named.datasets,
         "budgets": [(at, budget_text(budget)) for at, budget in enumerate(named.budgets)],
     }

@@ -5,16 +5,6 @@ function redraw() {
   draw().catch((fault) => { $("shown-points").textContent = `The charts could not be drawn: ${fault.message}. The tables have their numbers.`; throw fault; });
 }
 
-// Of many methods only the most accurate ones are ticked at first; no answer to a budget counts as 0.
-const FIRST = 8;
-if (D.methods.length > 1.5 * FIRST) {
-  const sums = D.methods.map(() => 0);
-  for (let i = 0; i < Z; i++) sums[P.m[i]] += P.acc[i] || 0;
-  const first = new Set(D.methods.map((_, m) => m).sort((a, b) => sums[b] - sums[a]).slice(0, FIRST));
-  document.querySelectorAll('#filters input[name="m"]').forEach((box) => { box.checked = first.has(Number(box.value)); });
-  $("first").textContent = `At first: the ${FIRST} methods of the largest mean accuracy; “all” shows the others too.`;
-  $("first").hidden = false;
-}
 if (Z > 1500) $("seeds").checked = false; // so many small marks hide more than they show
 $("filters").addEventListener("change", redraw);
 $("filters").addEventListener("submit", (event) => event.preventDefault());

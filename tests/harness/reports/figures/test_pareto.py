@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -47,24 +48,38 @@ def test_footnotes_say_what_the_curves_do_not():
     points = spoil(points, (points.method == "matformer") & (points.budget == 0.2), "unreachable")
     points = spoil(points, (points.method == "fixed_uniform") & (points.dataset == "digits"), "oom")
     points.loc[(points.method == "ea_vit") & (points.budget == 0.4), "status"] = "suspicious"
-    text = "\n".join(pareto._footnotes(points))
+    text = "\n".join(pareto._footnotes(points, []))
     assert "unreachable: matformer (digits at 20 %; mnist5k at 20 %)" in text
     assert "oom: fixed_uniform (digits at 20 %, 40 %, 60 %, 80 %, 100 %)" in text
     assert "Hollow" in text
-    assert "spread is unknown" in pareto._footnotes(example(seeds=(0,)))[0]
+    assert "spread is unknown" in pareto._footnotes(example(seeds=(0,)), [])[0]
 
 
 def test_methods_that_did_not_run_are_named_in_one_footnote_and_not_in_the_legend():
     points = example()
     points = spoil(points, points.method == "matformer", "missing")
     points = spoil(points, (points.method == "fixed_uniform") & (points.dataset == "digits"), "missing")
-    notes = pareto._footnotes(points)
+    notes = pareto._footnotes(points, [])
     assert "Not run: matformer." in notes
     assert [note for note in notes if note.startswith("missing: ")] == [
         "missing: fixed_uniform (digits at 20 %, 40 %, 60 %, 80 %, 100 %)"
     ]
-    figure = pareto._figure(points, "", ["digits", "mnist5k"], ["ea_vit", "matformer", "fixed_uniform"])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ea_vit", "fixed_uniform"]
+    figure = pareto._figure(of(points))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        name for name in of(points).methods if name != "matformer"
+    ]
+
+
+def test_of_many_methods_the_first_eight_have_colours_and_the_others_are_grey():
+    one = example(methods=("ea_vit",), seeds=(0,))
+    points = pd.concat([one.assign(method=f"m{number:02}", accuracy=number / 20) for number in range(14)])
+    data = of(points)
+    assert data.shown_first == [f"m{number:02}" for number in range(6, 14)]
+    assert replace(data, leading=("m03", "m09")).shown_first == ["m03", *(f"m{number:02}" for number in range(7, 14))]
+    figure = pareto._figure(data)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == data.shown_first
+    notes = "\n".join(text.get_text() for text in figure.texts)
+    assert "Grey, of smaller mean accuracy (unreachable counts as 0): m00, m01, m02, m03, m04, m05." in notes
 
 
 def test_mean_panel_needs_every_set():
@@ -80,7 +95,7 @@ def test_mean_panel_needs_every_set():
 def test_any_accuracy_can_be_drawn(accuracy):
     points = example(seeds=(0,), datasets=("digits",), methods=("ea_vit",))
     points["accuracy"] = accuracy
-    figure = pareto._figure(points, "T", ["digits"], ["ea_vit"])
+    figure = pareto._figure(of(points))
     axis = figure.axes[0]
     low, high = axis.get_ylim()
     assert low <= 100 * accuracy <= high + 1e-9
