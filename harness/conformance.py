@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
-from harness import picture_writer, plugins
+from harness import metrics, picture_writer, plugins
 from harness.data.listings import Listing
 from harness.plugins import PluginError
 
-Kind = Literal["method", "backbone", "data set", "listing"]
+Kind = Literal["method", "backbone", "data set", "listing", "metric"]
 CLASSES = (3, 3, 5)  # of the backbones that are made
+IMAGES = 60  # of the outputs that a metric is tried on
 
 
 def kind_of(use: str) -> Kind:
@@ -21,6 +23,8 @@ def kind_of(use: str) -> Kind:
     factory = plugins.resolve(use)
     if picture_writer.makes_pictures(factory):
         return "data set"
+    if metrics.makes_numbers(factory):
+        return "metric"
     made = plugins.declared_classes(factory)
     if made == (Listing,):
         return "listing"
@@ -30,9 +34,21 @@ def kind_of(use: str) -> Kind:
         return "backbone"
     raise PluginError(
         f"use = {use!r}: does not say what it makes: annotate its return with a class that has `adapt` (a method), a "
-        "torch.nn.Module (a backbone), Iterator[tuple[str, str, PIL.Image.Image]] (a data set that is made), or "
-        "harness.data.listings.Listing (a data set that is listed)"
+        "torch.nn.Module (a backbone), Iterator[tuple[str, str, PIL.Image.Image]] (a data set that is made), "
+        "harness.data.listings.Listing (a data set that is listed), or, if it takes logits and labels, float or "
+        "numpy.ndarray (a metric)"
     )
+
+
+def metric_trials(request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Answers of a metric for drawn outputs, twice, in another order, and where all or no images are right."""
+    metric, rng = metrics.load_metric(request["use"], request["options"]), np.random.default_rng(0)
+    labels = np.arange(IMAGES) % CLASSES[0]
+    logits = rng.normal(0, 2, (IMAGES, CLASSES[0])).astype(np.float32)
+    right, order = 50 * np.eye(CLASSES[0], dtype=np.float32)[labels], rng.permutation(IMAGES)
+    tried = {"first": logits, "second": logits, "right": right, "wrong": -right}
+    pairs = {name: (outputs, labels) for name, outputs in tried.items()} | {"order": (logits[order], labels[order])}
+    return {name: metrics.metric_answer(metric, request["options"], *pair) for name, pair in pairs.items()}
 
 
 def differing_weights(request: Mapping[str, Any]) -> list[str]:

@@ -116,6 +116,15 @@ class MethodSpec(BaseModel):
     after: tuple[str, ...] = ()
 
 
+class MetricSpec(BaseModel):
+    """Entry of a metric: a function of a choice's outputs on the test images (:mod:`harness.metrics`)."""
+
+    model_config = STRICT
+    use: ImportString
+    name: Slug = Field(default_factory=lambda data: data["use"].partition(":")[2])
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+
+
 class Suite(BaseModel):
     """``macs_factor``: of the training MACs that regime "equal_macs" gives to each method, 1 being those of the largest
     schedule. ``grid``: budgets that methods are asked at for the area, 0 for none. ``processes``: that train one cell
@@ -141,6 +150,7 @@ class Suite(BaseModel):
     schedule: Schedule = Field(default_factory=Schedule)
     datasets: Annotated[tuple[DataSet, ...], Field(min_length=1)]
     methods: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
+    metrics: tuple[MetricSpec, ...] = ()
 
     @property
     def grid_budgets(self) -> tuple[float, ...]:
@@ -164,6 +174,7 @@ _TABLES: dict[tuple[str, ...], type[BaseModel]] = {
     ("schedule",): Schedule,
     ("datasets",): DataSet,
     ("methods",): MethodSpec,
+    ("metrics",): MetricSpec,
 }
 
 
@@ -185,7 +196,7 @@ def anchored(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     An option is a path when it has a dot or a slash in it and names a file below ``folder``, that of the suite. A data
     set's ``path`` is looked for there too, then in the working folder.
     """
-    tables = {key: value for key, value in raw.items() if key in ("backbone", "methods", "datasets")}
+    tables = {key: value for key, value in raw.items() if key in ("backbone", "methods", "metrics", "datasets")}
     return {**raw, **{key: _each(value, key == "datasets", folder) for key, value in tables.items()}}
 
 

@@ -24,6 +24,7 @@ def cross_faults(raw: Mapping[str, Any]) -> list[str]:
         *_resized(raw),
         *_twice("datasets", datasets, "name"),
         *_twice("methods", methods, "name"),
+        *_twice("metrics", _tables(raw, "metrics"), "name"),
         *_same(
             "datasets", datasets, {"fit": None, "select": None, "test": None, "augment": "none", "reading": "memory"}
         ),
@@ -38,7 +39,7 @@ def _tables(raw: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     entries = raw.get(key)
     tables = [dict(entry) if isinstance(entry, dict) else {} for entry in entries] if isinstance(entries, list) else []
     for table in tables:
-        if key == "methods" and "name" not in table and isinstance(table.get("use"), str):
+        if key in ("methods", "metrics") and "name" not in table and isinstance(table.get("use"), str):
             table["name"] = table["use"].partition(":")[2]
         if key == "datasets" and "source" not in table and isinstance(table.get("name"), str):
             table["source"] = table["name"] if "use" not in table else "folder"

@@ -46,6 +46,7 @@ def check_suite(suite: Suite, where: str, *, with_data: bool = False, server: Fo
     """
     checked = Checked()
     parts: list[Part] = [("schedule",), ("backbone",), *(("methods", index) for index in range(len(suite.methods)))]
+    parts += [("metrics", index) for index in range(len(suite.metrics))]
     failures = picture_plugins.make_missing(suite.datasets, complain) if with_data else {}
     for index, entry in enumerate(suite.datasets):
         if entry.name in failures:

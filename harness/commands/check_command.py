@@ -23,7 +23,10 @@ IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 @verbs.command()
 def check(
     name: Annotated[
-        str, typer.Argument(metavar="SUITE|MODULE:NAME", help="A suite, or a method, backbone or data set of yours.")
+        str,
+        typer.Argument(
+            metavar="SUITE|MODULE:NAME", help="A suite, or a method, backbone, data set or metric of yours."
+        ),
     ],
     data: DataRoot = None,
     plugin_options: Annotated[str, typer.Option("--options", help="Options of MODULE:NAME, as JSON.")] = "{}",
@@ -31,7 +34,7 @@ def check(
     channels: Annotated[str, typer.Option(metavar="1|3", help="Channels of these images.")] = "1",
 ) -> None:
     """Check what a suite names: imports, options, backbone, data. Exit code 1 if anything is wrong. With MODULE:NAME,
-    try a method, backbone or data set of yours on a tiny suite: does it keep the rules that every plug-in has to keep?
+    try a method, backbone, data set or metric of yours: does it keep the rules that every plug-in has to keep?
     """
     if IMPORT_STRING.fullmatch(name):
         _check_plugin(name, {"options": _parsed(plugin_options), "size": size, "channels": _one_or_three(channels)})

@@ -1,7 +1,8 @@
-"""Check of one plug-in: a method, backbone or data set is tried on a tiny suite, and each rule gets a verdict."""
+"""Check of one plug-in: a method, backbone, data set or metric is tried, and each rule gets a verdict."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,8 @@ def check_plugin(use: str, tried: Mapping[str, Any]) -> tuple[str, list[RuleVerd
         kind: str = call("harness.conformance:kind_of", use, DEADLINE, PROJECT)
     except CallError as error:
         return "plug-in", [RuleVerdict("FAILED", "it says what it makes", _plain(error))]
-    rules = {"method": _method, "backbone": _backbone, "data set": _dataset, "listing": _listing}[kind](use, tried)
-    return kind, list(rules)
+    rules = {"method": _method, "backbone": _backbone, "data set": _dataset, "listing": _listing, "metric": _metric}
+    return kind, list(rules[kind](use, tried))
 
 
 def _plain(error: CallError) -> str:
@@ -163,7 +164,7 @@ def _verdict(rule: str, fault: str) -> RuleVerdict:
     return RuleVerdict("FAILED" if fault else "passed", rule, fault)
 
 
-# --- backbones and data sets ----------------------------------------------------------------------------------------
+# --- backbones, data sets and metrics --------------------------------------------------------------------------------
 
 
 def _backbone(use: str, tried: Mapping[str, Any]) -> Iterator[RuleVerdict]:
@@ -227,6 +228,32 @@ def _listing(use: str, tried: Mapping[str, Any]) -> Iterator[RuleVerdict]:
     yield _verdict("it lists the same each time", "" if states[0] == states[1] else "two calls gave other lists")
     entry = {"name": "set", "use": use, "source": "listing", "options": tried["options"], "reading": "disk"}
     yield from _divided(check_suite(_tiny_suite(tried, datasets=[entry]), use, with_data=True))
+
+
+def _metric(use: str, tried: Mapping[str, Any]) -> Iterator[RuleVerdict]:
+    numbers = "it takes its options and gives a number for drawn outputs"
+    request = {"use": use, "options": tried["options"]}
+    try:
+        answers = call("harness.conformance:metric_trials", request, DEADLINE, PROJECT)
+    except CallError as error:
+        yield RuleVerdict("FAILED", numbers, _plain(error))
+        return
+    first = answers["first"]
+    yield _of_answer(numbers, first)
+    if "value" not in first:
+        return
+    yield _verdict("it gives the same number each time", "" if answers["second"] == first else "another one, then")
+    other = answers["order"].get("value", math.nan)
+    same = math.isclose(other, first["value"], rel_tol=1e-6, abs_tol=1e-9)
+    yield _verdict("the order of the images does not matter", "" if same else f"{other:.6g} in another order")
+    for which in ("right", "wrong"):
+        yield _of_answer(f"it gives a number where all images are {which}", answers[which])
+
+
+def _of_answer(rule: str, answer: Mapping[str, Any]) -> RuleVerdict:
+    if "value" in answer:
+        return RuleVerdict("passed", rule, f"{answer['value']:.6g}")
+    return RuleVerdict("FAILED", rule, answer["reason"])
 
 
 def _pictures(use: str, options: Mapping[str, Any], folder: Path) -> tuple[int, str]:

@@ -25,11 +25,12 @@ WIDTH = 110  # of a card's lines
 @verbs.command("list")
 def show_list(
     what: Annotated[
-        str | None, typer.Argument(metavar="[methods|backbones|data]", help="Only these; methods with their cards.")
+        str | None,
+        typer.Argument(metavar="[methods|backbones|data|metrics]", help="Only these; methods with their cards."),
     ] = None,
 ) -> None:
-    """List the methods, backbones and data sources that suites can name; `list methods` shows the card of each."""
-    lists = {"methods": _methods, "backbones": _backbones, "data": _data}
+    """List methods, backbones, data sources and metrics that suites can name; `list methods` shows the card of each."""
+    lists = {"methods": _methods, "backbones": _backbones, "data": _data, "metrics": _metrics}
     if what is not None and what not in lists:
         raise CommandError(f"list {what}: unknown; {choices(what, list(lists))}")
     if what == "methods":
@@ -58,6 +59,10 @@ def _data() -> list[str]:
     sources = ", ".join(source for source in suite.SOURCES if source != "listing")
     sets = [f"  {SETS}:{each.name}  {each.first}".rstrip() for each in public_functions(SETS)]
     return [f"  {sources}", *sets]
+
+
+def _metrics() -> list[str]:
+    return ["  functions of your own: eavit-bench init metric NAME"]
 
 
 def _described(module: str) -> list[dict[str, Any]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from harness.evaluation import measure
 from harness.evaluation.failures import error_message
@@ -48,6 +50,7 @@ class MeasuredPoints:
     points: tuple[Point, ...]
     bitmaps: Mapping[float, bytes]  # by budget: which test images are right
     grid: tuple[Point, ...] = ()
+    outputs: Mapping[float, NDArray[np.float32]] = field(default_factory=dict)  # by budget: logits of the test images
     latency_noise: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -127,17 +130,22 @@ def measure_choices(
     shape: measure.Shape,
     batch: int,
     progress: Progress,
+    keep_outputs: Collection[float] = (),
 ) -> MeasuredPoints:
     """Measure each frozen choice once on ``test``; those for the suite's budgets are timed too, and their batch sizes
-    compared on ``select``.
+    compared on ``select``. ``keep_outputs``: budgets of the suite for which the logits are part of the answer.
     """
     measured: dict[str, tuple[Point, bytes]] = {}
+    outputs: dict[str, NDArray[np.float32]] = {}
     declared, timed = frozen.declared, {}
+    wanted = {point.key for point in frozen.points if point.budget in keep_outputs}
     for done, (key, choice) in enumerate(frozen.choices.items()):
         progress("test", done, len(frozen.choices))
         point = next(point for point in (*frozen.points, *frozen.grid) if point.key == key and point.status == "ok")
         module = adapted.module(choice)
-        tested = _tested(point, module, test, batch)
+        tested, logits = _tested(point, module, test, batch)
+        if key in wanted and logits is not None:
+            outputs[key] = logits
         measured[key] = _checked(*tested, module, select) if key in declared else tested
         if key in declared and measured[key][0].status != "nan":
             timed[key] = module
@@ -155,7 +163,8 @@ def measure_choices(
         if bits:
             bitmaps[point.budget] = bits
     grid = tuple(_on_grid(point, measured) for point in frozen.grid)
-    return MeasuredPoints(tuple(points), bitmaps, grid, measure.latency_noise(latencies))
+    kept = {p.budget: outputs[p.key] for p in points if p.key in outputs and p.budget in bitmaps}
+    return MeasuredPoints(tuple(points), bitmaps, grid, kept, measure.latency_noise(latencies))
 
 
 def _on_grid(point: Point, measured: Mapping[str, tuple[Point, bytes]]) -> Point:
@@ -182,15 +191,19 @@ def mark_suspicious(measured: MeasuredPoints, checks: Mapping[str, str]) -> Meas
     return replace(measured, points=tuple(marked(point) for point in measured.points))
 
 
-def _tested(point: Point, module: torch.nn.Module, test: Split, batch: int) -> tuple[Point, bytes]:
+def _tested(
+    point: Point, module: torch.nn.Module, test: Split, batch: int
+) -> tuple[tuple[Point, bytes], NDArray[np.float32] | None]:
+    """The point with its bitmap, and the logits, if they are finite."""
     try:
-        bits = measure.correct_predictions(module, test, batch)
+        outputs = measure.split_outputs(module, test, batch)
     except FloatingPointError as error:
-        return point.model_copy(update={"status": "nan", "reason": error_message(error)}), b""
+        return (point.model_copy(update={"status": "nan", "reason": error_message(error)}), b""), None
+    bits = outputs.correct
     correct, n = int(bits.sum()), len(bits)
-    return _with_faults(point.model_copy(update={"correct": correct, "n": n}), _accuracy_faults(correct, n, test)), (
-        pack_bits(bits)
-    )
+    counted = point.model_copy(update={"correct": correct, "n": n})
+    logits: NDArray[np.float32] = outputs.logits.float().numpy()
+    return (_with_faults(counted, _accuracy_faults(correct, n, test)), pack_bits(bits)), logits
 
 
 def _checked(point: Point, bits: bytes, module: torch.nn.Module, select: Split) -> tuple[Point, bytes]:

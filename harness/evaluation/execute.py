@@ -144,21 +144,27 @@ def _run(task: CellJob, work: Path, progress: Progress, began: datetime, model: 
     adapted = method.adapt(inputs)
     progress("select", 0, 1)
     frozen = evaluate.freeze_choices(adapted, suite.budgets, full_macs, shape, suite.grid_budgets)
-    measured = evaluate.MeasuredPoints(frozen.points, {})
+    measured, outputs = evaluate.MeasuredPoints(frozen.points, {}), b""
     report, notes = diagnostics.method_report(adapted)
     if frozen.choices and not _rank():  # one process is enough to test, and to be timed alone
         checks = sanity_checks.run_sanity_checks(adapted, frozen.declared, images.fit)
         report |= {check_names.DIAGNOSTICS_KEY: checks}
         test = images.test(frozen.hash)
-        measured = evaluate.measure_choices(frozen, adapted, images.select_b, test, shape, suite.test_batch, progress)
+        wanted = suite.budgets if suite.metrics else ()
+        measured = evaluate.measure_choices(
+            frozen, adapted, images.select_b, test, shape, suite.test_batch, progress, wanted
+        )
         measured = evaluate.mark_suspicious(measured, checks)
+        if measured.outputs:
+            outputs, lost = cell_files.pack_outputs(test.labels.numpy(), measured.outputs)
+            notes += lost
     notes += [*images.notes, *diagnostics.running_threads(), *evaluate.grid_notes(measured.grid)]
     report |= {diagnostics.NOTES: notes} if notes else {}
     result = _record(task, began, measured, frozen, full_macs, images, ledger, report)
     if model is not None and frozen.choices and not _rank():
         about = keep.model_description(task.suite, task.cell, images.classes, task.commit)
         keep.keep_model(adapted, model, inputs, about)
-    return Outcome(result, measured.bitmaps)
+    return Outcome(result, measured.bitmaps, outputs=outputs)
 
 
 def _same_processes(asked: int) -> None:

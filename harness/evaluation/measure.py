@@ -114,17 +114,33 @@ def _eval_mode(module: nn.Module) -> Iterator[torch.device]:
             part.training = flag
 
 
-def correct_predictions(module: nn.Module, split: Split, batch: int) -> NDArray[np.bool_]:
-    """Compare predictions with labels: for each image of the split, in its order, whether it is right; shape (n,)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitOutputs:
+    """Logits (n, classes) and labels int64 (n,) of all images of a split, in its order."""
+
+    logits: Tensor
+    labels: Tensor
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """For each image whether the first of its largest logits is that of its label; shape (n,)."""
+        right: NDArray[np.bool_] = (self.logits.argmax(1) == self.labels).numpy()
+        return right
+
+
+def split_outputs(module: nn.Module, split: Split, batch: int) -> SplitOutputs:
+    """Outputs of the module for every image of the split; FloatingPointError where they are not finite."""
     with _eval_mode(module) as device:
-        hits = [
-            (_logits(module, images.to(device), split.num_classes).argmax(1).cpu() == labels).numpy()
+        pairs = [
+            (_logits(module, images.to(device), split.num_classes).cpu(), labels)
             for images, labels in split.batches(batch)
         ]
-    bits = np.concatenate(hits) if hits else np.zeros(0, dtype=np.bool_)
-    if len(bits) != len(split):
-        raise MeasureError(f"{len(bits)} images came out of a split of {len(split)}: every image counts exactly once.")
-    return bits
+    logits, labels = map(torch.cat, zip(*pairs, strict=True)) if pairs else (torch.zeros(0, 1), torch.zeros(0))
+    if len(logits) != len(split):
+        raise MeasureError(
+            f"{len(logits)} images came out of a split of {len(split)}: every image counts exactly once."
+        )
+    return SplitOutputs(logits, labels)
 
 
 def _logits(module: nn.Module, images: Tensor, num_classes: int) -> Tensor:

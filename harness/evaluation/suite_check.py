@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness import plugins
+from harness import metrics, plugins
 from harness.data.loading import check_dataset, load_dataset
 from harness.data.locations import DataError
 from harness.evaluation.execute import fitting
@@ -31,8 +31,9 @@ Found = dict[str, Any]
 def check_part(request: Mapping[str, Any]) -> Found:
     """``faults``, ``warnings`` and ``notes`` of one part of a suite, and the ``card`` of a method; as plain values.
 
-    ``request``: ``suite``, as JSON text, and ``part``: ``["schedule"]``, ``["backbone"]``, ``["methods", index]`` or
-    ``["datasets", index]``. ``fatal``: no cell can be right, or the suite was written wrongly.
+    ``request``: ``suite``, as JSON text, and ``part``: ``["schedule"]``, ``["backbone"]``, ``["methods", index]``,
+    ``["metrics", index]`` or ``["datasets", index]``. ``fatal``: no cell can be right, or the suite was written
+    wrongly.
     """
     kind, *index = request["part"]
     try:
@@ -87,6 +88,12 @@ def _dataset(text: str, index: int) -> Found:
     return {"notes": [f"{spec.name}: {loaded.num_classes} classes; {sizes}"], "warnings": list(loaded.notes)}
 
 
+def _metric(text: str, index: int) -> Found:
+    spec = Suite.model_validate_json(text).metrics[index]
+    metrics.load_metric(spec.use, spec.options)
+    return {}
+
+
 def _backbone(text: str) -> nn.Module:
     """The suite's backbone on the meta device, where shapes are checked without computing; else on CPU."""
     built = _built_backbone(text)
@@ -119,5 +126,5 @@ def _backbone_fits(text: str) -> Found:
 
 
 _CHECKS: dict[str, Any] = {
-    "schedule": _schedule, "backbone": _backbone_fits, "methods": _method, "datasets": _dataset
+    "schedule": _schedule, "backbone": _backbone_fits, "methods": _method, "metrics": _metric, "datasets": _dataset
 }  # fmt: skip

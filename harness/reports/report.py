@@ -53,7 +53,7 @@ def write_report(
     folder: Path, suite: Suite, suite_file: Path, forms: Collection[Form] = FIGURES, data: ReportData | None = None
 ) -> Built:
     """Write ``table.md``, ``table.csv``, ``report.tex`` and the tables it takes in, ``differences.csv``,
-    ``correct.npz`` and what ``forms`` names.
+    ``correct.npz``, ``metrics.csv`` where the suite has metrics, and what ``forms`` names.
 
     Last of all the checksums of what is kept, points and records included. The page shows the claims beside
     ``suite_file``, judged. ``data``: of the folder, where it was read before.
@@ -82,12 +82,13 @@ def write_report(
     names = sorted({name.partition("/")[0] for name in files}, key=lambda name: (name != "table.md", name))
     overview = overview_text(data, page, claimed=stamp.claims_beside(suite_file).is_file())
     made = [folder / name for name in files]
-    stamp.write_stamp(folder, sources, made, {"overview": overview, "files": names})
+    if data.metric_values.empty or data.metric_values["value"].notna().all():  # else a metric is tried again next time
+        stamp.write_stamp(folder, sources, made, {"overview": overview, "files": names})
     return Built(text.decode("utf-8"), overview, tuple(folder / name for name in names))
 
 
 def _table_files(data: ReportData, page: Page) -> dict[str, bytes]:
-    from harness.reports import paired_differences
+    from harness.reports import metric_values, paired_differences
     from harness.reports.document import latex, markdown
     from harness.reports.tables import selector_comparison, tables
     from harness.results import bitmaps
@@ -99,6 +100,8 @@ def _table_files(data: ReportData, page: Page) -> dict[str, bytes]:
         "table.csv": tables.table_csv(data),
         **{f"{FRAGMENTS}/{name}": text for name, text in typeset.fragments.items()},
     }
+    if len(data.metric_values):
+        files[metric_values.NAME] = metric_values.values_csv(data.metric_values)
     if paired_differences.others(data):
         files["differences.csv"] = paired_differences.differences_csv(data)
     if any("alone" in record.diagnostics for record in data.ordered_records):

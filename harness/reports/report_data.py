@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from harness.reports import marking, sanity
+from harness.reports import marking, metric_values, sanity
 from harness.reports.sanity import SanityCheck
 from harness.results.bitmaps import Bitmaps
 from harness.results.record import Record
@@ -49,6 +49,7 @@ class ReportData:
     bitmaps: Bitmaps = field(default_factory=dict)
     unplanned: pd.DataFrame = field(default_factory=pd.DataFrame)
     absent: tuple[str, ...] = ()  # optional columns that points.csv lacks
+    metric_values: pd.DataFrame = field(default_factory=pd.DataFrame)  # of the suite's metrics, as metrics.csv has them
 
     @classmethod
     def of(cls, results: Results, suite: Suite) -> Self:
@@ -74,6 +75,7 @@ class ReportData:
             bitmaps=results.bitmaps,
             unplanned=results.unplanned,
             absent=results.absent,
+            metric_values=metric_values.gather_values(results.folder, suite.metrics, results.points),
         )
 
     @cached_property

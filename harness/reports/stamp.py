@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from harness import code_digest
 from harness.jobs.files import write_atomic
 from harness.results.checksums import file_checksum
 from harness.suite import Suite
@@ -26,13 +27,14 @@ def claims_beside(suite_file: Path) -> Path:
 
 
 def digest_of_sources(folder: Path, suite: Suite, suite_file: Path) -> str:
-    """Digest of all that a report is made of: points and records, what is read beside them, the suite and its claims,
-    the sources of this program, and the versions of the packages that count and draw.
+    """Digest of all that a report is made of: points and records, what is read beside them, the suite with the code of
+    its metrics and its claims, the sources of this program, and the versions of the packages that count and draw.
     """
     program = Path(__file__).parents[1]
     beside = [*(folder / name for name in ("points.csv", "records.jsonl", "cards.json")), claims_beside(suite_file)]
     sources = [*sorted(program.rglob("*.py")), *sorted((program / "reports" / "page" / "templates").glob("*"))]
     digest = sha256(suite.model_dump_json().encode())
+    digest.update(" ".join(code_digest.digest(metric.use) for metric in suite.metrics).encode())
     digest.update(" ".join(f"{name} {metadata.version(name)}" for name in PACKAGES).encode())
     for path in (*beside, *sorted((folder.parent / "reference").glob("*.csv")), *sources):
         digest.update(path.name.encode() + (sha256(path.read_bytes()).digest() if path.is_file() else b"-"))

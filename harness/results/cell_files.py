@@ -1,5 +1,5 @@
-"""The files of one cell: ``cell.json``, ``record.json``, ``correct.npz``, for a failed cell ``log.txt``, and, written
-last, ``sha256`` with one ``hex  name`` line for each of them.
+"""The files of one cell: ``cell.json``, ``record.json``, ``correct.npz``, for a failed cell ``log.txt``, where the
+suite has metrics ``outputs.npz``, and, written last, ``sha256`` with one ``hex  name`` line for each of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SUMS = "sha256"
+SUMS, OUTPUTS = "sha256", "outputs.npz"
 NEEDED = frozenset({"cell.json", "record.json", "correct.npz"})
 MOST = 8  # files of a cell
 NPY = b"\x93NUMPY\x01\x00"  # how an array of version 1.0 begins
@@ -64,11 +64,14 @@ def unwritable(what: object, error: OSError) -> StoreError:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that is kept of a cell. ``bitmaps``: budget to one bit a test image, 1 if correct, first bit highest."""
+    """All that is kept of a cell. ``bitmaps``: budget to one bit a test image, 1 if correct, first bit highest.
+    ``outputs``: as :func:`pack_outputs` packs them; empty where the suite has no metrics.
+    """
 
     record: Record
     bitmaps: Mapping[float, bytes] = field(default_factory=dict)
     log: str = ""
+    outputs: bytes = b""
 
     def correct(self, budget: float) -> NDArray[np.bool_]:
         """Bitmap of the test images that were right at ``budget``, shape (n,)."""
@@ -82,6 +85,30 @@ def pack_bits(correct: NDArray[np.bool_]) -> bytes:
     import numpy as np
 
     return np.packbits(correct).tobytes()
+
+
+def pack_outputs(labels: NDArray[np.int64], logits: Mapping[float, NDArray[np.float32]]) -> tuple[bytes, list[str]]:
+    """Logits (n, classes) by budget and the labels (n,) as one file; none and a note where it would be too large."""
+    import numpy as np
+
+    buffer, budgets = io.BytesIO(), sorted(logits)
+    table = np.stack([logits[budget] for budget in budgets])
+    np.savez_compressed(buffer, labels=labels, budgets=np.array(budgets), logits=table)
+    if (size := len(buffer.getvalue())) > LIMIT:
+        return b"", [f"the outputs were dropped: {size} bytes; at most {LIMIT} are kept, and no metric has a value"]
+    return buffer.getvalue(), []
+
+
+def unpack_outputs(data: bytes) -> tuple[NDArray[np.int64], dict[float, NDArray[np.float32]]]:
+    """Labels (n,), and by budget logits (n, classes), as :func:`pack_outputs` packed them; Damaged for other bytes."""
+    import numpy as np
+
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as held:
+            labels, budgets, logits = (held[name] for name in ("labels", "budgets", "logits"))
+        return labels, dict(zip(budgets.tolist(), logits, strict=True))
+    except UNREADABLE as error:
+        raise Damaged(f"{OUTPUTS}: not outputs: {error}") from None
 
 
 def save_outcome(outcome: Outcome, folder: Path) -> None:
@@ -106,9 +133,10 @@ def encode(outcome: Outcome) -> dict[str, bytes]:
     record, bitmaps = outcome.record, io.BytesIO()
     arrays = {repr(budget): np.frombuffer(bits, np.uint8) for budget, bits in outcome.bitmaps.items()}
     np.savez_compressed(bitmaps, **arrays)  # type: ignore[arg-type]  # a budget is never called allow_pickle
-    # The log comes first: a checksum file cut between two lines then always lacks a file that must be there.
-    log = {"log.txt": outcome.log.encode("utf-8", "replace")} if outcome.log else {}
-    return log | {
+    # These come first: a checksum file cut between two lines then always lacks a file that must be there.
+    more = {"log.txt": outcome.log.encode("utf-8", "replace")} if outcome.log else {}
+    more |= {OUTPUTS: outcome.outputs} if outcome.outputs else {}
+    return more | {
         "cell.json": card(record),
         "record.json": record.model_dump_json(indent=1).encode("utf-8") + b"\n",
         "correct.npz": bitmaps.getvalue(),
@@ -131,7 +159,7 @@ def decode(files: Mapping[str, bytes], where: str) -> Outcome:
         log = files.get("log.txt", b"").decode("utf-8")
     except UnicodeDecodeError as error:
         raise Damaged(f"{where}: log.txt: {error}") from None
-    return Outcome(record, bitmaps, log)
+    return Outcome(record, bitmaps, log, files.get(OUTPUTS, b""))
 
 
 def _unpack(data: bytes) -> Iterator[tuple[str, bytes]]:

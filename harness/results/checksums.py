@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.jobs.files import write_atomic
 
 NAME = "SHA256SUMS"
-SOURCES = ("points.csv", "records.jsonl", "cards.json", "correct.npz")  # what reports are made of
+SOURCES = ("points.csv", "records.jsonl", "cards.json", "correct.npz", "metrics.csv")  # what reports are made of
 # What is kept and can be committed. Cells have checksums of their own, figures/ and report.html are drawn again.
 KEPT = (
     *SOURCES,

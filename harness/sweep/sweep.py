@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -148,7 +148,7 @@ class _Sweep:
             "disk_mib": None if running.disk_mib is None else round(running.disk_mib, 3),
         }
         log = outcome.log if outcome.record.status in USABLE else ending.log
-        self._keep(Outcome(outcome.record.model_copy(update=measured), outcome.bitmaps, log), running.seconds)
+        self._keep(replace(outcome, record=outcome.record.model_copy(update=measured), log=log), running.seconds)
 
     def failed(self, job: Job, error: OSError) -> None:
         """A full disk: no job file, no log, no pipe."""
@@ -207,7 +207,7 @@ class _Sweep:
         if outcome.record.status not in USABLE:
             return False
         self.summary.recovered.append(cell.id)
-        self._keep(Outcome(outcome.record.model_copy(update={"attempts": attempt}), outcome.bitmaps), 0.0)
+        self._keep(replace(outcome, record=outcome.record.model_copy(update={"attempts": attempt})), 0.0)
         return True
 
     def _skip(self, cell: Cell, broken: Sequence[str]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from harness.conformance import differing_weights, kind_of
+from harness.conformance import differing_weights, kind_of, metric_trials
 from harness.plugins import PluginError
 
 HERE = "tests.harness.test_conformance"
@@ -24,6 +25,10 @@ def made() -> Method: ...
 
 
 def pictures() -> Iterator[tuple[str, str, object]]: ...
+
+
+def number(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float(logits[0, 0])
 
 
 def untold():
@@ -46,7 +51,8 @@ def net(num_classes: int, drawn: bool) -> Net:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("Method", "method"), ("made", "method"), ("pictures", "data set"), ("net", "backbone")]
+    ("name", "kind"),
+    [("Method", "method"), ("made", "method"), ("pictures", "data set"), ("net", "backbone"), ("number", "metric")],
 )
 def test_a_kind_is_what_the_annotation_says(name: str, kind: str) -> None:
     assert kind_of(f"{HERE}:{name}") == kind
@@ -60,3 +66,9 @@ def test_what_says_nothing_is_not_called() -> None:
 def test_weights_that_are_drawn_anew_are_named() -> None:
     assert differing_weights({"use": f"{HERE}:net", "options": {"drawn": False}}) == []
     assert differing_weights({"use": f"{HERE}:net", "options": {"drawn": True}}) == ["body.weight", "body.bias"]
+
+
+def test_a_metric_is_tried_on_the_same_outputs_in_another_order() -> None:
+    tried = metric_trials({"use": f"{HERE}:number", "options": {}})
+    assert tried["first"] == tried["second"] != tried["order"]
+    assert (tried["right"], tried["wrong"]) == ({"value": 50.0}, {"value": -50.0})

@@ -139,7 +139,13 @@ def test_keys_that_came_later_are_in_the_id_where_they_are_used() -> None:
     ways = [full(datasets=[{**folder, **more}]) for more in ({}, {"workers": 7}, {"reading": "memory"})]
     assert ways[0] == ways[1] and not set(ways[0].values()) & set(ways[2].values())
     old = small.cells(small.suite())[0].content
-    assert "reading" not in old["dataset"] and "resize" not in old["input"]
+    assert "reading" not in old["dataset"] and "resize" not in old["input"] and "outputs" not in old
+
+
+def test_a_suite_with_metrics_keeps_outputs_and_which_metrics_is_no_identity() -> None:
+    one, two = ([{"use": "a.b:one"}], [{"use": "a.b:two", "options": {"k": 1}}, {"use": "a.b:one"}])
+    assert full(metrics=one) == full(metrics=two)
+    assert not set(full(metrics=one).values()) & set(FULL.values())
 
 
 def test_listings_that_are_missing_differ_by_what_they_list() -> None:

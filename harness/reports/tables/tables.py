@@ -20,7 +20,7 @@ from harness.reports.document import blocks, formatting
 from harness.reports.document.blocks import Entry, Group, Page, Row, Section, method_entry, table
 from harness.reports.document.formatting import accuracy_text, budget_text
 from harness.reports.report_data import ReportData, short_commit
-from harness.reports.tables import aggregates, costs, differences, selector_comparison
+from harness.reports.tables import aggregates, costs, differences, metric_tables, selector_comparison
 from harness.statistics import frames, intervals
 
 WORDS = tuple(status for status in frames.STATUSES if status not in frames.MEASURED)
@@ -38,6 +38,7 @@ def report_page(data: ReportData) -> Page:
             aggregates.mean_section(data),
             aggregates.bounds_section(data),
             aggregates.rank_section(data),
+            *metric_tables.metric_sections(data),
         ],
         "comparison": [
             *differences.comparison_sections(data),

@@ -12,6 +12,7 @@ import pytest
 from harness.commands import check
 from harness.commands.check import Checked, check_suite
 from tests.harness import small
+from tests.harness.commands import in_process
 from tests.harness.small import FAKES
 
 LIGHT = "tests.harness.commands.checked:check_part"
@@ -73,6 +74,19 @@ def test_real_plug_ins_end_their_own_process_alone(tmp_path: Path, monkeypatch: 
     assert "methods[7]" not in said
     assert found.notes == ["digits: 10 classes; fit 200, select_a 30, select_b 30, test 100"]
     assert not set(PLUGINS) & set(sys.modules)
+
+
+def test_a_metric_of_a_suite_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_process.patch(monkeypatch)
+    made = "tests.harness.made_metrics"
+    metrics = [
+        {"use": f"{made}:share_right"},
+        {"use": f"{made}:untold"},
+        {"use": f"{made}:raises", "options": {"k": 1}},
+    ]
+    found = check_suite(small.suite(metrics=metrics), "x.toml")
+    assert [line.split(": ")[1] for line in found.fatal] == ["metrics[1]", "metrics[2]"]
+    assert "does not say that it is a metric" in found.fatal[0] and "options.k: unknown option" in found.fatal[1]
 
 
 def test_one_fault_of_many_parts_is_one_line_and_memory_is_bounded_as_in_a_cell() -> None:

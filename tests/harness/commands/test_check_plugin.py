@@ -111,6 +111,16 @@ def test_plugins_that_break_a_rule_are_judged(plugin: str) -> None:
     assert "no 'gone'" in failed(plugin, "gone")[0].reason
 
 
+def test_a_metric_that_breaks_a_rule_is_judged(plugin: str) -> None:
+    made = "tests.harness.made_metrics"
+    assert failed(made, "share_right") == []
+    (order,) = failed(made, "first_logit", options={"times": 2.0})
+    assert order.rule == "the order of the images does not matter" and "in another order" in order.reason
+    assert failed(made, "raises")[0].reason == "RuntimeError: no luck"
+    assert "gave nan" in failed(made, "not_finite")[0].reason
+    assert "options.k: unknown option" in failed(made, "share_right", options={"k": 1})[0].reason
+
+
 def test_a_listing_is_listed_twice_and_divided(plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EAVIT_DATA", str(tmp_path))
     samples.write_sample("dtd", tmp_path, classes=2, each=6, size=24)

@@ -53,6 +53,13 @@ def test_a_written_data_set_keeps_all_rules(folder: Path) -> None:
     assert [each.word for each in verdicts] == ["passed"] * 3
 
 
+def test_a_written_metric_keeps_all_rules(folder: Path) -> None:
+    init.init("metric", "own_gap")
+    kind, verdicts = check_plugin.check_plugin("own_gap:own_gap", {"options": {}, "size": 24, "channels": 1})
+    assert kind == "metric"
+    assert [each.word for each in verdicts] == ["passed"] * 5
+
+
 def test_a_written_method_and_data_set_run_through_the_table_of_quick(folder: Path) -> None:
     init.init("method", "own_widths")
     init.init("dataset", "own_signs")
@@ -85,7 +92,9 @@ def test_nothing_is_written_over_and_wrong_words_are_named(folder: Path) -> None
     with pytest.raises(CommandError, match=r"mine\.py: is there already; nothing was written"):
         init.init("dataset", "mine")
     assert (folder / "mine.py").read_text() == "precious"
-    with pytest.raises(CommandError, match="init metod: unknown; allowed: method, dataset, suite; nearest: method"):
+    with pytest.raises(
+        CommandError, match="init metod: unknown; allowed: method, dataset, metric, suite; nearest: method"
+    ):
         init.init("metod", "mine")
     for name in ("Mine", "my-method", "class", "random", ""):
         with pytest.raises(CommandError, match=f"name {name!r}"):

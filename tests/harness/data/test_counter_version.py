@@ -83,4 +83,4 @@ def test_measuring() -> None:
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 2, bias=False)).eval()
     with torch.no_grad():
         module[1].weight.copy_(torch.linspace(-1, 1, 72).reshape(2, 36))
-    assert np.packbits(measure.correct_predictions(module, split, 7)).tolist() == [202, 59, 45, 160, 190]
+    assert np.packbits(measure.split_outputs(module, split, 7).correct).tolist() == [202, 59, 45, 160, 190]

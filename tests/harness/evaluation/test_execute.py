@@ -85,18 +85,28 @@ def test_the_same_cell_twice_is_the_same(tmp_path: Path) -> None:
 
 def test_an_equal_choice_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    correct = measure.correct_predictions
-    monkeypatch.setattr(measure, "correct_predictions", lambda *args: calls.append(args) or correct(*args))
+    outputs = measure.split_outputs
+    monkeypatch.setattr(measure, "split_outputs", lambda *args: calls.append(args) or outputs(*args))
     outcome = cell(tmp_path, "steady")
     assert len(calls) == 2
     assert outcome.bitmaps[0.25] == outcome.bitmaps[0.3]
     assert outcome.record.points[1].latency_ms == outcome.record.points[2].latency_ms
 
 
+def test_outputs_are_kept_for_a_suite_with_metrics(tmp_path: Path) -> None:
+    outcome = cell(tmp_path, "steady", {"metrics": [{"use": "any.where:at_all"}], "grid": 5})
+    labels, outputs = cell_files.unpack_outputs(outcome.outputs)
+    assert outputs.keys() == {0.25, 0.3, 1.0}
+    for budget, logits in outputs.items():
+        assert logits.shape == (100, 10)
+        assert ((logits.argmax(1) == labels) == outcome.correct(budget)).all()
+    assert cell(tmp_path, "steady").outputs == b""
+
+
 def test_the_area_is_the_mean_over_a_grid_of_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    correct = measure.correct_predictions
-    monkeypatch.setattr(measure, "correct_predictions", lambda *args: calls.append(args) or correct(*args))
+    outputs = measure.split_outputs
+    monkeypatch.setattr(measure, "split_outputs", lambda *args: calls.append(args) or outputs(*args))
     record = cell(tmp_path, "steady", {"grid": 5}).record
     assert [(point.status, point.key) for point in record.points][1:] == [("ok", "w8"), ("ok", "w8"), ("ok", "w32")]
     assert [round(point.budget, 4) for point in record.grid] == [0.01, 0.0316, 0.1, 0.3162, 1.0]

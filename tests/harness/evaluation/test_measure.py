@@ -131,7 +131,7 @@ def test_params():
 @pytest.mark.parametrize("batch", [1, 7, 50, 64])
 def test_correct_is_one_bit_an_image_in_order(batch):
     vit, split = tiny_vit().train(), split_of(50)
-    bits = measure.correct_predictions(vit, split, batch)
+    bits = measure.split_outputs(vit, split, batch).correct
     vit.eval()
     with torch.no_grad():
         expected = vit(next(split.batches(50))[0]).argmax(1) == split.labels
@@ -143,10 +143,10 @@ def test_training_flags_come_back():
     vit = tiny_vit().train()
     vit.blocks[0].eval()
     flags = [part.training for part in vit.modules()]
-    measure.correct_predictions(vit, split_of(4), 2)
+    measure.split_outputs(vit, split_of(4), 2)
     assert [part.training for part in vit.modules()] == flags
     with pytest.raises(measure.MeasureError):
-        measure.correct_predictions(tiny_vit(num_classes=3), split_of(4), 2)
+        measure.split_outputs(tiny_vit(num_classes=3), split_of(4), 2)
 
 
 def test_a_split_that_loses_images_is_refused():
@@ -157,7 +157,7 @@ def test_a_split_that_loses_images_is_refused():
     whole = split_of(10)
     short = Loses(images.Images(whole._pixels, whole.labels, whole.classes, ()), (0.5,), (0.5,))
     with pytest.raises(measure.MeasureError, match="5 images came out of a split of 10"):
-        measure.correct_predictions(tiny_vit(), short, 5)
+        measure.split_outputs(tiny_vit(), short, 5)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -166,7 +166,7 @@ def test_logits_that_are_not_finite_are_no_answer(bad):
     with torch.no_grad():
         vit.head.bias[0] = bad
     for use in (
-        lambda: measure.correct_predictions(vit, split_of(4), 2),
+        lambda: measure.split_outputs(vit, split_of(4), 2),
         lambda: measure.predictions_agree(vit, split_of(4)),
     ):
         with pytest.raises(FloatingPointError):
@@ -180,7 +180,7 @@ def test_outputs_that_are_no_logits_are_refused(output):
             return output(x)
 
     with pytest.raises(measure.MeasureError, match="must give logits"):
-        measure.correct_predictions(Wrong(), split_of(4), 2)
+        measure.split_outputs(Wrong(), split_of(4), 2)
 
 
 def test_predictions_agree_for_a_plain_vit_and_not_for_one_that_mixes_images():

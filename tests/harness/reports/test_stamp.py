@@ -38,6 +38,10 @@ def test_a_source_that_changes_or_appears_makes_it_another_report(folder: Path, 
 
 def test_another_suite_or_version_of_a_package_makes_it_another_report(folder: Path, monkeypatch):
     assert sources(folder, small.suite(seeds=[0, 1])) != sources(folder)
+    metric = small.suite(metrics=[{"use": "tests.harness.made_metrics:share_right"}])
+    before = sources(folder, metric)
+    monkeypatch.setattr(stamp.code_digest, "digest", lambda use: "edited")
+    assert sources(folder, metric) != before
     before = sources(folder)
     monkeypatch.setattr(stamp.metadata, "version", lambda name: "0")
     assert sources(folder) != before

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.results import cell_files, points
-from harness.results.cell_files import StoreError, parse_record
+from harness.results.cell_files import Damaged, StoreError, parse_record
 from harness.results.record import SCHEMA_VERSION, Record
+from tests.harness import stored
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RESULTS = Path(__file__).resolve().parents[3] / "results"
@@ -59,6 +62,28 @@ def test_what_is_no_record_is_reported(changes: dict[str, object], message: str)
 def test_what_is_no_json_record_is_reported(text: bytes) -> None:
     with pytest.raises(StoreError, match="here: no record"):
         parse_record(text, "here")
+
+
+def test_outputs_come_back_to_the_bit(tmp_path: Path) -> None:
+    labels, logits = np.array([1, 0]), {b: np.float32([[b, 1e-30], [-1, b / 3]]) for b in (0.5, 0.25)}
+    packed, notes = cell_files.pack_outputs(labels, logits)
+    made = stored.outcome(stored.CELLS[0])
+    cell_files.save_outcome(replace(made, outputs=packed), tmp_path / "with")
+    cell_files.save_outcome(made, tmp_path / "without")
+    there, shown = cell_files.unpack_outputs(cell_files.load_outcome(tmp_path / "with").outputs)
+    assert notes == []
+    assert there.tolist() == [1, 0]
+    assert {budget: table.tolist() for budget, table in shown.items()} == {b: t.tolist() for b, t in logits.items()}
+    assert cell_files.load_outcome(tmp_path / "without").outputs == b""
+    with pytest.raises(Damaged, match=r"outputs\.npz: not outputs"):
+        cell_files.unpack_outputs(packed[:-20])
+
+
+def test_outputs_that_no_reader_would_take_are_dropped_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cell_files, "LIMIT", 100)
+    packed, notes = cell_files.pack_outputs(np.zeros(9, dtype=int), {1.0: np.zeros((9, 2), dtype=np.float32)})
+    assert packed == b""
+    assert "at most 100 are kept, and no metric has a value" in notes[0]
 
 
 @pytest.mark.parametrize("suite", sorted(path.parent.name for path in RESULTS.glob("*/records.jsonl")))

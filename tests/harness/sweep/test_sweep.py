@@ -37,6 +37,14 @@ def test_all_cells_run_once_and_a_second_run_starts_nothing(tmp_path: Path) -> N
     assert not any((tmp_path / "runs").iterdir())
 
 
+def test_outputs_that_a_cell_leaves_are_kept_as_they_are(tmp_path: Path) -> None:
+    suite = stubs(*acts("a"), metrics=[{"use": "a.b:c"}])
+    run(suite, tmp_path)
+    (cell,) = cells_of(suite)
+    kept = Store(tmp_path / "results").read(cell.id)
+    assert kept is not None and kept.outputs == b"as they are"
+
+
 def test_choices_are_given_to_those_that_come_after(tmp_path: Path) -> None:
     a, b = acts("a", "b")
     summary = run(stubs(a, {**b, "after": ["a"]}), tmp_path)

@@ -1,1 +1,1 @@
-"""A method and a data set for eavit-bench, outside of its packages."""
+"""A method, a data set and metrics for eavit-bench, outside of its packages."""
