@@ -73,7 +73,7 @@ def check_metric(request: Mapping[str, Any]) -> None:
 
 
 def measure_cells(request: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-    """By cell and budget, as text, ``value`` of the metric or the ``reason`` why there is none.
+    """Answers by cell and budget, as text: ``value`` of the metric, or the ``reason`` why there is none.
 
     ``request``: ``use`` and ``options`` of the metric, and ``cells``, id to folder.
     """

@@ -123,7 +123,7 @@ class SplitOutputs:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """For each image whether the first of its largest logits is that of its label; shape (n,)."""
+        """Mask of the images whose first largest logit is that of their label, shape (n,)."""
         right: NDArray[np.bool_] = (self.logits.argmax(1) == self.labels).numpy()
         return right
 

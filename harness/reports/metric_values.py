@@ -86,7 +86,7 @@ def _kept(path: Path) -> dict[tuple[str, str, str, float], Answer]:
 def _taken(
     folder: Path, metrics: Sequence[MetricSpec], wanted: Sequence[Iterable[str]]
 ) -> list[Mapping[str, Mapping[str, Answer]] | str]:
-    """For each metric its answers by cell and budget, or why there are none."""
+    """Answers of each metric by cell and budget, or why there are none."""
     payloads = []
     for spec, cells in zip(metrics, wanted, strict=True):
         folders = {cell: folder / "cells" / cell for cell in sorted(cells)}
