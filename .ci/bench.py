@@ -17,7 +17,7 @@ from filelock import FileLock
 from uv import find_uv_bin
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "cluster,dev,docs,export,pruning"  # everything that suites, tests and documentation need
+EXTRAS = "cluster,dev,docs,export,hub,pruning"  # everything that suites, tests and documentation need
 PINS = ("pyproject.toml", "constraints.txt", "build-constraints.txt")
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 

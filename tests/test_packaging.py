@@ -130,9 +130,10 @@ def test_the_loops_of_others_are_those_of_the_examples():
 
 
 def test_no_extra_is_without_code():
-    assert set(EXTRAS) == {"bench", "cli", "cluster", "docs", "export", "loops", "medical", "pruning", "dev"}
+    assert set(EXTRAS) == {"bench", "cli", "cluster", "docs", "export", "hub", "loops", "medical", "pruning", "dev"}
     assert "eavit-bench[bench]" in EXTRAS["cluster"]
     assert names(EXTRAS["cluster"]) <= imported_by("harness")
+    assert names(EXTRAS["hub"]) == {"datasets"} <= imported_by("harness")
     assert names(EXTRAS["medical"]) == {"medmnist"}  # not installed for the tests
     assert "import medmnist" in (ROOT / "harness" / "data" / "published.py").read_text(encoding="utf-8")
     assert names(EXTRAS["pruning"] + EXTRAS["export"] + EXTRAS["cli"]) <= imported_by("eavit")

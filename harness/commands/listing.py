@@ -17,7 +17,8 @@ from harness.jobs.call import call
 from harness.messages import choices
 
 verbs = typer.Typer()
-METHODS, BACKBONES, SETS = "eavit.methods", "eavit.weights", "harness.data.published"
+METHODS, BACKBONES = "eavit.methods", "eavit.weights"
+SETS = ("harness.data.published", "harness.data.hub", "harness.data.shards")
 DEADLINE = 120.0  # seconds for importing a module of the library
 WIDTH = 110  # of a card's lines
 
@@ -55,9 +56,9 @@ def _backbones() -> list[str]:
 
 
 def _data() -> list[str]:
-    """Sources by name, and the functions that list published sets."""
+    """Sources by name, and the functions that list published sets and folders of other forms."""
     sources = ", ".join(source for source in suite.SOURCES if source != "listing")
-    sets = [f"  {SETS}:{each.name}  {each.first}".rstrip() for each in public_functions(SETS)]
+    sets = [f"  {module}:{each.name}  {each.first}".rstrip() for module in SETS for each in public_functions(module)]
     return [f"  {sources}", *sets]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ WHITE_IS_ZERO, SIGNED = 0, 2  # values of the last two
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Pillow writes to stderr what it raises anyway
 
 
-def decode_image(file: Path, name: str) -> Image.Image:
+def decode_image(file: Path | IO[bytes], name: str) -> Image.Image:
     """Image of mode L or RGB; ``name`` stands for the file in the message of a DataError."""
     try:
         with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,14 @@ class MissingFilesError(DataError):
         self.download = download
 
 
+class IndexedImages(Protocol):
+    """Images of one's own that are opened when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ListedImages:
     """Images of one split and their labels, numbers into the classes.
@@ -42,7 +50,7 @@ class ListedImages:
     array, or whatever has a length and an index. ``names``: of the images in messages; else paths and numbers.
     """
 
-    images: Sequence[Any] | NDArray[np.uint8]
+    images: Sequence[Any] | IndexedImages | NDArray[np.uint8]
     labels: Sequence[int]
     names: Sequence[str] = ()
 

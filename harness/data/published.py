@@ -36,6 +36,12 @@ Medical = Literal[
     "organsmnist",
 ]
 
+Vtab = Literal[
+    "cifar", "caltech101", "dtd", "oxford_flowers102", "oxford_iiit_pet", "svhn", "sun397",
+    "patch_camelyon", "eurosat", "resisc45", "diabetic_retinopathy",
+    "clevr_count", "clevr_dist", "dmlab", "kitti", "dsprites_loc", "dsprites_ori", "smallnorb_azi", "smallnorb_ele",
+]  # fmt: skip
+
 __all__ = [
     "cifar10",
     "cifar100",
@@ -48,6 +54,7 @@ __all__ = [
     "oxford_iiit_pets",
     "stanford_cars",
     "svhn",
+    "vtab1k",
 ]
 
 
@@ -193,6 +200,18 @@ def medmnist(root: Path, set: Medical, size: Literal[28, 64, 128, 224] = 28) -> 
     return Listing(tuple(map(str, range(max(train.labels) + 1))), train, select, test, (file,))
 
 
+def vtab1k(root: Path, task: Vtab, select: Literal["cut", "val200"] = "cut") -> Listing:
+    """VTAB-1k: 1,000 training images of one of 19 tasks, and its test images. Options: task, select; no one licence."""
+    folder = root / "vtab-1k" / task
+    lists = ("train800val200", "test") if select == "cut" else ("train800", "val200", "test")
+    files = {name: folder / f"{name}.txt" for name in lists}
+    _require(f"VTAB-1k {task}", folder, (*files.values(), folder / "images"))
+    parts = {name: _listed_below(folder, file) for name, file in files.items()}
+    classes = 1 + max(max(part.labels, default=0) for part in parts.values())
+    names, read = tuple(map(str, range(classes))), tuple(files.values())
+    return Listing(names, parts[lists[0]], parts.get("val200"), parts["test"], read)
+
+
 # --- parts of these -------------------------------------------------------------------------------------------------
 
 
@@ -200,7 +219,7 @@ def _require(title: str, place: Path, wanted: Sequence[Path], download: Callable
     missing = [path for path in wanted if not path.exists()]
     if missing:
         names = ", ".join(quoted(path.relative_to(place)) if path != place else "the folder" for path in missing)
-        gone = "" if download else " It cannot be downloaded any more: get it from a copy."
+        gone = "" if download else " It is not downloaded: get it from a copy."
         raise MissingFilesError(f"{title}: missing in {quoted(place)}: {names}.{gone}", download)
 
 
@@ -243,6 +262,15 @@ def _matlab(file: Path, *names: str) -> list[NDArray[Any]]:
 
 def _of_pairs(pairs: Sequence[tuple[Path, int]]) -> ListedImages:
     return ListedImages([path for path, _ in pairs], [label for _, label in pairs])
+
+
+def _listed_below(folder: Path, file: Path) -> ListedImages:
+    """Images of a list with a path below the folder and a number in each line."""
+    try:
+        pairs = [(folder / name, int(label)) for name, label in (line.rsplit(maxsplit=1) for line in _lines(file))]
+    except ValueError as error:
+        raise DataError(f"{file}: damaged ({error}): each line holds a path and a number; get it again.") from error
+    return _of_pairs(pairs)
 
 
 def _zero_based(labels: NDArray[Any]) -> list[int]:

@@ -30,7 +30,8 @@ def write_sample(
     of ``fashion_mnist``; or of a ``folder``, which is ``root``.
 
     ``each``: images of a class in every official split. ``size``: height of photographs in pixels, a third less than
-    their width. ``options``: those of a suite's entry; they name the set of MedMNIST, by default pathmnist. The same
+    their width. ``options``: those of a suite's entry; they name the set of MedMNIST, by default pathmnist, and the
+    task of VTAB-1k, by default cifar. The same
     arguments give the same files. SVHN and Fashion-MNIST always have their 10 classes.
     """
     known = {**WRITERS, **OTHER_WRITERS}
@@ -38,6 +39,8 @@ def write_sample(
         raise ValueError(f"{name!r}: no such sample; {choices(name, known)}")
     if name == "medmnist":
         _medmnist(root, classes, each, **options)
+    elif name == "vtab1k":
+        _vtab1k(root, classes, each, size, options.get("task", "cifar"))
     else:
         known[name](root, classes, each, size)
 
@@ -188,6 +191,17 @@ def _medmnist(root: Path, classes: int, each: int, size: int = 28, set: str = "p
     np.savez(root / (f"{set}.npz" if size == 28 else f"{set}_{size}.npz"), allow_pickle=False, **table)
 
 
+def _vtab1k(root: Path, classes: int, each: int, size: int, task: str = "cifar") -> None:
+    folder = root / "vtab-1k" / task
+    lists: dict[str, str] = {}
+    for split, name in (("train", "train800"), ("val", "val200"), ("test", "test")):
+        named = {f"images/{name}/{c}_{n}.jpg": (split, c, n) for c, n in _cells(classes, each)}
+        _photographs(folder, size, named)
+        lists[name] = "".join(f"{file} {place[1]}\n" for file, place in named.items())
+    for name, lines in {**lists, "train800val200": lists["train800"] + lists["val200"]}.items():
+        _write(folder / f"{name}.txt", lines)
+
+
 def _fashion_mnist(root: Path, classes: int, each: int, size: int) -> None:
     for split, name in (("train", "train"), ("test", "t10k")):
         pixels, labels = _small(split, 10, each)
@@ -216,6 +230,7 @@ WRITERS: Mapping[str, Callable[[Path, int, int, int], None]] = {  # by the name 
     "oxford_iiit_pets": _oxford_iiit_pets,
     "eurosat": _eurosat,
     "medmnist": _medmnist,
+    "vtab1k": _vtab1k,
 }
 OTHER_WRITERS: Mapping[str, Callable[[Path, int, int, int], None]] = {  # of sources that no function reads
     "fashion_mnist": _fashion_mnist,

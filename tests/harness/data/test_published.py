@@ -36,6 +36,10 @@ TORCHVISION: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 }
 
 
+OPTIONS: dict[str, dict[str, Any]] = {"medmnist": {"set": "pathmnist"}, "vtab1k": {"task": "cifar"}}
+BY_HAND = ("stanford_cars", "vtab1k")  # not downloaded
+
+
 def use(name: str) -> str:
     return f"harness.data.published:{name}"
 
@@ -50,8 +54,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def listed(name: str, root: Path) -> Listing:
-    options = {"set": "pathmnist"} if name == "medmnist" else {}
-    return open_listing(use(name), options, str(root))
+    return open_listing(use(name), OPTIONS.get(name, {}), str(root))
 
 
 @pytest.mark.parametrize("name", sorted(TORCHVISION))
@@ -87,10 +90,31 @@ def test_medical_sets_are_read_from_their_archive(root: Path) -> None:
         open_listing(use("medmnist"), {"set": "chestmnist"}, str(root))
 
 
+def test_the_lists_of_vtab_are_read_as_they_are(tmp_path: Path) -> None:
+    samples.write_sample("vtab1k", tmp_path, classes=2, each=5, size=12, options={"task": "dtd"})
+    folder = tmp_path / "vtab-1k" / "dtd"
+    cut, official = (
+        open_listing(use("vtab1k"), {"task": "dtd", "select": select}, str(tmp_path)) for select in ("cut", "val200")
+    )
+    assert cut.classes == official.classes == ("0", "1")
+    assert {name: len(split) for name, split in cut.splits.items()} == {"train": 20, "test": 10}
+    assert {name: len(split) for name, split in official.splits.items()} == dict.fromkeys(
+        ("train", "select", "test"), 10
+    )
+    lines = (folder / "train800val200.txt").read_text().splitlines()
+    pairs = zip(cut.train.images, cut.train.labels, strict=True)
+    assert [f"{Path(image).relative_to(folder)} {label}" for image, label in pairs] == lines
+    assert cut.train.images[10:] == official.select.images  # type: ignore[union-attr]
+    with pytest.raises(Exception, match=r"options\.task: 'cifr'"):
+        open_listing(use("vtab1k"), {"task": "cifr"}, str(tmp_path))
+    (folder / "test.txt").write_text("images/test/0.jpg\n")
+    with pytest.raises(DataError, match=r"test\.txt: damaged .*each line holds a path and a number"):
+        open_listing(use("vtab1k"), {"task": "dtd"}, str(tmp_path))
+
+
 def test_every_set_can_be_divided_and_gives_batches(root: Path) -> None:
     for name in samples.WRITERS:
-        options = {"set": "pathmnist"} if name == "medmnist" else {}
-        spec = Spec("listing", use=use(name), options=options, path=str(root))
+        spec = Spec("listing", use=use(name), options=OPTIONS.get(name, {}), path=str(root))
         loaded = loading.load_dataset(spec, Shown(16, 3))  # type: ignore[arg-type]
         official = sum(len(split) for split in listed(name, root).splits.values())
         assert sum(loaded.sizes.values()) + loaded.dropped == official, name
@@ -98,10 +122,9 @@ def test_every_set_can_be_divided_and_gives_batches(root: Path) -> None:
 
 
 def missing_of(name: str, root: Path) -> str:
-    options = {"set": "pathmnist"} if name == "medmnist" else {}
     with pytest.raises(MissingFilesError) as caught:
-        open_listing(use(name), options, str(root), download=False)
-    assert (caught.value.download is None) == (name == "stanford_cars")
+        open_listing(use(name), OPTIONS.get(name, {}), str(root), download=False)
+    assert (caught.value.download is None) == (name in BY_HAND)
     return str(caught.value)
 
 
@@ -116,7 +139,7 @@ def test_one_missing_file_is_named(tmp_path: Path) -> None:
     gone.unlink()
     assert missing_of("stanford_cars", tmp_path) == (
         f"Stanford Cars: missing in {tmp_path}/stanford_cars: cars_test_annos_withlabels.mat. "
-        "It cannot be downloaded any more: get it from a copy."
+        "It is not downloaded: get it from a copy."
     )
 
 
@@ -159,12 +182,11 @@ def test_a_download_that_works_is_used_and_one_that_fails_says_what_to_place(
 )
 def test_damaged_files_are_named(name: str, file: str, tmp_path: Path) -> None:
     samples.write_sample(name, tmp_path, classes=2, each=2, size=12)
-    options = {"set": "pathmnist"} if name == "medmnist" else {}
     whole = (tmp_path / file).read_bytes()
     for damaged in _damages(whole):
         (tmp_path / file).write_bytes(damaged)
         with pytest.raises(DataError, match=Path(file).name):
-            open_listing(use(name), options, str(tmp_path))
+            open_listing(use(name), OPTIONS.get(name, {}), str(tmp_path))
 
 
 def _damages(whole: bytes) -> Iterator[bytes]:
