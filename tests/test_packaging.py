@@ -110,7 +110,7 @@ def test_a_command_line_without_its_extra_names_it(package: str, extra: str):
 
 
 def test_what_the_packages_import_is_declared():
-    bench = BASE + EXTRAS["bench"] + EXTRAS["cluster"]
+    bench = BASE + EXTRAS["bench"] + EXTRAS["cluster"] + EXTRAS["hub"]
     optional = EXTRAS["cli"] + EXTRAS["export"] + EXTRAS["pruning"] + EXTRAS["bench"]
     assert imported_by("eavit") - names(BASE + optional) == set()
     assert imported_by("harness") - names(bench) - INSIDE.keys() == set()

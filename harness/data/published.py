@@ -205,7 +205,7 @@ def vtab1k(root: Path, task: Vtab, select: Literal["cut", "val200"] = "cut") -> 
     folder = root / "vtab-1k" / task
     lists = ("train800val200", "test") if select == "cut" else ("train800", "val200", "test")
     files = {name: folder / f"{name}.txt" for name in lists}
-    _require(f"VTAB-1k {task}", folder, (*files.values(), folder / "images"))
+    _require(f"VTAB-1k {task}", root, (*files.values(), folder / "images"))
     parts = {name: _listed_below(folder, file) for name, file in files.items()}
     classes = 1 + max(max(part.labels, default=0) for part in parts.values())
     names, read = tuple(map(str, range(classes))), tuple(files.values())

@@ -32,7 +32,8 @@ def webdataset(root: Path, folder: str = ".", label: str = "cls") -> Listing:
     shards = files_by_split(place, ".tar")
     if not shards:
         raise MissingFilesError(
-            f"WebDataset: missing in {quoted(place)}: tar files such as train-000000.tar or train/0.tar."
+            f"WebDataset: missing in {quoted(root)}: tar files below {quoted(folder)}, such as train-000000.tar or "
+            "train/0.tar."
         )
     splits = {split: [sample for file in files for sample in _samples(file, label)] for split, files in shards.items()}
     names, labels = _labels(

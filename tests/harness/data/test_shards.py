@@ -120,7 +120,9 @@ def test_what_is_wrong_with_a_sample_is_named(tmp_path: Path, members: dict[str,
 
 
 def test_what_is_missing_or_damaged_is_named_with_its_place(tmp_path: Path) -> None:
-    with pytest.raises(MissingFilesError, match=f"missing in {tmp_path}/birds: tar files such as train-000000.tar"):
+    with pytest.raises(
+        MissingFilesError, match=f"missing in {tmp_path}: tar files below birds, such as train-000000.tar"
+    ):
         listed(tmp_path, folder="birds")
     write_set(tmp_path, {"test": ("test/0.tar",)})
     with pytest.raises(DataError, match=r"has no \.tar files of a training split"):
