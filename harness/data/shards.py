@@ -77,7 +77,7 @@ class ShardImages:
 
 @dataclass(slots=True)
 class Sample:
-    """What the members of one key hold; ``place``: of the image in the shard, first byte and number of bytes."""
+    """Content of the members of one key; ``place``: of the image in the shard, first byte and number of bytes."""
 
     shard: Path
     image: str = ""
