@@ -35,23 +35,26 @@ def gather_bitmaps(folder: Path, points: pd.DataFrame) -> dict[tuple[str, float]
     measured = points[points["status"].isin(MEASURED)].sort_values(["cell", "budget"])
     rows = zip(*(measured[name].tolist() for name in ("cell", "budget", "correct", "n")), strict=True)
     for cell, of_one in groupby(rows, key=lambda row: str(row[0])):
-        of_cell = _of_cell(folder / "cells", cell)
-        for _, budget, correct, n in of_one:
-            key = (cell, float(budget))
-            bits = of_cell.get(float(budget), committed.get(key))
+        answers = {float(budget): (correct, int(n)) for _, budget, correct, n in of_one}
+        of_cell = _of_cell(folder / "cells", cell, {budget: n for budget, (_, n) in answers.items()})
+        for budget, (correct, n) in answers.items():
+            key = (cell, budget)
+            bits = of_cell.get(budget, committed.get(key))
             if bits is not None and _fits(bits, correct, n):
                 bitmaps[key] = bits
     return bitmaps
 
 
-def _of_cell(cells: Path, cell: str) -> dict[float, Bits]:
+def _of_cell(cells: Path, cell: str, sizes: Mapping[float, int]) -> dict[float, Bits]:
+    """Bitmaps of a cell; ``sizes``: number of images by budget."""
     if not is_cell(cell) or not (cells / cell).is_dir():
         return {}
     try:
-        outcome = cell_files.load_outcome(cells / cell)
-        return {budget: outcome.correct(budget) for budget in outcome.bitmaps}
-    except (StoreError, ValueError, StopIteration, TypeError):
+        packed = cell_files.load_bitmaps(cells / cell)
+    except StoreError:
         return {}  # `verify` tells of damage; here the images of the cell are just not known
+    whole = {b: np.frombuffer(bits, np.uint8) for b, bits in packed.items() if len(bits) == (sizes.get(b, 0) + 7) // 8}
+    return {b: np.unpackbits(bits, count=sizes[b]).astype(np.bool_) for b, bits in whole.items() if b in sizes}
 
 
 def _fits(bits: Bits, correct: float, n: float) -> bool:

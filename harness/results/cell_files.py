@@ -150,16 +150,27 @@ def card(record: Record) -> bytes:
 
 
 def decode(files: Mapping[str, bytes], where: str) -> Outcome:
-    record = parse_record(files["record.json"], where)
-    try:
-        bitmaps = {float(name): bits for name, bits in _unpack(files["correct.npz"])}
-    except UNREADABLE as error:
-        raise Damaged(f"{where}: correct.npz: not bitmaps: {error}") from None
+    record, bitmaps = parse_record(files["record.json"], where), _bitmaps(files["correct.npz"], where)
     try:
         log = files.get("log.txt", b"").decode("utf-8")
     except UnicodeDecodeError as error:
         raise Damaged(f"{where}: log.txt: {error}") from None
     return Outcome(record, bitmaps, log, files.get(OUTPUTS, b""))
+
+
+def load_bitmaps(folder: Path) -> dict[float, bytes]:
+    """Bitmaps of a cell by budget, without its other files and their checksums."""
+    try:
+        return _bitmaps(read_regular(folder / "correct.npz"), str(folder))
+    except UnreadableError as error:
+        raise Damaged(f"not whole ({error})") from None
+
+
+def _bitmaps(data: bytes, where: str) -> dict[float, bytes]:
+    try:
+        return {float(name): bits for name, bits in _unpack(data)}
+    except UNREADABLE as error:
+        raise Damaged(f"{where}: correct.npz: not bitmaps: {error}") from None
 
 
 def _unpack(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -242,15 +242,17 @@ def table_csv(data: ReportData) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     if not data.points.empty:
-        summary = data.summary.sort_values(["dataset", "method", "budget"])
-        writer.writerows(_csv_row(data, row) for row in summary.to_dict("records"))
+        keys = ["dataset", "method", "budget"]
+        points = dict(iter(data.full.groupby(keys)))
+        summary = data.summary.sort_values(keys)
+        rows = ((row, points[*(row[key] for key in keys)]) for row in summary.to_dict("records"))
+        writer.writerows(_csv_row(data, row, here) for row, here in rows)
     return out.getvalue()
 
 
-def _csv_row(data: ReportData, row: Mapping[Any, Any]) -> list[object]:
+def _csv_row(data: ReportData, row: Mapping[Any, Any], here: pd.DataFrame) -> list[object]:
+    """``here``: the points that the row sums up."""
     dataset, method, budget = str(row["dataset"]), str(row["method"]), float(row["budget"])
-    full = data.full
-    here = full[(full["dataset"] == dataset) & (full["method"] == method) & (full["budget"] == budget)]
     cells = [f"{seed}:{cell}" for seed, cell in zip(here["seed"], here["cell"], strict=True) if isinstance(cell, str)]
     ends = ["" if math.isnan(row[key]) else f"{row[key]:.6f}" for key in ("mean", "low", "high")]
     why, look = intervals.over_seeds(frames.accuracies(here)["accuracy"].tolist()).why, _look(data, row)

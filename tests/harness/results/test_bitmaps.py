@@ -48,6 +48,14 @@ def test_bitmaps_of_another_run_are_left_out(tmp_path):
     points = stored(tmp_path)
     points.loc[0, "correct"] = 8
     assert len(bitmaps.gather_bitmaps(tmp_path, points)) == 3
+    points.loc[1, "n"] = 7
+    assert len(bitmaps.gather_bitmaps(tmp_path, points)) == 2
+
+
+def test_a_damaged_cell_costs_its_own_bitmaps(tmp_path):
+    points = stored(tmp_path)
+    (tmp_path / "cells" / points["cell"][0] / "correct.npz").write_bytes(b"no archive")
+    assert {cell for cell, _ in bitmaps.gather_bitmaps(tmp_path, points)} == {points["cell"][2]}
 
 
 def test_a_cut_file_of_bitmaps_is_reported(tmp_path):
