@@ -112,7 +112,7 @@ def _shared(suite: Suite) -> dict[str, Any]:
         "threads": suite.threads,
         "backbone": {"use": suite.backbone.use, "options": by_content(suite.backbone.options)},
         "input": _without_defaults(suite.input, {"resize"}),
-        "schedule": suite.schedule.model_dump(mode="json"),
+        "schedule": _without_defaults(suite.schedule, {"micro_batch", "checkpointing"}),
         **({"outputs": "kept"} if suite.metrics else {}),  # which metrics are taken of them is no part of a cell
     }
 

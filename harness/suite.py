@@ -60,7 +60,8 @@ class Input(BaseModel):
 
 class Schedule(BaseModel):
     """Handed to every method as a plain mapping with all keys. ``warmup`` is a fraction of all steps; ``clip`` is the
-    largest gradient norm, 0 for no clipping.
+    largest gradient norm, 0 for no clipping. ``micro_batch``: images that run at once, 0 for all of a batch;
+    ``checkpointing``: blocks are run again in the backward pass.
     """
 
     model_config = STRICT
@@ -74,6 +75,8 @@ class Schedule(BaseModel):
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip: Annotated[float, Field(ge=0)] = 1.0
     precision: Literal["no", "bf16", "fp16"] = "no"
+    micro_batch: Annotated[int, Field(ge=0)] = 0
+    checkpointing: bool = False
 
     def per_epoch(self, images: int) -> int:
         """Steps: short last batches are dropped, as :mod:`harness.protocol` says of ``batches``."""

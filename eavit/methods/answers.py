@@ -42,7 +42,7 @@ class Elastic:
     @torch.inference_mode()
     def logits(self, images: Tensor, choice: Submodel) -> Tensor:
         """Logits of the shared weights, sliced in place: the bench compares them with :meth:`module`."""
-        answer: Tensor = self.vit.eval()(images, choice)
+        answer: Tensor = self.vit.eval()(images.to(next(self.vit.parameters()).device), choice)
         return answer
 
     def report(self) -> Mapping[str, Any]:

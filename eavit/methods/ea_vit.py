@@ -25,6 +25,7 @@ from eavit.selection.selectors import EVALUATIONS, Policy, given, uniform
 from eavit.space.product import ProductSpace
 from eavit.training.allocation import Allocation, FixedCost, Phase, allocate, batch_of, fit_on, plan_cost, steps_of
 from eavit.training.coverage import coverage
+from eavit.training.execution import Execution
 from eavit.training.prepare import IMPORTANCES, preparation_cost, prepare, start
 from eavit.training.samplers import ORDERS, TYINGS, Curriculum, Random, Sampler, Triggered, stratified
 from eavit.training.task import Task
@@ -293,8 +294,10 @@ def _compare(task: Task, vit: NestedViT, policy: PolicyTable, front: Front | Non
     is chosen by it, and it is not charged.
     """
 
+    execution = Execution.of(task.schedule)
+
     def score(submodel: Submodel | None) -> float | None:
-        return None if submodel is None else round(accuracy(vit, submodel, task.select_b), 6)
+        return None if submodel is None else round(accuracy(vit, submodel, task.select_b, execution=execution), 6)
 
     scores: dict[str, Any] = {str(b): {"router": score(policy.choose(b))} for b in task.budgets}
     if front is not None:

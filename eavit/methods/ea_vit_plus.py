@@ -28,6 +28,7 @@ from eavit.selection.shapes import greedy_path, uniforms
 from eavit.space.product import ProductSpace
 from eavit.space.sizes import ListSpace
 from eavit.training.allocation import Phase, allocate, plan_cost
+from eavit.training.execution import Execution
 from eavit.training.passes import Pass, Passes, Plan
 from eavit.training.prepare import BATCH, IMPORTANCES, order_of, preparation_cost, prepare, scored, scoring_cost, start
 from eavit.training.samplers import Submodels
@@ -200,12 +201,12 @@ class EaVitPlus:
     ) -> tuple[Submodels, dict[str, Any]]:
         """Members by ascending MACs, and what their search saw."""
         scores = scored(task, vit, metric, "search")
-        batches = _first_images(task, self.shapes.images)
+        batches, execution = _first_images(task, self.shapes.images), Execution.of(task.schedule)
         spent: list[float] = []
 
         def fitness(submodel: Submodel) -> float:
             spent.append(float(cost.macs(vit.backbone, submodel)))
-            return _fitness(vit, submodel, batches)
+            return _fitness(vit, submodel, batches, execution)
 
         with task.ledger.phase("search"):
             front = self.shapes.front(space, scores, budgets, task.seed, fitness)
@@ -250,10 +251,13 @@ def _first_images(task: Task, count: int) -> list[tuple[Tensor, Tensor]]:
 
 
 @torch.inference_mode()
-def _fitness(vit: NestedViT, submodel: Submodel, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
+def _fitness(
+    vit: NestedViT, submodel: Submodel, batches: Sequence[tuple[Tensor, Tensor]], execution: Execution
+) -> float:
     """Right images, and by less than one image the probability that the right classes get, which orders equals."""
     device = next(vit.parameters()).device
-    logits = torch.cat([vit(images.to(device), submodel) for images, _ in batches]).float()
+    with execution.autocast(vit):
+        logits = torch.cat([vit(images.to(device), submodel) for images, _ in execution.pieces(batches)]).float()
     labels = torch.cat([labels for _, labels in batches]).to(device)
     sure = logits.softmax(-1).gather(1, labels[:, None]).mean()
     return (int((logits.argmax(-1) == labels).sum()) + float(sure)) / (len(labels) + 1)

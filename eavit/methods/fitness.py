@@ -18,6 +18,7 @@ from eavit.selection.search import Quotas, find_front
 from eavit.space.space import Space
 from eavit.training.checkpoint import Journal
 from eavit.training.distributed import from_main
+from eavit.training.execution import Execution
 from eavit.training.task import Spent, Split, Task
 from eavit.training.train import accuracy, charge_accuracy
 
@@ -34,13 +35,14 @@ def measure_on(
     Every accuracy is written down as it is measured, so that a killed search replays its draws and measures only what
     it had not. All of it is charged again, as one sum, so that the ledgers of both runs agree to the bit.
     """
-    journal, spent = Journal(task.workdir / f"{name}.jsonl"), Spent()
+    journal, spent, execution = Journal(task.workdir / f"{name}.jsonl"), Spent(), Execution.of(task.schedule)
 
     def on(fold: str, images: Images) -> Fitness:
         def fitness(submodel: Submodel) -> float:
             split = images(submodel)
             charge_accuracy(vit.backbone, submodel, split, spent)
-            return from_main(lambda: journal.get(f"{fold} {submodel}", lambda: accuracy(vit, submodel, split)))
+            measure = partial(accuracy, vit, submodel, split, execution=execution)
+            return from_main(lambda: journal.get(f"{fold} {submodel}", measure))
 
         return fitness
 

@@ -19,12 +19,14 @@ from eavit.methods.fitting import digest_of
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.retraining import Sized, phases_alone, train_alone
 from eavit.model import cost
+from eavit.model.inputs import images_and_labels
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT, extract
 from eavit.options import allowed, whole
 from eavit.training.allocation import allocate
 from eavit.training.checkpoint import load_tensors, save_tensors
 from eavit.training.distributed import is_main
+from eavit.training.execution import PLAIN, Execution
 from eavit.training.prepare import preparation_cost, prepare, start
 from eavit.training.task import Spent, Split, Task
 
@@ -97,7 +99,8 @@ class _Pruned:
 
     def _cut_all(self, task: Task, vit: NestedViT, reachable: list[Sized]) -> Iterator[NestedViT]:
         """The pruned starts, each kept with its widths in the notes: a killed cell does not prune again."""
-        gradients = cache(lambda: gradients_of(vit, self._batches(task.fit)) if self.importance == "taylor" else {})
+        execution, taylor = Execution.of(task.schedule), self.importance == "taylor"
+        gradients = cache(lambda: gradients_of(vit, self._batches(task.fit), execution) if taylor else {})
         for done, choice in enumerate(reachable, 1):
             file = task.workdir / f"{choice.name}.safetensors"
             note = {"widths": str(choice.widths), "importance": self.importance, "images": str(self.images)}
@@ -172,11 +175,15 @@ def _plain(vit: NestedViT) -> Any:
     return extract(vit, vit.backbone.full).eval()
 
 
-def gradients_of(vit: NestedViT, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+def gradients_of(
+    vit: NestedViT, batches: Iterable[tuple[Tensor, Tensor]], execution: Execution = PLAIN
+) -> dict[str, Tensor]:
     """The loss's gradients, summed over the batches, by timm's keys; FloatingPointError where one is not finite."""
-    model = _plain(vit)
-    for images, labels in batches:
-        F.cross_entropy(model(images), labels).backward()
+    model, exact = _plain(vit), execution.for_gradients
+    with exact.autocast(model):
+        for whole, labels in batches:
+            for some, theirs in images_and_labels(vit, [(whole, labels)], execution.micro_batch):
+                (F.cross_entropy(model(some).float(), theirs) * (len(some) / len(whole))).backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     bad = [name for name, value in gradients.items() if not value.isfinite().all()]
     if bad:

@@ -28,6 +28,7 @@ from eavit.selection.router import PolicyTable, Router, Routing, imitate, route_
 from eavit.selection.selectors import EVALUATIONS, SELECTORS, Selection, given, uniform
 from eavit.space.product import ProductSpace
 from eavit.training.allocation import Allocation, FixedCost, Phase, allocate, batch_of, plan_cost, steps_of
+from eavit.training.execution import Execution
 from eavit.training.prepare import IMPORTANCES, preparation_cost, prepare, start
 from eavit.training.samplers import Sampler
 from eavit.training.task import Split, Task
@@ -169,8 +170,9 @@ def _looked_at(task: Task, vit: NestedViT, choice: Submodel | None) -> dict[str,
     """A choice with its accuracy in the shared weights on both folds."""
     if choice is None:
         return None
-    folds = {"fold_a": task.select_a, "fold_b": task.select_b}
-    return {"key": str(choice)} | {name: round(accuracy(vit, choice, fold), 6) for name, fold in folds.items()}
+    folds, execution = {"fold_a": task.select_a, "fold_b": task.select_b}, Execution.of(task.schedule)
+    measured = {name: accuracy(vit, choice, fold, execution=execution) for name, fold in folds.items()}
+    return {"key": str(choice)} | {name: round(value, 6) for name, value in measured.items()}
 
 
 def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
@@ -242,11 +244,14 @@ def _who(methods: Mapping[str, Mapping[float, str]], key: str) -> dict[str, list
 def _looks(module: nn.Module, task: Task) -> dict[str, float]:
     """Accuracy on both folds. Fold A is reported only, and not charged: nothing is chosen by it."""
     folds = {"fold_a": task.select_a, "fold_b": task.select_b}
-    return {name: round(_accuracy(module, fold), 6) for name, fold in folds.items()}
+    execution = Execution.of(task.schedule)
+    return {name: round(_accuracy(module, fold, execution), 6) for name, fold in folds.items()}
 
 
 @torch.inference_mode()
-def _accuracy(module: nn.Module, split: Split, batch: int = 512) -> float:
+def _accuracy(module: nn.Module, split: Split, execution: Execution, batch: int = 512) -> float:
     device = next(module.parameters()).device
-    pairs = ((module(images.to(device)).argmax(-1), labels.to(device)) for images, labels in split.batches(batch))
-    return sum(int((guess == labels).sum()) for guess, labels in pairs) / len(split)
+    pieces = execution.pieces(split.batches(batch))
+    with execution.autocast(module):
+        pairs = ((module(images.to(device)).argmax(-1), labels.to(device)) for images, labels in pieces)
+        return sum(int((guess == labels).sum()) for guess, labels in pairs) / len(split)

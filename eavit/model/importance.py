@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eavit.model.arguments import described
-from eavit.model.inputs import Batches, images_and_labels, readers, watch_inputs, writers
+from eavit.model.inputs import Batches, images_and_labels, pieces_of, readers, watch_inputs, writers
 from eavit.model.submodel import Backbone
 from eavit.model.timm_layout import copy_with, hidden_layers, query_layers
 from eavit.model.vit import NestedViT, extract
@@ -92,7 +92,7 @@ def _effect(weight: Tensor, dim: int | None = 0) -> Tensor:
 
 
 @torch.enable_grad()
-def taylor(vit: NestedViT, batches: Batches, loss: Loss | None = None) -> Scores:
+def taylor(vit: NestedViT, batches: Batches, loss: Loss | None = None, micro_batch: int = 0) -> Scores:
     """|First-order Taylor effect| of removing each unit, summed over batches (Molchanov et al., 2019, on whole units).
 
     A head leaves with its proj columns, a neuron with its fc2 column, a channel with its scale and shift in every norm.
@@ -102,7 +102,8 @@ def taylor(vit: NestedViT, batches: Batches, loss: Loss | None = None) -> Scores
     loss = _loss_of(vit, loss, "taylor")
     for images, labels in images_and_labels(vit, batches):
         model.zero_grad(set_to_none=True)
-        loss(model(images), labels).backward()
+        for some, theirs in pieces_of(images, labels, micro_batch):
+            (loss(model(some), theirs) * (len(some) / len(images))).backward()
         for norm in _norms(model):
             scores.channels.add_((_effect(norm.weight, None) + _effect(norm.bias, None)).abs())
         for layer, block in enumerate(blocks):
@@ -112,7 +113,7 @@ def taylor(vit: NestedViT, batches: Batches, loss: Loss | None = None) -> Scores
     return scores
 
 
-def activation(vit: NestedViT, batches: Batches, loss: Loss | None = None) -> Scores:
+def activation(vit: NestedViT, batches: Batches, loss: Loss | None = None, micro_batch: int = 0) -> Scores:
     """L2 norm of what each unit hands on: head outputs, hidden activations, normalised channels."""
     scores, model = _zeros(vit), extract(vit, vit.backbone.full).eval()
     blocks: Any = model.blocks
@@ -135,14 +136,14 @@ def activation(vit: NestedViT, batches: Batches, loss: Loss | None = None) -> Sc
         hooks.append(block.attn.proj.register_forward_pre_hook(watch(scores.heads[layer], vit.backbone.heads)))
         hooks.append(block.mlp.fc2.register_forward_pre_hook(watch(scores.neurons[layer], vit.backbone.mlp)))
     with torch.no_grad():
-        for images, _ in images_and_labels(vit, batches):
+        for images, _ in images_and_labels(vit, batches, micro_batch):
             model(images)
     for hook in hooks:
         hook.remove()
     return Scores(scores.channels.sqrt(), scores.heads.sqrt(), scores.neurons.sqrt())
 
 
-def l2(vit: NestedViT, batches: Batches = (), loss: Loss | None = None) -> Scores:
+def l2(vit: NestedViT, batches: Batches = (), loss: Loss | None = None, micro_batch: int = 0) -> Scores:
     """Norm of each unit's weights, in times out; needs no data."""
     scores = _zeros(vit)
     blocks: Any = vit.blocks
@@ -166,19 +167,19 @@ def l2(vit: NestedViT, batches: Batches = (), loss: Loss | None = None) -> Score
     return Scores(scores.channels.sqrt(), scores.heads, scores.neurons)
 
 
-def none(vit: NestedViT, batches: Batches = (), loss: Loss | None = None) -> Scores:
+def none(vit: NestedViT, batches: Batches = (), loss: Loss | None = None, micro_batch: int = 0) -> Scores:
     """Equal scores: the pretrained order stays."""
     return _zeros(vit)
 
 
-def variance(vit: NestedViT, batches: Batches, loss: Loss | None = None) -> Scores:
+def variance(vit: NestedViT, batches: Batches, loss: Loss | None = None, micro_batch: int = 0) -> Scores:
     """Error that the mean of each unit makes in its place (:mod:`eavit.model.calibration`): the variance that it adds,
     as a share of that of the whole stream, summed over all layers that read it later. So units of all kinds compare.
     """
     b, last = vit.backbone, "norm" if isinstance(vit.fc_norm, nn.Identity) else "fc_norm"
     norms = [*(f"blocks.{i}.{name}" for i in range(b.depth) for name in ("norm1", "norm2")), last]
     layers = readers(vit) | writers(vit)
-    inputs = watch_inputs(vit, batches, [*layers, *norms])
+    inputs = watch_inputs(vit, batches, [*layers, *norms], micro_batch=micro_batch)
 
     def effect(name: str) -> Tensor:
         return inputs[name].variance * layers[name].weight.detach().double().square().sum(0)
@@ -209,8 +210,10 @@ PASSES = {
 }  # forward and backward, in full passes
 
 
-def score(vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss | None = None) -> Scores:
-    """Scores by one of ``METRICS``."""
+def score(
+    vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss | None = None, micro_batch: int = 0
+) -> Scores:
+    """Scores by one of ``METRICS``; ``micro_batch``: most images that run at once, 0 for all of a batch."""
     if not isinstance(vit, NestedViT):
         raise TypeError(f"vit is {described(vit)}; must be a nested ViT, as NestedViT.from_timm(model) makes it")
     if not isinstance(metric, str) or metric not in METRICS:
@@ -221,7 +224,7 @@ def score(vit: NestedViT, batches: Batches, metric: str = "taylor", loss: Loss |
         raise TypeError(
             f"loss is {described(loss)}; must be a function of (outputs, labels), or None for cross-entropy"
         )
-    return METRICS[metric](vit, batches, loss=loss)
+    return METRICS[metric](vit, batches, loss=loss, micro_batch=micro_batch)
 
 
 def _units_of(name: str) -> tuple[str | None, ...]:

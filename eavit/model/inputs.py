@@ -18,8 +18,14 @@ NORM_OF = {"attn.qkv": "norm1", "mlp.fc1": "norm2"}  # of each layer of a block 
 WRITERS = ("attn.proj", "mlp.fc2")
 
 
-def images_and_labels(vit: NestedViT, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches on the model's device; ValueError if there is none."""
+def pieces_of(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """A batch in pieces of at most ``size`` images; 0: as it is."""
+    each = size or len(images)
+    return zip(images.split(each), labels.split(each), strict=True)
+
+
+def images_and_labels(vit: NestedViT, batches: Batches, micro_batch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches on the model's device, in pieces of at most ``micro_batch`` images; ValueError if there is none."""
     if not isinstance(batches, Iterable) or isinstance(batches, (Tensor, str)):
         raise TypeError(f"batches is {described(batches)}; must yield pairs (images, labels), as a DataLoader does")
     weight, count = vit.patch_embed.proj.weight, 0
@@ -28,7 +34,7 @@ def images_and_labels(vit: NestedViT, batches: Batches) -> Iterator[tuple[Tensor
             raise TypeError(f"batches[{count}] is {described(batch)}; must be a pair (images, labels) of tensors")
         images, labels = (x.to(weight.device) for x in batch)
         check_images(images, vit.patch_embed.proj.in_channels, weight, f"batches[{count}]: images")
-        yield images, labels
+        yield from pieces_of(images, labels, micro_batch)
         count += 1
     if not count:
         raise ValueError(
@@ -82,7 +88,7 @@ def writers(vit: Any) -> dict[str, nn.Linear]:
 
 
 def watch_inputs(
-    vit: NestedViT, batches: Batches, layers: Iterable[str], *, products: bool = False
+    vit: NestedViT, batches: Batches, layers: Iterable[str], *, products: bool = False, micro_batch: int = 0
 ) -> dict[str, Inputs]:
     """Statistics of the inputs of these linear layers in the full model, over all tokens of all images. ValueError for
     other backbones than plain ViTs.
@@ -97,6 +103,6 @@ def watch_inputs(
     for name, into in seen.items():
         model.get_submodule(name).register_forward_pre_hook(watch(into))
     with torch.no_grad():
-        for images, _ in images_and_labels(vit, batches):
+        for images, _ in images_and_labels(vit, batches, micro_batch):
             model(images)
     return seen

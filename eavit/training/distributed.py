@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TypeVar
 
 import torch
@@ -73,6 +73,13 @@ class Share:
     @property
     def rows(self) -> slice:
         return slice(self.start, self.stop)
+
+    def pieces(self, size: int) -> list[Share]:
+        """The share in pieces of at most ``size`` rows, alike to one row; 0: as it is."""
+        rows = self.stop - self.start
+        count = -(-rows // size) if size else 1
+        ends = [self.start + place * rows // count for place in range(count + 1)]
+        return [replace(self, start=low, stop=high) for low, high in pairwise(ends)]
 
     def part(self, part: tuple[int, int] | None) -> tuple[slice, int]:
         """This process's rows, counted within its share, of the i-th of g micro-batches, and that one's whole size.

@@ -267,8 +267,21 @@ def _forward(vit: NestedViT, p: Pass, images: Tensor, *, states: bool) -> _Outpu
     if states:
         return _Outputs(*vit.hidden(images, p.submodel, rates))
     if p.tail:
-        return _Outputs(functional_call(vit, flipped(vit), (images, p.submodel, rates)), ())
+        return _Outputs(_tail_logits(vit, images, p.submodel, rates), ())
     return _Outputs(vit(images, p.submodel, rates), ())
+
+
+def _tail_logits(vit: NestedViT, images: Tensor, submodel: Submodel, rates: tuple[float, ...] | None) -> Tensor:
+    """Logits of the tail. No block is checkpointed: run again in the backward pass, it would find the weights as they
+    are, not flipped.
+    """
+    before = vit.grad_checkpointing
+    vit.set_grad_checkpointing(False)
+    try:
+        logits: Tensor = functional_call(vit, flipped(vit), (images, submodel, rates))
+    finally:
+        vit.set_grad_checkpointing(before)
+    return logits
 
 
 def _loss(p: Pass, mine: _Outputs, labels: Tensor, source: _Outputs | None, smoothing: float) -> Tensor:

@@ -18,6 +18,7 @@ from eavit.model.importance import METRICS, PASSES, UNITS, Scores, score, sorted
 from eavit.model.rotation import faults_of_rotation, rotate
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT, extract
+from eavit.training.execution import Execution
 from eavit.training.task import Spent, Split, Task
 
 BATCH = 64
@@ -31,6 +32,10 @@ def _some_batches(split: Split, images: int = PROBE_IMAGES) -> Iterator[tuple[Te
     return islice(split.batches(BATCH, seed=None), images // BATCH)
 
 
+def _few_pieces(task: Task) -> Iterator[tuple[Tensor, Tensor]]:
+    return Execution.of(task.schedule).pieces(_some_batches(task.fit, FEW_IMAGES))
+
+
 def order_of(vit: NestedViT, importance: str) -> str:
     """The order that ``importance`` means for this backbone: auto is rotated, or else variance, or else taylor."""
     if importance != "auto":
@@ -40,7 +45,7 @@ def order_of(vit: NestedViT, importance: str) -> str:
     return "taylor" if fault_of_statistics(vit) else CALIBRATED
 
 
-def _probe(vit: NestedViT, split: Split) -> None:
+def _probe(vit: NestedViT, split: Split, execution: Execution) -> None:
     """Fit the head on frozen full-width features of the fit split: multinomial logistic regression (scikit-learn)."""
     from sklearn.linear_model import (
         LogisticRegression,  # late: it takes half a second, and a check of a suite needs none
@@ -48,8 +53,10 @@ def _probe(vit: NestedViT, split: Split) -> None:
 
     headless = extract(vit, vit.backbone.full).eval()
     headless.reset_classifier(0)
-    with torch.inference_mode():
-        pairs = [(headless(images), labels) for images, labels in _some_batches(split)]
+    device = next(vit.parameters()).device
+    with torch.inference_mode(), execution.autocast(vit):
+        pieces = execution.pieces(_some_batches(split))
+        pairs = [(headless(images.to(device)), labels) for images, labels in pieces]
     features, labels = (torch.cat(side).cpu().double().numpy() for side in zip(*pairs, strict=True))
     probe = LogisticRegression(C=1.0, max_iter=1000).fit(features, labels)
     weight, bias = torch.as_tensor(probe.coef_), torch.as_tensor(probe.intercept_)
@@ -72,21 +79,26 @@ def start(task: Task) -> NestedViT:
 
 
 def prepare(task: Task, vit: NestedViT, importance: str = "taylor") -> NestedViT:
-    """Probe the head in place; a copy with weights sorted by importance: the common start of every method.
+    """Probe the head in place, on the device of the training; a copy with weights sorted by importance: the common
+    start of every method.
 
     ``rotated``: the stream is rotated first, so that channels are principal components. ``rotated`` and ``variance``
     end with a calibration: submodels replace dropped units by their means.
     """
+    execution = Execution.of(task.schedule)
     with task.ledger.phase("prepare"):
-        _probe(vit, task.fit)
+        vit.to(execution.device)
+        _probe(vit, task.fit, execution)
         task.progress("prepare", 1, 2)
         order = order_of(vit, importance)
         if order == ROTATED:
-            vit = rotate(vit, _some_batches(task.fit, FEW_IMAGES))
+            with execution.autocast(vit):
+                vit = rotate(vit, _few_pieces(task))
         units = tuple(unit for unit in UNITS if order != ROTATED or unit != "channels")
-        vit = sorted_by(vit, _scores(vit, task.fit, order), units)
+        vit = sorted_by(vit, _scores(task, vit, order), units)
         if order in (ROTATED, CALIBRATED):
-            vit = calibrate(vit, _some_batches(task.fit, FEW_IMAGES))
+            with execution.autocast(vit):
+                vit = calibrate(vit, _few_pieces(task))
         task.ledger.add(**_spent(task, vit.backbone, order, probes=1, others=_OTHERS.get(order, 0)).amounts)
         task.progress("prepare", 2, 2)
     return vit
@@ -110,7 +122,7 @@ def scored(task: Task, vit: NestedViT, importance: str, phase: str) -> Scores:
     """Importance of the units in the order of these weights, on the fit split; charged to the phase."""
     order = order_of(vit, importance)
     with task.ledger.phase(phase):
-        scores = _scores(vit, task.fit, order)
+        scores = _scores(task, vit, order)
         task.ledger.add(**_spent(task, vit.backbone, order).amounts)
     return scores
 
@@ -139,7 +151,9 @@ def _images(order: str) -> int:
     return FEW_IMAGES if _metric(order) == CALIBRATED else PROBE_IMAGES
 
 
-def _scores(vit: NestedViT, split: Split, order: str) -> Scores:
-    device = next(vit.parameters()).device
-    some = _some_batches(split, _images(order))
-    return score(vit, ((images.to(device), labels.to(device)) for images, labels in some), _metric(order))
+def _scores(task: Task, vit: NestedViT, order: str) -> Scores:
+    """Scores on the fit split, where the weights are."""
+    execution, metric = Execution.of(task.schedule), _metric(order)
+    _, backward = PASSES[metric]
+    with (execution.for_gradients if backward else execution).autocast(vit):
+        return score(vit, _some_batches(task.fit, _images(order)), metric, micro_batch=execution.micro_batch)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import isfinite
 from typing import Any, NamedTuple
@@ -18,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from eavit.model import cost
@@ -26,6 +26,7 @@ from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.training.checkpoint import Checkpoint, Saving
 from eavit.training.distributed import Share, rank, reduce_gradients, require_same, same_start, summed, world
+from eavit.training.execution import PLAIN, Execution, accelerator_of
 from eavit.training.passes import Plan, Step, Term, Terms, terms_of
 from eavit.training.samplers import Feedback
 from eavit.training.task import Ledger, Spent, Split
@@ -47,6 +48,8 @@ class Schedule:
     drop_path: float = 0.0
     clip: float = 1.0  # largest gradient norm; 0: no clipping
     precision: str = "no"  # or bf16, fp16
+    micro_batch: int = 0  # images that run at once, their gradients added up to those of the batch; 0: all
+    checkpointing: bool = False  # blocks are run again in the backward pass, which keeps less in memory
 
     def __post_init__(self) -> None:
         least: dict[str, float] = {
@@ -57,6 +60,7 @@ class Schedule:
             "weight_decay": 0,
             "smoothing": 0,
             "clip": 0,
+            "micro_batch": 0,
         }
         low = [f"{name}={getattr(self, name)}" for name, floor in least.items() if not getattr(self, name) >= floor]
         if low or self.batch < 1 or self.precision not in ("no", "bf16", "fp16"):
@@ -134,21 +138,13 @@ class Fit:
     feedback: Feedback | None = None  # is given each step's loss, the same on all processes; kept in the checkpoint
 
 
-def _accelerator(precision: str) -> Accelerator:
-    if precision == "fp16" and not torch.cuda.is_available():
-        raise ValueError("schedule: precision='fp16' needs a GPU and this machine has none; use 'bf16' or 'no'")
-    world()  # joins a process group, if there is one to join, before accelerate looks for it
-    AcceleratorState._reset_state()  # accelerate keeps the first precision of a process; each fit has its own
-    return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision)
-
-
 def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> None:
     """Train ``model`` in place. ``terms(model, images, labels, step)`` yields the step's losses; each is propagated at
     once, their gradients add up. Raises FloatingPointError on a loss that is not finite.
 
     Under ``torchrun`` every process takes its share of the same batches, and all end with the same parameters.
     """
-    schedule, accelerator = run.schedule, _accelerator(run.schedule.precision)
+    schedule, accelerator = run.schedule, accelerator_of(run.schedule.precision)
     total = run.total if run.total is not None else schedule.steps(len(run.split))
     model.to(accelerator.device).train()
     optimiser = torch.optim.AdamW(_parameter_groups(groups), fused=True)
@@ -158,13 +154,15 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
         run.feedback.restore(json.loads(checkpoint.kept[FEEDBACK]))
     require_same(f"{run.phase}: the step to go on from", f"{spent}")
     same_start(model)
-    loop = _Loop(model, terms, optimiser, accelerator.prepare(optimiser), accelerator, schedule.clip, spent)
+    stepper = accelerator.prepare(optimiser)
+    loop = _Loop(model, terms, optimiser, stepper, accelerator, schedule.clip, schedule.micro_batch, spent)
     batches = _epochs(run.split, schedule.batch, run.seed, spent.steps, total)
     for index, batch in zip(range(spent.steps, total), batches, strict=False):
         for group in optimiser.param_groups:
             before, whole = group["span"] or (0, total)
             group["lr"] = learning_rate(before + index, whole, schedule.warmup, group["peak"], group["floor"])
-        loss = loop.step(batch, Step(index, total, run.seed, Share.of(len(batch[0]))))
+        with _checkpointed(model, schedule.checkpointing):
+            loss = loop.step(batch, Step(index, total, run.seed, Share.of(len(batch[0]))))
         if run.feedback is not None:
             run.feedback.observe(summed(loss))
             checkpoint.kept[FEEDBACK] = json.dumps(run.feedback.state())
@@ -189,17 +187,17 @@ class _Loop:
     stepper: Any  # the optimiser as accelerate prepared it
     accelerator: Accelerator
     clip: float
+    micro_batch: int
     spent: Spent
 
     def step(self, batch: tuple[Tensor, Tensor], step: Step) -> float:
         """The part of the step's loss (the sum of its terms' means) that comes from this process's images."""
-        images, labels = (part[step.share.rows].to(self.accelerator.device) for part in batch)
         self.stepper.zero_grad(set_to_none=True)
         with _seeded(step, self.accelerator.device), self.accelerator.autocast():
-            terms = [self._propagated(term, step) for term in self.terms(self.model, images, labels, step)]
+            terms = [each for share in step.share.pieces(self.micro_batch) for each in self._piece(batch, step, share)]
         trained = [p for group in self.optimiser.param_groups for p in group["params"]]  # not what is frozen
         losses = [loss for _, loss, _ in terms if loss is not None]
-        what, drawn = f"step {step.index} of {step.total}", " | ".join(drawn for drawn, _, _ in terms)
+        what, drawn = f"step {step.index} of {step.total}", " | ".join(drawn for drawn, _, _ in terms if drawn)
         if not reduce_gradients(trained, what, drawn, all(map(isfinite, losses))):
             raise FloatingPointError(f"loss is {losses} at {what}; one that is not finite, here or in another process")
         if self.clip:
@@ -209,19 +207,44 @@ class _Loop:
         self.spent.steps += 1
         return sum(loss * part for _, loss, part in terms if loss is not None)
 
-    def _propagated(self, term: Term, step: Step) -> tuple[str, float | None, float]:
-        """Draw of the term, its loss, and the share of this process's rows in all rows, which weights the gradient."""
-        rows, whole = step.share.part(term.part)
-        self.spent.forward_macs += term.forward_macs * whole
-        self.spent.backward_macs += term.backward_macs * whole
+    def _piece(
+        self, batch: tuple[Tensor, Tensor], step: Step, share: Share
+    ) -> Iterator[tuple[str, float | None, float]]:
+        """Propagate the terms of a piece of this process's share; the first piece is charged, and named, for all."""
+        images, labels = (part[share.rows].to(self.accelerator.device) for part in batch)
+        piece, first = replace(step, share=share), share.start == step.share.start
+        for term in self.terms(self.model, images, labels, piece):
+            if first:
+                _, whole = step.share.part(term.part)
+                self.spent.forward_macs += term.forward_macs * whole
+                self.spent.backward_macs += term.backward_macs * whole
+            yield term.drawn if first else "", *self._propagated(term, piece)
+
+    def _propagated(self, term: Term, step: Step) -> tuple[float | None, float]:
+        """Loss of the term, and the share of its rows here in all rows, which weights the gradient."""
         if term.loss is None:
-            return term.drawn, None, 0.0
+            return None, 0.0
         value = float(term.loss.detach())
         if not isfinite(value) and world() == 1:
             raise FloatingPointError(f"loss is {value} at step {step.index} of {step.total}")
+        rows, whole = step.share.part(term.part)
         part = (rows.stop - rows.start) / whole
         self.accelerator.backward(term.loss * part)
-        return term.drawn, value, part
+        return value, part
+
+
+@contextmanager
+def _checkpointed(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Let nested ViTs run blocks again in the backward pass, if ``wanted``; as they were before afterwards."""
+    vits = [part for part in model.modules() if isinstance(part, NestedViT)] if wanted else []
+    before = [vit.grad_checkpointing for vit in vits]
+    for vit in vits:
+        vit.set_grad_checkpointing()
+    try:
+        yield
+    finally:
+        for vit, flag in zip(vits, before, strict=True):
+            vit.set_grad_checkpointing(flag)
 
 
 class _seeded:  # noqa: N801 - reads as a verb phrase: with _seeded(step)
@@ -251,7 +274,7 @@ def fit_plan(vit: NestedViT, plan: Plan, run: Fit, teacher: NestedViT | None = N
         shared = {id(p) for p in teacher.parameters()} & {id(p) for p in vit.parameters()}
         if shared:
             raise ValueError(f"the teacher shares {len(shared)} parameters with the model it teaches; give it a copy")
-        teacher.to(_accelerator(schedule.precision).device).eval().requires_grad_(False)
+        teacher.to(accelerator_of(schedule.precision).device).eval().requires_grad_(False)
     layers = max(1, vit.backbone.depth - 1)
     vit.drop_path = tuple(schedule.drop_path * i / layers for i in range(vit.backbone.depth))
     group = Group(vit, schedule.lr, schedule.min_lr, schedule.weight_decay, run.span)
@@ -259,14 +282,22 @@ def fit_plan(vit: NestedViT, plan: Plan, run: Fit, teacher: NestedViT | None = N
 
 
 @torch.inference_mode()
-def accuracy(vit: NestedViT, submodel: Submodel, split: Split, ledger: Ledger | None = None, batch: int = 512) -> float:
+def accuracy(
+    vit: NestedViT,
+    submodel: Submodel,
+    split: Split,
+    ledger: Ledger | None = None,
+    execution: Execution = PLAIN,
+    batch: int = 512,
+) -> float:
     """Top-1 of a submodel on a split in eval mode; its forward MACs go to the ledger."""
     vit.eval()
     device = next(vit.parameters()).device
-    right = sum(
-        int((vit(images.to(device), submodel).argmax(-1) == labels.to(device)).sum())
-        for images, labels in split.batches(batch)
-    )
+    with execution.autocast(vit):
+        right = sum(
+            int((vit(images.to(device), submodel).argmax(-1) == labels.to(device)).sum())
+            for images, labels in execution.pieces(split.batches(batch))
+        )
     if ledger is not None:
         charge_accuracy(vit.backbone, submodel, split, ledger)
     return right / len(split)

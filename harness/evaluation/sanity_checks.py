@@ -78,8 +78,9 @@ def _sliced(adapted: Adapted, choices: Mapping[str, Any], images: Tensor) -> str
 
 def logits_differ(module: nn.Module, images: Tensor, expected: Tensor) -> str:
     """Describe how the module's logits differ from ``expected``, those of the shared weights; "" where they do not."""
+    device = next((weight.device for weight in module.parameters()), images.device)
     with torch.inference_mode():
-        logits = module(images)
+        logits, expected = module(images.to(device)).cpu(), expected.cpu()
         if logits.shape != expected.shape:
             return f"logits {tuple(logits.shape)} from the module, {tuple(expected.shape)} from the shared weights"
         gap, scale = float((logits - expected).abs().max()), max(1.0, float(expected.abs().max()))

@@ -61,7 +61,7 @@ def test_a_right_suite_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert read.input.mean == read.input.std == (0.5, 0.5, 0.5)
     assert read.schedule.model_dump() == {
         "epochs": 2.0, "batch": 64, "lr": 1e-3, "min_lr": 1e-5, "warmup": 0.05, "weight_decay": 0.05,
-        "smoothing": 0.1, "drop_path": 0.0, "clip": 1.0, "precision": "no",
+        "smoothing": 0.1, "drop_path": 0.0, "clip": 1.0, "precision": "no", "micro_batch": 0, "checkpointing": False,
     }  # fmt: skip
     assert (read.datasets[0].source, read.datasets[0].select, read.datasets[0].augment) == ("digits", None, "none")
     assert [method.name for method in read.methods] == ["ea_vit", "alone"]

@@ -201,3 +201,12 @@ def test_a_batch_smaller_than_the_world_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "world", lambda: 4)
     with pytest.raises(ValueError, match="batch of 3 cannot be shared by 4 processes"):
         Share.of(3)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 11, 12])
+def test_pieces_of_a_share_are_its_rows(size):
+    share = Share(5, 16, 30)
+    pieces = share.pieces(size)
+    assert [row for piece in pieces for row in range(piece.start, piece.stop)] == list(range(5, 16))
+    assert {piece.whole for piece in pieces} == {30}
+    assert len(pieces) == (1 if not size else -(-11 // size)) and max(p.stop - p.start for p in pieces) <= (size or 11)

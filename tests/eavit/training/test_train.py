@@ -1,13 +1,16 @@
 """The one loop: it learns, resumes bit for bit, counts what it spends, and stops on a loss that is not finite."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from eavit.model import cost
 from eavit.model.submodel import Submodel
+from eavit.model.vit import NestedViT
 from eavit.space.product import ProductSpace
 from eavit.training.checkpoint import Saving
-from eavit.training.passes import Term, always, plain
+from eavit.training.passes import Pass, Term, always, plain
 from eavit.training.samplers import Curriculum, Random
 from eavit.training.task import Spent
 from eavit.training.train import Fit, Group, Schedule, accuracy, fit, fit_plan, learning_rate, schedule_of
@@ -167,3 +170,51 @@ def test_half_precision_without_a_gpu_is_refused_before_any_step():
     run = Fit(Blobs(), schedule_of(SCHEDULE | {"precision": "fp16"}), 0, 4, progress=lambda *_: pytest.fail("a step"))
     with pytest.raises(ValueError, match=r"precision='fp16' needs a GPU .* use 'bf16' or 'no'"):
         fit_plan(tiny(), plain(Random(ProductSpace.eavit(tiny().backbone, 0.5))), run)
+
+
+def plans(vit):
+    """Plans whose passes learn from labels, from each other, and from the tail of the weights."""
+    space = ProductSpace.eavit(vit.backbone, 0.5)
+    taught = Pass(space.smallest, hard=0.5, soft=0.5, source=0, smoothed=False)
+    tail = Pass(Submodel(6, (2, 2, 2), (12, 12, 12)), hard=1.0, soft=1.0, source=0, tail=True)
+    return lambda progress, rng: (Pass(space.largest), taught, tail)
+
+
+@pytest.mark.parametrize("size", [1, 5, 16, 100])
+def test_micro_batches_train_as_the_whole_batch(size):
+    """Up to rounding, without draws of single images; and they are charged as one."""
+    ledgers, models = [Spent(), Spent()], [tiny().double(), tiny().double()]
+    for micro, ledger, model in zip((0, size), ledgers, models, strict=True):
+        schedule = schedule_of(SCHEDULE | {"drop_path": 0.0, "micro_batch": micro})
+        fit_plan(model, plans(model), replace(_double(Fit(Blobs(), schedule, 0, total=4)), ledger=ledger))
+    assert ledgers[0] == ledgers[1]
+    assert all(torch.allclose(v, models[1].state_dict()[k], atol=1e-8) for k, v in models[0].state_dict().items())
+
+
+def test_micro_batches_run_few_images_at_once(monkeypatch):
+    seen = []
+    forward = NestedViT.forward
+    monkeypatch.setattr(NestedViT, "forward", lambda vit, x, *more: seen.append(len(x)) or forward(vit, x, *more))
+    vit = tiny()
+    fit_plan(vit, always(vit.backbone.full), Fit(Blobs(), schedule_of(SCHEDULE | {"micro_batch": 6}), 0, total=2))
+    assert seen == [5, 5, 6] * 2
+
+
+def test_checkpointed_blocks_train_to_the_same_bit():
+    """With stochastic depth, distillation and passes of the tail; the model is left as it was."""
+    models = [tiny(), tiny()]
+    for on, model in zip((False, True), models, strict=True):
+        schedule = schedule_of(SCHEDULE | {"drop_path": 0.2, "checkpointing": on})
+        fit_plan(model, plans(model), Fit(Blobs(), schedule, 0, total=4))
+    assert same_weights(*models)
+    assert not models[1].grad_checkpointing
+
+
+def test_checkpointing_runs_blocks_again():
+    vit, runs = tiny(), []
+    vit.blocks[0].register_forward_pre_hook(lambda *_: runs.append(1))
+    for on in (False, True):
+        runs.clear()
+        schedule = schedule_of(SCHEDULE | {"checkpointing": on})
+        fit_plan(vit, always(vit.backbone.full), Fit(Blobs(), schedule, 0, total=1))
+        assert len(runs) == 1 + on
