@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from harness.code_digest import file_digest
 from harness.suite import DataSet, MethodSpec, Suite, SuiteError, names_a_file
+from harness.tasks import CLASSIFICATION
 
 PROTOCOL_VERSION = 1  # grows when harness/protocol.py changes what methods are given or asked
 COUNTER_VERSION = 1  # grows when counting, splitting, augmenting or measuring gives other numbers for the same method
@@ -111,6 +112,7 @@ def _shared(suite: Suite) -> dict[str, Any]:
         "grid": suite.grid,
         "threads": suite.threads,
         "backbone": {"use": suite.backbone.use, "options": by_content(suite.backbone.options)},
+        **({} if suite.task == CLASSIFICATION else {"task": suite.task, "score": suite.score}),
         "input": _without_defaults(suite.input, {"resize"}),
         "schedule": _without_defaults(suite.schedule, {"micro_batch", "checkpointing"}),
         **({"outputs": "kept"} if suite.metrics else {}),  # which metrics are taken of them is no part of a cell

@@ -20,7 +20,9 @@ class Split(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """Class of each image, int64 of shape (n,)."""
+        """Class of each image, int64 of shape (n,); where an image may have several, 0 or 1 for each class, float32 of
+        shape (n, num_classes); where each pixel has one, masks, uint8 of shape (n, height, width), 255 not counting.
+        """
 
     @property
     def num_classes(self) -> int: ...
@@ -28,7 +30,7 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, size: int, *, seed: int | None = None, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield ``(images, labels)``: float32 (b, channels, height, width), normalised, and int64 (b,).
+        """Yield ``(images, labels)``: float32 (b, channels, height, width), normalised, and their labels.
 
         Without a seed: the fixed order, no augmentation, the short last batch included. With a seed: one epoch in
         the order and with the augmentation that ``(seed, epoch)`` name, every batch of full ``size`` (a short last
@@ -62,6 +64,7 @@ class Task:
     workdir: Path  # scratch and checkpoints; survives a killed cell, removed after success
     ledger: Ledger
     progress: Callable[[str, int, int], None]  # (phase, done, total)
+    score: str = "accuracy"  # what a search maximises: a name of harness.tasks
     train_macs: float | None = None  # regime equal_macs: what the method may spend in all phases of its ledger
 
 
@@ -76,7 +79,10 @@ class Adapted(Protocol):
         """
 
     def module(self, choice: Any) -> nn.Module:
-        """Module that one would deploy: images (b, c, h, w) -> logits (b, classes), in eval mode."""
+        """Module that one would deploy: images (b, c, h, w) -> logits (b, classes), in eval mode.
+
+        Of masks (b, tokens, classes): those of a square of patches, row by row, come last.
+        """
 
 
 class Method(Protocol):

@@ -12,6 +12,7 @@ from harness import plan
 from harness.data import locations
 from harness.plan import Cell
 from harness.suite import BackboneSpec, DataSet, Suite
+from harness.tasks import SEGMENTATION
 
 PUBLISHED = "harness.data.published:"
 WRITTEN = ("fashion_mnist", "folder")  # sources whose files are written, too; the others have theirs or draw them
@@ -38,6 +39,7 @@ def smoke_suite(suite: Suite, data: Path) -> Suite:
         for method in suite.methods
     )
     schedule = {"epochs": EPOCHS, "batch": BATCH}
+    dense = {"global_pool": ""} if suite.task == SEGMENTATION else {}
     changes = {
         "name": f"{suite.name}_smoke",
         "title": f"Smoke of {suite.name}: no result",
@@ -47,7 +49,7 @@ def smoke_suite(suite: Suite, data: Path) -> Suite:
         "seeds": suite.seeds[:1],
         "threads": 1,
         "timeout_minutes": MINUTES,
-        "backbone": BackboneSpec(use="eavit.weights:timm_vit", options={**TINY, "in_chans": channels}),
+        "backbone": BackboneSpec(use="eavit.weights:timm_vit", options={**TINY, "in_chans": channels, **dense}),
         "input": suite.input.model_copy(update={"size": SIZE, "resize": suite.input.resize and RESIZE}),
         "schedule": suite.schedule.model_copy(update=schedule),
         "datasets": tuple(_small_set(entry, data / entry.name) for entry in suite.datasets),

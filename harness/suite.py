@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from harness import toml
 from harness.messages import choices, nearest
 from harness.suite_checks import cross_faults
+from harness.tasks import CLASSIFICATION, SCORES_OF, ScoreName, TaskName
 from harness.toml import TomlError, key_path, shown, strange_values
 
 STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
@@ -131,12 +132,15 @@ class MetricSpec(BaseModel):
 class Suite(BaseModel):
     """``macs_factor``: of the training MACs that regime "equal_macs" gives to each method, 1 being those of the largest
     schedule. ``grid``: budgets that methods are asked at for the area, 0 for none. ``processes``: that train one cell
-    together. ``memory_gib``, ``disk_gib``: what one cell may take at most.
+    together. ``memory_gib``, ``disk_gib``: what one cell may take at most. ``task``: what the labels of all data sets
+    are; ``score``: the one of its scores that methods search by and that tables show.
     """
 
     model_config = STRICT
     name: Slug
     title: str = ""
+    task: TaskName = CLASSIFICATION
+    score: ScoreName = Field(default_factory=lambda data: SCORES_OF[data.get("task", CLASSIFICATION)][0])
     regime: Literal["equal_steps", "equal_macs"] = "equal_steps"
     macs_factor: Annotated[float, Field(gt=0)] = 1.0
     budgets: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]

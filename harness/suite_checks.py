@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.messages import choices
+from harness.tasks import CLASSIFICATION, SCORES, SCORES_OF
 from harness.toml import shown
 
 FROM_ORIGINALS = ("imagenet_crop", "imagenet_crop_flip")  # augmentations of the image as it is in its file
@@ -19,6 +20,8 @@ def cross_faults(raw: Mapping[str, Any]) -> list[str]:
     methods, datasets = _tables(raw, "methods"), _tables(raw, "datasets")
     return [
         *_orders(raw),
+        *_scores(raw),
+        *_metrics(raw),
         *_regime(raw),
         *_planes(raw),
         *_resized(raw),
@@ -56,6 +59,17 @@ def _orders(raw: Mapping[str, Any]) -> Iterator[str]:
         for index, seed in enumerate(seeds):
             if seed in seeds[:index]:
                 yield f"seeds[{index}]: {seed}: named twice, first as seeds[{seeds.index(seed)}]"
+
+
+def _scores(raw: Mapping[str, Any]) -> Iterator[str]:
+    task, score = raw.get("task", CLASSIFICATION), raw.get("score")
+    if task in SCORES_OF and score in SCORES and score not in SCORES_OF[task]:
+        yield f"score: {shown(score)}: is none of task = {shown(task)}; allowed: {', '.join(SCORES_OF[task])}"
+
+
+def _metrics(raw: Mapping[str, Any]) -> Iterator[str]:
+    if raw.get("metrics") and raw.get("task", CLASSIFICATION) != CLASSIFICATION:
+        yield f"metrics: only for task = {shown(CLASSIFICATION)}: they are given one label an image"
 
 
 def _regime(raw: Mapping[str, Any]) -> Iterator[str]:

@@ -115,6 +115,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
     dynamic, distilled = draw(flag), kind is VisionTransformerDistilled
     class_token = distilled or draw(flag)
     pools = ("token",) if distilled else ("avg", "max", "avgmax") + ("token",) * 3 * class_token
+    pools += ("",) * (kind is VisionTransformer)
     common = {
         "kind": kind,
         "img_size": (patch[0] * grid[0], patch[1] * grid[1]),

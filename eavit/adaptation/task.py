@@ -48,9 +48,11 @@ class WorkdirError(ValueError):
 
 
 def expected_of(model: Any) -> Expected:
-    """Read channels, image size and classes of a model; ValueError if it has no head."""
+    """Read channels, image size and classes of a model; ValueError if it has no head for images."""
     if not isinstance(model.head, nn.Linear):
         raise ValueError("model has no head (num_classes=0); build it with the num_classes of your data")
+    if not model.global_pool:
+        raise ValueError("model pools no tokens (global_pool=''); adaptation needs 'token' or 'avg'")
     size = None if model.dynamic_img_size else tuple(model.patch_embed.img_size)
     return Expected(model.patch_embed.proj.in_channels, size, model.head.out_features)
 

@@ -28,8 +28,9 @@ from eavit.training.coverage import coverage
 from eavit.training.execution import Execution
 from eavit.training.prepare import IMPORTANCES, preparation_cost, prepare, start
 from eavit.training.samplers import ORDERS, TYINGS, Curriculum, Random, Sampler, Triggered, stratified
+from eavit.training.scores import score_of, score_on
 from eavit.training.task import Task
-from eavit.training.train import Fit, accuracy
+from eavit.training.train import Fit
 
 PAPER = "EA-ViT: Efficient Adaptation for Elastic Vision Transformer, ICCV 2025, arXiv 2507.19360"
 DIMENSIONS = ("mlp", "heads", "embed", "depth")
@@ -290,14 +291,14 @@ def needed_references(points: Sequence[Candidate], floor: float) -> tuple[Candid
 
 
 def _compare(task: Task, vit: NestedViT, policy: PolicyTable, front: Front | None) -> dict[str, Any]:
-    """Accuracy of router and plain search on the same final weights, on fold B, for each budget. A diagnostic: nothing
+    """Score of router and plain search on the same final weights, on fold B, for each budget. A diagnostic: nothing
     is chosen by it, and it is not charged.
     """
 
-    execution = Execution.of(task.schedule)
+    name, execution = score_of(task), Execution.of(task.schedule)
 
     def score(submodel: Submodel | None) -> float | None:
-        return None if submodel is None else round(accuracy(vit, submodel, task.select_b, execution=execution), 6)
+        return None if submodel is None else round(score_on(task.select_b, name, vit, submodel, execution=execution), 6)
 
     scores: dict[str, Any] = {str(b): {"router": score(policy.choose(b))} for b in task.budgets}
     if front is not None:

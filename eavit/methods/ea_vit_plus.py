@@ -32,6 +32,7 @@ from eavit.training.execution import Execution
 from eavit.training.passes import Pass, Passes, Plan
 from eavit.training.prepare import BATCH, IMPORTANCES, order_of, preparation_cost, prepare, scored, scoring_cost, start
 from eavit.training.samplers import Submodels
+from eavit.training.scores import ACCURACY, SCORES, score_of
 from eavit.training.task import Task
 
 CARD = Card(
@@ -206,7 +207,7 @@ class EaVitPlus:
 
         def fitness(submodel: Submodel) -> float:
             spent.append(float(cost.macs(vit.backbone, submodel)))
-            return _fitness(vit, submodel, batches, execution)
+            return _fitness(vit, submodel, batches, execution, score_of(task))
 
         with task.ledger.phase("search"):
             front = self.shapes.front(space, scores, budgets, task.seed, fitness)
@@ -252,13 +253,15 @@ def _first_images(task: Task, count: int) -> list[tuple[Tensor, Tensor]]:
 
 @torch.inference_mode()
 def _fitness(
-    vit: NestedViT, submodel: Submodel, batches: Sequence[tuple[Tensor, Tensor]], execution: Execution
+    vit: NestedViT, submodel: Submodel, batches: Sequence[tuple[Tensor, Tensor]], execution: Execution, score: str
 ) -> float:
-    """Right images, and by less than one image the probability that the right classes get, which orders equals."""
+    """The score; of accuracy, by less than one image more for the probability of the right classes, to order equals."""
     device = next(vit.parameters()).device
     with execution.autocast(vit):
         logits = torch.cat([vit(images.to(device), submodel) for images, _ in execution.pieces(batches)]).float()
     labels = torch.cat([labels for _, labels in batches]).to(device)
+    if score != ACCURACY:
+        return SCORES[score](logits, labels)
     sure = logits.softmax(-1).gather(1, labels[:, None]).mean()
     return (int((logits.argmax(-1) == labels).sum()) + float(sure)) / (len(labels) + 1)
 

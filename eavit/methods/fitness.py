@@ -1,4 +1,4 @@
-"""Accuracy as the fitness of a search: measured on the select split and charged, or estimated beforehand."""
+"""Score of the task as the fitness of a search: measured on the select split and charged, or estimated beforehand."""
 
 from __future__ import annotations
 
@@ -19,29 +19,31 @@ from eavit.space.space import Space
 from eavit.training.checkpoint import Journal
 from eavit.training.distributed import from_main
 from eavit.training.execution import Execution
+from eavit.training.scores import score_of, score_on
 from eavit.training.task import Spent, Split, Task
-from eavit.training.train import accuracy, charge_accuracy
+from eavit.training.train import charge_accuracy
 
 Result = TypeVar("Result")
-Images = Callable[[Submodel], Split]  # the images on which a submodel's accuracy is measured
-Measured = Callable[[Fitness, Fitness], Result]  # a search, given accuracy on fold A and on fold B
+Images = Callable[[Submodel], Split]  # the images on which a submodel's score is measured
+Measured = Callable[[Fitness, Fitness], Result]  # a search, given the score on fold A and on fold B
 
 
 def measure_on(
     task: Task, vit: NestedViT, search: Measured[Result], name: str = "search", images: Images | None = None
 ) -> Result:
-    """Run a search whose fitness is the accuracy of these weights; ``images``: in the place of fold A.
+    """Run a search whose fitness is the score of these weights; ``images``: in the place of fold A.
 
-    Every accuracy is written down as it is measured, so that a killed search replays its draws and measures only what
+    Every score is written down as it is measured, so that a killed search replays its draws and measures only what
     it had not. All of it is charged again, as one sum, so that the ledgers of both runs agree to the bit.
     """
-    journal, spent, execution = Journal(task.workdir / f"{name}.jsonl"), Spent(), Execution.of(task.schedule)
+    journal, spent = Journal(task.workdir / f"{name}.jsonl"), Spent()
+    score, execution = score_of(task), Execution.of(task.schedule)
 
     def on(fold: str, images: Images) -> Fitness:
         def fitness(submodel: Submodel) -> float:
             split = images(submodel)
             charge_accuracy(vit.backbone, submodel, split, spent)
-            measure = partial(accuracy, vit, submodel, split, execution=execution)
+            measure = partial(score_on, split, score, vit, submodel, execution=execution)
             return from_main(lambda: journal.get(f"{fold} {submodel}", measure))
 
         return fitness

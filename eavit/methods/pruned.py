@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from eavit.extras import needed
 from eavit.methods.answers import Retrained
@@ -20,6 +19,7 @@ from eavit.methods.recipe import Card, Recipe
 from eavit.methods.retraining import Sized, phases_alone, train_alone
 from eavit.model import cost
 from eavit.model.inputs import images_and_labels
+from eavit.model.objective import label_loss
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT, extract
 from eavit.options import allowed, whole
@@ -183,7 +183,7 @@ def gradients_of(
     with exact.autocast(model):
         for whole, labels in batches:
             for some, theirs in images_and_labels(vit, [(whole, labels)], execution.micro_batch):
-                (F.cross_entropy(model(some).float(), theirs) * (len(some) / len(whole))).backward()
+                (label_loss(model(some), theirs) * (len(some) / len(whole))).backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     bad = [name for name, value in gradients.items() if not value.isfinite().all()]
     if bad:

@@ -31,8 +31,9 @@ from eavit.training.allocation import Allocation, FixedCost, Phase, allocate, ba
 from eavit.training.execution import Execution
 from eavit.training.prepare import IMPORTANCES, preparation_cost, prepare, start
 from eavit.training.samplers import Sampler
-from eavit.training.task import Split, Task
-from eavit.training.train import Fit, accuracy
+from eavit.training.scores import score_of, score_on
+from eavit.training.task import Task
+from eavit.training.train import Fit
 
 CONTESTANTS = (*SELECTORS, "router")
 
@@ -167,12 +168,10 @@ class _Selected:
 
 
 def _looked_at(task: Task, vit: NestedViT, choice: Submodel | None) -> dict[str, Any] | None:
-    """A choice with its accuracy in the shared weights on both folds."""
+    """A choice with its score in the shared weights on both folds."""
     if choice is None:
         return None
-    folds, execution = {"fold_a": task.select_a, "fold_b": task.select_b}, Execution.of(task.schedule)
-    measured = {name: accuracy(vit, choice, fold, execution=execution) for name, fold in folds.items()}
-    return {"key": str(choice)} | {name: round(value, 6) for name, value in measured.items()}
+    return {"key": str(choice)} | _on_both_folds(task, vit, choice)
 
 
 def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
@@ -199,7 +198,7 @@ def trained_alone(importance: str = "taylor", cap: int = 16) -> Recipe:
         vit = prepare(task, vit, importance)
         modules = train_alone(allocation, ((s, deepcopy(vit), s) for s in submodels))
         with task.ledger.phase("search"):
-            looks = {s: _looks(modules[s], task) for s in submodels}
+            looks = {s: _on_both_folds(task, modules[s]) for s in submodels}
             task.ledger.add(forward_macs=comparison, images=len(submodels) * len(task.select_b))
         shares = {s: cost.share(b, s) for s in submodels}
 
@@ -241,17 +240,10 @@ def _who(methods: Mapping[str, Mapping[float, str]], key: str) -> dict[str, list
     return {name: budgets for name, budgets in chose.items() if budgets}
 
 
-def _looks(module: nn.Module, task: Task) -> dict[str, float]:
-    """Accuracy on both folds. Fold A is reported only, and not charged: nothing is chosen by it."""
-    folds = {"fold_a": task.select_a, "fold_b": task.select_b}
-    execution = Execution.of(task.schedule)
-    return {name: round(_accuracy(module, fold, execution), 6) for name, fold in folds.items()}
-
-
-@torch.inference_mode()
-def _accuracy(module: nn.Module, split: Split, execution: Execution, batch: int = 512) -> float:
-    device = next(module.parameters()).device
-    pieces = execution.pieces(split.batches(batch))
-    with execution.autocast(module):
-        pairs = ((module(images.to(device)).argmax(-1), labels.to(device)) for images, labels in pieces)
-        return sum(int((guess == labels).sum()) for guess, labels in pairs) / len(split)
+def _on_both_folds(task: Task, model: nn.Module, *widths: Submodel) -> dict[str, float]:
+    """Score on both folds. Fold A is reported only, and not charged: nothing is chosen by it."""
+    folds, execution = {"fold_a": task.select_a, "fold_b": task.select_b}, Execution.of(task.schedule)
+    return {
+        name: round(score_on(fold, score_of(task), model, *widths, execution=execution), 6)
+        for name, fold in folds.items()
+    }

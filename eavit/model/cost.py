@@ -20,7 +20,7 @@ Number = TypeVar("Number", int, Tensor)
 
 
 def _total_macs(b: Backbone, embed: Number, heads: Iterable[Number], mlp: Iterable[Number]) -> Number:
-    outside = embed * (b.patches * b.patch_pixels + b.num_classes * b.classifiers)
+    outside = embed * (b.patches * b.patch_pixels + b.num_classes * b.classifiers * b.head_tokens)
     attention = sum((h * (b.tokens * b.head_dim) * (embed * 4 + 2 * b.tokens) for h in heads), start=embed * 0)
     neurons = sum((m * embed * ((2 + b.gated_mlp) * b.tokens) for m in mlp), start=embed * 0)
     return outside + attention + neurons

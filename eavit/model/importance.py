@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from eavit.model.arguments import described
 from eavit.model.inputs import Batches, images_and_labels, pieces_of, readers, watch_inputs, writers
+from eavit.model.objective import label_loss, wide
 from eavit.model.submodel import Backbone
 from eavit.model.timm_layout import copy_with, hidden_layers, query_layers
 from eavit.model.vit import NestedViT, extract
@@ -57,18 +57,13 @@ class Scores:
     neurons: Tensor  # (depth, hidden)
 
 
-def _wide(x: Tensor) -> Tensor:
-    """Convert to float32 at least: sums of half-precision values overflow."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
 def _zeros(vit: NestedViT) -> Scores:
-    b, like = vit.backbone, _wide(next(vit.parameters()))
+    b, like = vit.backbone, wide(next(vit.parameters()))
     return Scores(like.new_zeros(b.embed), like.new_zeros(b.depth, b.heads), like.new_zeros(b.depth, b.mlp))
 
 
 def _loss_of(vit: NestedViT, loss: Loss | None, metric: str) -> Loss:
-    """The loss to score by: cross-entropy of the logits in at least float32, unless another is given."""
+    """The loss to score by: that of the labels, unless another is given."""
     if loss is not None:
         return loss
     if not vit.backbone.num_classes:
@@ -76,7 +71,7 @@ def _loss_of(vit: NestedViT, loss: Loss | None, metric: str) -> Loss:
             f"metric {metric!r}: the model has no head (num_classes=0), so its outputs and the labels give no loss; "
             "pass loss=..., or use the metric activation, l2 or none"
         )
-    return lambda logits, labels: F.cross_entropy(_wide(logits), labels)
+    return label_loss
 
 
 def _norms(model: nn.Module) -> list[Any]:
@@ -87,7 +82,7 @@ def _norms(model: nn.Module) -> list[Any]:
 
 def _effect(weight: Tensor, dim: int | None = 0) -> Tensor:
     """First-order change of the loss when units are removed: weight times gradient, summed over what leaves."""
-    product = _wide(weight.detach()) * (weight.grad if weight.grad is not None else torch.zeros_like(weight))
+    product = wide(weight.detach()) * (weight.grad if weight.grad is not None else torch.zeros_like(weight))
     return product if dim is None else product.sum(dim)
 
 
@@ -120,7 +115,7 @@ def activation(vit: NestedViT, batches: Batches, loss: Loss | None = None, micro
     embed = vit.backbone.embed
 
     def power(x: Tensor, groups: int) -> Tensor:
-        return _wide(x.detach()).flatten(0, -2).square().sum(0).view(groups, -1).sum(-1)
+        return wide(x.detach()).flatten(0, -2).square().sum(0).view(groups, -1).sum(-1)
 
     def watch(into: Tensor, groups: int) -> Callable[..., None]:
         def add(_module: nn.Module, args: tuple[Tensor, ...], *_: Any) -> None:
@@ -149,7 +144,7 @@ def l2(vit: NestedViT, batches: Batches = (), loss: Loss | None = None, micro_ba
     blocks: Any = vit.blocks
 
     def power(layer: Any, dim: int) -> Tensor:
-        return _wide(layer.weight).square().sum(dim)
+        return wide(layer.weight).square().sum(dim)
 
     with torch.no_grad():
         for layer, block in enumerate(blocks):

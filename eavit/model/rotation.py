@@ -38,7 +38,7 @@ def faults_of_rotation(vit: NestedViT) -> list[str]:
         faults.append("head: there is none, so the features themselves would be rotated")
     elif not isinstance(_last_norm(vit), nn.LayerNorm):
         faults.append("norm, fc_norm: the head reads the stream without a norm")
-    if vit.global_pool not in ("token", "avg"):
+    if vit.global_pool not in ("token", "avg", ""):
         faults.append(f"global_pool: {vit.global_pool!r} takes the maximum of each channel, which does not rotate")
     bare = [name for name, layer in readers(vit).items() if layer.bias is None]
     if bare:

@@ -125,6 +125,7 @@ class Backbone:
     attn_norm: bool = False  # a LayerNorm over the heads' outputs
     mlp_norm: bool = False  # a LayerNorm over the hidden neurons
     classifiers: int = 1  # heads of as many classes: 2 in a distilled DeiT
+    head_tokens: int = 1  # vectors that a head reads: all tokens where none are pooled
 
     def __post_init__(self) -> None:
         for field in fields(self):

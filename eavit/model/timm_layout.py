@@ -283,8 +283,9 @@ def _activation_fault(act: nn.Module) -> str:
 
 def _whole_faults(model: Any) -> Iterator[str]:
     """Faults of the model as a whole: pooling, head, and how patches become tokens."""
-    if model.global_pool not in POOLS:
-        yield f"global_pool: {model.global_pool!r} is not nested; allowed: {', '.join(POOLS)}"
+    pools = (*POOLS, "") if timm_class(model) is VisionTransformer else POOLS
+    if model.global_pool not in pools:
+        yield f"global_pool: {model.global_pool!r} is not nested; allowed: {', '.join(map(repr, pools))}"
     heads = {name: getattr(model, name) for name in ("head", "head_dist") if hasattr(model, name)}
     for name, head in heads.items():
         if isinstance(head, nn.Linear) and head.bias is None:
@@ -340,5 +341,6 @@ def read_backbone(model: Any) -> Backbone:
         attn_norm=isinstance(block.attn.norm, nn.LayerNorm),
         mlp_norm=isinstance(block.mlp.norm, nn.LayerNorm),
         classifiers=1 + hasattr(model, "head_dist"),
+        head_tokens=1 if model.global_pool else high * wide + model.num_prefix_tokens,
         outer_norms=sum(isinstance(norm, nn.LayerNorm) for norm in outer),
     )

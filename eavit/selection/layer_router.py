@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eavit.model import cost
+from eavit.model.objective import label_loss
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT
 from eavit.selection.predictor import one_hot
@@ -126,7 +127,7 @@ def _asking_terms(vit: NestedViT, draws: SurrogateSampler) -> Terms:
     def terms(model: Surrogate, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
         submodel = draws.at(step.seed, step.index)
         with torch.no_grad():
-            truth = F.cross_entropy(vit(images, submodel), labels)
+            truth = label_loss(vit(images, submodel), labels)
         guess = model(one_hot(draws.space, [submodel]).to(truth))
         yield Term((guess - truth).square().mean(), cost.macs(vit.backbone, submodel), 0, drawn=str(submodel))
 

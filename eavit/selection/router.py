@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from eavit.model import cost
 from eavit.model.gates import EXACT, Gates, Masking
+from eavit.model.objective import label_loss
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.selection.front import Candidate
@@ -228,7 +229,7 @@ def _route_terms(
         target = float(step.rng.uniform(low, high))
         noise = int(step.rng.integers(2**62))
         logits, gates = model(images, target, torch.Generator().manual_seed(noise))
-        first = F.cross_entropy(logits, labels, label_smoothing=run.schedule.smoothing)
+        first = label_loss(logits, labels, run.schedule.smoothing)
         loss = sum(shaping(gates, target, step.progress), start=first)
         trained = any(p.requires_grad for p in model.vit.parameters())
         yield Term(loss, full, 2 * full if trained else full, drawn=f"{target} {noise}")

@@ -1,5 +1,5 @@
-"""Where and how models run outside the training loop: device, precision, and how many images at once. The same as in
-it, so that preparation and search take neither another device nor more memory than training.
+"""Device, precision and number of images at once of models outside the training loop. The same as in it, so that
+preparation and search take neither another device nor more memory than training.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from eavit.model import cost
 from eavit.model.importance import permuted, reversed_units, tensors_of
+from eavit.model.objective import distillation_loss, label_loss
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.training.distributed import Share
@@ -31,7 +32,7 @@ TEACHER: Literal["teacher"] = "teacher"
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One forward and backward of a submodel: ``hard`` · cross-entropy + ``soft`` · distillation + ``features`` ·
+    """One forward and backward of a submodel: ``hard`` · loss of the labels + ``soft`` · distillation + ``features`` ·
     distance of hidden states.
     """
 
@@ -287,20 +288,13 @@ def _tail_logits(vit: NestedViT, images: Tensor, submodel: Submodel, rates: tupl
 def _loss(p: Pass, mine: _Outputs, labels: Tensor, source: _Outputs | None, smoothing: float) -> Tensor:
     parts: list[Tensor] = []
     if p.hard:
-        parts.append(p.hard * F.cross_entropy(mine.logits, labels, label_smoothing=smoothing if p.smoothed else 0.0))
+        parts.append(p.hard * label_loss(mine.logits, labels, smoothing if p.smoothed else 0.0))
     if p.soft and source is not None:
-        parts.append(p.soft * distillation(mine.logits, source.logits, p.temperature))
+        parts.append(p.soft * distillation_loss(mine.logits, source.logits, labels, p.temperature))
     if p.features and source is not None:
         kept = [0, *(i for i, on in enumerate(zip(p.submodel.heads, p.submodel.mlp, strict=True), 1) if any(on))]
         parts.append(p.features * hidden_distance([mine.states[i] for i in kept], [source.states[i] for i in kept]))
     return torch.stack(parts).sum()
-
-
-def distillation(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """KL divergence from the teacher's softened classes; no gradient reaches the teacher (Hinton, 2015)."""
-    target = F.log_softmax(teacher.detach() / temperature, -1)
-    student = F.log_softmax(logits / temperature, -1)
-    return F.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
 
 
 def hidden_distance(states: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:

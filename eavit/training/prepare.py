@@ -8,13 +8,17 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from eavit.model import cost
 from eavit.model.attributes import fault_of_statistics
 from eavit.model.calibration import calibrate
 from eavit.model.importance import METRICS, PASSES, UNITS, Scores, score, sorted_by
+from eavit.model.objective import IGNORED, is_dense, is_multi_label, patches_of
 from eavit.model.rotation import faults_of_rotation, rotate
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT, extract
@@ -23,6 +27,7 @@ from eavit.training.task import Spent, Split, Task
 
 BATCH = 64
 PROBE_IMAGES = 156 * BATCH  # a linear probe and an importance order need no more; whole batches
+PROBE_PATCHES = 20_000  # of segmentation
 FEW_IMAGES = 4 * BATCH  # means and variances of inputs need no more
 ROTATED, CALIBRATED = "rotated", "variance"
 IMPORTANCES = ("auto", ROTATED, *METRICS)  # what the option ``importance`` of the methods can be
@@ -46,28 +51,55 @@ def order_of(vit: NestedViT, importance: str) -> str:
 
 
 def _probe(vit: NestedViT, split: Split, execution: Execution) -> None:
-    """Fit the head on frozen full-width features of the fit split: multinomial logistic regression (scikit-learn)."""
-    from sklearn.linear_model import (
-        LogisticRegression,  # late: it takes half a second, and a check of a suite needs none
-    )
-
+    """Fit the head on frozen full-width features of the fit split: logistic regression (scikit-learn)."""
     headless = extract(vit, vit.backbone.full).eval()
     headless.reset_classifier(0)
     device = next(vit.parameters()).device
     with torch.inference_mode(), execution.autocast(vit):
         pieces = execution.pieces(_some_batches(split))
         pairs = [(headless(images.to(device)), labels) for images, labels in pieces]
-    features, labels = (torch.cat(side).cpu().double().numpy() for side in zip(*pairs, strict=True))
-    probe = LogisticRegression(C=1.0, max_iter=1000).fit(features, labels)
-    weight, bias = torch.as_tensor(probe.coef_), torch.as_tensor(probe.intercept_)
-    if len(probe.classes_) == 2:  # scikit-learn keeps one row for two classes
-        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+    features, labels = (torch.cat(side) for side in zip(*pairs, strict=True))
+    if is_dense(labels):
+        features, labels = _patches(features, labels.to(features.device))
     heads: list[Any] = [getattr(vit, name) for name in vit.head_names]  # of several the logits are averaged
-    rows = torch.as_tensor(probe.classes_, dtype=torch.long)
     with torch.no_grad():
-        for head in heads:
-            head.weight[rows] = weight.to(head.weight)
-            head.bias[rows] = bias.to(head.bias)
+        for rows, weight, bias in _regressions(features.cpu().double().numpy(), labels.cpu()):
+            for head in heads:
+                head.weight[rows] = weight.to(head.weight)
+                head.bias[rows] = bias.to(head.bias)
+
+
+def _patches(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Features of patches, at most ``PROBE_PATCHES`` evenly taken, and the classes of the pixels at their centres."""
+    patches = patches_of(features)
+    centres = F.interpolate(masks[:, None].float(), patches.shape[-2:], mode="nearest-exact").long().flatten()
+    rows = (centres != IGNORED).nonzero().flatten()
+    rows = rows[:: max(1, -(-len(rows) // PROBE_PATCHES))]
+    return patches.permute(0, 2, 3, 1).flatten(0, 2)[rows], centres[rows]
+
+
+def _regressions(features: NDArray[np.float64], labels: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Classes with their weights (classes, channels) and biases: of one regression, or of one for each class where an
+    image may have several. Classes that all of the images have, or none, are left out.
+    """
+    if not is_multi_label(labels):
+        classes, weight, bias = _regression(features, labels.numpy())
+        if len(classes) == 2:  # scikit-learn keeps one row for two classes
+            weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+        yield classes, weight, bias
+        return
+    for row, truth in enumerate(labels.T.numpy()):
+        if truth.min() != truth.max():
+            yield torch.tensor([row]), *_regression(features, truth)[1:]
+
+
+def _regression(features: NDArray[np.float64], labels: NDArray[Any]) -> tuple[Tensor, Tensor, Tensor]:
+    from sklearn.linear_model import (
+        LogisticRegression,  # late: it takes half a second, and a check of a suite needs none
+    )
+
+    probe = LogisticRegression(C=1.0, max_iter=1000).fit(features, labels)
+    return torch.as_tensor(probe.classes_).long(), torch.as_tensor(probe.coef_), torch.as_tensor(probe.intercept_)
 
 
 def start(task: Task) -> NestedViT:

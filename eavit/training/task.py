@@ -62,7 +62,8 @@ class Task(Protocol):
     """Inputs of an adaptation; the contract is ``harness.protocol.Task``.
 
     A task may also have ``train_macs: float | None``, the MACs of all phases of the method together (regime equal
-    MACs); :func:`eavit.training.allocation.allocate` alone reads it.
+    MACs); :func:`eavit.training.allocation.allocate` alone reads it. And ``score: str``, what a search maximises
+    (:mod:`eavit.training.scores`); accuracy where it has none.
     """
 
     @property

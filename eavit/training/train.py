@@ -26,9 +26,10 @@ from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.training.checkpoint import Checkpoint, Saving
 from eavit.training.distributed import Share, rank, reduce_gradients, require_same, same_start, summed, world
-from eavit.training.execution import PLAIN, Execution, accelerator_of
+from eavit.training.execution import accelerator_of
 from eavit.training.passes import Plan, Step, Term, Terms, terms_of
 from eavit.training.samplers import Feedback
+from eavit.training.scores import ACCURACY, score_on
 from eavit.training.task import Ledger, Spent, Split
 
 FEEDBACK = "feedback"  # note of a checkpoint: the state of the sampler that follows the loss
@@ -281,26 +282,12 @@ def fit_plan(vit: NestedViT, plan: Plan, run: Fit, teacher: NestedViT | None = N
     fit(vit, terms_of(vit, plan, schedule.smoothing, teacher), [group], run)
 
 
-@torch.inference_mode()
-def accuracy(
-    vit: NestedViT,
-    submodel: Submodel,
-    split: Split,
-    ledger: Ledger | None = None,
-    execution: Execution = PLAIN,
-    batch: int = 512,
-) -> float:
+def accuracy(vit: NestedViT, submodel: Submodel, split: Split, ledger: Ledger | None = None, batch: int = 512) -> float:
     """Top-1 of a submodel on a split in eval mode; its forward MACs go to the ledger."""
-    vit.eval()
-    device = next(vit.parameters()).device
-    with execution.autocast(vit):
-        right = sum(
-            int((vit(images.to(device), submodel).argmax(-1) == labels.to(device)).sum())
-            for images, labels in execution.pieces(split.batches(batch))
-        )
+    value = score_on(split, ACCURACY, vit, submodel, batch=batch)
     if ledger is not None:
         charge_accuracy(vit.backbone, submodel, split, ledger)
-    return right / len(split)
+    return value
 
 
 def charge_accuracy(backbone: Backbone, submodel: Submodel, split: Split, ledger: Ledger) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.commands.options import PointFilters
 from harness.messages import choices
 from harness.results.record import Record
+from harness.tasks import ACCURACY, SCORES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,8 @@ def _spelled(word: object) -> str:
 
 def describe_points(points: pd.DataFrame, records: Mapping[str, Record], suite: str) -> str:
     """One line for each point, the mean as tables show it (of the data sets' means), and commands for a shell."""
-    head = ("method", "data set", "budget", "seed", "accuracy", "right", "submodel", "cell", "commit")
+    score = next(iter(points["score"].dropna()), ACCURACY)
+    head = ("method", "data set", "budget", "seed", SCORES[score].title, "right", "submodel", "cell", "commit")
     table = [head, *(_line(row, records) for row in points.to_dict("records"))]
     widths = [max(len(line[at]) for line in table) for at in range(len(head))]
     lines = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in table]
@@ -57,7 +59,7 @@ def _line(row: Mapping[Any, Any], records: Mapping[str, Record]) -> tuple[str, .
         f"{100 * row['budget']:g} %",
         str(row["seed"]),
         f"{100 * row['accuracy']:.2f} %" if measured else row["status"],
-        f"{row['correct']:.0f} of {row['n']:.0f}" if measured else "-",
+        f"{row['correct']:.0f} of {row['n']:.0f}" if row["correct"] == row["correct"] else "-",
         row["key"] if isinstance(row["key"], str) else "-",
         str(row["cell"]),
         str(commit or "unknown")[:12],

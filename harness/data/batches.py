@@ -33,7 +33,7 @@ class ImageSplit:
         augment: Augment,
     ) -> None:
         self._read = read
-        self._labels = labels
+        self._labels = labels.float() if labels.ndim == 2 else labels  # several labels an image: 0 and 1
         self.classes = tuple(classes)
         self._scale, self._shift = normalisation
         self._augment = augment

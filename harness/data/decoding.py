@@ -110,13 +110,16 @@ def square_pixels(image: Image.Image, size: int, channels: int, resize: int | No
 
     Without ``resize`` to ``size``, so that the square is as large as the image allows.
     """
+    return plane_pixels(square_image(image, size, resize, Image.Resampling.BICUBIC), channels)
+
+
+def square_image(image: Image.Image, size: int, resize: int | None, method: Image.Resampling) -> Image.Image:
     if resize is None:
-        return plane_pixels(ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC), channels)
+        return ImageOps.fit(image, (size, size), method=method)
     shorter = min(image.size)
     wide, high = (resize if side == shorter else int(resize * side / shorter) for side in image.size)
     left, top = (round((side - size) / 2) for side in (wide, high))
-    resized = image.resize((wide, high), Image.Resampling.BICUBIC)
-    return plane_pixels(resized.crop((left, top, left + size, top + size)), channels)
+    return image.resize((wide, high), method).crop((left, top, left + size, top + size))
 
 
 def plane_pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:

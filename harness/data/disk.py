@@ -31,6 +31,7 @@ from harness.data.images import Images, content_hash
 from harness.data.listed_images import with_notes
 from harness.data.listings import Listing, listing_state
 from harness.data.locations import DataError, data_root
+from harness.data.masks import MaskFiles
 from harness.data.splits import SourceSplits
 from harness.suite import DataSet, Input
 
@@ -80,6 +81,8 @@ def _collated(collate: Callable[[list[Any]], Any], values: list[Any]) -> Any:
 
 def index_listing(listing: Listing, spec: DataSet) -> SourceSplits:
     """All splits with labels and content hashes; ``pixels`` are the places of the images in the whole listing."""
+    if any(isinstance(split.labels, MaskFiles) for split in listing.splits.values()):
+        raise DataError('reading = "disk": only for labels; masks are kept in memory with their images')
     hashes = _hashes(listing, spec)
     splits, start = {}, 0
     for name, split in listing.splits.items():

@@ -24,7 +24,9 @@ CHUNK = 4096
 class Images:
     """Pixels uint8 (n, channels, height, width), labels int64 (n,) into ``classes``, and one hash an image.
 
-    Of images that stay on disk ``pixels`` are their places in the listing, int64 (n,).
+    Where an image may have several labels they are 0 or 1, int64 (n, classes); where each pixel has one, masks uint8
+    (n, height, width), and ``present`` says which classes each of them holds. Of images that stay on disk ``pixels``
+    are their places in the listing, int64 (n,).
 
     The hash decides the split of an image. It is taken before any resizing, so a split does not depend on the input
     size; synthetic images have the hash of their recipe, since float arithmetic may differ in a bit across machines.
@@ -34,14 +36,45 @@ class Images:
     labels: Tensor
     classes: tuple[str, ...]
     hashes: tuple[bytes, ...]
+    present: NDArray[np.int64] | None = None  # 0 or 1, (n, classes); of masks alone
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def several(self) -> bool:
+        """Return whether an image may have more than one class."""
+        return self.labels.ndim > 1
+
+    @property
+    def _classes(self) -> NDArray[np.int64]:
+        """0 or 1 for each class of each image that may have several, (n, classes)."""
+        return self.labels.numpy() if self.present is None else self.present
+
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """Class of each image by which images are divided, (n,). Of several labels that of the fewest images here; of
+        none ``len(classes)``.
+        """
+        if not self.several:
+            return self.labels.numpy()
+        labels = self._classes
+        rarest = np.where(labels > 0, labels.sum(0), np.iinfo(np.int64).max).argmin(1)
+        return np.where(labels.any(1), rarest, len(self.classes))
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Number of images that have each class."""
+        if self.several:
+            counts: NDArray[np.int64] = self._classes.sum(0)
+            return counts
+        return np.bincount(self.labels.numpy(), minlength=len(self.classes))
+
     def take(self, index: NDArray[np.int64]) -> Images:
         rows = torch.from_numpy(index)
         hashes = tuple(self.hashes[i] for i in index.tolist())
-        return Images(self.pixels[rows], self.labels[rows], self.classes, hashes)
+        present = None if self.present is None else self.present[index]
+        return Images(self.pixels[rows], self.labels[rows], self.classes, hashes, present)
 
 
 def content_hash(pixels: NDArray[np.uint8]) -> bytes:

@@ -10,18 +10,23 @@ import torch
 from harness.data.decoding import square_pixels
 from harness.data.images import Images, check_memory, content_hash, recipe_hash
 from harness.data.listings import ListedImages, Listing
+from harness.data.masks import MaskFiles, present_classes
 from harness.data.splits import SourceSplits
 
 
 def read_listing(listing: Listing, size: int, channels: int, resize: int | None = None) -> SourceSplits:
     """Decode all splits at the input size; the content hashes are those of the original images."""
-    check_memory(len(listing), size, channels)
+    check_memory(len(listing), size, channels + isinstance(listing.train.labels, MaskFiles))
     splits = {name: _decoded(split, listing.classes, size, channels, resize) for name, split in listing.splits.items()}
     return with_notes(listing, splits)
 
 
-def outline_listing(listing: Listing) -> SourceSplits:
-    """All splits without pixels, every image counted as a distinct one; nothing is decoded."""
+def outline_listing(listing: Listing) -> SourceSplits | None:
+    """All splits without pixels, every image counted as a distinct one; nothing is decoded. None: the labels are
+    masks, which are not known without it.
+    """
+    if isinstance(listing.train.labels, MaskFiles):
+        return None
     splits = {}
     for name, split in listing.splits.items():
         hashes = tuple(recipe_hash(name, index) for index in range(len(split)))
@@ -35,11 +40,17 @@ def _labels(split: ListedImages) -> torch.Tensor:
 
 def _decoded(split: ListedImages, classes: tuple[str, ...], size: int, channels: int, resize: int | None) -> Images:
     pixels = np.empty((len(split), channels, size, size), dtype=np.uint8)
+    masks = np.empty((len(split), size, size), dtype=np.uint8) if isinstance(split.labels, MaskFiles) else None
     hashes = []
     for row in range(len(split)):
         image = split.decoded(row)
         hashes.append(content_hash(np.asarray(image)))
         pixels[row] = square_pixels(image, size, channels, resize)
+        if masks is not None and isinstance(split.labels, MaskFiles):
+            masks[row] = split.labels.square(row, image.size, size, resize, len(classes))
+    if masks is not None:
+        present = present_classes(masks, len(classes))
+        return Images(torch.from_numpy(pixels), torch.from_numpy(masks), classes, tuple(hashes), present)
     return Images(torch.from_numpy(pixels), _labels(split), classes, tuple(hashes))
 
 
@@ -49,10 +60,12 @@ def with_notes(listing: Listing, splits: Mapping[str, Images]) -> SourceSplits:
 
 
 def _contradictions(listing: Listing, splits: Mapping[str, Images]) -> tuple[str, ...]:
-    places: dict[bytes, dict[int, tuple[str, int]]] = {}
+    if isinstance(listing.train.labels, MaskFiles):
+        return ()
+    places: dict[bytes, dict[str, tuple[str, int]]] = {}
     for name, images in splits.items():
         for index, (label, key) in enumerate(zip(images.labels.tolist(), images.hashes, strict=True)):
-            places.setdefault(key, {}).setdefault(label, (name, index))
+            places.setdefault(key, {}).setdefault(str(label), (name, index))
     several = {key: list(found.values()) for key, found in places.items() if len(found) > 1}
     if not several:
         return ()

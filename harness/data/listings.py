@@ -20,6 +20,7 @@ from harness.code_digest import stamp
 from harness.data.decoding import decode_image, opaque_image
 from harness.data.download import downloading
 from harness.data.locations import DataError, data_root
+from harness.data.masks import MaskFiles
 from harness.messages import quoted
 from harness.plugins import PluginError, check_options, declared_classes, resolve
 
@@ -44,14 +45,15 @@ class IndexedImages(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListedImages:
-    """Images of one split and their labels, numbers into the classes.
+    """Images of one split and their labels, numbers into the classes; or, where an image may have several, 0 or 1 for
+    each class, an array (images, classes); or, where each pixel has a class, :class:`~harness.data.masks.MaskFiles`.
 
     ``images[i]`` is the path of an image file, a uint8 array (h, w) or (h, w, 3), or a PIL image: a list of paths, an
     array, or whatever has a length and an index. ``names``: of the images in messages; else paths and numbers.
     """
 
     images: Sequence[Any] | IndexedImages | NDArray[np.uint8]
-    labels: Sequence[int]
+    labels: Sequence[int] | NDArray[np.integer[Any]] | MaskFiles
     names: Sequence[str] = ()
 
     def __len__(self) -> int:
@@ -132,11 +134,15 @@ def _checked(use: str, made: object) -> Listing:
     if not isinstance(made, Listing):
         raise PluginError(f"use = {use!r}: gave {type(made).__name__}, not a Listing")
     for name, split in made.splits.items():
-        labels = np.asarray(split.labels)
+        labels = np.zeros(len(split), int) if isinstance(split.labels, MaskFiles) else np.asarray(split.labels)
         if len(split.images) != len(labels):
             raise DataError(f"the {name} split has {len(split.images)} images and {len(labels)} labels")
-        if len(labels) and (labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < len(made.classes)):
-            raise DataError(f"the {name} split has labels that are not in 0 to {len(made.classes) - 1}")
+        classes = len(made.classes)
+        if labels.ndim == 2:
+            if labels.shape[1] != classes or not np.isin(labels, (0, 1)).all():
+                raise DataError(f"the {name} split has labels that are not 0 or 1 for each of {classes} classes")
+        elif len(labels) and not (labels.dtype.kind in "iu" and 0 <= labels.min() <= labels.max() < classes):
+            raise DataError(f"the {name} split has labels that are not in 0 to {classes - 1}")
     missing = [path for path in _paths(made) if not path.is_file()]
     if missing:
         raise MissingFilesError(f"{len(missing)} of {len(made)} images are missing, the first {quoted(missing[0])}.")
@@ -147,6 +153,8 @@ def _paths(listing: Listing) -> Iterator[Path]:
     """All files that a listing is read from."""
     yield from listing.files
     for split in listing.splits.values():
+        if isinstance(split.labels, MaskFiles):
+            yield from split.labels.paths
         if isinstance(split.images, Sequence):  # not an array of pixels
             yield from (Path(item) for item in split.images if isinstance(item, Path | str))
 
@@ -158,7 +166,8 @@ def listing_state(listing: Listing) -> str:
         digest.update(f"{path}\0{stamp(path)}\0".encode("utf-8", "surrogatepass"))
     for name, split in listing.splits.items():
         digest.update(f"{name} {len(split)}".encode())
-        digest.update(np.asarray(split.labels, dtype=np.int64).tobytes())
+        if not isinstance(split.labels, MaskFiles):  # whose files are among the paths
+            digest.update(np.asarray(split.labels, dtype=np.int64).tobytes())
     return digest.hexdigest()
 
 

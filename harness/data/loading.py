@@ -21,6 +21,7 @@ from harness.data.sources import outline_source, read_source
 from harness.data.splits import DividedImages, divide
 from harness.protocol import Split
 from harness.suite import DataSet, Input
+from harness.tasks import task_of_labels
 
 CHOICE_HASH = re.compile(r"[0-9a-f]{16,64}")
 
@@ -46,6 +47,12 @@ class LoadedDataset:
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+    def check_task(self, name: str, task: str) -> None:
+        """DataError unless the labels of this set, of that ``name``, are those of a suite's task."""
+        labels = task_of_labels(self.fit.labels.ndim)
+        if labels != task:
+            raise DataError(f"{name}: its labels are those of task = {labels!r}, and the suite has task = {task!r}")
 
     def test(self, choice_hash: str) -> Split:
         """Open the test split for one frozen set of choices (hex hash); other hashes are refused from then on."""
@@ -110,6 +117,8 @@ def check_dataset(spec: DataSet, input: Input) -> dict[str, int]:
 
 def _sealed(divided: DividedImages, listing: Listing | None, spec: DataSet, input: Input) -> LoadedDataset:
     parts = divided.parts
+    if parts["fit"].labels.ndim == 3 and spec.augment != "none":
+        raise DataError(f'augment = "{spec.augment}": only "none" with masks, which would have to move with the pixels')
     if listing is not None and spec.reading == "disk":
         fit: Split = training_split(listing, parts["fit"], spec, input)
         select_a, select_b, test = (

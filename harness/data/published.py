@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from harness.data.listings import ListedImages, Listing, MissingFilesError
 from harness.data.locations import DataError
+from harness.data.masks import MaskFiles
 from harness.data.pickled_arrays import read_batch
 from harness.messages import quoted
 
@@ -29,6 +30,7 @@ Medical = Literal[
     "pneumoniamnist",
     "retinamnist",
     "breastmnist",
+    "chestmnist",
     "bloodmnist",
     "tissuemnist",
     "organamnist",
@@ -41,6 +43,10 @@ Vtab = Literal[
     "patch_camelyon", "eurosat", "resisc45", "diabetic_retinopathy",
     "clevr_count", "clevr_dist", "dmlab", "kitti", "dsprites_loc", "dsprites_ori", "smallnorb_azi", "smallnorb_ele",
 ]  # fmt: skip
+VOC_CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
 
 __all__ = [
     "cifar10",
@@ -52,8 +58,10 @@ __all__ = [
     "food101",
     "medmnist",
     "oxford_iiit_pets",
+    "oxford_iiit_pets_masks",
     "stanford_cars",
     "svhn",
+    "voc2012_masks",
     "vtab1k",
 ]
 
@@ -178,6 +186,30 @@ def oxford_iiit_pets(root: Path) -> Listing:
     return Listing(tuple(names[label] for label in sorted(names)), train, test=test, files=files)
 
 
+def oxford_iiit_pets_masks(root: Path) -> Listing:
+    """7,349 photographs of cats and dogs, pixels of pet, background and border, 800 MB; CC BY-SA 4.0."""
+    folder = root / "oxford-iiit-pet"
+    masks = folder / "annotations" / "trimaps"
+    files = tuple(folder / "annotations" / f"{split}.txt" for split in ("trainval", "test"))
+    wanted = (*files, folder / "images", masks)
+    _require("Oxford-IIIT Pets", folder, wanted, partial(_torchvision, "OxfordIIITPet", root))
+    train, test = (_masked([line.split()[0] for line in _lines(file)], folder / "images", masks, 1) for file in files)
+    return Listing(("pet", "background", "border"), train, test=test, files=files)
+
+
+def voc2012_masks(root: Path) -> Listing:
+    """2,913 photographs with 20 classes of objects and the background, 2 GB; of Flickr, for research. The official
+    validation split is the test split.
+    """
+    folder = root / "VOCdevkit" / "VOC2012"
+    images, masks = folder / "JPEGImages", folder / "SegmentationClass"
+    files = tuple(folder / "ImageSets" / "Segmentation" / f"{split}.txt" for split in ("train", "val"))
+    download = partial(_torchvision, "VOCSegmentation", root, year="2012", image_set="train")
+    _require("PASCAL VOC 2012", folder, (*files, images, masks), download)
+    train, test = (_masked(list(_lines(file)), images, masks, 0) for file in files)
+    return Listing(("background", *VOC_CLASSES), train, test=test, files=files)
+
+
 def eurosat(root: Path) -> Listing:
     """27,000 satellite images of 64 x 64 in 10 kinds of land use, 90 MB, no official splits; MIT."""
     folder = root / "eurosat" / "2750"
@@ -188,7 +220,9 @@ def eurosat(root: Path) -> Listing:
 
 
 def medmnist(root: Path, set: Medical, size: Literal[28, 64, 128, 224] = 28) -> Listing:  # noqa: A002  # a key of suites
-    """Medical images at 28 to 224 pixels. Options: set, size; CC BY 4.0, the set dermamnist CC BY-NC 4.0."""
+    """Medical images at 28 to 224 pixels, in chestmnist with several labels. Options: set, size; CC BY 4.0, the set
+    dermamnist CC BY-NC 4.0.
+    """
     file = root / (f"{set}.npz" if size == 28 else f"{set}_{size}.npz")
     _require(f"MedMNIST {set}", root, (file,), partial(_medical, root, set, size))
     try:
@@ -196,8 +230,12 @@ def medmnist(root: Path, set: Medical, size: Literal[28, 64, 128, 224] = 28) -> 
             splits = {name: (table[f"{name}_images"], table[f"{name}_labels"]) for name in ("train", "val", "test")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{file}: damaged ({type(error).__name__}: {error}); get it again.") from error
+    if set == "chestmnist":  # several labels an image
+        train, select, test = (ListedImages(images, labels) for images, labels in splits.values())
+        return Listing(tuple(map(str, range(splits["train"][1].shape[1]))), train, select, test, (file,))
     train, select, test = (ListedImages(images, labels.ravel().tolist()) for images, labels in splits.values())
-    return Listing(tuple(map(str, range(max(train.labels) + 1))), train, select, test, (file,))
+    classes = tuple(map(str, range(int(splits["train"][1].max()) + 1)))
+    return Listing(classes, train, select, test, (file,))
 
 
 def vtab1k(root: Path, task: Vtab, select: Literal["cut", "val200"] = "cut") -> Listing:
@@ -207,7 +245,7 @@ def vtab1k(root: Path, task: Vtab, select: Literal["cut", "val200"] = "cut") -> 
     files = {name: folder / f"{name}.txt" for name in lists}
     _require(f"VTAB-1k {task}", root, (*files.values(), folder / "images"))
     parts = {name: _listed_below(folder, file) for name, file in files.items()}
-    classes = 1 + max(max(part.labels, default=0) for part in parts.values())
+    classes = 1 + max(int(np.max(part.labels, initial=0)) for part in parts.values())  # type: ignore[arg-type]
     names, read = tuple(map(str, range(classes))), tuple(files.values())
     return Listing(names, parts[lists[0]], parts.get("val200"), parts["test"], read)
 
@@ -271,6 +309,12 @@ def _listed_below(folder: Path, file: Path) -> ListedImages:
     except ValueError as error:
         raise DataError(f"{file}: damaged ({error}): each line holds a path and a number; get it again.") from error
     return _of_pairs(pairs)
+
+
+def _masked(names: Sequence[str], images: Path, masks: Path, first: int) -> ListedImages:
+    """Photographs and their masks by name; ``first``: the value of the first class."""
+    files = [masks / f"{name}.png" for name in names]
+    return ListedImages([images / f"{name}.jpg" for name in names], MaskFiles(files, first))
 
 
 def _zero_based(labels: NDArray[Any]) -> list[int]:

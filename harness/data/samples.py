@@ -166,12 +166,58 @@ def _dtd(root: Path, classes: int, each: int, size: int) -> None:
 
 
 def _oxford_iiit_pets(root: Path, classes: int, each: int, size: int) -> None:
+    """Photographs of one breed each, with a trimap: pet (1), background (2) and a border between them (3)."""
     folder = root / "oxford-iiit-pet"
     for split, file in (("train", "trainval"), ("test", "test")):
-        named = {f"breed_{c}_{split}{n}": (split, c, n) for c, n in _cells(classes, each)}
-        _photographs(folder / "images", size, {f"{name}.jpg": place for name, place in named.items()})
-        lines = "".join(f"{name} {place[1] + 1} 1 1\n" for name, place in named.items())
+        named = {f"breed_{c}_{split}{n}": (c, n) for c, n in _cells(classes, each)}
+        for name, place in named.items():
+            image, inside = _scene(split, *place, size)
+            values = np.where(inside, 1, np.where(_grown(inside), 3, 2)).astype(np.uint8)
+            _save_pair(folder / "images" / f"{name}.jpg", image, folder / "annotations" / "trimaps", values)
+        lines = "".join(f"{name} {place[0] + 1} 1 1\n" for name, place in named.items())
         _write(folder / "annotations" / f"{file}.txt", lines)
+
+
+def _voc2012_masks(root: Path, classes: int, each: int, size: int) -> None:
+    """One object an image, of any of the 20 classes, with a border that does not count (255)."""
+    folder = root / "VOCdevkit" / "VOC2012"
+    for split, file in (("train", "train"), ("val", "val")):
+        places = [(label, number) for label in range(20) for number in range(each)]
+        names = [f"{split}_{label}_{number}" for label, number in places]
+        for (label, number), name in zip(places, names, strict=True):
+            image, inside = _scene(split, label, number, size)
+            values = np.where(inside, label + 1, np.where(_grown(inside), 255, 0)).astype(np.uint8)
+            _save_pair(folder / "JPEGImages" / f"{name}.jpg", image, folder / "SegmentationClass", values)
+        _write(folder / "ImageSets" / "Segmentation" / f"{file}.txt", "".join(f"{name}\n" for name in names))
+
+
+def _scene(split: str, label: int, number: int, size: int) -> tuple[Pixels, NDArray[np.bool_]]:
+    """An image with a rectangle of the stripes of a class on plain grey, and where the rectangle is."""
+    high, wide = size, size * 3 // 2
+    rng = np.random.default_rng([SPLITS.index(split), label, number])
+    top, left = int(rng.integers(high // 8, high // 3)), int(rng.integers(wide // 8, wide // 2))
+    inside = np.zeros((high, wide), dtype=np.bool_)
+    inside[top : top + high // 2, left : left + wide // 3] = True
+    grey = rng.normal(60, 6, (high, wide, 3)).clip(0, 255).astype(np.uint8)
+    return np.where(inside[..., None], drawn(split, label, number, high, wide), grey), inside
+
+
+def _grown(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels inside, and two around them."""
+    grown = inside.copy()
+    for axis in (0, 1):
+        for by in (-2, -1, 1, 2):
+            grown |= np.roll(inside, by, axis)
+    return grown
+
+
+def _save_pair(file: Path, image: Pixels, masks: Path, values: NDArray[np.uint8]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    masks.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(file, quality=90)
+    mask = Image.fromarray(values).convert("P")
+    mask.putdata(values.flatten().tolist())
+    mask.save(masks / f"{file.stem}.png")
 
 
 def _eurosat(root: Path, classes: int, each: int, size: int) -> None:
@@ -183,9 +229,12 @@ def _medmnist(root: Path, classes: int, each: int, size: int = 28, set: str = "p
     table: dict[str, Any] = {}
     for split in SPLITS:
         places = list(_cells(classes, each))
+        labels = np.array([[label] for label, _ in places], dtype=np.uint8)
+        if set == "chestmnist":  # its own, every other image the next class too, and every sixth none
+            labels = np.array([_several(classes, *place) for place in places], dtype=np.uint8)
         table |= {
             f"{split}_images": np.stack([drawn(split, *place, size, size) for place in places]),
-            f"{split}_labels": np.array([[label] for label, _ in places], dtype=np.uint8),
+            f"{split}_labels": labels,
         }
     root.mkdir(parents=True, exist_ok=True)
     np.savez(root / (f"{set}.npz" if size == 28 else f"{set}_{size}.npz"), allow_pickle=False, **table)
@@ -200,6 +249,12 @@ def _vtab1k(root: Path, classes: int, each: int, size: int, task: str = "cifar")
         lists[name] = "".join(f"{file} {place[1]}\n" for file, place in named.items())
     for name, lines in {**lists, "train800val200": lists["train800"] + lists["val200"]}.items():
         _write(folder / f"{name}.txt", lines)
+
+
+def _several(classes: int, label: int, number: int) -> list[int]:
+    """0 or 1 for each class of an image."""
+    own = {label, (label + 1) % classes} if number % 2 else {label}
+    return [int(each in own and number % 6 != 0) for each in range(classes)]
 
 
 def _fashion_mnist(root: Path, classes: int, each: int, size: int) -> None:
@@ -228,6 +283,8 @@ WRITERS: Mapping[str, Callable[[Path, int, int, int], None]] = {  # by the name 
     "stanford_cars": _stanford_cars,
     "dtd": _dtd,
     "oxford_iiit_pets": _oxford_iiit_pets,
+    "oxford_iiit_pets_masks": _oxford_iiit_pets,
+    "voc2012_masks": _voc2012_masks,
     "eurosat": _eurosat,
     "medmnist": _medmnist,
     "vtab1k": _vtab1k,

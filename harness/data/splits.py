@@ -72,8 +72,7 @@ def divide(source: SourceSplits, sizes: Mapping[str, int | None]) -> DividedImag
 def _check_classes(train: Images) -> None:
     if len(train.classes) < 2:
         raise DataError(f"{len(train.classes)} class(es) to train on are too few: a data set needs at least 2.")
-    counts = np.bincount(train.labels.numpy(), minlength=len(train.classes))
-    rare = [name for name, count in zip(train.classes, counts, strict=True) if count < 2]
+    rare = [name for name, count in zip(train.classes, train.class_counts, strict=True) if count < 2]
     if rare:
         raise DataError(
             f"{len(rare)} class(es) have fewer than 2 images to train on, too few: {', '.join(map(quoted, rare[:5]))}. "
@@ -83,7 +82,7 @@ def _check_classes(train: Images) -> None:
 
 def sort_by_hash(images: Images) -> Images:
     """The order of the source must show neither in the splits nor in the order of batches."""
-    labels = images.labels.tolist()
+    labels = (images.strata if images.labels.ndim == 3 else images.labels).tolist()
     return images.take(
         np.array(sorted(range(len(images)), key=lambda i: (images.hashes[i], labels[i])), dtype=np.int64)
     )
@@ -113,15 +112,19 @@ def _groups(images: Images) -> tuple[Index, Index, Index]:
         [i for i, key in enumerate(images.hashes) if not i or key != images.hashes[i - 1]], dtype=np.int64
     )
     sizes = np.diff(starts, append=len(images))
-    return np.repeat(np.arange(len(starts)), sizes), images.labels.numpy()[starts], sizes
+    return np.repeat(np.arange(len(starts)), sizes), images.strata[starts], sizes
 
 
 def stratified_mask(images: Images, share: Fraction, name: str, least: int, remaining: int) -> NDArray[np.bool_]:
-    """Mask of the ``share`` of every class: at least ``least`` of its groups, ``remaining`` groups not taken."""
+    """Mask of the ``share`` of every class: at least ``least`` of its groups, ``remaining`` groups not taken. Where an
+    image may have several labels, a class has others than those it is divided by: too few of these all stay.
+    """
     group, label, size = _groups(images)
     mask = np.zeros(len(label), dtype=np.bool_)
-    for index, title in enumerate(images.classes):
+    for index, title in enumerate((*images.classes, "no class") if images.several else images.classes):
         members = np.flatnonzero(label == index)
+        if len(members) < least + remaining and images.several:
+            continue
         if len(members) < least + remaining:
             raise DataError(
                 f"class {title!r} has {len(members)} distinct image(s) when the {name} split is made, and needs "
@@ -148,7 +151,7 @@ def subsample(images: Images, size: int | None, name: str, least: int = 1) -> Im
         return images
     if size > len(images):
         raise DataError(f"{name} = {size} is more than the {len(images)} images that the {name} split has.")
-    labels, classes = images.labels.numpy(), len(images.classes)
+    labels, classes = images.strata, len(images.classes) + images.several
     if size < least * classes:
         raise DataError(
             f"{name} = {size} is too few: {classes} classes need at least {least * classes} images "
@@ -173,7 +176,10 @@ def proportional_quotas(counts: Sequence[int], size: int, least: int = 1) -> lis
 
 
 def _check_every_class(name: str, images: Images) -> None:
-    missing = np.setdiff1d(np.arange(len(images.classes)), images.labels.numpy())
+    missing = np.flatnonzero(images.class_counts == 0)
+    everywhere = np.flatnonzero(images.class_counts == len(images)) if images.labels.ndim == 2 else missing
+    if len(everywhere) and not len(missing):
+        raise DataError(f"all images of the {name} split have the class {quoted(images.classes[everywhere[0]])}.")
     if len(missing):
         titles = ", ".join(quoted(images.classes[label]) for label in missing[:5])
         raise DataError(

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.evaluation import measure
+from harness.evaluation import measure, scores
 from harness.evaluation.failures import error_message
 from harness.messages import FORMULA, one_line
 from harness.plan import canonical_digest
 from harness.protocol import Adapted, Split
 from harness.results.cell_files import pack_bits
 from harness.results.record import USABLE, Point, Status
+from harness.tasks import SCORES
 
 TOLERANCE = 1e-9  # relative: a budget such as 0.2 has no exact binary value
 KEY_LENGTH = 200  # characters of str(choice)
@@ -52,6 +53,7 @@ class MeasuredPoints:
     grid: tuple[Point, ...] = ()
     outputs: Mapping[float, NDArray[np.float32]] = field(default_factory=dict)  # by budget: logits of the test images
     latency_noise: Mapping[str, float] = field(default_factory=dict)
+    chance: Mapping[str, float] = field(default_factory=dict)  # of scores of a whole split, by name
 
 
 def freeze_choices(
@@ -164,7 +166,8 @@ def measure_choices(
             bitmaps[point.budget] = bits
     grid = tuple(_on_grid(point, measured) for point in frozen.grid)
     kept = {p.budget: outputs[p.key] for p in points if p.key in outputs and p.budget in bitmaps}
-    return MeasuredPoints(tuple(points), bitmaps, grid, kept, measure.latency_noise(latencies))
+    chance = {} if test.labels.ndim == 1 else scores.chance_levels(test.labels, test.num_classes)
+    return MeasuredPoints(tuple(points), bitmaps, grid, kept, measure.latency_noise(latencies), chance)
 
 
 def _on_grid(point: Point, measured: Mapping[str, tuple[Point, bytes]]) -> Point:
@@ -199,11 +202,24 @@ def _tested(
         outputs = measure.split_outputs(module, test, batch)
     except FloatingPointError as error:
         return (point.model_copy(update={"status": "nan", "reason": error_message(error)}), b""), None
+    if test.labels.ndim > 1:
+        return (_scored(point, outputs.logits, outputs.labels), b""), None
     bits = outputs.correct
     correct, n = int(bits.sum()), len(bits)
     counted = point.model_copy(update={"correct": correct, "n": n})
     logits: NDArray[np.float32] = outputs.logits.float().numpy()
     return (_with_faults(counted, _accuracy_faults(correct, n, test)), pack_bits(bits)), logits
+
+
+def _scored(point: Point, logits: torch.Tensor, labels: torch.Tensor) -> Point:
+    """The point of a task whose scores are not means over images."""
+    values, bars = scores.split_scores(logits, labels), scores.chance_levels(labels, logits.shape[-1])
+    faults = [
+        f"{SCORES[name].title} {value:.3f} is not above chance {bars[name]:.3f}"
+        for name, value in values.items()
+        if value <= bars[name]
+    ]
+    return _with_faults(point.model_copy(update={"scores": values, "n": len(labels)}), faults)
 
 
 def _checked(point: Point, bits: bytes, module: torch.nn.Module, select: Split) -> tuple[Point, bytes]:

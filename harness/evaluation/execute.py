@@ -43,6 +43,7 @@ from harness.results.record import USABLE, PhaseCost, Record
 from harness.suite import Input, Suite
 from harness.sweep import cell_job
 from harness.sweep.cell_job import CellJob
+from harness.tasks import CLASSIFICATION, SEGMENTATION
 
 LEDGER = "ledger.json"  # beside the checkpoints
 INTERVAL = 0.2  # seconds between two lines of progress
@@ -130,10 +131,11 @@ def _run(task: CellJob, work: Path, progress: Progress, began: datetime, model: 
     progress("load", 0, 1)
     images = loading.load_dataset(suite.dataset(cell.dataset), suite.input)
     _same_data(cell, images.fingerprint)
+    images.check_task(cell.dataset, suite.task)
     method = plugins.build(suite.method(cell.method).use, suite.method(cell.method).options)
     backbone = _backbone(task, images.num_classes)
     shape = (suite.input.channels, suite.input.size, suite.input.size)
-    full_macs = measure.count_macs(fitting(backbone(), suite.input, images.num_classes), shape)
+    full_macs = measure.count_macs(fitting(backbone(), suite.input, images.num_classes, suite.task), shape)
     ledger = CellLedger(file=work / LEDGER if not _rank() else None)
 
     def report_progress(phase: str, done: int, total: int) -> None:
@@ -216,8 +218,10 @@ def _backbone(task: CellJob, num_classes: int) -> Callable[[], nn.Module]:
     return fresh
 
 
-def fitting(backbone: nn.Module, images: Input, num_classes: int) -> nn.Module:
-    """The backbone, after it was seen to give logits (2, num_classes) for two images of the suite's [input]."""
+def fitting(backbone: nn.Module, images: Input, num_classes: int, task: str = CLASSIFICATION) -> nn.Module:
+    """The backbone, after it was seen to give logits (2, num_classes) for two images of the suite's [input], or, of
+    segmentation, (2, tokens, num_classes).
+    """
     shape = (images.channels, images.size, images.size)
     try:
         with torch.no_grad():
@@ -225,9 +229,11 @@ def fitting(backbone: nn.Module, images: Input, num_classes: int) -> nn.Module:
     except Exception as error:  # whatever the module raises, the mismatch is what a person must hear of
         text = f"{type(error).__name__}: {error}"
         raise BackboneError(f"the backbone does not take images {shape} of [input]: {text}") from error
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
+    dense = task == SEGMENTATION
+    if not measure.are_logits(logits, 2, num_classes, dense=dense):
+        wanted = f"(2, tokens, {num_classes}); set global_pool = ''" if dense else f"(2, {num_classes})"
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise BackboneError(f"the backbone gives {got} for 2 images of {num_classes} classes, not (2, {num_classes})")
+        raise BackboneError(f"the backbone gives {got} for 2 images of {num_classes} classes, not {wanted}")
     return backbone
 
 
@@ -253,6 +259,7 @@ def _task(
         workdir=work,
         ledger=ledger,
         progress=progress,
+        score=task.suite.score,
         train_macs=allowance(task.suite, len(images.fit), full_macs) if task.suite.regime == "equal_macs" else None,
     )
 
@@ -284,7 +291,12 @@ def _record(
         environment=_about(task) | dict(measured.latency_noise),
         full_macs=full_macs,
         choice_hash=frozen.hash,
-        data={"fingerprint": images.fingerprint, "sizes": dict(images.sizes), "classes": list(images.classes)},
+        data={
+            "fingerprint": images.fingerprint,
+            "sizes": dict(images.sizes),
+            "classes": list(images.classes),
+            **({"chance": dict(measured.chance)} if measured.chance else {}),
+        },
         given={name: dict(keys) for name, keys in task.given.items()},
         ledger={name: PhaseCost.model_validate(cost.model_dump()) for name, cost in ledger.phases.items()},
         diagnostics=report,

@@ -12,6 +12,7 @@ from harness.plan import Cell
 from harness.protocol import Adapted, Task
 from harness.results import kept_models
 from harness.suite import Suite
+from harness.tasks import ACCURACY
 
 
 def model_description(suite: Suite, cell: Cell, classes: Sequence[str], commit: str | None) -> dict[str, Any]:
@@ -39,6 +40,9 @@ def model_description(suite: Suite, cell: Cell, classes: Sequence[str], commit: 
 
 def keep_model(adapted: Adapted, folder: Path, task: Task, about: Mapping[str, Any]) -> None:
     """Let the method write what it adapted; where it cannot, the folder holds the reason."""
+    if task.score != ACCURACY:
+        kept_models.leave_reason(folder, f"score {task.score}: kept models have an accuracy, as a classification has")
+        return
     save = getattr(adapted, "save", None)
     if save is None:
         kept_models.leave_reason(folder, f"the method's answer ({type(adapted).__name__}) has no save()")

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -116,7 +116,7 @@ def _eval_mode(module: nn.Module) -> Iterator[torch.device]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitOutputs:
-    """Logits (n, classes) and labels int64 (n,) of all images of a split, in its order."""
+    """Logits (n, classes), of masks (n, tokens, classes), and labels of all images of a split, in its order."""
 
     logits: Tensor
     labels: Tensor
@@ -131,10 +131,7 @@ class SplitOutputs:
 def split_outputs(module: nn.Module, split: Split, batch: int) -> SplitOutputs:
     """Outputs of the module for every image of the split; FloatingPointError where they are not finite."""
     with _eval_mode(module) as device:
-        pairs = [
-            (_logits(module, images.to(device), split.num_classes).cpu(), labels)
-            for images, labels in split.batches(batch)
-        ]
+        pairs = [(_logits(module, images.to(device), split).cpu(), labels) for images, labels in split.batches(batch)]
     logits, labels = map(torch.cat, zip(*pairs, strict=True)) if pairs else (torch.zeros(0, 1), torch.zeros(0))
     if len(logits) != len(split):
         raise MeasureError(
@@ -143,14 +140,21 @@ def split_outputs(module: nn.Module, split: Split, batch: int) -> SplitOutputs:
     return SplitOutputs(logits, labels)
 
 
-def _logits(module: nn.Module, images: Tensor, num_classes: int) -> Tensor:
-    logits = module(images)
-    if not isinstance(logits, Tensor) or logits.shape != (len(images), num_classes):
+def _logits(module: nn.Module, images: Tensor, split: Split) -> Tensor:
+    logits, classes = module(images), split.num_classes
+    if not are_logits(logits, len(images), classes, dense=split.labels.ndim == 3):
         actual = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise MeasureError(f"the module must give logits ({len(images)}, {num_classes}) for its images, not {actual}.")
+        raise MeasureError(f"the module must give logits ({len(images)}, {classes}) for its images, not {actual}.")
     if not bool(logits.isfinite().all()):
         raise FloatingPointError("the module's logits hold NaN or infinity.")
     return logits
+
+
+def are_logits(logits: object, images: int, classes: int, *, dense: bool) -> TypeGuard[Tensor]:
+    """Return whether they are (images, classes); ``dense``: (images, tokens, classes)."""
+    if not isinstance(logits, Tensor) or logits.ndim != 2 + dense:
+        return False
+    return (logits.shape[0], logits.shape[-1]) == (images, classes)
 
 
 def predictions_agree(
@@ -159,21 +163,24 @@ def predictions_agree(
     """Return whether the first ``limit`` images get the same classes at both batch sizes, up to ties by rounding."""
     with _eval_mode(module) as device:
         first, second = (_first_logits(module, split, size, limit, device) for size in batches)
-    same = first.argmax(1) == second.argmax(1)
-    tied = _tied(first, second.argmax(1)) & _tied(second, first.argmax(1))
+    if split.labels.ndim == 2:  # each class is a prediction of its own
+        near = TIE * first.abs().amax().clamp(min=1)
+        return bool((((first > 0) == (second > 0)) | ((first - second).abs() <= near)).all())
+    same = first.argmax(-1) == second.argmax(-1)
+    tied = _tied(first, second.argmax(-1)) & _tied(second, first.argmax(-1))
     return bool((same | tied).all())
 
 
 def _tied(logits: Tensor, other: Tensor) -> Tensor:
     """Return for each image whether its class ``other`` is within rounding of its best one."""
-    gap = logits.amax(1) - logits.gather(1, other.unsqueeze(1)).squeeze(1)
-    return gap <= TIE * logits.abs().amax(1).clamp(min=1)
+    gap = logits.amax(-1) - logits.gather(-1, other.unsqueeze(-1)).squeeze(-1)
+    return gap <= TIE * logits.abs().amax(-1).clamp(min=1)
 
 
 def _first_logits(module: nn.Module, split: Split, size: int, limit: int | None, device: torch.device) -> Tensor:
     count = len(split) if limit is None else min(limit, len(split))
     batches = islice(split.batches(size), math.ceil(count / size))
-    return torch.cat([_logits(module, images.to(device), split.num_classes) for images, _ in batches])[:count]
+    return torch.cat([_logits(module, images.to(device), split) for images, _ in batches])[:count]
 
 
 # --- latency, by the protocol of eavit.deploy.timing, which the bench may not import: one test holds both together

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.evaluation import scores
 from harness.evaluation.check_names import OVERFIT, SLICED
 from harness.protocol import Adapted, Split
+from harness.tasks import IGNORED
 
 IMAGES = 16
 STEPS = 40
@@ -37,7 +39,8 @@ def run_sanity_checks(adapted: Adapted, choices: Mapping[str, Any], fit: Split) 
 
 
 def overfit_one_batch(module: nn.Module, images: Tensor, labels: Tensor, classes: int) -> str | None:
-    """Train a copy of the module on one batch, each label replaced by the next class: "" if it learns, else the reason.
+    """Train a copy of the module on one batch, each label replaced by the next class, or, of several labels, by its
+    opposite: "" if it learns, else the reason.
 
     An adapted module knows the true labels already, so weights that no gradient reaches would pass with them. None
     where the module has nothing to train.
@@ -47,12 +50,12 @@ def overfit_one_batch(module: nn.Module, images: Tensor, labels: Tensor, classes
     if not weights:
         return None
     device = weights[0].device
-    images, targets = images.to(device), ((labels + 1) % classes).to(device)
+    images, targets = images.to(device), _other_labels(labels, classes).to(device)
     optimiser = torch.optim.Rprop(weights, lr=RATE)  # finds its own step sizes: any scale of weights
     losses = []
     with torch.enable_grad():
         for _ in range(STEPS):
-            loss = nn.functional.cross_entropy(learner(images), targets)
+            loss = _loss(learner(images), targets)
             if not loss.requires_grad:
                 return "no gradient reaches the weights"
             losses.append(float(loss.detach()))
@@ -62,6 +65,20 @@ def overfit_one_batch(module: nn.Module, images: Tensor, labels: Tensor, classes
             loss.backward()
             optimiser.step()
     return f"{STEPS} steps on one batch took the loss from {losses[0]:.3f} to {losses[-1]:.3f} only"
+
+
+def _other_labels(labels: Tensor, classes: int) -> Tensor:
+    if labels.ndim == 2:
+        return 1 - labels
+    others = (labels.long() + 1) % classes
+    return torch.where(labels == IGNORED, IGNORED, others) if labels.ndim == 3 else others
+
+
+def _loss(logits: Tensor, targets: Tensor) -> Tensor:
+    if targets.ndim == 2:
+        return nn.functional.binary_cross_entropy_with_logits(logits, targets)
+    answers = scores.enlarged_logits(logits, targets) if targets.ndim == 3 else logits
+    return nn.functional.cross_entropy(answers, targets, ignore_index=IGNORED)
 
 
 def _sliced(adapted: Adapted, choices: Mapping[str, Any], images: Tensor) -> str | None:

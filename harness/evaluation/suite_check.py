@@ -84,6 +84,7 @@ def _dataset(text: str, index: int) -> Found:
             raise
         bound = "this machine has" if suite.memory_gib is None else f"memory_gib = {suite.memory_gib:g} allows"
         raise DataError(f"{spec.name}: reading it takes more memory than {bound}: {reason}") from error
+    loaded.check_task(spec.name, suite.task)
     sizes = ", ".join(f"{name} {size}" for name, size in loaded.sizes.items())
     return {"notes": [f"{spec.name}: {loaded.num_classes} classes; {sizes}"], "warnings": list(loaded.notes)}
 
@@ -110,11 +111,11 @@ def _built_backbone(text: str) -> nn.Module | Exception:
         make = plugins.backbone(suite.backbone.use, suite.backbone.options)
         try:
             with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # that weights are not copied to meta
-                return fitting(make(num_classes=CLASSES, **suite.backbone.options), suite.input, CLASSES)
+                return fitting(make(num_classes=CLASSES, **suite.backbone.options), suite.input, CLASSES, suite.task)
         except Exception as error:  # also of code that reads values, which a meta tensor has not
             if getattr(error, "skips", False):  # files that are missing are missing on CPU, too
                 raise
-            return fitting(make(num_classes=CLASSES, **suite.backbone.options), suite.input, CLASSES)
+            return fitting(make(num_classes=CLASSES, **suite.backbone.options), suite.input, CLASSES, suite.task)
     except Exception as error:
         return error
 

@@ -19,6 +19,7 @@ from harness.results.results import CellKey, Results
 from harness.statistics import frames
 from harness.statistics.curves import Bounds, Steps
 from harness.suite import Suite
+from harness.tasks import ACCURACY, SCORES, Score
 
 Column = float | None  # a budget; None: the area over all budgets
 ALONE = "fixed_"  # callables that train one model for each budget
@@ -86,8 +87,14 @@ class ReportData:
 
     @cached_property
     def chance(self) -> dict[str, float]:
-        """Accuracy of guessing, by data set."""
-        return {name: 1 / count for name, count in frames.class_counts(self.points).items() if count}
+        """Score of guessing, by data set."""
+        return frames.chance_by_set(self.points)
+
+    @cached_property
+    def score(self) -> Score:
+        """The score that the column ``accuracy`` holds."""
+        named = self.points["score"].dropna() if "score" in self.points else ()
+        return SCORES[next(iter(named), ACCURACY)]
 
     @cached_property
     def reached_from(self) -> dict[str, float]:
@@ -126,7 +133,7 @@ class ReportData:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """Accuracy by method, data set and budget: :func:`frames.accuracy_summary`."""
+        """Score by method, data set and budget: :func:`frames.accuracy_summary`."""
         return frames.accuracy_summary(self.full)
 
     @cached_property
@@ -136,7 +143,7 @@ class ReportData:
 
     @cached_property
     def values(self) -> dict[Column, dict[str, dict[str, dict[int, float]]]]:
-        """Accuracies at each budget, and the areas: method to data set to seed."""
+        """Scores at each budget, and the areas: method to data set to seed."""
         measured = frames.accuracies(self.full)
         at_budget: dict[Column, dict[str, dict[str, dict[int, float]]]] = {
             budget: frames.by_cell(measured[measured["budget"] == budget], "accuracy") for budget in self.budgets
@@ -206,10 +213,10 @@ class ReportData:
     def fronts(self) -> dict[str, dict[str, dict[int, Steps]]]:
         """Method to data set to seed to its whole curve, with the choices for the budgets of the grid."""
         between = [
-            (self.suite, record.method, record.dataset, record.seed, "ok", point.macs, point.correct / point.n)
+            (self.suite, record.method, record.dataset, record.seed, "ok", point.macs, value)
             for record in self.ordered_records
             for point in record.grid
-            if point.macs is not None and point.correct is not None and point.n
+            if point.macs is not None and (value := record.value(point)) is not None
         ]
         columns = ["suite", *frames.CELL, "status", "macs", "accuracy"]
         return frames.step_fronts(self.full, pd.DataFrame(between, columns=columns))
@@ -218,10 +225,10 @@ class ReportData:
     def area_definition(self) -> str:
         """The beginning of a sentence that says what the areas are."""
         if self.suite not in frames.suites_on_grid(self.full):
-            return "mean accuracy over log2 MACs between the smallest and the largest budget, by steps"
+            return f"mean {self.score.title} over log2 MACs between the smallest and the largest budget, by steps"
         count = max((len(record.grid) for record in self.ordered_records), default=0)
         asked = f"{count} budgets" if count else "budgets"
-        return f"mean accuracy of the choices for {asked} from the smallest to the largest in equal ratios"
+        return f"mean {self.score.title} of the choices for {asked} from the smallest to the largest in equal ratios"
 
     @cached_property
     def bounds(self) -> dict[str, Bounds | None]:

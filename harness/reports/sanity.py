@@ -16,6 +16,7 @@ from harness.evaluation.check_names import (
     DIAGNOSTICS_KEY,
     FULL,
     GROWING,
+    MAJORITY,
     OVERFIT,
     PROBE,
     REASONS,
@@ -30,6 +31,7 @@ from harness.statistics.images import ImageDifference
 
 Outcome = Literal["passed", "failed", "undecided", "not run"]
 OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "undecided", "not run")
+NO_IMAGES = "the score is of the whole split: no image is right or wrong"
 SHARE = 0.95  # of the full model's MACs from which a choice counts as full size
 ALPHA = 0.05
 
@@ -81,7 +83,7 @@ class _Answer:
     """Result of a cell at one budget."""
 
     budget: float
-    correct: int
+    correct: int | None  # None: the score is of the whole split, and no image is right or wrong
     n: int
     cell: str
     reason: str
@@ -98,8 +100,8 @@ def _answers_of(measured: pd.DataFrame, bitmaps: Bitmaps) -> dict[CellKey, list[
         *(measured[name].tolist() for name in names), strict=True
     ):
         text = reason if isinstance(reason, str) else ""
-        bits = bitmaps.get((str(cell), float(budget)))
-        answer = _Answer(float(budget), int(correct), int(n), str(cell), text, str(key), macs / full, bits)
+        bits, right = bitmaps.get((str(cell), float(budget))), None if pd.isna(correct) else int(correct)
+        answer = _Answer(float(budget), right, int(n), str(cell), text, str(key), macs / full, bits)
         cells.setdefault((str(method), str(dataset), int(seed)), []).append(answer)
     return cells
 
@@ -114,6 +116,9 @@ def _in_cell(key: CellKey, answers: Sequence[_Answer], record: Record | None) ->
     """Outcomes that the cell itself gives: the reasons of its points, and its record."""
     cell, checks = answers[0].cell, list[SanityCheck]()
     for words, name in REASONS.items():
+        if name == MAJORITY and answers[0].correct is None:
+            checks.append(_check(name, "not run", key, cell, NO_IMAGES))
+            continue
         bad = [answer for answer in answers if words in answer.reason]
         why = "; ".join(part for part in bad[0].reason.split("; ") if words in part) if bad else ""
         checks.append(_check(name, "failed" if bad else "passed", key, cell, why, bad[0].budget if bad else None))
@@ -153,6 +158,8 @@ def _full(
     if mine is None or other is None or mine.share < SHARE:
         return _check(check, "not run", key, cell, _no_pair(mine, other, reference))
     difference = _difference(mine, other)
+    if difference is None:
+        return _check(check, "not run", key, cell, NO_IMAGES)
     span = f"{_points(difference.low)} to {_points(difference.high)}, {difference.kind}"
     why = f"{_points(difference.estimate)} points against it ({span})"
     if difference.high < -reference.margin:
@@ -173,7 +180,10 @@ def _at_full(answers: Sequence[_Answer]) -> _Answer | None:
     return next((answer for answer in answers if answer.budget == 1.0), None)
 
 
-def _difference(a: _Answer, b: _Answer) -> ImageDifference:
+def _difference(a: _Answer, b: _Answer) -> ImageDifference | None:
+    """None where no image is right or wrong."""
+    if a.correct is None or b.correct is None:
+        return None
     if a.bits is not None and b.bits is not None and len(a.bits) == len(b.bits):
         return images.paired_images(a.bits, b.bits)
     return images.counted_images(a.correct, b.correct, a.n, b.n)
@@ -188,7 +198,10 @@ def _growing(key: CellKey, answers: Sequence[_Answer]) -> SanityCheck:
     pairs = [(small, large) for small, large in combinations(answers, 2) if small.key != large.key]
     if not pairs:
         return _check(GROWING, "not run", key, cell, "fewer than two different choices")
-    differences = [(_difference(large, small), small, large) for small, large in pairs]
+    tested = ((_difference(large, small), small, large) for small, large in pairs)
+    differences = [(found, small, large) for found, small, large in tested if found is not None]
+    if not differences:
+        return _check(GROWING, "not run", key, cell, NO_IMAGES)
     worst, small, large = min(differences, key=lambda found: (found[0].p_worse, found[0].estimate))
     p = worst.p_worse * len(pairs)
     if p >= ALPHA:

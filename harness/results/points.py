@@ -13,16 +13,22 @@ from harness.messages import choices
 from harness.plan import Cell, canonical_digest
 from harness.results.cell_files import StoreError, fits, parse_record
 from harness.results.record import STATUSES, Point, Record
+from harness.tasks import ACCURACY
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
     "suite,method,dataset,seed,budget,status,key,macs,params,correct,n,accuracy,train_macs,train_seconds,cell,"
-    "full_macs,latency_ms,choice_hash,reason,classes,search_macs,regime,data,code,counter,area"
+    "full_macs,latency_ms,choice_hash,reason,classes,search_macs,regime,data,code,counter,area,"
+    "score,mean_average_precision,auroc,mean_iou,chance"
 ).split(",")
+LATER = COLUMNS[-5:]  # of tasks other than classification: a file without one does not have them
 REQUIRED = COLUMNS[:15]  # of every version of the file; the others may be absent and are then empty
-TEXT = ("suite", "method", "dataset", "status", "key", "cell", "choice_hash", "reason", "regime", "data", "code")
+TEXT = (
+    *("suite", "method", "dataset", "status", "key", "cell", "choice_hash", "reason", "regime", "data", "code"),
+    "score",
+)
 KEY = ["suite", "method", "dataset", "seed", "budget"]
 
 Row = dict[str, str | int | float | None]
@@ -36,7 +42,7 @@ def point_rows(cells: Iterable[Cell], records: Mapping[str, Record]) -> list[Row
 
 
 def _row(cell: Cell, record: Record, point: Point) -> Row:
-    measured = point.correct is not None and point.n
+    single = point.scores is None  # each image is right or wrong
     spent, classes = bool(record.ledger), record.data.get("classes")
     return {
         "suite": cell.suite,
@@ -50,7 +56,7 @@ def _row(cell: Cell, record: Record, point: Point) -> Row:
         "params": point.params,
         "correct": point.correct,
         "n": point.n,
-        "accuracy": point.correct / point.n if measured and point.correct is not None and point.n else None,
+        "accuracy": record.value(point) if single else None,
         "train_macs": int(record.train_macs) if spent else None,
         "train_seconds": round(record.train_seconds, 3) if spent else None,
         "cell": record.cell,
@@ -65,6 +71,9 @@ def _row(cell: Cell, record: Record, point: Point) -> Row:
         "code": canonical_digest(record.identity["code"])[:16] if "code" in record.identity else None,
         "counter": _said(record, "counter"),
         "area": record.area,
+        "score": None if record.score == ACCURACY else record.score,
+        "chance": None if record.score == ACCURACY else record.chance,
+        **{name: (point.scores or {}).get(name) for name in LATER[1:-1]},
     }
 
 
@@ -76,6 +85,7 @@ def _said(record: Record, key: str) -> str | int | None:
 
 def read_points(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The rows of ``points.csv`` with all ``COLUMNS`` in their types, and the optional columns that the file lacks.
+    Of a suite with another score than accuracy, that score is the column ``accuracy`` of what is read.
 
     Ids and statuses stay text: ``12e45`` is no number, and ``nan`` is a status. StoreError: the file is not there or no
     table of points, a number is none, a status is unknown, or a point occurs twice.
@@ -100,7 +110,10 @@ def read_points(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         elif column not in TEXT:
             table[column] = _numeric(table[column], path)
     _check_rows(table, path)
-    return table, optional
+    for score in table["score"].dropna().unique():  # what is compared, whatever it is
+        here = table["score"] == score
+        table.loc[here, "accuracy"] = table.loc[here, score]
+    return table, tuple(column for column in optional if column not in LATER)
 
 
 def _numeric(values: pd.Series, path: Path) -> pd.Series:
@@ -156,8 +169,9 @@ def read_records(path: Path) -> dict[str, Record]:
 
 def write_points(path: Path, rows: Iterable[Row]) -> None:
     """Replace ``path`` as a whole: whoever reads it sees the old file or the new one."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    text, kept = io.StringIO(newline=""), list(rows)
+    columns = [name for name in COLUMNS if name not in LATER or any(row["score"] for row in kept)]
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(kept)
     write_atomic(path, text.getvalue().encode("utf-8"))

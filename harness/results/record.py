@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from harness.plan import Cell
+from harness.tasks import ACCURACY
 
 SLACK = 1e-9  # budgets of a grid are powers: the largest may be 1 - 1e-16
 SCHEMA_VERSION = 3  # a new one needs a step in harness/results/cell_files.py
@@ -29,7 +30,9 @@ STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=Fals
 
 
 class Point(BaseModel):
-    """The answer to one budget. ``correct`` of ``n`` test images; MACs are counted; latency is of one image, on CPU."""
+    """The answer to one budget. ``correct`` of ``n`` test images, or, where an image is not just right or wrong, the
+    ``scores`` of the whole split by name; MACs are counted; latency is of one image, on CPU.
+    """
 
     model_config = STRICT
     budget: float
@@ -39,6 +42,7 @@ class Point(BaseModel):
     params: int | None = None
     correct: int | None = None
     n: int | None = None
+    scores: dict[str, float] | None = Field(default=None, exclude_if=lambda scores: scores is None)
     latency_ms: float | None = None
     reason: str = ""
 
@@ -87,6 +91,26 @@ class Record(BaseModel):
     peak_mib: float | None = None  # most memory of its process
     disk_mib: float | None = None  # largest size of its work folder: checkpoints
 
+    @property
+    def score(self) -> str:
+        """Name of the score that the suite is about."""
+        return str(self.identity.get("score", ACCURACY))
+
+    def value(self, point: Point) -> float | None:
+        """The score of a point."""
+        if point.scores is not None:
+            return point.scores.get(self.score)
+        return point.correct / point.n if point.correct is not None and point.n else None
+
+    @property
+    def chance(self) -> float | None:
+        """The score of guessing."""
+        levels, classes = self.data.get("chance"), self.data.get("classes")
+        if isinstance(levels, dict):
+            level = levels.get(self.score)
+            return level if isinstance(level, float) else None
+        return 1 / len(classes) if isinstance(classes, list) and self.score == ACCURACY else None
+
     def macs_of(self, *phases: str) -> float:
         return sum(self.ledger[phase].macs for phase in phases if phase in self.ledger)
 
@@ -115,16 +139,16 @@ class Record(BaseModel):
         return self.area_from(0.0)
 
     def area_from(self, budget: float) -> float | None:
-        """Mean accuracy of the choices for the budgets of the grid from this one on, an unreachable one counting as
+        """Mean score of the choices for the budgets of the grid from this one on, an unreachable one counting as
         guessing (0..1). None: there is no grid, or a budget has no answer.
         """
-        classes = self.data.get("classes")
+        chance = self.chance
         grid, points = ([p for p in those if p.budget > budget - SLACK] for those in (self.grid, self.points))
         answered = all(point.status in USABLE for point in (*points, *grid))
-        if not grid or not answered or not isinstance(classes, list):
+        if not grid or not answered or chance is None:
             return None
-        hits = [p.correct / p.n if p.correct is not None and p.n else 1 / len(classes) for p in grid]
-        return sum(hits) / len(hits)
+        values = [self.value(point) for point in grid]
+        return sum(chance if value is None else value for value in values) / len(values)
 
     def choices(self) -> dict[str, str]:
         """Budget, as text, to key: what methods that come after this one are given."""

@@ -148,10 +148,13 @@ def _filled(points: pd.DataFrame, method: str, chance: Mapping[str, float]) -> t
 # --- curves -----------------------------------------------------------------------------------------------------
 
 
-def class_counts(points: pd.DataFrame) -> dict[str, int]:
-    """Number of classes of each data set, where a record has it."""
-    known = points.groupby("dataset")["classes"].max().dropna()
-    return {str(name): int(count) for name, count in known.items()}
+def chance_by_set(points: pd.DataFrame) -> dict[str, float]:
+    """Score of guessing on each data set, where a record has it: the column ``chance``, or one over its classes."""
+    levels = points["chance"] if "chance" in points else pd.Series(math.nan, points.index)
+    accuracy = points["score"].isna() if "score" in points else pd.Series(True, points.index)
+    guessed = levels.astype(float).fillna((1 / points["classes"].astype(float)).where(accuracy))
+    known = guessed.groupby(points["dataset"]).max().dropna()
+    return {str(name): float(level) for name, level in known.items()}
 
 
 def curve_areas(points: pd.DataFrame, chance: Mapping[str, float] | None = None) -> pd.DataFrame:

@@ -90,6 +90,9 @@ def outcome_of(cell: Cell, folder: JobFolder) -> Outcome:
         if point.correct is not None and not 0 <= point.correct <= (point.n or 0):
             reason = f"{where}: accuracy outside [0, 1]: {point.correct} correct of {point.n}"
             raise ImpossibleOutcome("nan", reason)
+        wrong = {name: value for name, value in (point.scores or {}).items() if not 0 <= value <= 1}
+        if wrong:
+            raise ImpossibleOutcome("nan", f"{where}: scores outside [0, 1]: {wrong}")
         if min(point.macs or 0, point.params or 0) < 0:
             reason = f"{where}: negative size: {point.macs} MACs, {point.params} parameters"
             raise ImpossibleOutcome("failed", reason)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from harness.data.locations import DataError
 from harness.protocol import Split, Task
@@ -57,7 +58,8 @@ class Family:
         images, labels = whole(task.fit)
         with torch.no_grad():
             self.features = torch.tanh(self.full.features(images.flatten(1))).double()
-        self.targets = nn.functional.one_hot(labels, task.fit.num_classes).double() - 0.1
+        several = labels.ndim == 2
+        self.targets = labels.double() - 0.5 if several else one_hot(labels, task.fit.num_classes).double() - 0.1
 
     def select(self, budget: float) -> Width | None:
         fitting = [k for k in WIDTHS if k / WIDTHS[-1] <= budget]

@@ -108,8 +108,12 @@ def test_what_changes_no_number_changes_no_id(changes: dict[str, Any]) -> None:
         {"input": {"size": 8, "channels": 1, "mean": [0.4]}},
         {"input": {"size": 8, "channels": 1, "resize": 9}},
         {"schedule": {"lr": 0.002}},
+        {"schedule": {"micro_batch": 4}},
+        {"schedule": {"checkpointing": True}},
         {"regime": "equal_macs"},
         {"regime": "equal_macs", "macs_factor": 0.5},
+        {"task": "multi_label"},
+        {"task": "multi_label", "score": "auroc"},
     ],
 )
 def test_what_changes_numbers_changes_all_ids(changes: dict[str, Any]) -> None:
@@ -140,6 +144,7 @@ def test_keys_that_came_later_are_in_the_id_where_they_are_used() -> None:
     assert ways[0] == ways[1] and not set(ways[0].values()) & set(ways[2].values())
     old = small.cells(small.suite())[0].content
     assert "reading" not in old["dataset"] and "resize" not in old["input"] and "outputs" not in old
+    assert not {"micro_batch", "checkpointing"} & old["schedule"].keys() and not {"task", "score"} & old.keys()
 
 
 def test_a_suite_with_metrics_keeps_outputs_and_which_metrics_is_no_identity() -> None:

@@ -263,3 +263,15 @@ def test_clipping_can_be_switched_off(tmp_path: Path) -> None:
     read = suite.load(written(tmp_path, TOML.replace("epochs = 2", "epochs = 2\nclip = 0")))
     assert read.schedule.clip == 0
     assert "schedule.clip: -1.0: input should be greater than or equal to 0" in str(faults(schedule={"clip": -1.0}))
+
+
+def test_a_task_has_a_score_and_refuses_those_of_others() -> None:
+    assert (small.suite().task, small.suite().score) == ("classification", "accuracy")
+    assert small.suite(task="multi_label").score == "mean_average_precision"
+    assert small.suite(task="multi_label", score="auroc").score == "auroc"
+    with pytest.raises(SuiteError, match="score: 'auroc': is none of task = 'classification'; allowed: accuracy"):
+        small.suite(score="auroc")
+    with pytest.raises(SuiteError, match="metrics: only for task = 'classification'"):
+        small.suite(task="multi_label", metrics=[{"use": "a.b:c"}])
+    with pytest.raises(SuiteError, match=r"task: 'multilabel' is not known; .*nearest: multi_label"):
+        small.suite(task="multilabel")

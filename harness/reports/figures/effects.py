@@ -55,8 +55,9 @@ def _panels(data: ReportData, others: Sequence[str]) -> dict[str, dict[str, Diff
 def _notes(data: ReportData, others: Sequence[str], panels: Mapping[str, Mapping[str, Differences]]) -> list[str]:
     few = "" if data.seed_count > 1 else " (1 seed: none)"
     lines = [
-        f"Accuracy minus that of {style.label(data.first, 40)}, paired by seed. Bars: mean over sets; whiskers: 95 % "
-        f"interval over seeds within these sets{few}, an arrow where it goes on; dots: means of single sets."
+        f"{data.score.heading} minus that of {style.label(data.first, 40)}, paired by seed. Bars: mean over sets; "
+        f"whiskers: 95 % interval over seeds within these sets{few}, an arrow where it goes on; dots: means of single "
+        "sets.",
     ]
     gone = [name for name in others if not all(panel.get(name) for panel in panels.values())]
     if gone:

@@ -56,7 +56,7 @@ def _of_set(data: ReportData, dataset: str) -> _Panel:
     return _Panel(
         name=f"fronts-{dataset}",
         title=style.label(dataset),
-        says=f"Test accuracy on {style.label(dataset)}",
+        says=f"Test {data.score.title} on {style.label(dataset)}",
         full=data.full_macs(dataset),
         curves={name: list(data.fronts.get(name, {}).get(dataset, {}).values()) for name in data.methods},
         values=frames.accuracies(points),
@@ -77,7 +77,7 @@ def _of_mean(data: ReportData) -> _Panel:
     return _Panel(
         name="fronts-mean",
         title=f"mean of {sets} data sets",
-        says=f"Test accuracy, mean over {sets} data sets from where all of them have a model",
+        says=f"Test {data.score.title}, mean over {sets} data sets from where all of them have a model",
         full=data.full_macs(),
         curves=means,
         values=pd.DataFrame(corners, columns=["method", "macs", "accuracy", "status"]),
@@ -118,7 +118,7 @@ def _alone(data: ReportData, panel: _Panel) -> Drawn:
     page = style.sheet(style.ONE, 2.3, legend=style.legend_handles(data.methods), notes=notes)
     _draw(page.flat[0], data, panel, style.ONE - 0.5)
     page.flat[0].set_xlabel("budget and its MACs")
-    page.flat[0].set_ylabel("test accuracy (%)")
+    page.flat[0].set_ylabel(f"test {data.score.title} (%)")
     return Drawn(panel.name, _caption(panel.says, notes), page.figure)
 
 
@@ -139,8 +139,8 @@ def _grid(data: ReportData, panels: Sequence[_Panel], name: str) -> Drawn:
     for axis in style.label_axes(page, len(panels)):
         axis.set_xlabel("budget and its MACs")
     for row in page.axes:
-        row[0].set_ylabel("test accuracy (%)")
-    says = f"Test accuracy against MACs: {', '.join(panel.title for panel in panels)}"
+        row[0].set_ylabel(f"test {data.score.title} (%)")
+    says = f"Test {data.score.title} against MACs: {', '.join(panel.title for panel in panels)}"
     return Drawn(name, _caption(says, notes), page.figure)
 
 

@@ -63,7 +63,7 @@ def _figure(data: ReportData) -> Figure:
     for axis in axes[panels:]:
         axis.set_visible(False)
     for row in grid:
-        row[0].set_ylabel("test accuracy (%), error on a log scale")
+        row[0].set_ylabel(f"test {data.score.title} (%), error on a log scale")
     named = {name: look for name, look in looks.items() if name not in grey}
     _frame(figure, data.title or data.suite, named, notes, below, columns)
     return figure

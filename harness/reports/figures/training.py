@@ -80,15 +80,15 @@ def draw_search_fronts(data: ReportData) -> Iterator[Drawn | Skipped]:
         yield Skipped("search-fronts", _why_none(data, "front", unread))
         return
     notes = [
-        "What the search found before the last training: accuracy on the second fold of the selection split, which the "
-        "search did not see; a line a seed.",
+        f"What the search found before the last training: {data.score.title} on the second fold of the selection "
+        "split, which the search did not see; a line a seed.",
         *_unread("front", unread),
     ]
     page, panels = _by_set(fronts, data, notes)
     for axis, name in panels:
         _fronts(axis, data, {method: sets.get(name, []) for method, sets in fronts.items()}, name)
     for row in page.axes:
-        row[0].set_ylabel("selection accuracy (%)")
+        row[0].set_ylabel(f"selection {data.score.title} (%)")
     for axis in style.label_axes(page, len(panels)):
         axis.set_xlabel("budget and its MACs")
     yield Drawn("search-fronts", " ".join(notes), page.figure)

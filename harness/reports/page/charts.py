@@ -45,25 +45,25 @@ def chart_look(at: int) -> ChartLook:
 
 
 @cache
-def charts(places: tuple[int, ...], budgets: int) -> dict[str, SPEC]:
+def charts(places: tuple[int, ...], budgets: int, score: str) -> dict[str, SPEC]:
     """All specifications by name; ``rows`` and ``seeds`` are the data they ask for.
 
-    ``places``: of each method the place of its appearance.
+    ``places``: of each method the place of its appearance; ``score``: title of what is measured.
     """
     looks = [chart_look(at) for at in places]
     axis = alt.Axis(values={"expr": "yticks"}, labelExpr="format(1 - datum.value, '.3~p')", grid=True)
-    error = alt.Y("e:Q", title="accuracy, its error on a log scale", axis=axis, scale=_error())
+    error = alt.Y("e:Q", title=f"{score}, its error on a log scale", axis=axis, scale=_error())
     share = _value(".3~p")
     return {
-        "accuracy": _curve(looks, _y("accuracy", share), "step-after"),
+        "accuracy": _curve(looks, _y(score, share), "step-after"),
         "error": _curve(looks, error, "step-after", low="el", high="eh", front="ef"),
         "use": _curve(looks, _y("MACs used, share of the budget", share), "linear"),
         "latency": _curve(looks, _y("latency of one image, ms", _value("~g")), "linear"),
         "params": _curve(looks, _y("parameters", _value(".3~s")), "linear"),
-        "area": _strip(looks, "area: mean accuracy over budgets", _value(".3~p")),
+        "area": _strip(looks, f"area: mean {score} over budgets", _value(".3~p")),
         "train_macs": _strip(looks, "training MACs of a cell", _value(".3~s")),
         "train_seconds": _strip(looks, "training seconds of a cell", _value("~g")),
-        "forest": _forest(budgets),
+        "forest": _forest(budgets, score),
     }
 
 
@@ -145,9 +145,9 @@ def _strip(looks: list[ChartLook], title: str, axis: alt.Axis) -> SPEC:
     return _finished(layers, {"low": 0, "high": 1, "names": [""]}, 24 * max(2, len(looks)))
 
 
-def _forest(budgets: int) -> SPEC:
+def _forest(budgets: int, score: str) -> SPEC:
     """Differences of two methods with their intervals, one line each, against 0."""
-    title, axis = "A minus B, points of accuracy (95 % interval)", alt.Axis(tickCount=5, format="~g")
+    title, axis = f"A minus B, points of {score} (95 % interval)", alt.Axis(tickCount=5, format="~g")
     scale = alt.Scale(**ENDS, nice=False)
     x = alt.X("y:Q", title=title, axis=axis, scale=scale)
     y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=150))

@@ -26,6 +26,7 @@ from harness.reports.page import charts, page_data, provenance, sections
 from harness.reports.report_data import ReportData
 from harness.statistics import frames
 from harness.suite import Suite
+from harness.tasks import Score
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIGNS = {"supported": "✓", "refuted": "✗", "undecided": "?"}
@@ -48,7 +49,7 @@ def render_page(data: ReportData, suite: Suite, tables: Page, claims: Sequence[J
     context = {
         **_heading(data, suite, named),
         "looks": {name: charts.chart_look(at) for name, at in zip(named.methods, named.looks, strict=True)},
-        "metrics": _metrics(means),
+        "metrics": _metrics(means, data.score),
         "groups": _groups(tables, sections.at_budgets(means, named)),
         "preamble": tables.points,
         "claims": claims,
@@ -93,6 +94,7 @@ def _heading(data: ReportData, suite: Suite, named: page_data.Names) -> dict[str
         notices.append("No record is kept of these points: no ledger, no diagnostics, no provenance.")
     return {
         "title": suite.title or suite.name,
+        "score": data.score,
         "suite": suite.name,
         "regime": suite.regime.replace("_", " "),
         "denominator": data.denominator.text,
@@ -105,9 +107,10 @@ def _heading(data: ReportData, suite: Suite, named: page_data.Names) -> dict[str
     }
 
 
-def _metrics(means: Sequence[page_data.Mean]) -> list[tuple[str, str]]:
+def _metrics(means: Sequence[page_data.Mean], score: Score) -> list[tuple[str, str]]:
     there = {mean.metric for mean in means}
-    return [(key, title) for key, title in page_data.METRICS.items() if key in there or key == "accuracy"]
+    titles = page_data.metric_titles(score)
+    return [(key, title) for key, title in titles.items() if key in there or key == "accuracy"]
 
 
 def _groups(tables: Page, more: Sequence[Section]) -> dict[str, list[Section]]:
@@ -126,12 +129,13 @@ def _data(data: ReportData, suite: Suite, named: page_data.Names, means: Sequenc
         "budgets": named.budgets,
         "statuses": frames.STATUSES,
         "metrics": list(page_data.METRICS),
+        "score": data.score.title,
         "run": f"eavit-bench run {suite.name}",
         "points": page_data.points_of(points, words),
         "cells": page_data.cells_of(points, data, words),
         "means": page_data.means_of(means, named, words),
         "compare": page_data.comparisons(data, named, words),
-        "specs": charts.charts(named.looks, len(named.budgets)),
+        "specs": charts.charts(named.looks, len(named.budgets), data.score.title),
         "theme": charts.THEME,
     }
     return {**content, "words": list(words.all)}

@@ -59,10 +59,10 @@ def over_sets_section(data: ReportData, differences: Differences) -> Section:
         known = _intervals(data, [differences[method, budget] for budget in data.budgets])
         row.append(f"{sum(map(leaves_out_zero, known))} of {len(known)}" if known else "n/a")
     text = (
-        f"Accuracy minus that of {data.first}, in points, paired by seed: above 0 the method is better. Mean of the "
-        "means of these sets; in brackets half the 95 % interval over seeds within sets, each at its own level. ≠: it "
-        "leaves out 0; the last column counts these, of the intervals at budgets. Unequal budgets are not counted. "
-        "Area: over the budgets that both reach."
+        f"{data.score.heading} minus that of {data.first}, in points, paired by seed: above 0 the method is better. "
+        "Mean of the means of these sets; in brackets half the 95 % interval over seeds within sets, each at its own "
+        "level. ≠: it leaves out 0; the last column counts these, of the intervals at budgets. Unequal budgets are not "
+        "counted. Area: over the budgets that both reach."
     )
     source = data.source("these sets, Satterthwaite t, 95 %, of paired differences")
     shown = table([*_head(data, "method"), "≠"], rows, source)
@@ -192,14 +192,15 @@ def front_section(data: ReportData) -> Section | None:
         row, why = _front_row(data, method, bounds)
         rows.append(row)
         reasons += [f"`{method}`, {one}" for one in why]
+    score = data.score.title
     text = (
-        f"Step fronts of accuracy over MACs, averaged over seeds, against those of {data.first}: share of its MACs "
-        "saved at equal accuracy, points of accuracy gained at equal MACs (mean over log2 MACs), both means over sets "
-        "with 95 % intervals; ≠: it leaves out 0. Hypervolume: share of the rectangle from chance to 100 % accuracy "
+        f"Step fronts of {score} over MACs, averaged over seeds, against those of {data.first}: share of its MACs "
+        f"saved at equal {score}, points of {score} gained at equal MACs (mean over log2 MACs), both means over sets "
+        f"with 95 % intervals; ≠: it leaves out 0. Hypervolume: share of the rectangle from chance to 100 % {score} "
         "and from 0 to the largest budget that the front fills, in %, in brackets half the interval over seeds."
     )
     source = data.source("whole seeds bootstrapped within these sets; hypervolume: Satterthwaite t, 95 %")
-    head = ["method", "sets", "MACs saved", "accuracy gained", "hypervolume"]
+    head = ["method", "sets", "MACs saved", f"{score} gained", "hypervolume"]
     return Section(f"Fronts against {data.first}", text, table(head, rows, source), tuple(reasons))
 
 
@@ -213,7 +214,7 @@ def _front_row(data: ReportData, method: str, bounds: Bounds) -> tuple[Row, list
     ratio = advantage.macs_ratio(both, first, np.random.default_rng(0), data.chance)
     gain = advantage.accuracy_gained(both, first, bounds, np.random.default_rng(0), data.chance)
     gained = Entry(difference_text(gain), "apart" if leaves_out_zero(gain) else "plain")
-    named = {"MACs saved": ratio, "accuracy gained": gain}
+    named = {"MACs saved": ratio, f"{data.score.title} gained": gain}
     why = [f"{what}: n/a: {one.why}." for what, one in named.items() if not one.given]
     return [method_entry(method), f"{len(both)} of {every}", _saved(ratio), gained, volume], why
 

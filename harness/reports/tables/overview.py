@@ -31,11 +31,14 @@ def main_section(data: ReportData, page: Page) -> Section | None:
 def _shortened(data: ReportData, section: Section, table: Table) -> Section:
     rows = table.rows[:ROWS]
     more = [f"{len(table.rows) - ROWS} more methods in table.md"] if len(table.rows) > ROWS else []
-    what = "test accuracy in % at each budget, a share of the full model's MACs; in brackets half the 95 % interval"
+    what = (
+        f"test {data.score.title} in % at each budget, a share of the full model's MACs; in brackets half the 95 % "
+        "interval"
+    )
     signs = "Bold: better than all others; ≈: the best, or not distinguished from it."
     legend = f"{section.title}: {what}, over {data.seeds_text()}. {signs}"
     shown = replace(table, blocks=(Block("", rows),), note="")
-    return Section("Accuracy", legend, shown, tuple(more))
+    return Section(data.score.heading, legend, shown, tuple(more))
 
 
 def _next_steps(data: ReportData, claimed: bool) -> list[str]:

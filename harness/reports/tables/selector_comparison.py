@@ -15,6 +15,7 @@ from harness.reports.document import formatting
 from harness.reports.document.blocks import Page, Row, Section, method_entry, table
 from harness.results.record import Record
 from harness.statistics import agreement, intervals
+from harness.tasks import SCORES
 
 Where = tuple[str, int]  # data set, seed
 Diagnostics = Mapping[Where, Mapping[str, Any]]
@@ -101,10 +102,12 @@ def _set(dataset: str, chosen: Mapping[str, Diagnostics], alone: Diagnostics, we
 def nesting_section(records: Iterable[Record], budgets: Sequence[float], note: str) -> Section | None:
     """Table of every method whose choices contain each other; None where none does."""
     nested: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    titles: set[str] = set()
     for record in sorted(records, key=lambda each: (each.method, each.dataset, each.seed)):
         one = record.diagnostics.get("nested")
         if isinstance(one, Mapping) and isinstance(one.get("budgets"), Mapping):
             nested[record.method, record.dataset].append(one)
+            titles.add(SCORES[record.score].title)
     if not nested:
         return None
     rows: list[Row] = [
@@ -112,8 +115,9 @@ def nesting_section(records: Iterable[Record], budgets: Sequence[float], note: s
         for (method, dataset), runs in nested.items()
     ]
     text = (
-        "Where the choice of a smaller budget lies inside that of a larger one: points of accuracy on fold A of the "
-        "select split that this costs against the same selector's free choices; below 0 the chain is better. Mean over "
+        "Where the choice of a smaller budget lies inside that of a larger one: points of "
+        f"{' or '.join(sorted(titles))} on fold A of the select split that this costs against the same selector's free "
+        "choices; below 0 the chain is better. Mean over "
         "seeds, in brackets half the 95 % t interval. Chain: the best of all that was measured, or the free choices "
         "shrunk into each other, in how many runs."
     )

@@ -69,8 +69,8 @@ def _preamble(data: ReportData) -> tuple[str, ...]:
         *data.notices,
         f"Regime: {data.regime.replace('_', ' ')}{off}; budgets are shares of the full model's counted MACs.",
         f"Commit: {', '.join(short_commit(commit) for commit in data.commits)}.",
-        "Test accuracy in %, mean over seeds, in brackets half the 95 % t interval over seeds, or its ends where it is "
-        "cut at 0 or 100 (n/a: there is none for 1 seed, nor for seeds that agree to the last digit).",
+        f"Test {data.score.title} in %, mean over seeds, in brackets half the 95 % t interval over seeds, or its ends "
+        "where it is cut at 0 or 100 (n/a: there is none for 1 seed, nor for seeds that agree to the last digit).",
         f"Area: {data.area_definition}, in %; of a method that does not reach the smaller budgets, over those from the "
         "one named beside it on. Methods are ordered by it, such a method by its lead there over the mean of those "
         "that reach all budgets.",
@@ -78,7 +78,14 @@ def _preamble(data: ReportData) -> tuple[str, ...]:
         "best mean and those whose interval against it holds 0. Methods that are suspicious or unequal there are no "
         "candidates.",
         *_few(data),
+        *([] if data.score.per_image else [OF_THE_SPLIT]),
     )
+
+
+OF_THE_SPLIT = (
+    "The score is of the whole test split, in which no single image is right or wrong: intervals are over seeds alone, "
+    "and no test pairs images."
+)
 
 
 def _few(data: ReportData) -> list[str]:

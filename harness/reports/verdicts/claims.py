@@ -52,8 +52,7 @@ def judge_claims(claims: Sequence[Claim], points: pd.DataFrame, suite: Suite) ->
     rows = {(r["method"], r["dataset"], r["seed"], r["budget"]): r for r in points.to_dict("records")}
     areas: dict[CellKey, float] = {}
     if any(claim.metric == "area" for claim in claims):
-        chance = {name: 1 / count for name, count in frames.class_counts(points).items()}
-        curves = frames.curve_areas(points, chance).to_dict("records")
+        curves = frames.curve_areas(points, frames.chance_by_set(points)).to_dict("records")
         areas = {(r["method"], r["dataset"], r["seed"]): float(r["area"]) for r in curves}
     return tuple(_judge(claim, _View(rows, areas, suite, claim)) for claim in claims)
 

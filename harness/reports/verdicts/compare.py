@@ -19,6 +19,7 @@ from harness.results.results import Results
 from harness.statistics import frames, images, intervals
 from harness.statistics.images import ImageDifference
 from harness.statistics.intervals import Interval
+from harness.tasks import ACCURACY, SCORES
 
 PointKey = tuple[str, str, int, float]  # method, data set, seed, budget
 PointRow = Mapping[str, Any]
@@ -40,7 +41,7 @@ class PointPair:
 
     @property
     def difference(self) -> float:
-        """Accuracy of B minus accuracy of A."""
+        """Score of B minus score of A."""
         return float(self.b["accuracy"]) - float(self.a["accuracy"])
 
 
@@ -104,6 +105,7 @@ SAME = {  # what has to be equal, and what it is called
     "full": "budget, as a share of the full model's MACs",
     "n": "number of test images",
     "regime": "regime",
+    "score": "score",
     "code": "code",
 }
 
@@ -120,6 +122,7 @@ def conditions(row: PointRow, records: Mapping[str, Record]) -> Mapping[str, Any
         "data": fingerprint or identity.get("data") or _known(row.get("data")),
         "full": _known(row.get("full_macs")),
         "n": _known(row.get("n")),
+        "score": _known(row.get("score")),
         "code": canonical_digest(identity["code"])[:16] if "code" in identity else _known(row.get("code")),
     }
 
@@ -159,8 +162,12 @@ def _difference(method: str, budget: float, group: Sequence[PointPair]) -> Folde
     )
 
 
-def on_images(pairs: Sequence[PointPair], level: float = intervals.LEVEL) -> ImageDifference:
-    """B minus A on the images of all pairs: paired where every bitmap is known, else by counts."""
+def on_images(pairs: Sequence[PointPair], level: float = intervals.LEVEL) -> ImageDifference | None:
+    """B minus A on the images of all pairs: paired where every bitmap is known, else by counts. None: the score is of
+    the whole split.
+    """
+    if any(_known(side["correct"]) is None for pair in pairs for side in (pair.a, pair.b)):
+        return None
     if all(pair.bitmaps is not None and len(pair.bitmaps[0]) == len(pair.bitmaps[1]) for pair in pairs):
         before, after = (np.concatenate([pair.bitmaps[at] for pair in pairs if pair.bitmaps]) for at in (0, 1))
         return images.paired_images(after, before, level)
@@ -174,7 +181,9 @@ def on_images(pairs: Sequence[PointPair], level: float = intervals.LEVEL) -> Ima
 
 def comparison_lines(comparison: FolderComparison) -> list[str]:
     """Lines for the command line: differences first, then all that could not be compared, by reason."""
-    lines = [f"{comparison.b} minus {comparison.a}, accuracy in points, paired by method, data set, seed and budget"]
+    scores = {_known(pair.b.get("score")) or ACCURACY for pair in comparison.pairs} or {ACCURACY}
+    titles = " or ".join(sorted(SCORES[str(name)].title for name in scores))
+    lines = [f"{comparison.b} minus {comparison.a}, {titles} in points, paired by method, data set, seed and budget"]
     lines += map(_line, comparison.differences) if comparison.differences else ["nothing could be compared"]
     for reason, keys in reasons_against(comparison).items():
         lines.append(f"not comparable: {reason}: {len(keys)} points, such as {point_name(keys[0])}")

@@ -100,12 +100,18 @@ def _ends(pairs: Sequence[PointPair], values: Sequence[float], level: float) -> 
     if len({math.copysign(1, value) if abs(value) > intervals.TIE else 0 for value in values}) > 1:
         return -math.inf, math.inf, f"{len(values)} seeds that do not agree"
     images = _over_images(pairs, level)
+    if images is None:
+        return -math.inf, math.inf, f"{len(values)} seed{'s' if len(values) > 1 else ''}, no single images"
     return images.low, images.high, f"{len(values)} seed{'s' if len(values) > 1 else ''}, {images.kind}"
 
 
-def _over_images(pairs: Sequence[PointPair], level: float) -> ImageDifference:
-    """Interval over all images of all seeds; where McNemar's exact test is not significant, it holds 0."""
+def _over_images(pairs: Sequence[PointPair], level: float) -> ImageDifference | None:
+    """Interval over all images of all seeds; where McNemar's exact test is not significant, it holds 0. None: no image
+    is right or wrong.
+    """
     difference, alpha = on_images(pairs, level), (1 - level) / 2
+    if difference is None:
+        return None
     if alpha < difference.p_worse < 1 - alpha:
         return replace(difference, low=min(difference.low, 0.0), high=max(difference.high, 0.0))
     return difference

@@ -147,6 +147,8 @@ def test_bad_loaders_and_models_are_refused_before_any_training(monkeypatch):
         adapt(plain(2), loader(), loader(), progress=False)
     with pytest.raises(ValueError, match="model has no head"):
         adapt(plain(0), loader(), loader(), progress=False)
+    with pytest.raises(ValueError, match=r"model pools no tokens \(global_pool=''\)"):
+        adapt(plain(global_pool=""), loader(), loader(), progress=False)
     with pytest.raises(CannotNestError, match="is not timm's VisionTransformer"):
         adapt(torch.nn.Linear(1, 1), loader(), loader(), progress=False)
 

@@ -9,12 +9,13 @@ from torch.nn import functional as F
 
 from eavit.methods.sandwich import CARD, sandwich
 from eavit.model import cost
+from eavit.model.objective import distillation
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT
 from eavit.selection.selectors import EVALUATIONS
 from eavit.space.product import ProductSpace
 from eavit.training.distributed import Share
-from eavit.training.passes import Step, cost_of_steps, distillation, terms_of
+from eavit.training.passes import Step, cost_of_steps, terms_of
 from eavit.training.plans import in_place
 from eavit.training.samplers import Sandwich, stratified
 from eavit.weights import pico

@@ -11,12 +11,13 @@ from torch.nn import functional as F
 from eavit.methods.scala import CARD, FourSizes, TwoEnded, scala
 from eavit.methods.sizes import tied
 from eavit.model import cost
+from eavit.model.objective import distillation
 from eavit.model.submodel import Backbone
 from eavit.model.vit import NestedViT, extract
 from eavit.selection.selectors import SELECTORS
 from eavit.space.sizes import ListSpace
 from eavit.training.distributed import Share
-from eavit.training.passes import Step, cost_of_steps, distillation, terms_of
+from eavit.training.passes import Step, cost_of_steps, terms_of
 from eavit.training.plans import next_larger
 from eavit.training.train import accuracy
 from eavit.weights import pico

@@ -118,7 +118,7 @@ REFUSED = {
         lambda: _named("vit_base_patch16_siglip_224", embed_dim=48, num_heads=2),
         ["attn_pool: AttentionPoolLatent", "global_pool='avg'", "_gap_"],
     ),
-    "no_pool": (lambda: _plain(global_pool=""), ["global_pool: ''", "token, avg, max, avgmax"]),
+    "no_pool": (lambda: _eva(global_pool=""), ["global_pool: ''", "'token', 'avg', 'max', 'avgmax'"]),
     "rms_norm": (
         lambda: _plain(norm_layer=RmsNorm),
         ["blocks.0.norm1: RmsNorm", "norm: RmsNorm is not timm's LayerNorm"],

@@ -44,6 +44,7 @@ ZOO = {
     "dynamic_pad": ("vit_tiny_patch16_224", {"dynamic_img_size": True, "dynamic_img_pad": True}),
     "no_positions": ("vit_tiny_patch16_224", {"pos_embed": "none"}),
     "no_proj_bias": ("vit_tiny_patch16_224", {"proj_bias": False}),
+    "every_token": ("vit_tiny_patch16_224", {"global_pool": "", "reg_tokens": 1}),
     "max_pool": ("vit_tiny_patch16_224", {"global_pool": "max"}),
     "avgmax_pool_with_prefix": ("vit_tiny_patch16_224", {"global_pool": "avgmax", "pool_include_prefix": True}),
     "no_final_norm": ("vit_tiny_patch16_224", {"final_norm": False}),

@@ -9,7 +9,7 @@ from eavit.model.importance import score
 from eavit.space.product import ProductSpace
 from eavit.training.execution import PLAIN, Execution
 from eavit.training.prepare import prepare, scored, start
-from eavit.training.train import accuracy
+from eavit.training.scores import ACCURACY, score_on
 from tests.eavit.small import SCHEDULE, Blobs, TinyTask, tiny
 
 BF16 = {**SCHEDULE, "precision": "bf16"}
@@ -87,9 +87,9 @@ def test_bfloat16_measures_nearly_the_same_accuracies():
     vit, split = tiny(), Blobs(96)
     space = ProductSpace.eavit(vit.backbone, 0.5)
     for submodel in (space.smallest, space.largest):
-        exact, half = (accuracy(vit, submodel, split, execution=run) for run in (PLAIN, Execution("bf16")))
+        exact, half = (score_on(split, ACCURACY, vit, submodel, execution=run) for run in (PLAIN, Execution("bf16")))
         assert abs(exact - half) <= 0.1
-        assert accuracy(vit, submodel, split, execution=Execution(micro_batch=5)) == exact
+        assert score_on(split, ACCURACY, vit, submodel, execution=Execution(micro_batch=5)) == exact
 
 
 def test_float32_on_a_cpu_orders_and_chooses_as_ever(tmp_path):

@@ -19,7 +19,7 @@ HERE = "tests.harness.data.test_listings"
 ARRAYS = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 3), dtype=np.uint8)
 
 
-def arrays(root: Path, labels: list[int] | None = None) -> Listing:
+def arrays(root: Path, labels: list[int] | list[list[int]] | None = None) -> Listing:
     return Listing(("a", "b"), ListedImages(ARRAYS, [0, 1] * 4 if labels is None else labels))
 
 
@@ -54,6 +54,8 @@ def place(root: Path) -> None:
         ("arrays", {"root": "x"}, PluginError, r"options\.root: set by the bench itself"),
         ("arrays", {"labels": [0, 1]}, DataError, "train split has 8 images and 2 labels"),
         ("arrays", {"labels": [0, 2] * 4}, DataError, "labels that are not in 0 to 1"),
+        ("arrays", {"labels": [[0, 1], [0, 2]] * 4}, DataError, "labels that are not 0 or 1 for each of 2 classes"),
+        ("arrays", {"labels": [[0, 1, 0]] * 8}, DataError, "labels that are not 0 or 1 for each of 2 classes"),
         ("arrays", {"labels": [0, -1] * 4}, DataError, "labels that are not in 0 to 1"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import torchvision
 
 from harness.data import loading, published, samples
@@ -86,8 +87,25 @@ def test_medical_sets_are_read_from_their_archive(root: Path) -> None:
         assert np.array_equal(np.asarray(listing.select.decoded(7)), table["val_images"][7])  # type: ignore[union-attr]
     with pytest.raises(MissingFilesError, match=r"bloodmnist_64\.npz"):
         open_listing(use("medmnist"), {"set": "bloodmnist", "size": 64}, str(root), download=False)
-    with pytest.raises(Exception, match=r"options\.set: 'chestmnist'"):
-        open_listing(use("medmnist"), {"set": "chestmnist"}, str(root))
+    with pytest.raises(Exception, match=r"options\.set: 'chestmnists'"):
+        open_listing(use("medmnist"), {"set": "chestmnists"}, str(root))
+
+
+def test_chestmnist_has_several_labels_an_image(tmp_path: Path) -> None:
+    samples.write_sample("medmnist", tmp_path, classes=4, each=12, options={"set": "chestmnist"})
+    listing = open_listing(use("medmnist"), {"set": "chestmnist"}, str(tmp_path))
+    with np.load(tmp_path / "chestmnist.npz") as table:
+        labels = table["train_labels"]
+        assert labels.shape == (48, 4) and {0, 1, 2} <= set(labels.sum(1).tolist())
+        assert np.array_equal(np.asarray(listing.train.labels), labels)
+    assert listing.classes == ("0", "1", "2", "3")
+    spec = Spec("listing", use=use("medmnist"), options={"set": "chestmnist"}, path=str(tmp_path))
+    loaded = loading.load_dataset(spec, Shown(16, 3))  # type: ignore[arg-type]
+    images, several = next(loaded.fit.batches(8))
+    assert (images.shape, several.shape, several.dtype) == ((8, 3, 16, 16), (8, 4), torch.float32)
+    loaded.check_task("chestmnist", "multi_label")
+    with pytest.raises(DataError, match="chestmnist: its labels are those of task = 'multi_label'.*'classification'"):
+        loaded.check_task("chestmnist", "classification")
 
 
 def test_the_lists_of_vtab_are_read_as_they_are(tmp_path: Path) -> None:

@@ -139,3 +139,45 @@ def test_one_image_is_an_error():
         splits.divide(splits.SourceSplits(numbered([0], 1)), {})
     with pytest.raises(DataError, match="too few"):
         splits.divide(splits.SourceSplits(numbered([0] * 20 + [1], 2)), {})
+
+
+# --- several labels an image ------------------------------------------------------------------------------------
+
+
+def several(count: int = 80, seed: int = 0) -> images.Images:
+    """Three classes in a half, a quarter and an eighth of the images; some have none."""
+    rng = np.random.default_rng(seed)
+    plain = numbered([0] * count, 3)
+    labels = torch.from_numpy((rng.random((count, 3)) < [0.5, 0.25, 0.125]).astype(np.int64))
+    return images.Images(plain.pixels, labels, plain.classes, plain.hashes)
+
+
+def test_an_image_of_several_labels_counts_for_the_rarest():
+    part = several()
+    counts, strata = part.labels.sum(0), part.strata
+    assert counts[0] > counts[1] > counts[2]
+    for labels, stratum in zip(part.labels.tolist(), strata.tolist(), strict=True):
+        assert stratum == (max(label for label in range(3) if labels[label]) if any(labels) else 3)
+    assert np.array_equal(part.class_counts, counts.numpy())
+
+
+def test_several_labels_are_divided_without_losing_an_image_and_each_part_has_every_class():
+    part = several(160)
+    divided = splits.divide(splits.SourceSplits(part), {"select": 24})
+    held = list(members(divided).values())
+    assert sum(map(len, held)) == len(frozenset.union(*held)) == 160 - divided.dropped
+    for one in divided.parts.values():
+        assert (one.class_counts > 0).all() and (one.class_counts < len(one)).all()
+    shares = [one.labels.double().mean(0) for one in divided.parts.values()]
+    assert max(float((share - shares[0]).abs().max()) for share in shares) < 0.15
+
+
+def test_a_class_that_a_part_lacks_or_has_in_all_images_is_named():
+    part = several(160)
+    lost, full = part.labels.clone(), part.labels.clone()
+    lost[:, 2], full[:, 1] = 0, 1
+    lost[:2, 2] = 1
+    with pytest.raises(DataError, match=r"the \w+ split has no image of 1 class\(es\): c2"):
+        splits.divide(splits.SourceSplits(images.Images(part.pixels, lost, part.classes, part.hashes)), {})
+    with pytest.raises(DataError, match=r"all images of the fit split have the class c1"):
+        splits.divide(splits.SourceSplits(images.Images(part.pixels, full, part.classes, part.hashes)), {})

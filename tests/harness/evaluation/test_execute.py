@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from harness import code_digest
-from harness.data import loading
+from harness.data import loading, samples
 from harness.evaluation import execute, measure
 from harness.evaluation.execute import ProgressFile, run_cell
 from harness.jobs.job import Job, JobFolder
@@ -367,3 +367,89 @@ def test_on_a_full_disk_the_outcome_takes_the_place_of_what_the_cell_wrote(
     execute._leave(outcome, folders.result, folders)
     assert cell_files.load_outcome(folders.result).record == outcome.record
     assert not list(folders.scratch.iterdir())
+
+
+# --- several labels an image ------------------------------------------------------------------------------------
+
+
+def chest(tmp_path: Path, **changes: Any) -> dict[str, Any]:
+    samples.write_sample("medmnist", tmp_path, classes=4, each=24, options={"set": "chestmnist"})
+    entry = {
+        "name": "chestmnist", "source": "listing", "use": "harness.data.published:medmnist",
+        "options": {"set": "chestmnist"}, "path": str(tmp_path),
+    }  # fmt: skip
+    return {"datasets": [entry], "task": "multi_label", "backbone": {"use": f"{FAKES}:backbone"}, **changes}
+
+
+def test_several_labels_have_scores_of_the_whole_split(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    changes = chest(tmp_path, grid=5)
+    outcome = cell(tmp_path / "work", "steady", changes)
+    record = outcome.record
+    assert record.status in ("ok", "suspicious"), record.reason  # random features learn little from stripes
+    last = record.points[-1]
+    assert last.correct is None and last.n == 96 and not outcome.bitmaps
+    assert last.scores is not None and set(last.scores) == {"mean_average_precision", "auroc"}
+    assert record.value(last) == last.scores["mean_average_precision"]
+    assert record.data["chance"] == {"auroc": 0.5, "mean_average_precision": pytest.approx(0.3125, abs=0.1)}
+    lowest = [point for point in record.grid if point.status == "unreachable"]
+    values = [record.chance] * len(lowest) + [record.value(p) for p in record.grid if p.scores is not None]
+    assert lowest and record.area == pytest.approx(sum(values) / len(record.grid))  # type: ignore[arg-type]
+    assert record.diagnostics["sanity_ladder"] == {"one batch can be overfitted": ""}
+    assert cell_files.parse_record(record.model_dump_json().encode(), "here") == record
+
+
+def test_labels_of_another_task_are_refused(tmp_path: Path) -> None:
+    changes = {**chest(tmp_path), "task": "classification"}
+    (tmp_path / "work").mkdir()
+    record = cell(tmp_path / "work", "steady", changes).record
+    assert record.status == "skipped"
+    assert "chestmnist: its labels are those of task = 'multi_label'" in record.reason
+
+
+def test_what_is_no_better_than_guessing_several_labels_is_suspicious(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    record = cell(tmp_path / "work", "blind", chest(tmp_path, score="auroc")).record
+    assert record.status == "suspicious"
+    assert "AUROC 0.500 is not above chance 0.500" in record.reason
+
+
+# --- a class for each pixel -------------------------------------------------------------------------------------
+
+
+def pets(tmp_path: Path, pool: str = "") -> dict[str, Any]:
+    (tmp_path / "work").mkdir()
+    samples.write_sample("oxford_iiit_pets_masks", tmp_path, classes=2, each=20, size=32)
+    entry = {
+        "name": "pets", "source": "listing", "use": "harness.data.published:oxford_iiit_pets_masks",
+        "path": str(tmp_path),
+    }  # fmt: skip
+    options = {
+        "tag": "vit_tiny_patch16_224", "pretrained": False, "img_size": 32, "patch_size": 4, "embed_dim": 12,
+        "depth": 2, "num_heads": 3, "global_pool": pool,
+    }  # fmt: skip
+    return {
+        "datasets": [entry],
+        "task": "segmentation",
+        "input": {"size": 32, "channels": 3},
+        "backbone": {"use": "eavit.weights:timm_vit", "options": options},
+        "methods": [{"use": "eavit.methods:fixed_uniform"}],
+        "schedule": {"epochs": 8.0, "batch": 8, "lr": 3e-3},
+        "budgets": [0.6, 1.0],
+    }
+
+
+def test_masks_have_a_mean_iou(tmp_path: Path) -> None:
+    record = cell(tmp_path / "work", "", pets(tmp_path)).record
+    assert record.status == "ok", record.reason
+    last = record.points[-1]
+    assert last.correct is None and last.n == 40
+    assert last.scores == {"mean_iou": record.value(last)}
+    assert record.value(last) > 0.5 > record.chance > 0.2  # type: ignore[operator]
+    assert set(record.diagnostics["sanity_ladder"].values()) == {""}  # type: ignore[union-attr]
+
+
+def test_a_backbone_that_pools_its_tokens_is_no_backbone_of_masks(tmp_path: Path) -> None:
+    record = cell(tmp_path / "work", "", pets(tmp_path, "token")).record
+    assert record.status == "failed"
+    assert "not (2, tokens, 3); set global_pool = ''" in record.reason

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from harness.evaluation import keep
 from harness.evaluation.execute import run_cell
 from harness.results import kept_models
 from harness.results.cell_files import Outcome
@@ -38,3 +40,10 @@ def test_keeping_changes_no_outcome(tmp_path: Path, method: str, options: dict[s
     assert differences(outcome(tmp_path, method, None, **options), kept) == []
     assert kept_models.fault_of_model(tmp_path, "ab") == reason
     assert (place / "weights").is_file() == (not reason)
+
+
+def test_a_model_of_another_task_is_not_kept_and_says_why(tmp_path: Path) -> None:
+    place = kept_models.model_folder(tmp_path, "ab")
+    place.parent.mkdir()
+    keep.keep_model(SimpleNamespace(), place, SimpleNamespace(score="auroc"), {})  # type: ignore[arg-type]
+    assert "score auroc: kept models have an accuracy" in str(kept_models.fault_of_model(tmp_path, "ab"))

@@ -286,3 +286,34 @@ def test_processor_time_is_measured_with_one_thread_and_wall_time_with_more():
             torch.set_num_threads(before)
 
     assert found(1) < 4 < 5 <= found(2)
+
+
+def several_of(n: int) -> batches.MemorySplit:
+    plain = split_of(n)
+    labels = torch.nn.functional.one_hot(plain.labels, 5)
+    made = images.Images(plain._pixels, labels, plain.classes, tuple(bytes([i]) for i in range(n)))
+    return batches.MemorySplit(made, (0.5,), (0.5,))
+
+
+def test_logits_of_all_images_in_order(monkeypatch):
+    vit, split = tiny_vit().eval(), several_of(20)
+    with torch.no_grad():
+        whole = torch.cat([vit(x) for x, _ in split.batches(7)])
+    torch.testing.assert_close(measure.split_outputs(vit, split, 20).logits, whole)
+    monkeypatch.setattr(split, "batches", lambda size: [(torch.zeros(13, 1, 28, 28), torch.zeros(13, 5))])
+    with pytest.raises(measure.MeasureError, match="13 images came out of a split of 20"):
+        measure.split_outputs(vit, split, 7)
+
+
+def test_of_several_labels_each_class_is_a_prediction():
+    class Shifted(nn.Module):
+        def __init__(self, by: float) -> None:
+            super().__init__()
+            self.vit, self.by = tiny_vit(), by
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.vit(x) + self.by * (len(x) == 1)
+
+    assert measure.predictions_agree(Shifted(0.0), several_of(20))
+    assert not measure.predictions_agree(Shifted(5.0), several_of(20))
+    assert measure.predictions_agree(Shifted(5.0), split_of(20)), "the same order of the classes"

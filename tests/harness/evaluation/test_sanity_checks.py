@@ -86,3 +86,9 @@ def test_nothing_to_train_and_nothing_to_compare_is_not_run():
 
     assert sanity_checks.run_sanity_checks(Bare(), {"a": "a"}, Split()) == {}
     assert sanity_checks.run_sanity_checks(Bare(), {}, Split()) == {}
+
+
+def test_several_labels_are_replaced_by_their_opposites():
+    images, labels = next(Split().batches(16))
+    several = torch.nn.functional.one_hot(labels, 4).float()
+    assert sanity_checks.overfit_one_batch(network(), images, several, 4) == ""

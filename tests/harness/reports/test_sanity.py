@@ -5,7 +5,7 @@ import pandas as pd
 from example_points import FULL, example, row
 
 from harness import plan
-from harness.evaluation.check_names import BATCHES, CHANCE, DIAGNOSTICS_KEY, GROWING, OVERFIT, PROBE, SLICED
+from harness.evaluation.check_names import BATCHES, CHANCE, DIAGNOSTICS_KEY, GROWING, MAJORITY, OVERFIT, PROBE, SLICED
 from harness.evaluation.check_names import FULL as FULL_SIZE
 from harness.reports import sanity
 from tests.harness import small
@@ -160,3 +160,11 @@ def test_failed_checks_make_points_suspicious_and_nothing_else_changes():
 def test_order_of_points_does_not_matter():
     points = example(seeds=(0, 1))
     assert sanity.run_checks(points.sample(frac=1, random_state=1), {}, {}) == sanity.run_checks(points, {}, {})
+
+
+def test_a_score_of_the_whole_split_has_no_images_to_compare():
+    rows = [{**one, "correct": float("nan")} for name in ("fixed_uniform", "ea_vit") for one in cell(name, 0.9, 0.5)]
+    for name in (FULL_SIZE, GROWING, MAJORITY):
+        check = found(rows, name)
+        assert (check.outcome, check.why) == ("not run", "the score is of the whole split: no image is right or wrong")
+    assert found(rows, CHANCE).outcome == "passed"

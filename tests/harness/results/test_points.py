@@ -12,6 +12,8 @@ from example_points import example, spoil
 from harness.results import points
 from harness.results.cell_files import Outcome, StoreError
 from harness.results.record import failed_record, now, run_environment
+from harness.statistics import frames
+from tests.harness import small
 from tests.harness.stored import CELLS, filled, some_cell
 
 
@@ -92,3 +94,27 @@ def test_a_table_without_a_row_is_read(tmp_path: Path) -> None:
     points.write_points(tmp_path / "points.csv", [])
     table, _ = points.read_points(tmp_path / "points.csv")
     assert table.empty
+
+
+def test_other_scores_have_columns_of_their_own_and_are_compared_as_accuracies_are(tmp_path: Path) -> None:
+    of = small.suite(task="multi_label", score="auroc", budgets=[0.25, 1.0])
+    cell = small.cells(of)[0]
+    scores = {"mean_average_precision": 0.25, "auroc": 0.75}
+    record = small.record_of(cell)
+    changed = [p.model_copy(update={"correct": None, "scores": scores}) for p in record.points]
+    record = record.model_copy(update={"points": tuple(changed), "data": {"classes": ["a"], "chance": {"auroc": 0.5}}})
+    file = tmp_path / "points.csv"
+    points.write_points(file, points.point_rows([cell], {cell.id: record}))
+    assert file.read_text().splitlines()[0].endswith(",area,score,mean_average_precision,auroc,mean_iou,chance")
+    raw = pd.read_csv(file)
+    assert raw["accuracy"].isna().all() and raw["auroc"].tolist() == [0.75, 0.75]
+    table, absent = points.read_points(file)
+    assert (table["accuracy"].tolist(), table["chance"].tolist(), absent) == ([0.75, 0.75], [0.5, 0.5], ())
+    assert frames.chance_by_set(table) == {"digits": 0.5}
+
+
+def test_a_classification_has_none_of_these_columns(tmp_path: Path) -> None:
+    cell = small.cells(small.suite())[0]
+    points.write_points(tmp_path / "points.csv", points.point_rows([cell], {cell.id: small.record_of(cell)}))
+    assert (tmp_path / "points.csv").read_text().splitlines()[0].endswith(",counter,area")
+    assert b"scores" not in small.record_of(cell).model_dump_json().encode()

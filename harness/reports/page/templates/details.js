@@ -7,7 +7,7 @@ function pointEntries(i, full) {
   const entries = [
     ["method", D.methods[P.m[i]]], ["data set", D.datasets[P.d[i]]], ["seed", String(P.s[i])],
     ["budget", share(D.budgets[P.b[i]])], ["status", D.statuses[P.st[i]]], ["reason", word(P.why[i])],
-    ["accuracy", some(P.acc[i]) ? `${percent(P.acc[i])}${interval(percent, P.lo[i], P.hi[i])}, Wilson 95 % over test images` : ""],
+    [D.score, some(P.acc[i]) ? `${percent(P.acc[i])}${interval(percent, P.lo[i], P.hi[i])}${some(P.lo[i]) ? ", Wilson 95 % over test images" : ""}` : ""],
     ["MACs", some(P.macs[i]) ? si(P.macs[i]) : ""], ["parameters", some(P.params[i]) ? si(P.params[i]) : ""],
     ["latency", some(P.latency[i]) ? `${plain(P.latency[i])} ms` : ""],
     ["submodel", make("code", {}, word(P.key[i]) || "–")], ["cell", make("code", {}, word(P.cell[i]) || "–")],

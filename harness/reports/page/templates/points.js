@@ -2,7 +2,7 @@
 const PAGE = 25;
 const HEAD = [
   ["method", (i) => P.m[i]], ["data set", (i) => P.d[i]], ["seed", (i) => P.s[i]], ["budget", (i) => P.b[i]],
-  ["status", (i) => P.st[i]], ["accuracy", (i) => P.acc[i]], ["MACs", (i) => P.macs[i]], ["parameters", (i) => P.params[i]],
+  ["status", (i) => P.st[i]], [D.score, (i) => P.acc[i]], ["MACs", (i) => P.macs[i]], ["parameters", (i) => P.params[i]],
   ["latency, ms", (i) => P.latency[i]], ["submodel", (i) => word(P.key[i])], ["", null],
 ];
 const list = { page: 0, by: null, down: false };
@@ -57,6 +57,6 @@ function drawPoints() {
   $("points-table").replaceChildren(
     make("div", { class: "pager" }, go(-1, "points-back", "Previous", list.page === 0), go(1, "points-on", "Next", list.page === last), make("span", { role: "status" }, summary)),
     make("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": "Points" },
-      make("table", {}, make("caption", {}, "Points, accuracy with Wilson's 95 % interval over test images"),
+      make("table", {}, make("caption", {}, `Points, ${D.score}${P.lo.some(some) ? " with Wilson's 95 % interval over test images" : ""}`),
         make("thead", {}, make("tr", {}, ...HEAD.map((_, at) => headOf(at)))), make("tbody", {}, ...shown.map(pointRow)))));
 }

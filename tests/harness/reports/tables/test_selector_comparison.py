@@ -10,7 +10,7 @@ from harness.reports.tables import selector_comparison
 
 
 def record(method: str, seed: int, **diagnostics: Any) -> Any:
-    return SimpleNamespace(dataset="digits", seed=seed, method=method, diagnostics=diagnostics)
+    return SimpleNamespace(score="accuracy", dataset="digits", seed=seed, method=method, diagnostics=diagnostics)
 
 
 def choice(key: str, fold_b: float) -> dict[str, Any]:
