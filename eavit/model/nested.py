@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eavit.model.gates import EXACT, Masking
+from eavit.model.sliced_linear import sliced, sliced_linear, sliced_rows
 
 State = dict[str, Tensor]
 Width = int | Tensor  # kept units, or one gate for each unit
@@ -81,7 +82,7 @@ def statistic(part: nn.Module, name: str) -> Tensor | None:
 
 def fill_closed(x: Tensor, width: Width, reader: nn.Module | None, branch: Tensor | float = 1.0) -> Tensor:
     """Gated inputs of a calibrated linear layer with the means of the closed ones; ``branch`` gates all of them. Of a
-    sliced layer, :meth:`NestedLinear.dropped` adds them to the bias.
+    sliced layer, :meth:`NestedLinear.shifted` adds them to the bias.
     """
     mean = None if reader is None or isinstance(width, int) else statistic(reader, INPUT_MEAN)
     if mean is None:
@@ -102,24 +103,22 @@ class NestedLinear(nn.Linear):
     """A layer whose first ``out`` rows and first ``into`` columns are used."""
 
     def narrow(self, out: int | None, into: int | None) -> State:
-        weight = prefix(prefix(self.weight, out), into, 1)
-        bias = None if self.bias is None else prefix(self.bias, out)
-        dropped = self.dropped(into)
-        return _state(weight=weight, bias=bias if bias is None or dropped is None else bias + prefix(dropped, out))
+        rows, columns = (out or self.weight.shape[0]), (into or self.weight.shape[1])
+        bias = self.shifted(columns)
+        return _state(weight=sliced(self.weight, rows, columns), bias=None if bias is None else sliced_rows(bias, rows))
 
-    def dropped(self, into: int | None) -> Tensor | None:
-        """Outputs of the mean of the columns after ``into``, without gradient; None if none is known or dropped."""
+    def shifted(self, into: int) -> Tensor | None:
+        """The bias, with the outputs of the mean of the columns after ``into``, which have no gradient."""
         mean = statistic(self, INPUT_MEAN)
-        if mean is None or into is None or into >= mean.shape[0]:
-            return None
-        return self.weight.detach()[:, into:] @ mean[into:].to(self.weight.dtype)
+        if self.bias is None or mean is None or into >= mean.shape[0]:
+            return self.bias
+        return self.bias + self.weight.detach()[:, into:] @ mean[into:].to(self.weight.dtype)
 
     def forward(self, x: Tensor, out: int | None = None, bias_gate: Tensor | None = None) -> Tensor:
-        part = self.narrow(out, x.shape[-1])
-        bias = part.get("bias")
+        bias = self.shifted(x.shape[-1])
         if bias is not None and bias_gate is not None:
             bias = bias * bias_gate.to(bias.dtype)
-        return F.linear(x, part["weight"], bias)
+        return sliced_linear(x, self.weight, bias, self.weight.shape[0] if out is None else out)
 
 
 def _gain(kept: Tensor, power: Tensor, width: int | Tensor) -> Tensor:
@@ -131,17 +130,20 @@ class NestedLayerNorm(nn.LayerNorm):
     """Normalises over the kept channels only."""
 
     def narrow(self, width: int | None) -> State:
+        return _state(weight=self.scaled(width), bias=prefix(self.bias, width))
+
+    def scaled(self, width: int | None) -> Tensor:
+        """The weight of the first channels, with the gain of a calibrated norm."""
         weight, power = prefix(self.weight, width), statistic(self, POWER)
         if power is not None and width is not None and width < power.shape[0]:
             weight = weight * _gain(power[:width].sum(), power, width).to(weight.dtype)
-        return _state(weight=weight, bias=prefix(self.bias, width))
+        return weight
 
     def forward(self, x: Tensor, width: Width | None = None, masking: Masking = EXACT) -> Tensor:
         if width is None:
             return super().forward(x)
         if isinstance(width, int):
-            part = self.narrow(width)
-            return F.layer_norm(x, (width,), part["weight"], part["bias"], self.eps)
+            return F.layer_norm(x, (width,), self.scaled(width), prefix(self.bias, width), self.eps)
         if masking.norm_over == "all":
             return apply_gates(F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.eps), width)
         return self._masked(x, width)
@@ -195,10 +197,9 @@ class NestedAttention(Attention):
     def narrow(self, heads: int | None, embed: int | None) -> State:
         into = embed if embed is not None else self.qkv.in_features
         width = (heads if heads is not None else self.num_heads) * self.head_dim
-        weight = prefix(prefix(self.qkv.weight, into, 1).unflatten(0, (3, -1)), width, 1).flatten(0, 1)
-        bias, dropped = self.qkv.bias, self.qkv.dropped(embed)
-        bias = bias if bias is None or dropped is None else bias + dropped
-        bias = None if bias is None else prefix(bias.unflatten(0, (3, -1)), width, 1).flatten()
+        bias = self.qkv.shifted(into)
+        weight = sliced(self.qkv.weight, width, into, 3)
+        bias = None if bias is None else sliced_rows(bias, width, 3)
         norms = {name: dict(getattr(self, name).named_parameters()) for name in ("q_norm", "k_norm")}
         rest = {"norm": narrow(self.norm, width), "proj": self.proj.narrow(embed, width)}
         return _state(qkv__weight=weight, qkv__bias=bias) | join(norms | rest)
@@ -207,22 +208,24 @@ class NestedAttention(Attention):
         if heads is None:
             whole: Tensor = super().forward(x, **timm)
             return whole
-        batch, tokens, embed = x.shape
-        part = self.narrow(slice_width(heads), embed)
-        count = part["proj.weight"].shape[1] // self.head_dim
-        qkv = F.linear(x, part["qkv.weight"], part.get("qkv.bias"))
-        q, k, v = qkv.view(batch, tokens, 3, count, self.head_dim).permute(2, 0, 3, 1, 4)
-        drop = self.attn_drop.p if self.training else 0.0
-        out = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v, dropout_p=drop)
-        return project_heads(self, out, part, heads, masking)
+        count, embed = self.num_heads if isinstance(heads, Tensor) else heads, x.shape[-1]
+        qkv = sliced_linear(x, self.qkv.weight, self.qkv.shifted(embed), count * self.head_dim, 3)
+        return project_heads(self, attend(self, qkv, count), embed, heads, masking)
 
 
-def project_heads(attn: Any, out: Tensor, part: State, heads: Width, masking: Masking) -> Tensor:
+def attend(attn: Any, qkv: Tensor, heads: int) -> Tensor:
+    """Queries, keys and values (b, tokens, 3 * heads * head_dim) to the outputs of heads."""
+    q, k, v = qkv.unflatten(-1, (3, heads, attn.head_dim)).permute(2, 0, 3, 1, 4)
+    drop = attn.attn_drop.p if attn.training else 0.0
+    return F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v, dropout_p=drop)
+
+
+def project_heads(attn: Any, out: Tensor, embed: int, heads: Width, masking: Masking) -> Tensor:
     """Output of heads (b, heads, tokens, head_dim) to the residual stream, through attention's norm and projection."""
-    bias = part.get("proj.bias")
+    gate = None
     if isinstance(heads, Tensor):
         gates = heads.to(out.dtype)
-        bias = None if bias is None else bias * gates[0]
+        gate = gates[0]
         out = out * gates[:, None, None] if isinstance(attn.norm, nn.Identity) else out
     out = out.transpose(1, 2).flatten(2)
     if not isinstance(attn.norm, nn.Identity):
@@ -230,7 +233,7 @@ def project_heads(attn: Any, out: Tensor, part: State, heads: Width, masking: Ma
         out = normalise_units(attn.norm, out, units, masking)
     elif isinstance(heads, Tensor):
         out = fill_closed(out, heads.repeat_interleave(attn.head_dim), attn.proj, heads[0])
-    projected: Tensor = attn.proj_drop(F.linear(out, part["proj.weight"], bias))
+    projected: Tensor = attn.proj_drop(attn.proj(out, embed, gate))
     return projected
 
 

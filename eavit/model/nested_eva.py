@@ -54,7 +54,7 @@ class RotaryAttention(nn.Module):
             whole: Tensor = super().forward(x, rope=rope, **timm)
             return whole
         part = self.narrow(slice_width(heads), x.shape[-1])
-        return project_heads(self, rotary_attention(self, x, part, rope), part, heads, masking)
+        return project_heads(self, rotary_attention(self, x, part, rope), x.shape[-1], heads, masking)
 
 
 class NestedEvaAttention(RotaryAttention, NarrowEvaAttention):  # type: ignore[misc]  # widths come before rope
