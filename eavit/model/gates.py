@@ -42,6 +42,7 @@ class Gates:
     heads: Tensor  # (depth, heads)
     mlp: Tensor  # (depth, hidden)
     masking: Masking = EXACT
+    reach: Submodel | None = None  # units past it have neither value nor gradient; None: not known
 
     def __post_init__(self) -> None:
         for name in ("embed", "heads", "mlp"):

@@ -64,11 +64,24 @@ class _SlicedLinear(torch.autograd.Function):
         flat, of_x, of_bias = grad.flatten(0, -2), None, None
         if ctx.needs_input_grad[0]:
             of_x = grad @ sliced(weight, ctx.rows, x.shape[-1], ctx.groups)
-        of_weight = torch.zeros_like(weight)
-        blocks = of_weight.view(ctx.groups, -1, weight.shape[1])[:, : ctx.rows, : x.shape[-1]]
-        for block, piece in zip(blocks, flat.chunk(ctx.groups, -1), strict=True):
-            torch.mm(piece.t(), x.flatten(0, -2), out=block)
         if ctx.needs_input_grad[2]:
-            of_bias = torch.zeros_like(bias)
-            of_bias.view(ctx.groups, -1)[:, : ctx.rows] = flat.sum(0).view(ctx.groups, -1)
-        return of_x, of_weight, of_bias, None, None
+            of_bias = gradient_of_rows(bias, flat.sum(0), ctx.groups)
+        return of_x, gradient_of_slice(weight, flat, x, ctx.groups), of_bias, None, None
+
+
+def gradient_of_slice(weight: Tensor, grad: Tensor, x: Tensor, groups: int = 1) -> Tensor:
+    """Gradient of a whole weight, of which a slice made ``grad`` (n, groups * rows) of inputs (..., columns)."""
+    full, rows = torch.zeros_like(weight), grad.shape[1] // groups
+    blocks = full.view(groups, -1, weight.shape[1])[:, :rows, : x.shape[-1]]
+    for block, piece in zip(blocks, grad.chunk(groups, -1), strict=True):
+        torch.mm(piece.t(), x.flatten(0, -2), out=block)
+    return full
+
+
+def gradient_of_rows(bias: Tensor, grad: Tensor, groups: int = 1) -> Tensor:
+    """Gradient of a whole vector, of which the first rows of each block have ``grad``."""
+    if grad.shape == bias.shape:
+        return grad
+    full = torch.zeros_like(bias)
+    full.view(groups, -1)[:, : len(grad) // groups] = grad.view(groups, -1)
+    return full

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eavit.model import cost
+from eavit.model import cost, hard_gates
 from eavit.model.gates import EXACT, Gates, Masking
 from eavit.model.objective import label_loss
 from eavit.model.submodel import Backbone, Submodel
@@ -30,6 +30,12 @@ from eavit.training.train import Fit, Group, fit
 def _blocks(widths: Sequence[int], full: int) -> Tensor:
     """Units that each step adds: the smallest width, every further step, and what no member of the space uses."""
     return torch.tensor([widths[0], *(b - a for a, b in pairwise(widths)), full - widths[-1]])
+
+
+def _reach(steps: Tensor, blocks: Tensor) -> tuple[int, ...]:
+    """Units before the second closed step (..., k) of each row: a cumulative product has no gradient from there on."""
+    before = (steps == 0).cumsum(-1) < 2
+    return tuple(torch.atleast_1d((before * blocks[:-1].to(steps.device)).sum(-1)).tolist())
 
 
 class Router(nn.Module):
@@ -76,12 +82,14 @@ class Router(nn.Module):
         like = self.first.weight
         embed, heads, mlp = (part[0] for part in self.logits(like.new_tensor([[target]])))
         space, b = self.space, self.space.backbone
-        opened = F.pad(steps(embed), (1, 0), value=1.0)  # the smallest embedding is always there
-        return Gates(
-            self._spread(opened, _blocks(space.embeds, b.embed)),
-            self._spread(self._keep_least(steps(heads), heads, space.min_attn), _blocks(space.heads, b.heads)),
-            self._spread(self._keep_least(steps(mlp), mlp, space.min_mlp), _blocks(space.mlps, b.mlp)),
+        parts = (
+            (F.pad(steps(embed), (1, 0), value=1.0), _blocks(space.embeds, b.embed)),  # the smallest is always there
+            (self._keep_least(steps(heads), heads, space.min_attn), _blocks(space.heads, b.heads)),
+            (self._keep_least(steps(mlp), mlp, space.min_mlp), _blocks(space.mlps, b.mlp)),
         )
+        (channels,), *rows = (_reach(*part) for part in parts)
+        opened, attention, neurons = (self._spread(*part) for part in parts)
+        return Gates(opened, attention, neurons, reach=Submodel(channels, *rows))
 
     def straight(self, logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Hard steps in {0, 1} with the gradient of the sigmoid: the Gumbel-sigmoid, given a generator of noise."""
@@ -170,9 +178,17 @@ class RoutedViT(nn.Module):
     def __init__(self, vit: NestedViT, router: Router, masking: Masking = EXACT) -> None:
         super().__init__()
         self.vit, self.router, self.masking = vit, router, masking
+        self.sliced = masking == EXACT and hard_gates.covers(vit)  # else every pass is a masked one
 
     def forward(self, images: Tensor, target: float, generator: torch.Generator) -> tuple[Tensor, Gates]:
+        """Logits and gates. Weights of closed branches get a gradient of zero, as from a masked pass: the optimiser
+        moves on what has a gradient.
+        """
         gates = replace(self.router(target, generator), masking=self.masking)
+        if self.sliced and not (self.vit.grad_checkpointing or torch.is_autocast_enabled(images.device.type)):
+            for parameter in hard_gates.closed_parameters(self.vit, gates.harden()):
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            return hard_gates.forward(self.vit, images, gates), gates
         return self.vit(images, gates), gates
 
 
@@ -219,8 +235,8 @@ def shaping_of(routed: RoutedViT, references: Sequence[Candidate], routing: Rout
 def _route_terms(
     routed: RoutedViT, references: Sequence[Candidate], routing: Routing, run: Fit, fading: float
 ) -> Terms:
-    """Cross-entropy and :func:`shaping_of`, one target a step. Masked passes cost the full width, and their backward
-    once more for the gradient of the weights, where they have one.
+    """Cross-entropy and :func:`shaping_of`, one target a step. The declared cost is that of masked passes, the full
+    width, also where less is computed; and of their backward once more for the gradient of weights that have one.
     """
     backbone, (low, high) = routed.vit.backbone, routing.range(references)
     full, shaping = cost.macs(backbone, backbone.full), shaping_of(routed, references, routing, fading)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eavit import extract
+from eavit.methods.stage2 import uniform_points
 from eavit.model.submodel import Submodel
-from eavit.selection.router import RoutedViT, Router, budget_penalty
+from eavit.selection.router import RoutedViT, Router, budget_penalty, imitate
 from eavit.space.product import ProductSpace
 from eavit.training.passes import Pass, Plan
 from eavit.training.train import Fit, Schedule, accuracy, fit_plan
@@ -146,11 +147,14 @@ STAGE2 = {0.2: 1.7, 0.4: 1.4, 0.6: 1.3, 0.8: 1.2, 1.0: 1.15}  # share: target
 
 
 def stage2(name: str, timed: Timed, batch: int, rounds: int) -> Iterator[Row]:
-    """Router and backbone in one step, against a sliced step of the target's MACs."""
+    """Router and backbone in one step, the router started as in EA-ViT, against a sliced step of the target's MACs."""
     vit, (images, labels) = timed.vit(), timed.data(batch)
     members = {float(case.partition(":")[0]): member for case, member in submodels(vit).items()}
     b, sliced = vit.backbone, Trained(vit)
-    routed = RoutedViT(copy.deepcopy(vit), Router(ProductSpace.eavit(b)))
+    space = ProductSpace.eavit(b)
+    router = Router(space)
+    imitate(router, uniform_points(space))
+    routed = RoutedViT(copy.deepcopy(vit), router)
     both, noise = Trained(routed), count()
 
     def routed_step(share: float) -> None:

@@ -231,3 +231,23 @@ def test_budget_penalty_is_the_squared_gap_and_differentiable():
     soft = Gates(half.embed.clone().requires_grad_(), half.heads, half.mlp)
     budget_penalty(B, soft, 0.01).backward()
     assert (soft.embed.grad > 0).all()  # too dear: every gate should shrink
+
+
+def test_a_step_under_hard_gates_moves_all_weights_as_a_masked_one_does():
+    """Those of closed branches too, by their decay and moments."""
+    stepped = []
+    for sliced in (True, False):
+        vit = tiny().double()
+        space = ProductSpace.eavit(vit.backbone, 0.5)
+        routed = RoutedViT(vit, Router(space).double())
+        assert routed.sliced
+        routed.sliced = sliced
+        optimiser = torch.optim.AdamW(routed.parameters(), lr=1e-2, weight_decay=0.1)
+        for step in range(8):
+            optimiser.zero_grad(set_to_none=True)
+            images = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+            logits, _ = routed(images, 0.3, torch.Generator().manual_seed(step))
+            torch.nn.functional.cross_entropy(logits, torch.arange(4) % 3).backward()
+            optimiser.step()
+        stepped.append(torch.cat([parameter.detach().flatten() for parameter in routed.parameters()]))
+    assert torch.allclose(*stepped, rtol=0, atol=1e-6)
