@@ -155,7 +155,7 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
         run.feedback.restore(json.loads(checkpoint.kept[FEEDBACK]))
     require_same(f"{run.phase}: the step to go on from", f"{spent}")
     same_start(model)
-    stepper = accelerator.prepare(optimiser)
+    stepper = optimiser if accelerator.scaler is None else accelerator.prepare(optimiser)
     loop = _Loop(model, terms, optimiser, stepper, accelerator, schedule.clip, schedule.micro_batch, spent)
     batches = _epochs(run.split, schedule.batch, run.seed, spent.steps, total)
     for index, batch in zip(range(spent.steps, total), batches, strict=False):
@@ -180,12 +180,14 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
 
 @dataclass(frozen=True, slots=True)
 class _Loop:
-    """State of one step. The model is called as it is: accelerate's wrapper would stay on it after the fit."""
+    """State of one step. Model and optimiser are called as they are: accelerate's wrapper would stay on the model after
+    the fit, and the optimiser's looks for a package on the disk at every step; a scaler of losses alone needs it.
+    """
 
     model: nn.Module
     terms: Terms
     optimiser: torch.optim.Optimizer
-    stepper: Any  # the optimiser as accelerate prepared it
+    stepper: Any  # the optimiser, or accelerate's wrapper with a scaler
     accelerator: Accelerator
     clip: float
     micro_batch: int
@@ -193,7 +195,7 @@ class _Loop:
 
     def step(self, batch: tuple[Tensor, Tensor], step: Step) -> float:
         """The part of the step's loss (the sum of its terms' means) that comes from this process's images."""
-        self.stepper.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad(set_to_none=True)
         with _seeded(step, self.accelerator.device), self.accelerator.autocast():
             terms = [each for share in step.share.pieces(self.micro_batch) for each in self._piece(batch, step, share)]
         trained = [p for group in self.optimiser.param_groups for p in group["params"]]  # not what is frozen
