@@ -50,12 +50,17 @@ def sliced_rows(bias: Tensor, rows: int, groups: int = 1) -> Tensor:
 
 
 class _SlicedLinear(torch.autograd.Function):
+    """The layer with one backward pass for both slices, which has no derivative itself."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, rows: int, groups: int) -> Tensor:
-        ctx.save_for_backward(x, weight, bias)
-        ctx.rows, ctx.groups = rows, groups
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int, groups: int) -> Tensor:
         first = None if bias is None else sliced_rows(bias, rows, groups)
         return F.linear(x, sliced(weight, rows, x.shape[-1], groups), first)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, bias, ctx.rows, ctx.groups = inputs
+        ctx.save_for_backward(x, weight, bias)
 
     @staticmethod
     @once_differentiable

@@ -61,3 +61,12 @@ def test_autocast_computes_in_its_own_type(monkeypatch):
     out.float().sum().backward()
     assert out.dtype == torch.bfloat16
     assert weight.grad.dtype == torch.float32
+
+
+def test_transforms_of_functions_differentiate_it(monkeypatch):
+    monkeypatch.setattr(module, "LARGE", 0)
+    x, weight = torch.randn(2, 3), torch.randn(5, 4)
+    found = torch.func.grad(lambda weight: sliced_linear(x, weight, None, 2).sum())(weight)
+    wanted = torch.zeros(5, 4)
+    wanted[:2, :3] = x.sum(0)
+    assert torch.allclose(found, wanted)
