@@ -62,7 +62,7 @@ def _orders(raw: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _scores(raw: Mapping[str, Any]) -> Iterator[str]:
-    task, score = raw.get("task", CLASSIFICATION), raw.get("score")
+    task, score = str(raw.get("task", CLASSIFICATION)), str(raw.get("score"))
     if task in SCORES_OF and score in SCORES and score not in SCORES_OF[task]:
         yield f"score: {shown(score)}: is none of task = {shown(task)}; allowed: {', '.join(SCORES_OF[task])}"
 

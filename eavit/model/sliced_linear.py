@@ -46,7 +46,10 @@ def sliced_rows(bias: Tensor, rows: int, groups: int = 1) -> Tensor:
     full = bias.shape[0] // groups
     if rows == full:
         return bias
-    return bias.narrow(0, 0, rows) if groups == 1 else bias.as_strided((groups, rows), (full, 1)).flatten()
+    if groups == 1:
+        return bias.narrow(0, 0, rows)
+    (down,) = bias.stride()
+    return bias.as_strided((groups, rows), (full * down, down)).flatten()
 
 
 class _SlicedLinear(torch.autograd.Function):

@@ -25,7 +25,7 @@ def adapt(folder: str, phase: str, at: int) -> None:
 
     from eavit import methods
     from eavit.methods import fitness
-    from eavit.training import allocation, checkpoint, train
+    from eavit.training import allocation, checkpoint, scores
     from tests.eavit.small import SCHEDULE, Blobs, TinyTask
 
     torch.set_num_threads(1)
@@ -46,7 +46,7 @@ def adapt(folder: str, phase: str, at: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     checkpoint.os.replace = killing("rename", os.replace)
-    fitness.accuracy = killing("evaluation", train.accuracy)
+    fitness.score_on = killing("evaluation", scores.score_on)
     allocation.Saving = lambda path: checkpoint.Saving(path, seconds=0)
     out = Path(folder)
     task = Task(out, schedule=SCHEDULE | {"epochs": 3.0})

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from eavit.model import cost
+from eavit.model.objective import distillation
 from eavit.model.submodel import Submodel
 from eavit.model.vit import extract
 from eavit.space.product import ProductSpace
@@ -21,7 +22,6 @@ from eavit.training.passes import (
     checked_passes,
     cost_of,
     cost_of_steps,
-    distillation,
     flipped,
     hidden_distance,
     plain,
