@@ -52,7 +52,7 @@ class Axis(NamedTuple):
 
 def covers(vit: Any) -> bool:
     """Return whether this pass computes what the masked one does: plain blocks, nothing that mixes or replaces closed
-    units, a norm next to the head, no draws that depend on widths.
+    units, a norm next to the head, no draws that depend on widths, no hooks, which would not be called.
     """
     block = vit.blocks[0]
     absent = [vit.norm_pre, block.attn.norm, block.mlp.norm, vit.fc_norm if vit.global_pool == "token" else vit.norm]
@@ -63,9 +63,14 @@ def covers(vit: Any) -> bool:
         and all(isinstance(norm, nn.LayerNorm) for norm in (block.norm1, _last_norm(vit)))
         and vit.global_pool in ("token", "avg")
         and isinstance(vit.head, nn.Linear)
-        and not any(part.p for part in vit.modules() if isinstance(part, nn.Dropout))
+        and not any(_draws_or_is_watched(part) for part in vit.modules())
         and not statistics_of(vit)
     )
+
+
+def _draws_or_is_watched(part: nn.Module) -> bool:
+    hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
+    return any(hooks) or (isinstance(part, nn.Dropout) and part.p > 0)
 
 
 def forward(vit: Any, images: Tensor, gates: Gates) -> Tensor:

@@ -89,6 +89,12 @@ def test_a_calibrated_vit_is_not_covered():
     assert not hard_gates.covers(calibrate(vit, [(images(vit), torch.zeros(2))]))
 
 
+def test_hooks_are_called_by_the_masked_pass():
+    vit = NestedViT.from_timm(build(TINY))
+    vit.blocks[0].attn.proj.register_forward_hook(lambda *_: None)
+    assert not hard_gates.covers(vit)
+
+
 def test_a_frozen_backbone_gets_no_gradient():
     vit = NestedViT.from_timm(build(TINY)).requires_grad_(False)
     router = shaken(vit, 3)
