@@ -10,7 +10,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 Progress = Callable[[str, int, int], None]
-SECONDS = 0.1, 30.0  # between two states of a bar: on a terminal, in a file
+ON_TERMINAL, IN_FILE = 0.1, 30.0  # seconds between two states of a bar
 UNITS = {"search": "submodel", "measure": "submodel", "prepare": "pass", "load": "pass"}
 
 
@@ -30,7 +30,7 @@ class Bars:
                 desc=phase,
                 unit=UNITS.get(phase, "step"),
                 initial=min(done, total),
-                mininterval=SECONDS[not sys.stderr.isatty()],
+                mininterval=ON_TERMINAL if sys.stderr.isatty() else IN_FILE,
             )
         self._bar.total = total
         self._bar.update(done - self._bar.n)

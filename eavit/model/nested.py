@@ -103,7 +103,8 @@ class NestedLinear(nn.Linear):
     """A layer whose first ``out`` rows and first ``into`` columns are used."""
 
     def narrow(self, out: int | None, into: int | None) -> State:
-        rows, columns = (out or self.weight.shape[0]), (into or self.weight.shape[1])
+        rows = self.weight.shape[0] if out is None else out
+        columns = self.weight.shape[1] if into is None else into
         bias = self.shifted(columns)
         return _state(weight=sliced(self.weight, rows, columns), bias=None if bias is None else sliced_rows(bias, rows))
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-DOWNLOAD_TIMEOUT = (
-    20.0  # seconds without an answer: torchvision sets no limit, and a silent network must not hang a cell
-)
+# Seconds without an answer: torchvision sets no limit, and a silent network must not hang a cell.
+DOWNLOAD_TIMEOUT = 20.0
 
 
 @contextmanager

@@ -132,8 +132,8 @@ def _labels(name: str, columns: Mapping[str, tuple[list[Any], Any]]) -> tuple[tu
     every = {value for labels in values.values() for value in labels}
     declared = getattr(columns["train"][1], "names", None)
     if every and all(isinstance(value, str) for value in every):
-        declared = sorted(every)
-        return tuple(declared), {role: [declared.index(value) for value in labels] for role, labels in values.items()}
+        places = {value: place for place, value in enumerate(sorted(every))}
+        return tuple(places), {role: [places[value] for value in labels] for role, labels in values.items()}
     if not all(isinstance(value, int) and value >= 0 for value in every):
         odd = next(value for value in every if not isinstance(value, int) or value < 0)
         raise DataError(f"{name}: a label is {odd!r}: a split without labels? Allowed are names and numbers from 0.")

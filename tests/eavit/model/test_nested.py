@@ -68,6 +68,11 @@ def test_layer_norm_of_soft_gates_is_a_weighted_one():
     assert_same(norm(x, soft), ((x - mean) / (variance + 1e-5).sqrt() * norm.weight + norm.bias) * soft, 1e-12)
 
 
+def test_no_row_of_a_linear_layer_is_none_and_not_all():
+    state = filled(nn.Linear(5, 6)).narrow(0, 0)
+    assert (state["weight"].shape, state["bias"].shape) == ((0, 0), (0,))
+
+
 @given(out=st.integers(1, 6), into=st.integers(1, 5), bias=st.booleans())
 def test_linear_uses_its_first_rows_and_columns(out, into, bias):
     layer = filled(nn.Linear(5, 6, bias=bias))
