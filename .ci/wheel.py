@@ -19,7 +19,7 @@ DATA = """
 from importlib.resources import files
 import sys, eavit, harness
 from eavit.weights import pico_letters
-assert not eavit.__file__.startswith(sys.argv[1]), eavit.__file__
+assert eavit.__file__.startswith(sys.prefix), eavit.__file__
 for package in (eavit, harness):
     assert (files(package) / "py.typed").is_file(), package
 assert pico_letters(3).num_classes == 3
@@ -61,7 +61,7 @@ def main() -> int:
     run([uv, "pip", "install", "--quiet", "--python", str(env), f"{wheel}[bench]"], ROOT)
     os.environ["PATH"] = os.pathsep.join([str(env / SCRIPTS), os.environ.get("PATH", os.defpath)])
     os.environ.pop("PYTHONPATH", None)
-    for command in (["python", "-c", DATA, str(ROOT)], *COMMANDS):
+    for command in (["python", "-c", DATA], *COMMANDS):
         run(command, folder / "elsewhere")
     print("the wheel works from a clean environment")
     return 0

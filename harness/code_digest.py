@@ -68,6 +68,12 @@ def digests(uses: Iterable[str]) -> dict[str, str]:
     return by_use
 
 
+def is_there(use: str) -> bool:
+    """Return whether the module of ``module:attribute`` can be found; nothing is imported."""
+    module = use.partition(":")[0]
+    return Project(module.partition(".")[0]).find(module) is not None
+
+
 def return_annotation(use: str) -> str:
     """Return annotation of the function that ``module:attribute`` names, as written; empty where none is seen."""
     project, name = Project(use.partition(".")[0].partition(":")[0]), use

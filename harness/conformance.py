@@ -13,7 +13,8 @@ from harness import metrics, picture_writer, plugins
 from harness.data.listings import Listing
 from harness.plugins import PluginError
 
-Kind = Literal["method", "backbone", "data set", "listing", "metric"]
+Kind = Literal["method", "backbone", "data set", "listing", "metric", "selector"]
+SELECTION = ("eavit.selection.selectors", "Selection")  # module and name of what a selector gives
 CLASSES = (3, 3, 5)  # of the backbones that are made
 IMAGES = 60  # of the outputs that a metric is tried on
 
@@ -28,6 +29,8 @@ def kind_of(use: str) -> Kind:
     made = plugins.declared_classes(factory)
     if made == (Listing,):
         return "listing"
+    if (made[-1].__module__, made[-1].__name__) == SELECTION:
+        return "selector"
     if all(callable(getattr(each, "adapt", None)) for each in made):
         return "method"
     if all(issubclass(each, nn.Module) for each in made):
@@ -35,8 +38,8 @@ def kind_of(use: str) -> Kind:
     raise PluginError(
         f"use = {use!r}: does not say what it makes: annotate its return with a class that has `adapt` (a method), a "
         "torch.nn.Module (a backbone), Iterator[tuple[str, str, PIL.Image.Image]] (a data set that is made), "
-        "harness.data.listings.Listing (a data set that is listed), or, if it takes logits and labels, float or "
-        "numpy.ndarray (a metric)"
+        "harness.data.listings.Listing (a data set that is listed), eavit.selection.selectors.Selector (a selector), "
+        "or, if it takes logits and labels, float or numpy.ndarray (a metric)"
     )
 
 

@@ -19,7 +19,7 @@ from harness.data import locations
 from harness.data.locations import PROJECT, DataError
 from harness.jobs.call import CallError, call_each
 from harness.jobs.files import write_atomic
-from harness.plan import COUNTER_VERSION, Prints, canonical_digest
+from harness.plan import COUNTER_VERSION, Prints, canonical_digest, named_code
 from harness.suite import DataSet, Input, Suite
 
 CACHE = Path("runs/.cache/prints")
@@ -61,11 +61,18 @@ def prints_of(suite: Suite, cache: Path | None = None, tell: Callable[[str], Non
             if name in known and _key(entry, suite.input, states.get(name)) == known[name].key:
                 _remember(folder, known[name])  # not changed while it was read
     return Prints(
-        code=code_digest.digests([suite.backbone.use, *(method.use for method in suite.methods)]),
+        code=code_digest.digests(_named_code(suite)),
         data={entry.name: known[entry.name].fingerprint if entry.name in known else None for entry in suite.datasets},
         missing=missing,
         fit={name: each.fit for name, each in known.items()},
     )
+
+
+def _named_code(suite: Suite) -> list[str]:
+    """Import strings of the suite, and those in options of methods that name a module which is there."""
+    options = named_code([method.options for method in suite.methods])
+    uses = [suite.backbone.use, *(method.use for method in suite.methods)]
+    return [*uses, *(use for use in options if code_digest.is_there(use))]
 
 
 def _listing_states(entries: Iterable[DataSet]) -> dict[str, str | None]:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from harness.code_digest import file_digest
-from harness.suite import DataSet, MethodSpec, Suite, SuiteError, names_a_file
+from harness.suite import IMPORT_STRING, DataSet, MethodSpec, Suite, SuiteError, names_a_file
 from harness.tasks import CLASSIFICATION
 
 PROTOCOL_VERSION = 1  # grows when harness/protocol.py changes what methods are given or asked
@@ -27,6 +27,7 @@ class Prints:
     """Digests of a suite's code and data as they are now: SHA-256 in hex (:mod:`harness.fingerprints`)."""
 
     code: Mapping[str, str]  # import string -> digest of its module and all that this imports from its project
+    # (of the backbone, the methods, and what their options name, where there is such a module)
     data: Mapping[str, str | None]  # name of a data set -> fingerprint of its splits; None: it cannot be read
     missing: Mapping[str, str]  # name of a data set that cannot be read -> why
     fit: Mapping[str, int] = field(default_factory=dict)  # name of a data set -> images of its fit split
@@ -120,10 +121,24 @@ def _shared(suite: Suite) -> dict[str, Any]:
 
 
 def _method_content(method: MethodSpec, suite: Suite, prints: Prints) -> dict[str, Any]:
+    named = {use: prints.code[use] for use in named_code(method.options) if use in prints.code}
     return {
         "method": {"use": method.use, "options": by_content(method.options)},
-        "code": {"backbone": prints.code[suite.backbone.use], "method": prints.code[method.use]},
+        "code": {"backbone": prints.code[suite.backbone.use], "method": prints.code[method.use], **named},
     }
+
+
+def named_code(options: Any) -> tuple[str, ...]:
+    """Values of a method's options that are written ``module:name``: code that it is given, such as a selector.
+
+    >>> named_code({"select": "my_rules:halving", "evaluations": 60})
+    ('my_rules:halving',)
+    """
+    if isinstance(options, Mapping):
+        return named_code(list(options.values()))
+    if isinstance(options, list | tuple):
+        return tuple(dict.fromkeys(use for value in options for use in named_code(value)))
+    return (options,) if isinstance(options, str) and IMPORT_STRING.fullmatch(options) else ()
 
 
 def _data_content(dataset: DataSet, prints: Prints) -> dict[str, Any]:

@@ -21,7 +21,8 @@ STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=Fals
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=100)]
 Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=300)]
-ImportString = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
+IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+ImportString = Annotated[str, StringConstraints(pattern=f"^{IMPORT_STRING.pattern}$")]
 Count = Annotated[int, Field(ge=1)]
 Parallel = Annotated[int, Field(ge=1, le=1024)]  # torch crashes on far larger numbers of threads
 Source = Literal["digits", "mnist5k", "fashion_mnist", "glyphs", "shapes", "textures", "letters", "folder", "listing"]

@@ -39,7 +39,8 @@ from eavit.methods.recipe import Recipe
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT
 from eavit.options import allowed, nearest_hint
-from eavit.selection.selectors import uniform
+from eavit.selection.own_selectors import selector_factory
+from eavit.selection.selectors import SELECTORS, uniform
 from eavit.space.space import Space
 from eavit.training.task import Spent
 from eavit.training.train import Schedule
@@ -140,13 +141,14 @@ def family_of(
 ) -> ElasticModel:
     """Choose the members of a nested ViT that was trained in a loop of one's own, such as with :class:`eavit.Sampled`.
 
-    ``selector`` is one of :data:`eavit.selection.selectors.SELECTORS`; those that measure get so many ``evaluations``
-    on one half of ``val``.
+    ``selector`` is one of :data:`eavit.selection.selectors.SELECTORS`, or ``module:name`` of one's own; those that
+    measure get so many ``evaluations`` on one half of ``val``.
     """
     if not isinstance(vit, NestedViT):
         raise TypeError(f"vit is a {type(vit).__name__}; must be a nested ViT, as NestedViT.from_timm(model) makes it")
     budgets, images = _checked_budgets(budgets), validation_of(vit, val)
     names, config = class_names(vit, val, classes), data_config(vit, data or {})
+    selector_factory("selector", selector, tuple(SELECTORS))  # refuses wrong values by the name of this argument
     choosing = SelectOptions(selector, "free", evaluations).choosing(uniform())
     with ExitStack() as stack:
         report, folder = reporter(progress, stack), Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from inspect import signature
 from math import log
 from typing import Any
 
@@ -18,6 +17,7 @@ from eavit.model.vit import NestedViT
 from eavit.options import allowed
 from eavit.selection import selectors
 from eavit.selection.front import Fitness
+from eavit.selection.own_selectors import make_selector, needs_scores, selector_factory
 from eavit.selection.selectors import EVALUATIONS, SELECTORS, Problem, Selection, Selector
 from eavit.space.space import Space
 from eavit.training.prepare import scored, scoring_cost
@@ -81,8 +81,8 @@ class Choosing:
 
 @dataclass(frozen=True, slots=True)
 class SelectOptions:
-    """The options that every elastic method has: ``select`` (native, or a common selector over the family's own space),
-    ``nesting``, and ``evaluations``, the limit of those that measure.
+    """The options that every elastic method has: ``select`` (native, a common selector over the family's own space, or
+    ``module:name`` of one's own), ``nesting``, and ``evaluations``, the limit of those that measure.
     """
 
     select: str = "native"
@@ -90,7 +90,6 @@ class SelectOptions:
     evaluations: int = EVALUATIONS
 
     def __post_init__(self) -> None:
-        allowed("select", self.select, SELECTS)
         allowed("nesting", self.nesting, NESTINGS)
         if self.select != "native":
             self.choosing(selectors.uniform())  # refuses wrong values before any work
@@ -107,8 +106,5 @@ class SelectOptions:
         special = {"native": native, **(instead or {})}
         if self.select in special:
             return Choosing(special[self.select], self.nesting)
-        make = SELECTORS[self.select]
-        measures = "evaluations" in signature(make).parameters
-        return Choosing(
-            make(evaluations=self.evaluations) if measures else make(), self.nesting, self.select == "greedy"
-        )
+        factory = selector_factory("select", self.select, SELECTS)
+        return Choosing(make_selector(factory, self.evaluations), self.nesting, needs_scores(factory))

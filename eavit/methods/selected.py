@@ -24,6 +24,7 @@ from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.options import allowed, number, options_table, refuse, whole
 from eavit.selection.front import Front
+from eavit.selection.own_selectors import selector_factory
 from eavit.selection.router import PolicyTable, Router, Routing, imitate, route_frozen, routing_cost
 from eavit.selection.selectors import EVALUATIONS, SELECTORS, Selection, given, uniform
 from eavit.space.product import ProductSpace
@@ -81,12 +82,14 @@ def selected(
 ) -> Recipe:
     """A selector on the weights of EA-ViT's stage 1, trained with all the steps, to compare selectors.
 
-    ``selector`` is one of ``SELECTORS``, or router: started from NSGA-II with as many ``evaluations``, then
-    trained on the frozen weights for ``router_steps`` of the schedule's steps. ``stage1``: as in ``ea_vit``.
+    ``selector`` is one of ``SELECTORS``, ``module:name`` of one's own, or router: started from NSGA-II with as many
+    ``evaluations``, then trained on the frozen weights for ``router_steps`` of the schedule's steps. ``stage1``: as in
+    ``ea_vit``.
     """
     refuse(others, ("selector", "evaluations", "nesting", "importance", "stage1", "router_steps"), RENAMED)
     allowed("importance", importance, IMPORTANCES)
-    allowed("selector", selector, CONTESTANTS)
+    if selector != "router":
+        selector_factory("selector", selector, CONTESTANTS)  # refuses wrong values by the name of this option
     number("router_steps", router_steps, "(0, 1]")
     first = options_table(Stage1, "stage1", stage1)
     card = CARD.with_values({"selector": selector, "evaluations": evaluations, "router_steps": router_steps})

@@ -166,9 +166,10 @@ def nsga2(
 
 
 def evolution(evaluations: int = EVALUATIONS, rules: Rules = AUTOFORMER) -> Selector:
-    """AutoFormer's search, once for each budget, the evaluations shared out evenly (the source has 1050 for each);
-    numbers and source in :mod:`.evolution`. Ours: a budget may also take what another budget's search measured,
-    and fewer evaluations shrink population and rounds alike.
+    """AutoFormer's evolutionary search, once for each budget; numbers and source in :mod:`.evolution`.
+
+    The evaluations are shared out evenly (the source has 1050 for each budget). Ours: a budget may also
+    take what another budget's search measured, and fewer evaluations shrink population and rounds alike.
     """
     _limit(evaluations, 1)
 
@@ -186,9 +187,10 @@ def evolution(evaluations: int = EVALUATIONS, rules: Rules = AUTOFORMER) -> Sele
 def predictor(
     evaluations: int = EVALUATIONS, measured: float = 0.6, epochs: int = 200, rules: Rules = OFA, held_out: float = 0.2
 ) -> Selector:
-    """OFA's search: a fraction ``measured`` of the evaluations trains an accuracy predictor, evolution runs on it for
-    each budget, and what it likes best is measured with the rest. ``held_out`` of the measured ones test the
-    predictor (findings), which is then trained on all of them.
+    """OFA's search: a predictor of accuracy is trained, evolution runs on it for each budget.
+
+    A fraction ``measured`` of the evaluations trains it, and what it likes best is measured with the rest. ``held_out``
+    of the measured ones test the predictor (findings), which is then trained on all of them.
     """
     _limit(evaluations, 4)
 
@@ -225,8 +227,9 @@ def _measure_drawn(
 
 
 def random(evaluations: int = EVALUATIONS, window: float = 0.9) -> Selector:
-    """Random search: as many members for each budget as the evaluations allow, aimed at ``window`` of it and above,
-    none over it; the best on fold A. What every search must beat.
+    """Random search: members near each budget, the best on fold A. What every search must beat.
+
+    As many for each budget as the evaluations allow, aimed at ``window`` of it and above, none over it.
     """
     _limit(evaluations, 1)
 
@@ -242,8 +245,10 @@ def random(evaluations: int = EVALUATIONS, window: float = 0.9) -> Selector:
 
 
 def mix_n_match(candidates: Callable[[Space], Iterable[Submodel]] = mixes) -> Selector:
-    """MatFormer's Mix'n'Match: of the candidates the one nearest to the budget and at most it, of equal MACs the first
-    (the most uniform). No evaluation. Any family that is a list (HydraViT's k, a grid, a chain) selects by it too.
+    """MatFormer's Mix'n'Match: of the candidates the one nearest to the budget and at most it. No evaluation.
+
+    Of equal MACs the first (the most uniform). Any family that is a list (HydraViT's k, a grid, a chain) selects by
+    it too.
     """
     return lambda problem: Selection(_dearest_that_fits(problem.space, candidates(problem.space)), 0)
 
@@ -254,8 +259,9 @@ def uniform() -> Selector:
 
 
 def greedy() -> Selector:
-    """The path of least importance lost for each MAC saved; a budget gets the first member on it that fits. No
-    evaluation, nested by construction.
+    """The path of least importance lost for each MAC saved. No evaluation, nested by construction.
+
+    A budget gets the first member on the path that fits.
     """
 
     def select(problem: Problem) -> Selection:
@@ -267,22 +273,22 @@ def greedy() -> Selector:
 
 
 def given(policy: Policy, findings: Mapping[str, Any] | None = None) -> Selector:
-    """A policy from outside, such as the router's, held to the law: a choice that is over its budget or no member of
-    the space is refused by name.
-    """
+    """A policy from outside, such as the router's, held to the law (:func:`held_policy`)."""
+    return lambda problem: Selection(held_policy(problem.space, policy, "given policy"), 0, dict(findings or {}))
 
-    def select(problem: Problem) -> Selection:
-        def checked(budget: float) -> Submodel | None:
-            choice = policy(budget)
-            if choice is not None:
-                share = cost.share(problem.space.backbone, problem.space.require(choice))
-                if share > budget:
-                    raise ValueError(f"given policy: {choice} uses {share:.6f}, over the budget {budget}")
-            return choice
 
-        return Selection(checked, 0, dict(findings or {}))
+def held_policy(space: Space, policy: Policy, name: str) -> Policy:
+    """The policy, refusing by ``name`` a choice that is over its budget or no member of the space: ValueError."""
 
-    return select
+    def checked(budget: float) -> Submodel | None:
+        choice = policy(budget)
+        if choice is not None:
+            share = cost.share(space.backbone, space.require(choice))
+            if share > budget:
+                raise ValueError(f"{name}: {choice} uses {share:.6f}, over the budget {budget}")
+        return choice
+
+    return checked
 
 
 SELECTORS: dict[str, Callable[..., Selector]] = {

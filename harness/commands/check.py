@@ -12,6 +12,7 @@ from harness.data import locations
 from harness.data.locations import PROJECT, DataError
 from harness.jobs.call import CallError, call_each
 from harness.jobs.fork_server import ForkServer
+from harness.plan import named_code
 from harness.suite import Suite
 from harness.toml import key_path
 
@@ -84,11 +85,13 @@ def _lines(where: str, texts: Mapping[Part, list[str]]) -> list[str]:
 
 def _answers(suite: Suite, parts: list[Part], server: ForkServer | None) -> dict[Part, Mapping[str, Any]]:
     """Answers in the order of ``parts``. Plug-ins of strangers, which may hang, are built apart and in less time."""
-    text, uses = suite.model_dump_json(), [method.use for method in suite.methods]
-    ours = {("methods", index) for index, use in enumerate(uses) if use.startswith(OWN)} | {
-        ("schedule",),
-        ("backbone",),
+    text = suite.model_dump_json()
+    own = {
+        ("methods", index)
+        for index, method in enumerate(suite.methods)
+        if all(use.startswith(OWN) for use in (method.use, *named_code(method.options)))
     }
+    ours = own | {("schedule",), ("backbone",)}
     ours = ours if suite.backbone.use.startswith(OWN) else set()  # all methods are tried with the backbone
     strange = [part for part in parts if part[0] != "datasets" and part not in ours]
     answers: dict[Part, Mapping[str, Any]] = {}

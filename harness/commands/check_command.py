@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Annotated, Any, Literal
 
 import typer
@@ -15,9 +14,9 @@ from harness.commands.check_plugin import check_plugin
 from harness.commands.open_suite import open_suite
 from harness.commands.options import CommandError, DataRoot, Where
 from harness.commands.output import complain, warn
+from harness.suite import IMPORT_STRING
 
 verbs = typer.Typer()
-IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 @verbs.command()
@@ -25,7 +24,8 @@ def check(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="SUITE|MODULE:NAME", help="A suite, or a method, backbone, data set or metric of yours."
+            metavar="SUITE|MODULE:NAME",
+            help="A suite, or a plug-in of yours.",
         ),
     ],
     data: DataRoot = None,
@@ -34,7 +34,7 @@ def check(
     channels: Annotated[str, typer.Option(metavar="1|3", help="Channels of these images.")] = "1",
 ) -> None:
     """Check what a suite names: imports, options, backbone, data. Exit code 1 if anything is wrong. With MODULE:NAME,
-    try a method, backbone, data set or metric of yours: does it keep the rules that every plug-in has to keep?
+    try a method, backbone, data set, metric or selector of yours: does it keep the rules of its kind?
     """
     if IMPORT_STRING.fullmatch(name):
         _check_plugin(name, {"options": _parsed(plugin_options), "size": size, "channels": _one_or_three(channels)})

@@ -1,4 +1,4 @@
-"""Check of one plug-in: a method, backbone, data set or metric is tried, and each rule gets a verdict."""
+"""Check of one plug-in: it is tried, and each rule for its kind gets a verdict."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ MINUTES = 10.0  # that the tiny cell of a method may take
 TAIL = 6  # lines of a log that are shown
 PICO = "eavit.weights:pico_letters"
 FAMILY = "eavit.methods:ea_vit_plus"
+SELECTED = "eavit.methods:selected"  # whose submodels a selector of yours chooses
+EVALUATIONS = 24  # of that, unless the options say otherwise
 
 Word = Literal["passed", "FAILED", "note"]
 
@@ -54,7 +56,14 @@ def check_plugin(use: str, tried: Mapping[str, Any]) -> tuple[str, list[RuleVerd
         kind: str = call("harness.conformance:kind_of", use, DEADLINE, PROJECT)
     except CallError as error:
         return "plug-in", [RuleVerdict("FAILED", "it says what it makes", _plain(error))]
-    rules = {"method": _method, "backbone": _backbone, "data set": _dataset, "listing": _listing, "metric": _metric}
+    rules = {
+        "method": _method,
+        "backbone": _backbone,
+        "data set": _dataset,
+        "listing": _listing,
+        "metric": _metric,
+        "selector": _selector,
+    }
     return kind, list(rules[kind](use, tried))
 
 
@@ -164,7 +173,7 @@ def _verdict(rule: str, fault: str) -> RuleVerdict:
     return RuleVerdict("FAILED" if fault else "passed", rule, fault)
 
 
-# --- backbones, data sets and metrics --------------------------------------------------------------------------------
+# --- backbones, data sets, metrics and selectors ----------------------------------------------------------------------
 
 
 def _backbone(use: str, tried: Mapping[str, Any]) -> Iterator[RuleVerdict]:
@@ -248,6 +257,23 @@ def _metric(use: str, tried: Mapping[str, Any]) -> Iterator[RuleVerdict]:
     yield _verdict("the order of the images does not matter", "" if same else f"{other:.6g} in another order")
     for which in ("right", "wrong"):
         yield _of_answer(f"it gives a number where all images are {which}", answers[which])
+
+
+def _selector(use: str, tried: Mapping[str, Any]) -> Iterator[RuleVerdict]:
+    """Verdicts of trials on drawn accuracies, then of a cell whose method chooses by it."""
+    request = {"use": use, "options": tried["options"]}
+    try:
+        answers = call("eavit.selection.selector_trials:selector_trials", request, DEADLINE, PROJECT)
+    except CallError as error:
+        yield RuleVerdict("FAILED", "it is called with a problem", _plain(error))
+        return
+    for rule, seen, fault in answers:
+        yield RuleVerdict("FAILED", rule, fault) if fault else RuleVerdict("passed", rule, seen)
+        if fault:
+            return
+    options = {"selector": use, "evaluations": EVALUATIONS, **tried["options"]}
+    yield RuleVerdict("note", f"the rest is tried with {SELECTED}, which chooses by it")
+    yield from _method(SELECTED, {**tried, "options": options})
 
 
 def _of_answer(rule: str, answer: Mapping[str, Any]) -> RuleVerdict:

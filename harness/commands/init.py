@@ -1,4 +1,4 @@
-"""The verb init: write a working example of a method, a data set, a metric or a suite into the current folder."""
+"""The verb init: write a working example of a plug-in or a suite into the current folder."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ NEXT = {  # kind -> what to type next
     "method": ("eavit-bench check $name:$class_name", 'in a suite: [[methods]] use = "$name:$class_name"'),
     "dataset": ("eavit-bench check $name:$name", 'in a suite: [[datasets]] name = "$name" and use = "$name:$name"'),
     "metric": ("eavit-bench check $name:$name", 'in a suite: [[metrics]] use = "$name:$name"'),
+    "selector": ("eavit-bench check $name:$name", 'in options of a method in a suite: select = "$name:$name"'),
     "suite": ("eavit-bench check $name.toml", "eavit-bench run $name.toml"),
 }
 
 
 @verbs.command()
 def init(
-    kind: Annotated[str, typer.Argument(metavar="method|dataset|metric|suite", help="What to write.")],
+    kind: Annotated[str, typer.Argument(metavar="method|dataset|metric|selector|suite", help="What to write.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, and that of the file.")],
 ) -> None:
-    """Write a working example of a method, data set, metric or suite into the current folder, to be changed by you."""
+    """Write a working example of a plug-in or a suite into the current folder, to be changed by you."""
     if kind not in NEXT:
         raise CommandError(f"init {kind}: unknown; {choices(kind, list(NEXT))}")
     file = Path(f"{_checked(name)}{'.toml' if kind == 'suite' else '.py'}")

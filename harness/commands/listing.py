@@ -12,12 +12,12 @@ import typer
 
 from harness import suite
 from harness.commands.options import CommandError
-from harness.commands.public_functions import public_functions
+from harness.commands.public_functions import public_functions, table_keys
 from harness.jobs.call import call
 from harness.messages import choices
 
 verbs = typer.Typer()
-METHODS, BACKBONES = "eavit.methods", "eavit.weights"
+METHODS, BACKBONES, SELECTORS = "eavit.methods", "eavit.weights", "eavit.selection.selectors"
 SETS = ("harness.data.published", "harness.data.hub", "harness.data.shards")
 DEADLINE = 120.0  # seconds for importing a module of the library
 WIDTH = 110  # of a card's lines
@@ -27,11 +27,19 @@ WIDTH = 110  # of a card's lines
 def show_list(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="[methods|backbones|data|metrics]", help="Only these; methods with their cards."),
+        typer.Argument(
+            metavar="[methods|backbones|data|metrics|selectors]", help="Only these; methods with their cards."
+        ),
     ] = None,
 ) -> None:
-    """List methods, backbones, data sources and metrics that suites can name; `list methods` shows the card of each."""
-    lists = {"methods": _methods, "backbones": _backbones, "data": _data, "metrics": _metrics}
+    """List methods, backbones, data sources, metrics and selectors that suites can name; `list methods` shows cards."""
+    lists = {
+        "methods": _methods,
+        "backbones": _backbones,
+        "data": _data,
+        "metrics": _metrics,
+        "selectors": _selectors,
+    }
     if what is not None and what not in lists:
         raise CommandError(f"list {what}: unknown; {choices(what, list(lists))}")
     if what == "methods":
@@ -64,6 +72,13 @@ def _data() -> list[str]:
 
 def _metrics() -> list[str]:
     return ["  functions of your own: eavit-bench init metric NAME"]
+
+
+def _selectors() -> list[str]:
+    """Names for the option `select` of methods, and where one's own come from."""
+    known = {each.name: each.first for each in public_functions(SELECTORS)}
+    own = "  functions of your own, as module:name: eavit-bench init selector NAME"
+    return [*(f"  {name}  {known[name]}".rstrip() for name in table_keys(SELECTORS, "SELECTORS")), own]
 
 
 def _described(module: str) -> list[dict[str, Any]]:

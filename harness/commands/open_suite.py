@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from harness import fingerprints, picture_plugins, plan, smoke, suite
+from harness.commands.named_selectors import with_import_strings
 from harness.commands.options import RESULTS, CellLimits, CommandError, Where, Which
 from harness.commands.output import complain, warn
 from harness.jobs.files import write_atomic
@@ -120,7 +121,7 @@ def open_suite(name: str, where: Where) -> OpenSuite:
     if where.data is not None:
         os.environ["EAVIT_DATA"] = str(where.data.resolve())
     file = suite_file(name, where.results)
-    read = picture_plugins.located(suite.load(file))
+    read = with_import_strings(picture_plugins.located(suite.load(file)))
     refuse_other(where.results / read.name, file)
     return OpenSuite(name, file, read, where.results / read.name, where.runs / read.name)
 

@@ -35,6 +35,14 @@ def public_functions(module: str) -> list[PublicFunction]:
     return [_function(name, node) for name, node in functions if node is not None]
 
 
+def table_keys(module: str, name: str) -> list[str]:
+    """Keys of the table that a module assigns to ``name`` as a literal of strings."""
+    for node in _tree(module).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name and isinstance(node.value, ast.Dict):
+            return [ast.literal_eval(key) for key in node.value.keys if key is not None]
+    return []
+
+
 def _passed_on(origin: tuple[str, str] | None) -> ast.FunctionDef | None:
     if origin is None:
         return None

@@ -95,6 +95,13 @@ class Thing:
 BARE, DRESSED = (text.replace("~", " ") for text in (BARE, DRESSED))  # editors take away spaces at line ends
 
 
+def test_a_module_is_there_whether_it_can_be_imported_or_not(importable: Path) -> None:
+    name = fresh()
+    write(importable, {f"{name}/__init__": "", f"{name}/part": "raise SystemExit"})
+    assert code_digest.is_there(f"{name}.part:f") and not code_digest.is_there(f"{name}.other:f")
+    assert not code_digest.is_there(f"{name}x:f")
+
+
 def test_comments_docstrings_blank_lines_and_trailing_spaces_do_not_count() -> None:
     assert plain(DRESSED) == plain(BARE)
 

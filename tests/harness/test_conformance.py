@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from eavit.selection.selectors import Selector
 from harness.conformance import differing_weights, kind_of, metric_trials
 from harness.plugins import PluginError
 
@@ -29,6 +30,9 @@ def pictures() -> Iterator[tuple[str, str, object]]: ...
 
 def number(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(logits[0, 0])
+
+
+def rule(evaluations: int = 1) -> Selector: ...
 
 
 def untold():
@@ -52,7 +56,14 @@ def net(num_classes: int, drawn: bool) -> Net:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("Method", "method"), ("made", "method"), ("pictures", "data set"), ("net", "backbone"), ("number", "metric")],
+    [
+        ("Method", "method"),
+        ("made", "method"),
+        ("pictures", "data set"),
+        ("net", "backbone"),
+        ("number", "metric"),
+        ("rule", "selector"),
+    ],
 )
 def test_a_kind_is_what_the_annotation_says(name: str, kind: str) -> None:
     assert kind_of(f"{HERE}:{name}") == kind

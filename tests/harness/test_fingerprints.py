@@ -141,6 +141,20 @@ def test_an_edit_touches_exactly_its_cells(
     assert touched(before, world.ids()) == expected
 
 
+def test_code_that_an_option_names_counts_for_that_method(world: World) -> None:
+    rule = f"{world.plugin}.rule"
+    methods = [{"name": m, "use": f"{world.plugin}.{m}:method"} for m in METHODS]
+    methods[1] |= {"options": {"tag": f"{rule}:mine"}}
+    missing = world.ids(methods=methods)
+    assert f"{rule}:mine" not in world.prints(methods=methods).code
+    world.file("rule").write_text("def mine(): ...\n")
+    importlib.invalidate_caches()
+    before = world.ids(methods=methods)
+    assert touched(missing, before) == {("two", d) for d in SETS}
+    grow(world.file("rule"), "Y = 1\n")()
+    assert touched(before, world.ids(methods=methods)) == {("two", d) for d in SETS}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -189,6 +189,19 @@ def test_two_cells_that_are_the_same_by_content_are_refused() -> None:
         plan.cells(suite, small.prints(suite))
 
 
+def test_code_among_the_options_is_part_of_the_content_and_nothing_else_is() -> None:
+    deep = {"select": "my_rules:halving", "deep": [{"rule": "my_rules:other"}], "size": 3}
+    assert plan.named_code(deep) == ("my_rules:halving", "my_rules:other")
+    for word in ("nsga2", "cuda:0", "a:b:c", "http://x", ":x", "x:"):
+        assert plan.named_code({"select": word}) == ()
+    suite = small.suite(methods=[{"use": "m:a", "options": {"select": "my_rules:halving"}}])
+    known = Prints({suite.backbone.use: "b", "m:a": "a"}, {entry.name: "d" for entry in suite.datasets}, {})
+    code = {"backbone": "b", "method": "a"}
+    assert plan.cells(suite, known)[0].content["code"] == code
+    with_rule = Prints({**known.code, "my_rules:halving": "c"}, known.data, {})
+    assert plan.cells(suite, with_rule)[0].content["code"] == {**code, "my_rules:halving": "c"}
+
+
 def test_a_file_among_the_options_counts_by_its_content(tmp_path: Path) -> None:
     def ids(folder: str, content: bytes) -> dict[tuple[str, str, int], str]:
         file = tmp_path / folder / "w.bin"

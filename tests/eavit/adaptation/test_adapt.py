@@ -181,6 +181,15 @@ def test_a_family_of_ones_own_training_loop():
         family_of(plain(), loader())
 
 
+def test_a_family_is_chosen_by_a_selector_of_ones_own():
+    mine = "tests.eavit.selection.made_selectors:smallest"
+    elastic = family_of(tiny(), loader(48, 48, seed=1), BUDGETS, selector=mine, progress=False)
+    assert len(elastic.table.members) == 1 and elastic.table.method["selector"] == mine
+    for name in ("native", "nsga3"):
+        with pytest.raises(ValueError, match=f"option selector='{name}' is unknown"):
+            family_of(tiny(), loader(), selector=name)
+
+
 def test_threads_are_set_for_the_training_alone(monkeypatch):
     def stopped(*_):
         raise RuntimeError(f"with {torch.get_num_threads()}")

@@ -11,6 +11,7 @@ from eavit.training.prepare import scoring_cost
 from eavit.training.task import Spent
 from tests.eavit.small import TinyTask, tiny
 
+MADE = "tests.eavit.selection.made_selectors"
 VIT = tiny().eval()
 SPACE = ProductSpace.eavit(VIT.backbone, 0.5)
 
@@ -27,12 +28,14 @@ def test_native_free_is_the_family_s_own():
     assert not SelectOptions(nesting="nested").own
     instead = mix_n_match()
     assert SelectOptions("uniform").choosing(own, {"uniform": instead}).selector is instead
+    assert SelectOptions(f"{MADE}:by_scores").choosing(own).scored
     assert [name for name in SELECTS if SelectOptions(name).choosing(own).scored] == ["greedy"]
 
 
 def test_wrong_options_are_named_before_any_work():
     for options, match in (
         ({"select": "natve"}, "select='natve'.*nearest: native"),
+        ({"select": "nowhere:x"}, "select='nowhere:x': nowhere cannot be imported"),
         ({"nesting": "nestd"}, "nesting='nestd'.*nearest: nested"),
         ({"select": "random", "evaluations": 0}, "evaluations=0"),
     ):
@@ -40,7 +43,7 @@ def test_wrong_options_are_named_before_any_work():
             SelectOptions(**options)
 
 
-@pytest.mark.parametrize("select", ["random", "uniform", "greedy", "evolution"])
+@pytest.mark.parametrize("select", ["random", "uniform", "greedy", "evolution", f"{MADE}:measured_twice"])
 def test_the_cost_is_near_what_is_spent(select, tmp_path):
     task, choose = task_in(tmp_path), SelectOptions(select, evaluations=12).choosing(uniform())
     estimate = choose.cost(task, SPACE)

@@ -115,6 +115,8 @@ def test_a_cap_is_spread_over_budgets_and_prefers_what_many_chose(tmp_path):
 def test_wrong_options_of_selected_are_named(tmp_path):
     with pytest.raises(ValueError, match="selector='nsga3'.*nearest: nsga2"):
         selected("nsga3")
+    with pytest.raises(ValueError, match="selector='nowhere:x': nowhere cannot be imported"):
+        selected("nowhere:x")
     with pytest.raises(ValueError, match="router_steps=0"):
         selected("router", router_steps=0)
     with pytest.raises(ValueError, match="cap=0"):

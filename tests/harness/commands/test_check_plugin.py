@@ -121,6 +121,16 @@ def test_a_metric_that_breaks_a_rule_is_judged(plugin: str) -> None:
     assert "options.k: unknown option" in failed(made, "share_right", options={"k": 1})[0].reason
 
 
+def test_a_selector_that_breaks_a_rule_is_judged(plugin: str) -> None:
+    made = "tests.eavit.selection.made_selectors"
+    kind, verdicts = check_plugin.check_plugin(f"{made}:over_budget", TRIED)
+    assert kind == "selector" and [each.word for each in verdicts] == ["passed", "FAILED"]
+    assert verdicts[1].rule == "each choice is a member of the space within its budget"
+    assert "over the budget 0.02" in verdicts[1].reason
+    assert failed(made, "needy")[0].reason.endswith("needs the argument depth; only evaluations is given")
+    assert "--options.depth is unknown" in failed(made, "smallest", options={"depth": 2})[0].reason
+
+
 def test_a_listing_is_listed_twice_and_divided(plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EAVIT_DATA", str(tmp_path))
     samples.write_sample("dtd", tmp_path, classes=2, each=6, size=24)

@@ -60,6 +60,14 @@ def test_a_written_metric_keeps_all_rules(folder: Path) -> None:
     assert [each.word for each in verdicts] == ["passed"] * 5
 
 
+def test_a_written_selector_keeps_all_rules(folder: Path) -> None:
+    init.init("selector", "own_rule")
+    kind, verdicts = check_plugin.check_plugin("own_rule:own_rule", {"options": {}, "size": 24, "channels": 1})
+    assert kind == "selector" and len(verdicts) > 10
+    assert [each.rule for each in verdicts if each.word == "FAILED"] == []
+    assert any(each.rule.startswith("the same seed gives the same choices") for each in verdicts)
+
+
 def test_a_written_method_and_data_set_run_through_the_table_of_quick(folder: Path) -> None:
     init.init("method", "own_widths")
     init.init("dataset", "own_signs")
@@ -93,7 +101,7 @@ def test_nothing_is_written_over_and_wrong_words_are_named(folder: Path) -> None
         init.init("dataset", "mine")
     assert (folder / "mine.py").read_text() == "precious"
     with pytest.raises(
-        CommandError, match="init metod: unknown; allowed: method, dataset, metric, suite; nearest: method"
+        CommandError, match="init metod: unknown; allowed: method, dataset, metric, selector, suite; nearest: method"
     ):
         init.init("metod", "mine")
     for name in ("Mine", "my-method", "class", "random", ""):

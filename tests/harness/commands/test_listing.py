@@ -63,7 +63,7 @@ def test_list_alone_prints_all_and_one_word_a_part_of_it(carded: str, capsys: py
     whole = told(None)
     assert whole.startswith("methods:\n  carded_plugin:full  A method with a card.\n  carded_plugin:bare\n")
     assert "backbones:\n" in whole and "data:\n  digits" in whole and "title: Full" not in whole
-    for what, title in (("backbones", "backbones:"), ("data", "data:")):
+    for what, title in (("backbones", "backbones:"), ("data", "data:"), ("selectors", "selectors:")):
         part = told(what)
         assert part.startswith(title) and part in whole and "methods:" not in part
     assert "  harness.data.published:dtd  5,640 photographs of textures" in told("data")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.public_functions import public_functions
+from harness.commands.public_functions import public_functions, table_keys
 
 
 @pytest.mark.parametrize("name", ["eavit.methods", "eavit.weights", "harness.plugins"])
@@ -26,6 +26,15 @@ def test_functions_are_those_that_an_import_shows(name: str) -> None:
         assert each.first == (inspect.getdoc(function) or "").partition("\n")[0]
         named = [p.name for p in inspect.signature(function).parameters.values() if p.kind not in (p.VAR_KEYWORD,)]
         assert list(each.takes) == named
+
+
+def test_keys_of_a_table_are_those_that_an_import_shows() -> None:
+    name = "eavit.selection.selectors"
+    table = import_module(name).SELECTORS
+    assert table_keys(name, "SELECTORS") == list(table)
+    functions = {each.name: each.first for each in public_functions(name)}
+    assert all(functions[key].endswith(".") for key in table)  # one sentence each, as `list` shows them
+    assert table_keys(name, "Policy") == []
 
 
 def test_a_module_without_a_source_is_named() -> None:

@@ -311,6 +311,10 @@ def test_a_cell_runs_only_the_code_and_data_it_was_planned_with(tmp_path: Path) 
 
     assert outcome(code=digests, data=seen) == ("ok", "")
     assert outcome(code=digests, data=None) == ("ok", "")
+    named = "tests.harness.made_metrics:share_right"  # code that an option names
+    assert outcome(code={**digests, named: code_digest.digest(named)}, data=seen) == ("ok", "")
+    status, reason = outcome(code={**digests, named: "0" * 64}, data=seen)
+    assert status == "failed" and reason.startswith(f"code: {named} is not what this cell was planned with")
     status, reason = outcome(code=digests, data="f" * 64)
     assert status == "failed"
     assert reason.startswith("data: 'digits' changed after planning: it was ffffffffffff and is ")

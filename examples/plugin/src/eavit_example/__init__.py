@@ -1,1 +1,1 @@
-"""A method, a data set and metrics for eavit-bench, outside of its packages."""
+"""A method, a data set, metrics and a selector for eavit-bench, outside of its packages."""
