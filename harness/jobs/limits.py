@@ -112,7 +112,7 @@ class UsageMonitor:
         except psutil.Error:
             return None
         self._seen.update(members)
-        used, limit = sum(map(memory_mib, members)), self.limits.memory_mib
+        used, limit = round(sum(map(memory_mib, members)), 1), self.limits.memory_mib
         self.peak_mib = max(used, self.peak_mib or 0.0)
         if limit is None or used <= limit:
             return None

@@ -22,7 +22,7 @@ from harness.jobs.processes import alive
 from harness.results.record import Record
 from harness.results.store import Store
 from tests.harness.small import acts
-from tests.harness.sweep.stub_sweeps import ROOT, cells_of, run, statuses, stubs, wait_for
+from tests.harness.sweep.stub_sweeps import ROOT, cells_of, gone, run, statuses, stubs, wait_for
 
 MODULE = "tests.harness.sweep.telling"
 FORKED = {"entry": f"{MODULE}:run_job", "fork": True}
@@ -259,10 +259,7 @@ def test_nothing_outlives_the_process_that_runs_the_jobs(tmp_path: Path, number:
     assert at_work.pid not in pids
     at_work.send_signal(number)
     at_work.wait(10)
-    until = time.monotonic() + 5
-    while any(alive(pid) for pid in pids) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(alive(pid) for pid in pids)
+    assert gone(pids)
     left = [path.name for path in (tmp_path / "tmp").iterdir() if not path.is_symlink()]
     assert left == [], "no socket is left"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,7 @@ import pytest
 from harness.jobs import limits
 from harness.jobs.job import JobLimits
 from harness.jobs.limits import UsageMonitor
-from harness.jobs.processes import alive
-from tests.harness.sweep.stub_sweeps import ROOT, wait_for
+from tests.harness.sweep.stub_sweeps import ROOT, gone, wait_for
 
 GIB = float(2**30)
 
@@ -88,7 +86,4 @@ def test_helpers_count_and_outlive_not_even_a_supervisor_that_was_killed(tmp_pat
     process.kill()
     process.wait()  # its worker dies with it; the helpers are nobody's children now, and were seen before
     monitor.kill_seen()
-    until = time.monotonic() + 5
-    while any(alive(pid) for pid in pids) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not any(alive(pid) for pid in pids)
+    assert gone(pids)

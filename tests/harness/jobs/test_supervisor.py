@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from harness.jobs.processes import alive, children
 from tests.harness.lock_holder import ROOT
-from tests.harness.sweep.stub_sweeps import wait_for
+from tests.harness.sweep.stub_sweeps import gone, wait_for
 
 HEAD = "import os, signal, subprocess, sys, time\nfrom harness.jobs.supervisor import fork_worker\nfork_worker()\n"
 
@@ -79,7 +78,4 @@ def test_a_worker_dies_with_its_supervisor(tmp_path: Path) -> None:
         pid = int(wait_for(tmp_path / "pid"))
         process.kill()
         process.wait()
-        until = time.monotonic() + 5
-        while alive(pid) and time.monotonic() < until:
-            time.sleep(0.01)
-        assert not alive(pid)
+        assert gone([pid])

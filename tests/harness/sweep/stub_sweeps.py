@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness import plan
 from harness.jobs.job import JobProgress
+from harness.jobs.processes import alive
 from harness.plan import Cell
 from harness.results.record import Status
 from harness.results.store import Store
@@ -112,10 +113,18 @@ def rows(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in volatile} for row in found]
 
 
-def wait_for(path: Path, seconds: float = 20.0) -> str:
+def wait_for(path: Path, seconds: float = 60.0) -> str:
     until = time.monotonic() + seconds
     while not (path.exists() and path.read_text()):
         if time.monotonic() > until:
             raise TimeoutError(path)
         time.sleep(0.02)
     return path.read_text()
+
+
+def gone(pids: Iterable[int], seconds: float = 60.0) -> bool:
+    """Whether all these processes end, waited for as long as a busy machine may need."""
+    until = time.monotonic() + seconds
+    while (left := [pid for pid in pids if alive(pid)]) and time.monotonic() < until:
+        time.sleep(0.02)
+    return not left

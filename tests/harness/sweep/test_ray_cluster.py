@@ -23,13 +23,13 @@ import pytest
 
 from harness import plan
 from harness.jobs import ray_connection
-from harness.jobs.processes import alive
 from harness.jobs.ray_connection import ClusterError
 from harness.results.store import Store
 from harness.sweep import sweep
 from harness.sweep.pending import Settings
 from tests.harness import small
 from tests.harness.sweep.clustered import ENTRY, MODULE, Heard
+from tests.harness.sweep.stub_sweeps import gone
 
 pytestmark = [
     pytest.mark.cluster,
@@ -171,13 +171,6 @@ def starts(folder: Path, least: int, seconds: float = 90.0) -> list[list[str]]:
         if time.monotonic() > until:
             raise TimeoutError(f"{least} starts")
         time.sleep(0.05)
-
-
-def gone(pids: list[int], seconds: float = 5.0) -> bool:
-    until = time.monotonic() + seconds
-    while any(alive(pid) for pid in pids) and time.monotonic() < until:
-        time.sleep(0.05)
-    return not any(alive(pid) for pid in pids)
 
 
 def points(folder: Path, given: list[dict[str, Any]], seeds: list[int]) -> list[dict[str, Any]]:

@@ -27,7 +27,19 @@ from harness.sweep import cell_job
 from harness.sweep.cell_job import CellJob
 from tests.harness import small
 from tests.harness.small import acts
-from tests.harness.sweep.stub_sweeps import STUB, Heard, cells_of, driver, rows, run, runner, statuses, stubs, wait_for
+from tests.harness.sweep.stub_sweeps import (
+    STUB,
+    Heard,
+    cells_of,
+    driver,
+    gone,
+    rows,
+    run,
+    runner,
+    statuses,
+    stubs,
+    wait_for,
+)
 
 
 def test_killed_in_mid_suite_and_run_again_gives_the_points_of_a_whole_run(tmp_path: Path) -> None:
@@ -60,10 +72,7 @@ def test_no_child_outlives_a_killed_run(tmp_path: Path) -> None:
     assert alive(pids[0])
     at_work.kill()
     at_work.wait()
-    until = time.monotonic() + 5
-    while any(alive(pid) for pid in pids) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(alive(pid) for pid in pids)
+    assert gone(pids)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
