@@ -81,9 +81,18 @@ class ReportData:
 
     @cached_property
     def full(self) -> pd.DataFrame:
-        """The points in order, and a row ``missing`` for each that is not there."""
-        ordered = self.points.sort_values([*frames.CELL, "budget"], ignore_index=True)
-        return frames.completed(ordered, self.planned, self.planned_budgets)
+        """The points in order, and a row ``missing`` for each that is not there, of the methods that ran."""
+        ran = self.points[~self.points["method"].isin(self.not_run)]
+        ordered = ran.sort_values([*frames.CELL, "budget"], ignore_index=True)
+        planned = [cell for cell in self.planned if cell[0] not in self.not_run]
+        return frames.completed(ordered, planned, self.planned_budgets)
+
+    @cached_property
+    def not_run(self) -> tuple[str, ...]:
+        """Methods without a point; none where no method has one. They have no rows, and are named once."""
+        ran = {*self.points.loc[self.points["status"] != "missing", "method"]}
+        named = {*self.points["method"], *(method for method, _, _ in self.planned)}
+        return tuple(sorted(named - ran)) if ran else ()
 
     @cached_property
     def chance(self) -> dict[str, float]:
@@ -155,18 +164,20 @@ class ReportData:
         if column is not None:
             values = self.values.get(column, {})
         else:
-            areas = self.areas_from(max(self.reached_from[name] for name in (one, other)))
+            areas = self.areas_from(max(self.reached_from.get(name, 0.0) for name in (one, other)))
             values = frames.by_cell(areas.dropna(subset=["area"]), "area")
         return [values.get(name, {}) for name in (one, other)]
 
     @cached_property
     def denominator(self) -> frames.Denominator:
-        return frames.denominator(self.full, self.planned)
+        """Of all planned cells."""
+        return frames.denominator(frames.completed(self.points, self.planned, self.planned_budgets), self.planned)
 
     @cached_property
     def notices(self) -> tuple[str, ...]:
         """Notices that a reader needs before any number."""
-        return (self._unplanned(),) if len(self.unplanned) else ()
+        unrun = [f"Not run: {', '.join(f'`{name}`' for name in self.not_run)}."] if self.not_run else []
+        return (*unrun, *([self._unplanned()] if len(self.unplanned) else []))
 
     def _unplanned(self) -> str:
         cells = self.unplanned.drop_duplicates(frames.CELL)
@@ -198,8 +209,9 @@ class ReportData:
             return self.methods
         means = self.full.assign(accuracy=self.full["accuracy"].fillna(0.0)).groupby("method")["accuracy"].mean()
         best = means.sort_values(ascending=False, kind="stable").index
-        others = [str(method) for method in best if method not in self.leading]
-        return sorted([*self.leading, *others[: FIRST - len(self.leading)]])
+        leading = [method for method in self.leading if method in self.methods]
+        others = [str(method) for method in best if method not in leading]
+        return sorted([*leading, *others[: FIRST - len(leading)]])
 
     @property
     def seed_count(self) -> int:
@@ -207,7 +219,8 @@ class ReportData:
 
     @property
     def first(self) -> str:
-        return self.reference or next(iter(self.methods), "")
+        """The reference, or where it has no point the first by name that has."""
+        return self.reference if self.reference in self.methods else next(iter(self.methods), self.reference)
 
     @cached_property
     def fronts(self) -> dict[str, dict[str, dict[int, Steps]]]:

@@ -58,7 +58,7 @@ def _of_cell(cells: Path, cell: str, sizes: Mapping[float, int]) -> dict[float, 
 
 
 def _fits(bits: Bits, correct: float, n: float) -> bool:
-    return len(bits) == n and int(bits.sum()) == correct
+    return len(bits) == n and np.count_nonzero(bits) == correct
 
 
 def encode_bitmaps(bitmaps: Bitmaps) -> bytes:

@@ -43,7 +43,7 @@ def mcnemar(a_bits: ArrayLike, b_bits: ArrayLike) -> McNemar:
     a, b = np.asarray(a_bits, dtype=np.bool_), np.asarray(b_bits, dtype=np.bool_)
     if a.shape != b.shape:
         raise ValueError(f"bitmaps of different images: {a.shape} and {b.shape}")
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    only_a, only_b = int(np.count_nonzero(a & ~b)), int(np.count_nonzero(b & ~a))
     n = only_a + only_b
     if not n:
         return McNemar(0, 0, a.size, None, 1.0)

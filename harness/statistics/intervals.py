@@ -219,5 +219,5 @@ def bootstrap(
 
 
 def _redrawn(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    drawn = rng.integers(n, size=(draws, n - 1))
-    return np.asarray((drawn[:, :, None] == np.arange(n)).sum(axis=1) / (n - 1))
+    drawn = rng.integers(n, size=(draws, n - 1)) + n * np.arange(draws)[:, None]
+    return np.bincount(drawn.ravel(), minlength=draws * n).reshape(draws, n) / (n - 1)

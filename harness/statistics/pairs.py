@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from harness.statistics.intervals import TIE, PValue
@@ -52,13 +53,11 @@ def sign_flip(differences: Sequence[float], rng: np.random.Generator) -> PValue:
 
 
 def _flipped(values: NDArray[np.float64], rng: np.random.Generator) -> float:
-    if len(values) > EXACT:  # scipy takes five times as long, most of it to draw whole permutations
-        signs = 2.0 * rng.integers(0, 2, (DRAWS, len(values)), dtype=np.int8) - 1
-        return float((1 + np.count_nonzero(np.abs(signs @ values) >= abs(values.sum()))) / (1 + DRAWS))
-    from scipy.stats import permutation_test
-
-    test = permutation_test((values,), np.sum, permutation_type="samples", n_resamples=2**EXACT, rng=rng)
-    return float(test.pvalue)
+    """p of |sum| under flips of the signs. scipy's permutation_test gives the same in five times the time."""
+    n, few = len(values), len(values) <= EXACT
+    heads = np.arange(2**n)[:, None] >> np.arange(n) & 1 if few else rng.integers(0, 2, (DRAWS, n), dtype=np.int8)
+    extreme = np.count_nonzero(np.abs((2.0 * heads - 1) @ values) >= abs(values.sum()))
+    return extreme / len(heads) if few else (1 + extreme) / (1 + DRAWS)
 
 
 def wilcoxon(differences: Sequence[float], rng: np.random.Generator) -> PValue:
@@ -67,15 +66,13 @@ def wilcoxon(differences: Sequence[float], rng: np.random.Generator) -> PValue:
     Sets without a difference are dropped, ties get mid-ranks, and the p-value is exact with ties too while they are
     few. ``scipy.stats.wilcoxon`` is exact with ties by a PermutationMethod alone, which takes seconds for 12 sets.
     """
-    from scipy.stats import rankdata
-
     values = np.asarray(differences, dtype=np.float64)
     moving = values[np.abs(values) > TIE]
     if len(moving) < FEWEST:
         tied = f" that differ, of {len(values)}" if len(moving) < len(values) else ""
         sets = "1 set" if len(moving) == 1 else f"{len(moving)} sets"
         return PValue(None, f"{sets}{tied}: with fewer than {FEWEST} no Wilcoxon test can reach 0.05")
-    return PValue(_flipped(np.sign(moving) * rankdata(np.round(np.abs(moving), 12)), rng))
+    return PValue(_flipped(np.sign(moving) * pd.Series(np.round(np.abs(moving), 12)).rank().to_numpy(), rng))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -1,8 +1,8 @@
 """``python -m tests.speed.measure [--backbone NAME ...] [--rounds N] [--out FOLDER]``: measured speed against targets.
 
 Every ratio is of two calls that take turns on one thread, in CPU seconds: the median of the rounds' ratios and their
-quartiles. Prints a table and writes results/speed/<machine>.json, where backbones that were not measured keep their
-rows. A missed target is marked and is no error.
+quartiles. Prints the rows and writes results/speed/<machine>.json, where backbones that were not measured keep their
+rows, and beside it a table (.md) of those that have a target. A missed target is marked and is no error.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -84,11 +85,24 @@ def write(path: Path, name: str, rows: Sequence[Row], rounds: int) -> None:
     """Put the rows of one backbone, or of the commands, in the place of those that the file had."""
     values = json.loads(json.dumps([asdict(row) | {"met": row.met} for row in rows]), parse_float=_rounded)
     setting = {"day": time.strftime("%Y-%m-%d"), "rounds": rounds, "threads": 1, "torch": torch.__version__}
-    report = {"machine": {"cpu": processor(), "cores": os.cpu_count()}, "measured": {}}
+    report: dict[str, Any] = {"machine": {"cpu": processor(), "cores": os.cpu_count()}, "measured": {}}
     if path.exists():
         report = json.loads(path.read_text(encoding="utf-8"))
     report["measured"][name] = setting | {"python": platform.python_version(), "rows": values}
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(table(report), encoding="utf-8")
+
+
+def table(report: dict[str, Any]) -> str:
+    """Rows of the report that have a target, as Markdown."""
+    head = ["model", "timed / in turn with", "case", "ratio", "quartiles", "target", "met"]
+    lines = ["# Speed", "", "## Ratios against targets", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for row in (row for group in report["measured"].values() for row in group["rows"] if row["target"] is not None):
+        ratio, low, high = (f"{row['measured'][key]:.2f}" for key in ("ratio", "low", "high"))
+        target, met = f"{'≥' if row['at_least'] else '≤'} {row['target']:g}", "yes" if row["met"] else "no"
+        cells = [row["backbone"], row["what"], row["case"], ratio, f"{low} to {high}", target, met]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
 
 
 def _rounded(text: str) -> float:

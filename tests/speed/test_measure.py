@@ -12,7 +12,7 @@ from tests.speed.training import Row
 
 def test_speed_of_a_sketch_is_measured_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert measure.main(["--backbone", "sketch", "--rounds", "1", "--out", str(tmp_path)]) == 0
-    (path,) = tmp_path.iterdir()
+    path = next(tmp_path.glob("*.json"))
     report = json.loads(path.read_text(encoding="utf-8"))
     assert report["machine"].keys() == {"cpu", "cores"}
     rows = report["measured"]["sketch"]["rows"]
@@ -27,7 +27,11 @@ def test_speed_of_a_sketch_is_measured_and_written(tmp_path: Path, capsys: pytes
     assert all(row["measured"]["ratio"] > 0 for row in rows)
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == len(rows) + 1
-    assert f"{sum(row['met'] is False for row in rows)} of " in shown[-1]
+    missed = sum(row["met"] is False for row in rows)
+    assert f"{missed} of " in shown[-1]
+    table = path.with_suffix(".md").read_text(encoding="utf-8").splitlines()
+    assert sum(line.endswith("| no |") for line in table) == missed
+    assert sum(line.endswith("| yes |") for line in table) == sum(row["met"] is True for row in rows)
 
 
 def test_a_backbone_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]):

@@ -47,7 +47,7 @@ def _figure(data: ReportData) -> Figure:
     panels = max(1, len(datasets) + (len(datasets) > 1))
     columns = min(COLUMNS, panels)
     rows = math.ceil(panels / columns)
-    notes = _footnotes(points, grey)
+    notes = _footnotes(data, grey)
     below = 0.22 * math.ceil((len(looks) - len(grey)) / _legend_columns(columns)) + 0.16 * len(notes) + 0.75  # inches
     size = (max(PANEL[0] * columns, 5.4) + 0.2, PANEL[1] * rows + below + 0.2)
     figure = Figure(figsize=size, facecolor="white")
@@ -70,9 +70,8 @@ def _figure(data: ReportData) -> Figure:
 
 
 def _looks(data: ReportData) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Looks of the methods that ran, and those of them that are drawn in grey: all but the first of many."""
-    unrun = _not_run(data.full)
-    looks = {n: {**look, **LINE} for n, look in style.method_looks(data.methods).items() if n not in unrun}
+    """Looks of the methods, and those of them that are drawn in grey: all but the first of many."""
+    looks = {name: {**look, **LINE} for name, look in style.method_looks(data.methods).items()}
     grey = [name for name in looks if name not in data.shown_first]
     return dict.fromkeys(grey, GREY_LINE) | {n: look for n, look in looks.items() if n not in grey}, grey
 
@@ -154,28 +153,15 @@ def _curve(axis: Axes, values: pd.DataFrame, look: dict[str, Any], right: float)
 
 def _mean_points(points: pd.DataFrame, sets: int) -> pd.DataFrame:
     """Points of the mean over data sets, seed by seed; only where every set was measured."""
-    rows = []
-    values = frames.accuracies(points)
-    for (method, seed, budget), group in values.groupby(["method", "seed", "budget"]):
-        if len(group) == sets:
-            status = "suspicious" if (group["status"] == "suspicious").any() else "ok"
-            means = {key: float(group[key].mean()) for key in ("macs", "accuracy", "full_macs")}
-            rows.append({"method": method, "seed": seed, "budget": budget, "status": status, **means})
-    columns = ["method", "seed", "budget", "status", "macs", "accuracy", "full_macs"]
-    return pd.DataFrame(rows, columns=columns)
+    groups = frames.accuracies(points).groupby(["method", "seed", "budget"])
+    means = groups[["macs", "accuracy", "full_macs"]].mean()
+    status = groups["status"].max()  # "suspicious" where any is, as it comes after "ok"
+    return means.assign(status=status)[groups.size() == sets].reset_index()
 
 
-def _not_run(points: pd.DataFrame) -> list[str]:
-    """Methods without a single cell."""
-    if points.empty:
-        return []
-    missing = (points["status"] == "missing").groupby(points["method"]).all()
-    return [str(method) for method in missing.index[missing]]
-
-
-def _footnotes(points: pd.DataFrame, grey: Sequence[str]) -> list[str]:
+def _footnotes(data: ReportData, grey: Sequence[str]) -> list[str]:
     """Footnotes on points that the curves do not show: unreachable, failed, missing; one line a method and status."""
-    if points.empty:
+    if (points := data.full).empty:
         return []
     seeds = points["seed"].nunique()
     several = f"Lines: fronts of the means over {seeds} seeds; faint points: single seeds."
@@ -185,9 +171,8 @@ def _footnotes(points: pd.DataFrame, grey: Sequence[str]) -> list[str]:
         if grey
         else []
     )
-    unrun = _not_run(points)
-    lines += textwrap.wrap(f"Not run: {', '.join(unrun)}.", NOTE_WIDTH) if unrun else []
-    lines += absent_points(points[~points["method"].isin(unrun)])
+    lines += textwrap.wrap(f"Not run: {', '.join(data.not_run)}.", NOTE_WIDTH) if data.not_run else []
+    lines += absent_points(points)
     if (points[~points["method"].isin(grey)]["status"] == "suspicious").any():
         lines.append("Hollow: a sanity check failed there; the table says which.")
     return lines

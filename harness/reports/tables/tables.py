@@ -250,19 +250,20 @@ def table_csv(data: ReportData) -> str:
     writer.writerow(COLUMNS)
     if not data.points.empty:
         keys = ["dataset", "method", "budget"]
-        points = dict(iter(data.full.groupby(keys)))
-        summary = data.summary.sort_values(keys)
-        rows = ((row, points[*(row[key] for key in keys)]) for row in summary.to_dict("records"))
-        writer.writerows(_csv_row(data, row, here) for row, here in rows)
+        known = data.full.dropna(subset="cell")
+        cells = known.assign(cell=known["seed"].astype(str) + ":" + known["cell"]).groupby(keys)["cell"].agg(list)
+        measured = frames.accuracies(data.full).groupby(keys)["accuracy"].agg(list)
+        for row in data.summary.sort_values(keys).to_dict("records"):
+            key = tuple(row[name] for name in keys)
+            writer.writerow(_csv_row(data, row, cells.get(key, []), measured.get(key, [])))
     return out.getvalue()
 
 
-def _csv_row(data: ReportData, row: Mapping[Any, Any], here: pd.DataFrame) -> list[object]:
-    """``here``: the points that the row sums up."""
+def _csv_row(data: ReportData, row: Mapping[Any, Any], cells: Sequence[str], measured: Sequence[float]) -> list[object]:
+    """``cells`` and ``measured``: seed and cell, and accuracy, of the points that the row sums up."""
     dataset, method, budget = str(row["dataset"]), str(row["method"]), float(row["budget"])
-    cells = [f"{seed}:{cell}" for seed, cell in zip(here["seed"], here["cell"], strict=True) if isinstance(cell, str)]
     ends = ["" if math.isnan(row[key]) else f"{row[key]:.6f}" for key in ("mean", "low", "high")]
-    why, look = intervals.over_seeds(frames.accuracies(here)["accuracy"].tolist()).why, _look(data, row)
+    why, look = intervals.over_seeds(measured).why, _look(data, row)
     return [
         data.suite, data.regime, dataset, method, repr(budget), int(row["seeds"]), *ends, "t over seeds", why,
         "" if look == "plain" else look, "" if math.isnan(row["macs"]) else f"{row['macs']:.0f}",

@@ -58,3 +58,22 @@ def test_areas_on_a_grid_over_fewer_budgets_are_of_the_records_answers():
     assert areas["ea_vit"] == 0.5
     assert areas["matformer"] == pytest.approx(0.8), "mean of 0.6, 0.8 and 1, without a guess"
     assert one.area == pytest.approx((0.5 + 0.5 + 0.6 + 0.8 + 1) / 5)
+
+
+def test_methods_that_did_not_run_are_named_once_and_have_no_rows():
+    points = example(methods=METHODS)
+    planned = frozenset(("later", dataset, seed) for dataset in ("digits", "mnist5k") for seed in (0, 1))
+    data = ReportData("quick", points, planned=planned, reference="later", leading=("later", "ea_vit"))
+    assert data.not_run == ("later",)
+    assert data.notices == ("Not run: `later`.",)
+    assert data.methods == [*METHODS]
+    assert (data.first, data.shown_first) == ("ea_vit", [*METHODS])
+    assert data.denominator.states["missing"] == 4
+    assert paired_differences.difference(data, "ea_vit", "later", 0.4).by_set == {}
+    assert "later" not in {*data.summary["method"], *data.areas["method"]}
+
+
+def test_where_nothing_ran_all_planned_methods_have_rows():
+    data = ReportData("quick", example().iloc[:0], planned=frozenset({("a", "b", 0)}))
+    assert data.not_run == ()
+    assert data.denominator.text == "0 of 1 cells complete; 1 missing"
