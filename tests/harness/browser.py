@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,13 @@ class Browser:
     def run(self, script: str, *given: Any) -> Any:
         return self.driver.execute_script(script, *given)
 
-    def until(self, script: str, *given: Any) -> None:
+    def until(self, script: str, *given: Any, again: Callable[[], Any] = lambda: None) -> None:
+        """Wait until the script is true; ``again`` is done between the looks."""
         end = time.monotonic() + PATIENCE
         while not self.run(script, *given):
             assert time.monotonic() < end, f"never came true: {script}; {self.complaints()}"
             time.sleep(0.03)
+            again()
 
     def redrawn(self, script: str, *given: Any) -> None:
         """Do something that changes the charts, and wait until they have."""

@@ -104,8 +104,9 @@ def test_a_point_is_reported_in_full_by_pointer(shown):
 
     mark = shown.driver.find_elements(By.CSS_SELECTOR, "figure[data-set='0'] svg .mark-symbol path")[-1]
     shown.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", mark)
-    ActionChains(shown.driver).move_to_element(mark).perform()
-    shown.until("return !document.getElementById('tip').hidden")
+    hover = ActionChains(shown.driver).move_to_element_with_offset(mark, 40, 40).move_to_element(mark)
+    hover.perform()
+    shown.until("return !document.getElementById('tip').hidden", again=hover.perform)  # a move may precede the layout
     assert "fixed_uniform" in shown.text("tip")
     ActionChains(shown.driver).move_to_element(mark).click().perform()
     shown.until("return !document.getElementById('details').hidden")
