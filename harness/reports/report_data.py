@@ -170,7 +170,7 @@ class ReportData:
 
     @cached_property
     def denominator(self) -> frames.Denominator:
-        """Of all planned cells."""
+        """Completeness of all planned cells, of methods that did not run too."""
         return frames.denominator(frames.completed(self.points, self.planned, self.planned_budgets), self.planned)
 
     @cached_property
