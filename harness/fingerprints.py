@@ -7,10 +7,10 @@ the suite requests, the state of the source files, the code that reads them, the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +19,7 @@ from harness.data import locations
 from harness.data.locations import PROJECT, DataError
 from harness.jobs.call import CallError, call_each
 from harness.jobs.files import write_atomic
+from harness.jobs.fork_server import ForkServer
 from harness.plan import COUNTER_VERSION, Prints, canonical_digest, named_code
 from harness.suite import DataSet, Input, Suite
 
@@ -27,6 +28,8 @@ LIBRARIES = ("numpy", "pillow", "matplotlib", "torch", "torchvision")  # that re
 READER = "harness.data.loading:describe_dataset"
 LISTER = "harness.data.listings:describe_state"
 DEADLINE = 4 * 3600.0  # seconds for reading data sets
+
+Call = Callable[[str, Sequence[object]], list[Any]]  # entry and payloads -> results
 
 
 class Known(BaseModel):
@@ -38,10 +41,22 @@ class Known(BaseModel):
     fit: int
 
 
-def prints_of(suite: Suite, cache: Path | None = None, tell: Callable[[str], None] = lambda text: None) -> Prints:
-    """Digests of code and data; ``tell`` hears what must be read. Data that cannot be read is no error: ``missing``."""
+def prints_of(
+    suite: Suite,
+    cache: Path | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+    server: ForkServer | None = None,
+) -> Prints:
+    """Digests of code and data; ``tell`` hears what must be read. Data that cannot be read is no error: ``missing``.
+
+    ``server``: forks the processes that read, else they are fresh interpreters.
+    """
+
+    def call(entry: str, payloads: Sequence[object]) -> list[Any]:
+        return call_each(entry, payloads, DEADLINE, PROJECT, None, server, suite.threads)
+
     folder, keys, missing = cache or CACHE, dict[str, str](), dict[str, str]()
-    states = _listing_states(suite.datasets)
+    states = _listing_states(suite.datasets, call)
     for entry in suite.datasets:
         try:
             keys[entry.name] = _key(entry, suite.input, states.get(entry.name))
@@ -51,12 +66,12 @@ def prints_of(suite: Suite, cache: Path | None = None, tell: Callable[[str], Non
     unread = {entry.name: entry for entry in suite.datasets if entry.name in keys and entry.name not in known}
     if unread:
         tell(f"reading {', '.join(unread)} to know what is in there")
-        for name, answer in _read(suite, unread, keys).items():
+        for name, answer in _read(suite, unread, keys, call).items():
             if isinstance(answer, str):
                 missing[name] = answer
                 continue
             known[name] = answer
-        states = _listing_states(unread.values())
+        states = _listing_states(unread.values(), call)
         for name, entry in unread.items():
             if name in known and _key(entry, suite.input, states.get(name)) == known[name].key:
                 _remember(folder, known[name])  # not changed while it was read
@@ -75,11 +90,11 @@ def _named_code(suite: Suite) -> list[str]:
     return [*uses, *(use for use in options if code_digest.is_there(use))]
 
 
-def _listing_states(entries: Iterable[DataSet]) -> dict[str, str | None]:
+def _listing_states(entries: Iterable[DataSet], call: Call) -> dict[str, str | None]:
     """State of the files of each listing by name of the data set; None where they are not there or cannot be listed."""
     listed = [entry for entry in entries if entry.source == "listing"]
     requests = [{"use": entry.use, "options": entry.options, "path": entry.path} for entry in listed]
-    answers = call_each(LISTER, requests, DEADLINE, PROJECT) if listed else []
+    answers = call(LISTER, requests) if listed else []
     return {
         entry.name: None if isinstance(answer, CallError) else answer
         for entry, answer in zip(listed, answers, strict=True)
@@ -126,12 +141,12 @@ def _remember(folder: Path, known: Known) -> None:
         write_atomic(folder / f"{known.key}.json", known.model_dump_json().encode() + b"\n")
 
 
-def _read(suite: Suite, entries: Mapping[str, DataSet], keys: Mapping[str, str]) -> dict[str, Known | str]:
+def _read(suite: Suite, entries: Mapping[str, DataSet], keys: Mapping[str, str], call: Call) -> dict[str, Known | str]:
     """Contents of each data set by its name, or the reason why it cannot be read."""
     shared = suite.input.model_dump(mode="json")
     requests = [{"dataset": entry.model_dump(mode="json"), "input": shared} for entry in entries.values()]
     contents: dict[str, Known | str] = {}
-    for name, answer in zip(entries, call_each(READER, requests, DEADLINE, PROJECT), strict=True):
+    for name, answer in zip(entries, call(READER, requests), strict=True):
         if isinstance(answer, CallError):
             contents[name] = ": ".join(["reading it failed", str(answer), *answer.log.splitlines()[-1:]])
         else:

@@ -19,13 +19,13 @@ WRITTEN = ("fashion_mnist", "folder")  # sources whose files are written, too; t
 SIZE, RESIZE = 32, 36
 TINY: Mapping[str, Any] = {
     "tag": "vit_tiny_patch16_224", "pretrained": False, "img_size": SIZE, "patch_size": 8,
-    "embed_dim": 48, "depth": 4, "num_heads": 6,
+    "embed_dim": 32, "depth": 2, "num_heads": 4,
 }  # fmt: skip
 BATCH, EPOCHS, GRID = 16, 1.0, 3
 FACTOR = 8.0  # of equal MACs at least: one epoch pays for no search
 EACH = 12  # images of a class in each official split
 FEW = {"fit": 64, "select": 80, "test": 40}  # enough for the 37 classes of letters, two folds and all
-MINUTES = 10.0
+MINUTES, LATENCY = 10.0, 0.05
 # Options of methods that count what they do, and how much of it is enough here.
 EFFORT = {"population": 8, "generations": 1, "evaluations": 8, "warmup_steps": 4, "images": 32}
 SEARCHERS = {"eavit.methods:snapvit": {"images": 32, "search": {"evaluations": 16}}}  # too long by their defaults
@@ -48,6 +48,7 @@ def smoke_suite(suite: Suite, data: Path) -> Suite:
         "grid": min(suite.grid, GRID),
         "seeds": suite.seeds[:1],
         "threads": 1,
+        "latency_seconds": LATENCY,
         "timeout_minutes": MINUTES,
         "backbone": BackboneSpec(use="eavit.weights:timm_vit", options={**TINY, "in_chans": channels, **dense}),
         "input": suite.input.model_copy(update={"size": SIZE, "resize": suite.input.resize and RESIZE}),

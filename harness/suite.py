@@ -26,7 +26,7 @@ ImportString = Annotated[str, StringConstraints(pattern=f"^{IMPORT_STRING.patter
 Count = Annotated[int, Field(ge=1)]
 Parallel = Annotated[int, Field(ge=1, le=1024)]  # torch crashes on far larger numbers of threads
 Source = Literal["digits", "mnist5k", "fashion_mnist", "glyphs", "shapes", "textures", "letters", "folder", "listing"]
-Augment = Literal["none", "shift", "crop", "crop_flip", "imagenet_crop", "imagenet_crop_flip"]
+Augment = Literal["none", "shift", "crop", "crop_flip", "imagenet_crop", "imagenet_crop_flip", "segmentation"]
 SOURCES: tuple[str, ...] = get_args(Source)
 
 
@@ -133,8 +133,9 @@ class MetricSpec(BaseModel):
 class Suite(BaseModel):
     """``macs_factor``: of the training MACs that regime "equal_macs" gives to each method, 1 being those of the largest
     schedule. ``grid``: budgets that methods are asked at for the area, 0 for none. ``processes``: that train one cell
-    together. ``memory_gib``, ``disk_gib``: what one cell may take at most. ``task``: what the labels of all data sets
-    are; ``score``: the one of its scores that methods search by and that tables show.
+    together. ``memory_gib``, ``disk_gib``: what one cell may take at most. ``latency_seconds``: about so long the
+    choices of a cell are timed. ``task``: what the labels of all data sets are; ``score``: the one of its scores that
+    methods search by and that tables show.
     """
 
     model_config = STRICT
@@ -153,6 +154,7 @@ class Suite(BaseModel):
     disk_gib: Annotated[float, Field(gt=0)] = 10.0
     timeout_minutes: Annotated[float, Field(gt=0)] = 60.0
     test_batch: Count = 256
+    latency_seconds: Annotated[float, Field(gt=0, le=600)] = 1.0
     backbone: BackboneSpec
     input: Input
     schedule: Schedule = Field(default_factory=Schedule)

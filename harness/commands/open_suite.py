@@ -15,6 +15,7 @@ from harness.commands.named_selectors import with_import_strings
 from harness.commands.options import RESULTS, CellLimits, CommandError, Where, Which
 from harness.commands.output import complain, warn
 from harness.jobs.files import write_atomic
+from harness.jobs.fork_server import ForkServer
 from harness.messages import choices
 from harness.plan import Cell, Prints
 from harness.results import checksums, record
@@ -29,13 +30,16 @@ OWNER = "suite.json"  # in a folder of results: {"file": path of the suite file,
 
 @dataclass(frozen=True)
 class OpenSuite:
-    """``name``: as on the command line. ``folder``: of its results; ``runs``: of its jobs, logs and checkpoints."""
+    """``name``: as on the command line. ``folder``: of its results; ``runs``: of its jobs, logs and checkpoints.
+    ``server``: forks the processes that read data.
+    """
 
     name: str
     file: Path
     suite: Suite
     folder: Path
     runs: Path
+    server: ForkServer | None = None
 
     @cached_property
     def store(self) -> Store:
@@ -45,7 +49,7 @@ class OpenSuite:
     def prints(self) -> Prints:
         """Fingerprints that the ids of the cells depend on, read from this machine; missing data is a warning."""
         failures = picture_plugins.make_missing(self.suite.datasets, complain)
-        prints = fingerprints.prints_of(self.suite, self.runs.parent / ".cache" / "prints", tell=complain)
+        prints = fingerprints.prints_of(self.suite, self.runs.parent / ".cache" / "prints", complain, self.server)
         for name, why in prints.missing.items():
             warn(f"data missing, its cells will be skipped: {name}: {failures.get(name, why)}")
         return prints

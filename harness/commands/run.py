@@ -22,6 +22,7 @@ from harness.commands.output import complain, show_report, warn
 from harness.commands.progress import watching
 from harness.jobs.files import FULL, write_atomic
 from harness.jobs.fork_server import ForkServer
+from harness.jobs.local import LocalExecutor
 from harness.plan import Cell
 from harness.reports import report as reports
 from harness.results import kept_models, points, record
@@ -60,30 +61,36 @@ def run(
 ) -> None:
     """Run the missing cells of a suite, then write points, tables and plots. Exit code 1 if a cell failed."""
     opened = open_smoke(name, where) if smoke else open_suite(name, where)
-    store = opened.store
-    store.prepare()
-    record_owner(opened.folder, opened.file)
     if keep and machines.engine == "ray":
         raise CommandError("--keep needs --engine local: nodes of a cluster send back records, not models")
-    cells, settings = opened.chosen(which), replace(opened.settings(which, limits), keep=keep)
+    settings = replace(opened.settings(which, limits), keep=keep)
+    with closing(executors.on_this_machine(opened.suite, settings)) as local:
+        run_opened(opened, which, settings, machines, local, smoke=smoke)
+
+
+def run_opened(
+    opened: OpenSuite, which: Which, settings: Settings, machines: Machines, local: LocalExecutor, *, smoke: bool
+) -> None:
+    """Run the missing cells and write the reports; typer.Exit unless all went well. ``local``: stays open."""
+    opened = replace(opened, server=local.server)
+    store, cells = opened.store, opened.chosen(which)
+    store.prepare()
+    record_owner(opened.folder, opened.file)
     if smoke:
         typer.echo(SMOKE)
         cells, settings = few_cells(cells), replace(settings, force=True)
-    todo = pending.missing(cells, store.summaries(cell.id for cell in cells), settings)
-    local = executors.on_this_machine(opened.suite, todo, settings)
-    with closing(local):
-        if todo:
-            settings = replace(settings, unstarted=_check(opened, local.server))
-        on_cluster = machines.engine == "ray"
-        machine = closing(_cluster(opened, settings, machines)) if on_cluster else nullcontext(local)
-        signal.signal(signal.SIGTERM, _interrupt)
-        with machine as executor, watching(executor.slots, typer.echo) as watcher:
-            summary = sweep.run(opened.suite, cells, store, settings, watcher, executor)
+    if pending.missing(cells, store.summaries(cell.id for cell in cells), settings):
+        settings = replace(settings, unstarted=_check(opened, local.server))
+    on_cluster = machines.engine == "ray"
+    machine = closing(_cluster(opened, settings, machines)) if on_cluster else nullcontext(local)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with machine as executor, watching(executor.slots, typer.echo) as watcher:
+        summary = sweep.run(opened.suite, cells, store, settings, watcher, executor)
     has_space = _write_reports(opened, cells, summary, quiet=smoke)
     expected = USABLE if smoke else GOOD
     for line in _faulty(cells, summary.records, summary.lost, opened.runs, expected):
         complain(line)
-    if keep:
+    if settings.keep:
         _show_models(opened, cells, summary)
     typer.echo(_counted(opened, cells, summary))
     _exit(opened, cells, summary, has_space)

@@ -133,9 +133,11 @@ def measure_choices(
     batch: int,
     progress: Progress,
     keep_outputs: Collection[float] = (),
+    seconds: float = 1.0,
 ) -> MeasuredPoints:
     """Measure each frozen choice once on ``test``; those for the suite's budgets are timed too, and their batch sizes
-    compared on ``select``. ``keep_outputs``: budgets of the suite for which the logits are part of the answer.
+    compared on ``select``. ``keep_outputs``: budgets of the suite for which the logits are part of the answer;
+    ``seconds``: of timing in all.
     """
     measured: dict[str, tuple[Point, bytes]] = {}
     outputs: dict[str, NDArray[np.float32]] = {}
@@ -151,7 +153,7 @@ def measure_choices(
         measured[key] = _checked(*tested, module, select) if key in declared else tested
         if key in declared and measured[key][0].status != "nan":
             timed[key] = module
-    latencies = measure.latencies(timed, shape) if timed else {}
+    latencies = measure.latencies(timed, shape, seconds=seconds) if timed else {}
     for key, latency in latencies.items():
         point, bits = measured[key]
         measured[key] = point.model_copy(update={"latency_ms": round(latency.median_ms, 4)}), bits

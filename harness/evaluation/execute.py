@@ -154,7 +154,7 @@ def _run(task: CellJob, work: Path, progress: Progress, began: datetime, model: 
         test = images.test(frozen.hash)
         wanted = suite.budgets if suite.metrics else ()
         measured = evaluate.measure_choices(
-            frozen, adapted, images.select_b, test, shape, suite.test_batch, progress, wanted
+            frozen, adapted, images.select_b, test, shape, suite.test_batch, progress, wanted, suite.latency_seconds
         )
         measured = evaluate.mark_suspicious(measured, checks)
         if measured.outputs:

@@ -235,9 +235,10 @@ Call = Callable[[], object]
 
 def _timed_in_turn(calls: Mapping[str, Call], seconds: float, seed: int) -> dict[str, Latency]:
     clock, visits, once = time.process_time if torch.get_num_threads() == 1 else time.perf_counter, {}, 0.0
+    visit = VISIT_SECONDS * min(1.0, seconds)  # less time in all is fewer calls, not fewer rounds
     for name, call in calls.items():
         least = min(_timed(call, clock)[0] for _ in range(WARM_UP))
-        visits[name] = max(2, min(50, round(VISIT_SECONDS / max(least, 1e-6))))
+        visits[name] = max(2, min(50, round(visit / max(least, 1e-6))))
         once += (visits[name] + 1) * least
     order, rng = list(calls), random.Random(seed)
     samples: dict[str, list[tuple[float, bool]]] = {name: [] for name in calls}

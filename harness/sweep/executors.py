@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness.data.locations import PROJECT
 from harness.jobs import fork_server
 from harness.jobs.fork_server import ForkServer
 from harness.jobs.local import LocalExecutor
-from harness.plan import Cell
 from harness.suite import Suite
 from harness.sweep.pending import Settings
 
@@ -21,16 +20,17 @@ FORK = "EAVIT_FORK"  # a variable of the environment: 0 for fresh interpreters
 OWN = ("eavit", "timm")  # packages that come with the bench; a stranger's is imported in the process of its own cell
 
 
-def on_this_machine(suite: Suite, cells: Iterable[Cell], settings: Settings) -> LocalExecutor:
-    """``cells``: those that may be started, for what a fork server imports."""
+def on_this_machine(suite: Suite, settings: Settings, server: ForkServer | None = None) -> LocalExecutor:
+    """``server``: one that runs already and stays open; else, where a process can be forked, a new one."""
     fork = settings.fork and os.environ.get(FORK) != "0" and fork_server.available()
-    server = ForkServer(preloaded(suite, cells, settings.entry), settings.warn) if fork else None
+    if fork and server is None:
+        server = ForkServer(preloaded(suite, settings.entry), settings.warn)
     return LocalExecutor(settings.runs, settings.workers, server=server, project=PROJECT)
 
 
-def preloaded(suite: Suite, cells: Iterable[Cell], entry: str) -> list[str]:
+def preloaded(suite: Suite, entry: str) -> list[str]:
     """The modules that may be imported before any cell: ours alone."""
-    uses = [entry, suite.backbone.use, *sorted({suite.method(cell.method).use for cell in cells})]
+    uses = [entry, suite.backbone.use, *sorted({method.use for method in suite.methods})]
     modules = dict.fromkeys(use.partition(":")[0] for use in uses)
     return [name for name in modules if name == entry.partition(":")[0] or name.partition(".")[0] in OWN]
 

@@ -71,7 +71,7 @@ def run(
     again.
     """
     sweep = _Sweep(suite, cells, store, settings, watcher)
-    used = executor or on_this_machine(suite, sweep.todo.values(), settings)
+    used = executor or on_this_machine(suite, settings)
     sweep.slots = used.slots
     needs = {cell.id: cell.needs for cell in sweep.todo.values()}
     scheduler = Scheduler(needs, used, store.locks, sweep)

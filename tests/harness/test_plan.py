@@ -90,6 +90,7 @@ def test_keys_in_another_order_are_the_same_plan() -> None:
         {"processes": 2},
         {"memory_gib": 3.0},
         {"disk_gib": 1.0},
+        {"latency_seconds": 3.0},
         {"regime": "equal_steps"},
         {"datasets": [{**each, "reading": "memory"} for each in DATASETS]},
     ],

@@ -263,6 +263,18 @@ def test_latency_is_that_of_the_timer_of_the_library(monkeypatch):
     assert mine["slow"].median_ms > 10 * mine["fast"].median_ms
 
 
+def test_less_time_is_fewer_calls_of_each_module(monkeypatch):
+    def calls(seconds):
+        clock = Clock(monkeypatch, measure)
+        modules = {name: Scripted(clock, name, each) for name, each in (("long", 0.002), ("short", 0.001))}
+        measure.latencies(modules, (1, 2, 2), seconds=seconds)
+        return {name: clock.order.count(name) for name in modules}
+
+    least = measure.WARM_UP + measure.FEWEST_ROUNDS * 3
+    assert calls(0.01) == {"long": least, "short": least}
+    assert min(calls(1.0).values()) > 5 * least
+
+
 def test_equal_modules_get_equal_latencies():
     first, second, other = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
     timed = measure.latencies({"a": first.train(), "b": second, "c": other}, (1, 4, 4), seconds=0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from harness.results.record import Status
 from harness.results.store import Store
 from harness.sweep import cell_job, executors
 from harness.sweep.cell_job import ENTRY, CellJob
+from harness.sweep.pending import Settings
 from tests.harness import small
 from tests.harness.small import FAKES, acts
 from tests.harness.sweep.stub_sweeps import cells_of, run, statuses, stubs
@@ -94,12 +96,20 @@ def test_several_processes_train_one_cell_and_one_tells_of_it(tmp_path: Path) ->
     assert told.items() <= kept.diagnostics.items()
 
 
+def test_a_fork_server_that_is_given_is_used_for_another_suite(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "runs", workers=1)
+    first = executors.on_this_machine(small.suite(), settings)
+    assert first.server is not None
+    assert executors.on_this_machine(small.suite(name="other"), settings, first.server).server is first.server
+    assert executors.on_this_machine(small.suite(), replace(settings, fork=False), first.server).server is first.server
+
+
 def test_only_our_modules_are_imported_before_any_cell() -> None:
     """A stranger's module is imported in the process of its own cell, where all that it does ends with the cell."""
 
     def preloaded(*uses: str, backbone: str = "back.bone:f") -> list[str]:
         suite = stubs(*({"name": f"m{i}", "use": use} for i, use in enumerate(uses)), backbone={"use": backbone})
-        return executors.preloaded(suite, cells_of(suite), "a.module:run")
+        return executors.preloaded(suite, "a.module:run")
 
     assert preloaded("a.b:x", "a.b:y") == ["a.module"]
     assert preloaded("eavit.methods:x", "a.b:y", backbone="timm:create_model") == ["a.module", "timm", "eavit.methods"]
