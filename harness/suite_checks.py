@@ -9,10 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.messages import choices
-from harness.tasks import CLASSIFICATION, SCORES, SCORES_OF
+from harness.tasks import CLASSIFICATION, SCORES, SCORES_OF, SEGMENTATION
 from harness.toml import shown
 
-FROM_ORIGINALS = ("imagenet_crop", "imagenet_crop_flip")  # augmentations of the image as it is in its file
+FROM_ORIGINALS = (
+    "imagenet_crop",
+    "imagenet_crop_flip",
+    "segmentation",
+)  # augmentations of the image as it is in its file
 
 
 def cross_faults(raw: Mapping[str, Any]) -> list[str]:
@@ -34,6 +38,7 @@ def cross_faults(raw: Mapping[str, Any]) -> list[str]:
         *_same("methods", methods, {"options": {}, "after": []}),
         *_folders(datasets),
         *_reading(datasets),
+        *_mask_augments(raw, datasets),
         *_after(methods),
     ]
 
@@ -142,6 +147,12 @@ def _reading(datasets: list[dict[str, Any]]) -> Iterator[str]:
             )
         if "workers" in table and not disk:
             yield f'datasets[{index}].workers: {shown(table["workers"])}: only with reading = "disk"'
+
+
+def _mask_augments(raw: Mapping[str, Any], datasets: list[dict[str, Any]]) -> Iterator[str]:
+    for index, table in enumerate(datasets):
+        if table.get("augment") == SEGMENTATION != raw.get("task"):
+            yield f'datasets[{index}].augment: "{SEGMENTATION}": only for task = "{SEGMENTATION}": it cuts by masks'
 
 
 def _after(methods: list[dict[str, Any]]) -> Iterator[str]:

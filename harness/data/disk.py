@@ -25,21 +25,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from harness.code_digest import digest
-from harness.data.batches import AUGMENTS, Draw, ImageSplit, affine_normalisation, named_generator
+from harness.data.batches import Batch, Draw, ImageSplit, affine_normalisation, named_generator
+from harness.data.crops import CROPS, Crop
 from harness.data.decoding import DECODING_VERSION, plane_pixels, square_pixels
-from harness.data.images import Images, content_hash
+from harness.data.images import Images, check_memory, content_hash
 from harness.data.listed_images import with_notes
-from harness.data.listings import Listing, listing_state
+from harness.data.listings import ListedImages, Listing, listing_state
 from harness.data.locations import DataError, data_root
-from harness.data.masks import MaskFiles
+from harness.data.masks import MaskFiles, present_classes
 from harness.data.splits import SourceSplits
 from harness.suite import DataSet, Input
 
-FLIPS = {"imagenet_crop": 0.0, "imagenet_crop_flip": 0.5}  # crops of the original image: probability of a mirror image
-CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # share of the original's area, and width by height
 BLOCK = 64  # images that a worker decodes at once where no batch is wanted
-Crop = Callable[[Image.Image], Image.Image]
-HASHES, PIXELS = "hashes", "pixels"  # folders below the data root
+HASHES, MASKS, PIXELS = "hashes", "masks", "pixels"  # folders below the data root
 
 
 class MappedDataset(Dataset[Any]):
@@ -79,54 +77,94 @@ def _collated(collate: Callable[[list[Any]], Any], values: list[Any]) -> Any:
 # --- content hashes -------------------------------------------------------------------------------------------------
 
 
-def index_listing(listing: Listing, spec: DataSet) -> SourceSplits:
-    """All splits with labels and content hashes; ``pixels`` are the places of the images in the whole listing."""
-    if any(isinstance(split.labels, MaskFiles) for split in listing.splits.values()):
-        raise DataError('reading = "disk": only for labels; masks are kept in memory with their images')
-    hashes = _hashes(listing, spec)
+def index_listing(listing: Listing, spec: DataSet, input: Input) -> SourceSplits:
+    """All splits with content hashes and labels, or masks at the input size; ``pixels`` are the places of the images in
+    the whole listing.
+    """
+    hashes, masks = _hashes(listing, spec), _masks(listing, spec, input)
     splits, start = {}, 0
     for name, split in listing.splits.items():
-        places = torch.arange(start, start + len(split))
-        labels = torch.as_tensor(np.asarray(split.labels, dtype=np.int64))
-        splits[name] = Images(places, labels, listing.classes, tuple(hashes[start : start + len(split)]))
-        start += len(split)
+        part = slice(start, start + len(split))
+        places, of_part = torch.arange(part.start, part.stop), tuple(hashes[part])
+        if masks is None:
+            labels = torch.as_tensor(np.asarray(split.labels, dtype=np.int64))
+            splits[name] = Images(places, labels, listing.classes, of_part)
+        else:
+            present = present_classes(masks[part], len(listing.classes))
+            splits[name] = Images(places, torch.from_numpy(masks[part]), listing.classes, of_part, present)
+        start = part.stop
     return with_notes(listing, splits)
 
 
 def _hashes(listing: Listing, spec: DataSet) -> list[bytes]:
-    """Content hash of every image, in the order of the splits; kept as long as no file and no code changes."""
+    """Content hash of every image, in the order of the splits."""
+    table = _kept(HASHES, partial(_hash_of, listing), listing, spec, (32,))
+    return [row.tobytes() for row in table]
+
+
+def _masks(listing: Listing, spec: DataSet, input: Input) -> NDArray[np.uint8] | None:
+    """Masks of all images, cut as the images of evaluation splits are, in the order of the splits; None: of labels."""
+    if not isinstance(listing.train.labels, MaskFiles):
+        return None
+    check_memory(len(listing), input.size, 1)
+    square = partial(_square_mask, listing, input.size, input.resize)
+    return _kept(MASKS, square, listing, spec, (input.size, input.size), str(input.resize))
+
+
+def _kept(
+    folder: str,
+    function: Callable[[int], NDArray[np.uint8]],
+    listing: Listing,
+    spec: DataSet,
+    shape: tuple[int, ...],
+    what: str = "",
+) -> NDArray[np.uint8]:
+    """Values of a function of each place; kept in a file as long as no file and no code changes."""
     code = digest(spec.use) if spec.use else ""
     versions = f"{DECODING_VERSION} {PIL.__version__} {code} {spec.options} {listing_state(listing)}"
+    versions += f" {shape} {what}" if folder == MASKS else ""
     state = sha256(versions.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    file = data_root() / HASHES / f"{state}.npy"
-    kept = _kept_hashes(file, len(listing))
-    if kept is not None:
-        return kept
-    blocks = torch.arange(len(listing)).split(BLOCK)
-    keys = [block.tolist() for block in blocks]
-    hashes = [each for block in mapped(partial(_hash_of, listing), keys, spec.workers, list) for each in block]
+    file, whole = data_root() / folder / f"{state}.npy", (len(listing), *shape)
+    with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):
+        table: NDArray[np.uint8] = np.load(file, allow_pickle=False)
+        if table.shape == whole and table.dtype == np.uint8:
+            return table
+    keys = [block.tolist() for block in torch.arange(len(listing)).split(BLOCK)]
+    values = [*mapped(function, keys, spec.workers, np.stack)]
+    table = np.concatenate(values) if values else np.zeros(whole, np.uint8)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time alone
-        write_beside(file, [np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(-1, 32)], np.save)
-    return hashes
+        write_beside(file, [table], np.save)
+    return table
 
 
-def _kept_hashes(file: Path, count: int) -> list[bytes] | None:
-    try:
-        table = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        return None
-    return [row.tobytes() for row in table] if table.shape == (count, 32) and table.dtype == np.uint8 else None
+def _hash_of(listing: Listing, place: int) -> NDArray[np.uint8]:
+    return np.frombuffer(content_hash(np.asarray(original(listing, place))), dtype=np.uint8)
 
 
-def _hash_of(listing: Listing, place: int) -> bytes:
-    return content_hash(np.asarray(original(listing, place)))
+def _square_mask(listing: Listing, size: int, resize: int | None, place: int) -> NDArray[np.uint8]:
+    split, row = _part_of(listing, place)
+    if not isinstance(split.labels, MaskFiles):
+        raise DataError("some splits have masks and some have labels")
+    return split.labels.square(row, split.decoded(row).size, size, resize, len(listing.classes))
 
 
 def original(listing: Listing, place: int) -> Image.Image:
-    """Image at a place of the whole listing: train, then select, then test."""
+    """Image at a place of the whole listing."""
+    split, row = _part_of(listing, place)
+    return split.decoded(row)
+
+
+def original_mask(listing: Listing, place: int, extent: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """Mask of an image of this ``extent`` (width, height) at a place of the whole listing; None where it has labels."""
+    split, row = _part_of(listing, place)
+    return split.labels.decoded(row, extent, len(listing.classes)) if isinstance(split.labels, MaskFiles) else None
+
+
+def _part_of(listing: Listing, place: int) -> tuple[ListedImages, int]:
+    """Split of a place of the whole listing, which is train, then select, then test; and the row in the split."""
     for split in listing.splits.values():
         if place < len(split):
-            return split.decoded(place)
+            return split, place
         place -= len(split)
     raise IndexError(place)
 
@@ -149,54 +187,62 @@ def write_beside(file: Path, parts: Any, write: Callable[[Any, Any], object]) ->
 
 def training_split(listing: Listing, part: Images, spec: DataSet, input: Input) -> ImageSplit:
     """Split that decodes each image every time it is read."""
-    reader = OriginalReader(listing, part.pixels, input, FLIPS.get(spec.augment), spec.workers)
-    augment = AUGMENTS["none" if spec.augment in FLIPS else spec.augment]
+    reader = OriginalReader(listing, part.pixels, input, spec.augment, spec.workers)
+    augment = "none" if spec.augment in CROPS else spec.augment
     normalisation = affine_normalisation(input.mean, input.std, input.channels)
     return ImageSplit(reader, part.labels, part.classes, normalisation, augment)
 
 
 def evaluation_split(listing: Listing, part: Images, spec: DataSet, input: Input) -> ImageSplit:
     """Split that is read many times: its pixels at the input size are written to a file at the first reading."""
-    reader = PixelFileReader(OriginalReader(listing, part.pixels, input, None, spec.workers), part.hashes)
+    reader = PixelFileReader(OriginalReader(listing, part.pixels, input, "none", spec.workers), part.hashes)
     normalisation = affine_normalisation(input.mean, input.std, input.channels)
-    return ImageSplit(reader, part.labels, part.classes, normalisation, AUGMENTS["none"])
+    return ImageSplit(reader, part.labels, part.classes, normalisation)
 
 
 class OriginalReader:
-    """Decodes images as batches are read. ``flip``: probability of a mirror image of a random crop; None: no crops."""
+    """Decodes images as batches are read. ``augment``: where it is one of :data:`CROPS`, batches that are drawn hold
+    random crops of the original images, and of their masks.
+    """
 
-    def __init__(self, listing: Listing, places: Tensor, input: Input, flip: float | None, workers: int) -> None:
+    def __init__(self, listing: Listing, places: Tensor, input: Input, augment: str, workers: int) -> None:
         self.input, self.workers = input, workers
-        self._listing, self._places, self._flip = listing, places, flip
+        self._listing, self._places, self._augment = listing, places, augment
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def __call__(self, batches: Sequence[Tensor], draw: Draw) -> Iterator[Tensor]:
+    def __call__(self, batches: Sequence[Tensor], draw: Draw) -> Iterator[Batch]:
         rows = [batch.tolist() for batch in batches]
-        if draw is None or self._flip is None:
-            return mapped(self._square, rows, self.workers, torch.stack)
-        crop = _random_crop(self.input.size)
-        return mapped(partial(self._cropped, crop, self._flip, draw), rows, self.workers, torch.stack)
+        if draw is None or self._augment not in CROPS:
+            return self.squares(batches)
+        make, flip = CROPS[self._augment]
+        return mapped(partial(self._cropped, make(self.input), flip, draw), rows, self.workers, _stacked)
+
+    def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Centres of the images, which are not random."""
+        return mapped(self._square, [batch.tolist() for batch in batches], self.workers, torch.stack)
 
     def _square(self, row: int) -> Tensor:
         image = original(self._listing, int(self._places[row]))
         return _tensor(square_pixels(image, self.input.size, self.input.channels, self.input.resize))
 
-    def _cropped(self, crop: Crop, flip: float, draw: tuple[int, int], row: int) -> Tensor:
-        image = original(self._listing, int(self._places[row]))
+    def _cropped(self, crop: Crop, flip: float, draw: tuple[int, int], row: int) -> tuple[Tensor, ...]:
+        """Pixels of a crop; and its mask, where the image has one."""
+        place = int(self._places[row])
+        image = original(self._listing, place)
+        mask = original_mask(self._listing, place, image.size)
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
             torch.default_generator.manual_seed(named_generator("crops", *draw, row).initial_seed())
-            pixels = plane_pixels(crop(image), self.input.channels)
+            cropped, mask = crop(image, mask)
             mirrored = bool(torch.rand(()) < flip)
-        return _tensor(pixels[..., ::-1] if mirrored else pixels)
+        parts = [plane_pixels(cropped, self.input.channels), *([] if mask is None else [mask])]
+        return tuple(_tensor(part[..., ::-1] if mirrored else part) for part in parts)
 
 
-def _random_crop(size: int) -> Crop:
-    from torchvision.transforms import InterpolationMode, v2  # late: takes seconds, and memory has no need of it
-
-    crop: Crop = v2.RandomResizedCrop(size, scale=CROP_AREA, ratio=CROP_RATIO, interpolation=InterpolationMode.BICUBIC)
-    return crop
+def _stacked(values: list[tuple[Tensor, ...]]) -> Batch:
+    pixels, *masks = (torch.stack(part) for part in zip(*values, strict=True))
+    return (pixels, masks[0]) if masks else pixels
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
@@ -218,7 +264,7 @@ class PixelFileReader:
         file = data_root().absolute() / PIXELS / f"{name}.bin"
         if not (file.is_file() and file.stat().st_size == np.prod(self._shape)):
             blocks = torch.arange(len(self._originals)).split(BLOCK)
-            pixels = (block.numpy().data for block in self._originals(blocks, None))
+            pixels = (block.numpy().data for block in self._originals.squares(blocks))
             try:
                 write_beside(file, pixels, lambda opened, block: opened.write(block))
             except PermissionError as error:

@@ -76,7 +76,7 @@ def _divided(spec: DataSet, input: Input) -> tuple[DividedImages, Listing | None
     if listing is None:
         source = read_source(spec.source, spec.path, input.resize or input.size, input.channels)
     elif spec.reading == "disk":
-        source = index_listing(listing, spec)
+        source = index_listing(listing, spec, input)
     else:
         source = read_listing(listing, input.size, input.channels, input.resize)
     divided = divide(source, _sizes(spec))
@@ -117,8 +117,6 @@ def check_dataset(spec: DataSet, input: Input) -> dict[str, int]:
 
 def _sealed(divided: DividedImages, listing: Listing | None, spec: DataSet, input: Input) -> LoadedDataset:
     parts = divided.parts
-    if parts["fit"].labels.ndim == 3 and spec.augment != "none":
-        raise DataError(f'augment = "{spec.augment}": only "none" with masks, which would have to move with the pixels')
     if listing is not None and spec.reading == "disk":
         fit: Split = training_split(listing, parts["fit"], spec, input)
         select_a, select_b, test = (

@@ -48,9 +48,16 @@ VOC_CLASSES = (
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 
+CITYSCAPES_CLASSES = {  # the 19 that are trained and scored, and their values in the files
+    "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17, "traffic light": 19,
+    "traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23, "person": 24, "rider": 25, "car": 26, "truck": 27,
+    "bus": 28, "train": 31, "motorcycle": 32, "bicycle": 33,
+}  # fmt: skip
+
 __all__ = [
     "cifar10",
     "cifar100",
+    "cityscapes_masks",
     "dtd",
     "eurosat",
     "fgvc_aircraft",
@@ -210,6 +217,24 @@ def voc2012_masks(root: Path) -> Listing:
     return Listing(("background", *VOC_CLASSES), train, test=test, files=files)
 
 
+def cityscapes_masks(root: Path) -> Listing:
+    """3,475 street scenes of 2048 x 1024 with 19 classes, 11 GB; for research, after registration. The official
+    validation split is the test split; pixels of other values do not count.
+    """
+    folder = root / "cityscapes"
+    images, masks = folder / "leftImg8bit", folder / "gtFine"
+    wanted = [place / split for place in (images, masks) for split in ("train", "val")]
+    _require("Cityscapes", folder, wanted, copy="cityscapes-dataset.com, after registration")
+
+    def listed(split: str) -> ListedImages:
+        files = sorted((images / split).glob("*/*_leftImg8bit.png"))
+        names = [f"{file.parent.name}/{file.name.removesuffix('_leftImg8bit.png')}" for file in files]
+        labels = [masks / split / f"{name}_gtFine_labelIds.png" for name in names]
+        return ListedImages(files, MaskFiles(labels, values=tuple(CITYSCAPES_CLASSES.values())))
+
+    return Listing(tuple(CITYSCAPES_CLASSES), listed("train"), test=listed("val"))
+
+
 def eurosat(root: Path) -> Listing:
     """27,000 satellite images of 64 x 64 in 10 kinds of land use, 90 MB, no official splits; MIT."""
     folder = root / "eurosat" / "2750"
@@ -253,11 +278,17 @@ def vtab1k(root: Path, task: Vtab, select: Literal["cut", "val200"] = "cut") -> 
 # --- parts of these -------------------------------------------------------------------------------------------------
 
 
-def _require(title: str, place: Path, wanted: Sequence[Path], download: Callable[[], object] | None = None) -> None:
+def _require(
+    title: str,
+    place: Path,
+    wanted: Sequence[Path],
+    download: Callable[[], object] | None = None,
+    copy: str = "a copy",
+) -> None:
     missing = [path for path in wanted if not path.exists()]
     if missing:
         names = ", ".join(quoted(path.relative_to(place)) if path != place else "the folder" for path in missing)
-        gone = "" if download else " It is not downloaded: get it from a copy."
+        gone = "" if download else f" It is not downloaded: get it from {copy}."
         raise MissingFilesError(f"{title}: missing in {quoted(place)}: {names}.{gone}", download)
 
 

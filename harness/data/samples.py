@@ -20,6 +20,7 @@ from harness.data.pickled_arrays import batch_bytes
 from harness.messages import choices
 
 SPLITS = ("train", "val", "test")
+CITYSCAPES = (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)  # values in its files of the classes that count
 Pixels = NDArray[np.uint8]
 
 
@@ -191,6 +192,25 @@ def _voc2012_masks(root: Path, classes: int, each: int, size: int) -> None:
         _write(folder / "ImageSets" / "Segmentation" / f"{file}.txt", "".join(f"{name}\n" for name in names))
 
 
+def _cityscapes_masks(root: Path, classes: int, each: int, size: int) -> None:
+    """Streets with one object of any of the 19 classes each, and a border that does not count, in two cities."""
+    folder = root / "cityscapes"
+    for split in ("train", "val"):
+        for row, value in enumerate(CITYSCAPES):
+            for number in range(each):
+                image, inside = _scene(split, row, number, size)
+                values = np.where(inside, value, np.where(_grown(inside), 3, CITYSCAPES[0]))
+                city = ("aachen", "zurich")[number % 2]
+                stem = f"{city}/{city}_{row:06}_{number:06}"
+                _save_png(folder / "leftImg8bit" / split / f"{stem}_leftImg8bit.png", image)
+                _save_png(folder / "gtFine" / split / f"{stem}_gtFine_labelIds.png", values.astype(np.uint8))
+
+
+def _save_png(file: Path, pixels: Pixels) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file)
+
+
 def _scene(split: str, label: int, number: int, size: int) -> tuple[Pixels, NDArray[np.bool_]]:
     """An image with a rectangle of the stripes of a class on plain grey, and where the rectangle is."""
     high, wide = size, size * 3 // 2
@@ -276,6 +296,7 @@ WRITERS: Mapping[str, Callable[[Path, int, int, int], None]] = {  # by the name 
         "cifar-10-batches-py", tuple(f"data_batch_{n}" for n in range(1, 6)), "test_batch", "batches.meta", "label"
     ),
     "cifar100": _cifar("cifar-100-python", ("train",), "test", "meta", "fine_label"),
+    "cityscapes_masks": _cityscapes_masks,
     "svhn": _svhn,
     "flowers102": _flowers102,
     "food101": _food101,

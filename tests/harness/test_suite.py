@@ -148,6 +148,10 @@ def test_all_faults_are_reported_at_once_with_file_and_key_path(tmp_path: Path) 
             'datasets[0].use: missing key; source "listing" needs a callable',
         ),
         (
+            {"datasets": [{"name": "x", "use": "a:b", "reading": "disk", "augment": "segmentation"}]},
+            'datasets[0].augment: "segmentation": only for task = "segmentation": it cuts by masks',
+        ),
+        (
             {"datasets": [{"name": "x", "use": "a:b", "augment": "imagenet_crop"}]},
             "datasets[0].augment: 'imagenet_crop': crops the original image, which memory does not keep",
         ),
@@ -165,7 +169,7 @@ def test_all_faults_are_reported_at_once_with_file_and_key_path(tmp_path: Path) 
         ({"datasets": [{"name": "digits", "fit": 0}]}, "datasets[0].fit: 0"),
         (
             {"datasets": [{"name": "digits", "augment": "shfit"}]},
-            "allowed: none, shift, crop, crop_flip, imagenet_crop, imagenet_crop_flip; nearest: shift",
+            "allowed: none, shift, crop, crop_flip, imagenet_crop, imagenet_crop_flip, segmentation; nearest: shift",
         ),
         ({"methods": [{"use": "a:b"}, {"use": "c:b"}]}, "methods[1].name: 'b': duplicate of methods[0].name"),
         ({"methods": [{"use": "a:b"}, {"use": "a:b", "name": "c"}]}, "methods[1]: duplicate: the same as methods[0]"),

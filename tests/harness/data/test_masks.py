@@ -17,15 +17,17 @@ from harness.data.decoding import square_pixels
 from harness.data.listings import Listing, describe_state, open_listing
 from harness.data.locations import DataError
 from harness.data.masks import MaskFiles, present_classes
-from tests.harness.specs import Shown, Spec
+from tests.harness.specs import FROZEN, Shown, Spec
 
-PETS, VOC = ("harness.data.published:oxford_iiit_pets_masks", "harness.data.published:voc2012_masks")
+PETS, VOC, CITYSCAPES = (
+    f"harness.data.published:{name}_masks" for name in ("oxford_iiit_pets", "voc2012", "cityscapes")
+)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("root")
-    for name in ("oxford_iiit_pets_masks", "voc2012_masks"):
+    for name in ("oxford_iiit_pets_masks", "voc2012_masks", "cityscapes_masks"):
         samples.write_sample(name, folder, classes=3, each=5, size=24)
     return folder
 
@@ -124,13 +126,86 @@ def test_a_changed_mask_is_a_changed_set(root: Path) -> None:
     assert before != describe_state(request) is not None
 
 
-@pytest.mark.parametrize(
-    ("more", "fault"),
-    [
-        ({"augment": "crop_flip"}, 'augment = "crop_flip": only "none" with masks'),
-        ({"reading": "disk"}, 'reading = "disk": only for labels'),
-    ],
-)
-def test_what_masks_cannot_do_yet_is_said(more: dict[str, Any], fault: str, root: Path) -> None:
-    with pytest.raises(DataError, match=fault):
-        loaded(PETS, root, **more)
+def test_cityscapes_has_the_masks_of_torchvision_and_its_19_classes(root: Path) -> None:
+    listing, known = open_listing(CITYSCAPES, {}, str(root)), torchvision.datasets.Cityscapes.classes
+    counted = {each.train_id: each.name for each in known if each.train_id in range(19)}
+    assert listing.classes == tuple(counted[index] for index in range(19))
+    table = np.full(256, 255)
+    table[[each.id for each in known]] = [each.train_id % 256 for each in known]  # -1 is a number plate
+    for split, name in (("train", "train"), ("test", "val")):
+        theirs = torchvision.datasets.Cityscapes(str(root / "cityscapes"), name, target_type="semantic")
+        ours = {str(path): index for index, path in enumerate(listing.splits[split].images)}
+        assert sorted(ours) == sorted(theirs.images) and len(ours) == 95
+        for index in (0, 50, 94):
+            labels, place = listing.splits[split].labels, ours[theirs.images[index]]
+            assert isinstance(labels, MaskFiles)
+            mask = table[np.asarray(theirs[index][1])]
+            assert np.array_equal(labels.decoded(place, theirs[index][0].size, 19), mask)
+            assert len(np.unique(mask)) == 3 - (listing.classes[0] in theirs.images[index])
+
+
+def test_a_missing_mask_of_cityscapes_is_named_and_the_folder_says_where_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"missing in .*cityscapes: leftImg8bit/train, .*after registration"):
+        open_listing(CITYSCAPES, {}, str(tmp_path))
+    samples.write_sample("cityscapes_masks", tmp_path, each=1, size=12)
+    gone = tmp_path / "cityscapes/gtFine/val/aachen/aachen_000003_000000_gtFine_labelIds.png"
+    gone.unlink()
+    with pytest.raises(DataError, match=rf"1 of 38 images are missing, the first {gone}"):
+        open_listing(CITYSCAPES, {}, str(tmp_path))
+
+
+def difference(masks: torch.Tensor, images: torch.Tensor) -> float:
+    """Share of counted pixels whose class is not that of the image, where stripes are class 0 and grey is class 1."""
+    stripes = (images - images.median()).abs().amax(1) > 0.15
+    counted = masks < 2
+    return float(((masks == 0) != stripes)[counted].float().mean())
+
+
+@pytest.mark.parametrize("reading", ["memory", "disk"])
+@pytest.mark.parametrize("augment", ["none", "shift", "crop", "crop_flip"])
+def test_masks_are_augmented_as_their_images_are(augment: str, reading: str, root: Path) -> None:
+    fit = loaded(PETS, root, augment=augment, reading=reading).fit
+    images, masks = next(fit.batches(12, seed=1))
+    assert (masks.shape, masks.dtype) == ((12, 16, 16), torch.uint8) and set(masks.unique().tolist()) <= {0, 1, 2, 255}
+    assert difference(masks, images) < 0.75 * difference(masks, images.roll(2, -1))
+    assert difference(masks, images) < 0.6 * difference(masks.flip(-1), images)
+    assert (masks == 255).any() == (augment == "shift")
+
+
+def test_batches_of_disk_are_those_of_memory(root: Path) -> None:
+    for augment in ("none", "crop_flip"):
+        disk, memory = (
+            loaded(VOC, root, augment=augment, reading=reading, workers=2 * (reading == "disk"))
+            for reading in ("disk", "memory")
+        )
+        for name in ("fit", "select_a", "select_b"):
+            pairs = zip(*(getattr(data, name).batches(16, seed=3) for data in (disk, memory)), strict=True)
+            assert all(torch.equal(a, b) for one, two in pairs for a, b in zip(one, two, strict=True))
+        assert torch.equal(disk.test(FROZEN).labels, memory.test(FROZEN).labels)
+
+
+@pytest.mark.parametrize("augment", ["imagenet_crop_flip", "segmentation"])
+def test_crops_of_the_originals_take_their_masks_along(augment: str, root: Path) -> None:
+    alone, two = (loaded(PETS, root, augment=augment, reading="disk", workers=workers).fit for workers in (0, 2))
+    batches = list(zip(alone.batches(7, seed=2), two.batches(7, seed=2), strict=True))
+    for (images, masks), (others, of_others) in batches:
+        assert torch.equal(images, others) and torch.equal(masks, of_others), "workers change no bit"
+        assert (images.shape, masks.shape, masks.dtype) == ((7, 3, 16, 16), (7, 16, 16), torch.uint8)
+    images, masks = (torch.cat(part) for part in zip(*(one for one, _ in batches), strict=True))
+    assert difference(masks, images) < 0.7 * difference(masks.flip(-1), images)
+    plain = next(alone.batches(7))
+    assert torch.equal(plain[1], alone.labels[:7]) and not torch.equal(plain[1], batches[0][0][1])
+
+
+def test_masks_on_disk_are_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EAVIT_DATA", str(tmp_path))
+    samples.write_sample("oxford_iiit_pets_masks", tmp_path, classes=2, each=6, size=12)
+    first = loaded(PETS, tmp_path, reading="disk").fingerprint
+    monkeypatch.setattr(MaskFiles, "square", lambda *given: pytest.fail("cut again"))
+    assert loaded(PETS, tmp_path, reading="disk").fingerprint == first
+    monkeypatch.undo()
+    monkeypatch.setenv("EAVIT_DATA", str(tmp_path))
+    file = next((tmp_path / "oxford-iiit-pet/annotations/trimaps").iterdir())
+    Image.fromarray(np.asarray(Image.open(file)) % 3 + 1).save(file)
+    assert loaded(PETS, tmp_path, reading="disk").fingerprint != first
+    assert len(list((tmp_path / "masks").iterdir())) == 2

@@ -38,7 +38,7 @@ TORCHVISION: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 
 
 OPTIONS: dict[str, dict[str, Any]] = {"medmnist": {"set": "pathmnist"}, "vtab1k": {"task": "cifar"}}
-BY_HAND = ("stanford_cars", "vtab1k")  # not downloaded
+BY_HAND = ("cityscapes_masks", "stanford_cars", "vtab1k")  # not downloaded
 
 
 def use(name: str) -> str:
