@@ -55,6 +55,7 @@ def prints_of(
     def call(entry: str, payloads: Sequence[object]) -> list[Any]:
         return call_each(entry, payloads, DEADLINE, PROJECT, None, server, suite.threads)
 
+    code = code_digest.digests(_named_code(suite))  # before the server, which cells are forked from, imports it
     folder, keys, missing = cache or CACHE, dict[str, str](), dict[str, str]()
     states = _listing_states(suite.datasets, call)
     for entry in suite.datasets:
@@ -76,7 +77,7 @@ def prints_of(
             if name in known and _key(entry, suite.input, states.get(name)) == known[name].key:
                 _remember(folder, known[name])  # not changed while it was read
     return Prints(
-        code=code_digest.digests(_named_code(suite)),
+        code=code,
         data={entry.name: known[entry.name].fingerprint if entry.name in known else None for entry in suite.datasets},
         missing=missing,
         fit={name: each.fit for name, each in known.items()},
