@@ -15,7 +15,7 @@ from harness import toml
 from harness.messages import choices, nearest
 from harness.suite_checks import cross_faults
 from harness.tasks import CLASSIFICATION, SCORES_OF, ScoreName, TaskName
-from harness.toml import TomlError, key_path, shown, strange_values
+from harness.toml import TomlError, key_path, shown, unsupported_values
 
 STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
@@ -242,7 +242,7 @@ def names_a_file(value: object) -> bool:
 
 def parse(raw: Mapping[str, Any], where: str, folder: Path | None = None) -> Suite:
     """Check a suite given as plain values; ``where``: the file that messages name, ``folder``: that of its paths."""
-    faults, suite = list(strange_values(raw)), None
+    faults, suite = list(unsupported_values(raw)), None
     if faults:
         raise SuiteError(tuple(f"{where}: {fault}" for fault in faults))
     raw = raw if folder is None else anchored(raw, folder)

@@ -56,17 +56,17 @@ def _line(text: str, kind: type[Exception]) -> int:
     return text.count("\n", 0, low) + 1
 
 
-def strange_values(raw: object, at: tuple[int | str, ...] = ()) -> Iterator[str]:
+def unsupported_values(raw: object, at: tuple[int | str, ...] = ()) -> Iterator[str]:
     """``key path: message`` for values that TOML can write and records cannot keep."""
     place = key_path(at)
     if len(at) > DEEPEST:
         yield f"{place}: nested more than {DEEPEST} levels deep"
     elif isinstance(raw, Mapping):
         for key, value in raw.items():
-            yield from strange_values(value, (*at, key))
+            yield from unsupported_values(value, (*at, key))
     elif isinstance(raw, list):
         for index, value in enumerate(raw):
-            yield from strange_values(value, (*at, index))
+            yield from unsupported_values(value, (*at, index))
     elif isinstance(raw, float) and not math.isfinite(raw):
         yield f"{place}: {raw}: only finite numbers are allowed"
     elif isinstance(raw, int) and raw not in INTEGERS:

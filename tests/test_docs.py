@@ -71,6 +71,12 @@ def test_every_suite_is_on_the_page_of_suites(suite: str) -> None:
         assert f"`{suite}`" in page("suites.md")
 
 
+def test_every_method_of_a_suite_is_among_the_terms() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "suites").glob("*.toml")]
+    used = {name for text in texts for name in re.findall(r'use = "eavit\.methods:(\w+)"', text)}
+    assert len(used) > 12 and used <= set(first_cells(section(page("terms.md"), "Methods")))
+
+
 def test_every_page_is_in_the_table_of_contents() -> None:
     contents = page("index.md")
     names = sorted(path.stem for path in DOCS.glob("*.md") if path.stem != "index")

@@ -54,7 +54,7 @@ def scale_quotas(shape: Sequence[float] | Floats, population: int, reach: tuple[
 class BinQuotas(Survival):
     """Survivors by bin of MACs: at most ``quotas[b]`` in bin b, and none closer than SPACING to another.
 
-    The cheapest and the dearest point (the fittest of equals) always stay and count in their bins, which must have a
+    The points of fewest and of most MACs (the fittest of equals) always stay and count in their bins, which must have a
     place for them. Places that none may take stay open. Survivors are labelled with ``rank`` and ``crowding``.
     """
 

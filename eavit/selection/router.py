@@ -315,7 +315,7 @@ class PolicyTable:
         return cls(space, tuple(table[macs] for macs in sorted(table)), len(own))
 
     def choose(self, budget: float) -> Submodel | None:
-        """The dearest member of the table at or under the budget (a share of full MACs); ``None``: unreachable."""
+        """The member of most MACs in the table at or under the budget (a share of full MACs); ``None``: unreachable."""
         b = self.space.backbone
         limit = budget * cost.macs(b, b.full)
         return max((s for s in self.members if cost.macs(b, s) <= limit), key=partial(cost.macs, b), default=None)

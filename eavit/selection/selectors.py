@@ -113,8 +113,8 @@ def _fittest(space: Space, points: Iterable[Candidate]) -> Policy:
     return choose
 
 
-def _dearest_that_fits(space: Space, members: Iterable[Submodel]) -> Policy:
-    """The dearest of fixed members that fits, without a measurement; of equal MACs the first."""
+def _largest_within(space: Space, members: Iterable[Submodel]) -> Policy:
+    """Of fixed members the one of most MACs within a budget, without a measurement; of equal MACs the first."""
     table: dict[float, Submodel] = {}
     for member in members:
         table.setdefault(cost.share(space.backbone, space.require(member)), member)
@@ -250,7 +250,7 @@ def mix_n_match(candidates: Callable[[Space], Iterable[Submodel]] = mixes) -> Se
     Of equal MACs the first (the most uniform). Any family that is a list (HydraViT's k, a grid, a chain) selects by
     it too.
     """
-    return lambda problem: Selection(_dearest_that_fits(problem.space, candidates(problem.space)), 0)
+    return lambda problem: Selection(_largest_within(problem.space, candidates(problem.space)), 0)
 
 
 def uniform() -> Selector:
@@ -267,7 +267,7 @@ def greedy() -> Selector:
     def select(problem: Problem) -> Selection:
         if problem.scores is None:
             raise ValueError("selector greedy needs the importance scores of the units; the problem has none")
-        return Selection(_dearest_that_fits(problem.space, greedy_path(problem.space, problem.scores)), 0)
+        return Selection(_largest_within(problem.space, greedy_path(problem.space, problem.scores)), 0)
 
     return select
 

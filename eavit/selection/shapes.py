@@ -34,7 +34,7 @@ def mixes(space: Space) -> Iterator[Submodel]:
 
 
 def uniforms(space: Space) -> tuple[Submodel, ...]:
-    """One head count, one hidden width and one embedding for all layers, at full depth, dearest first; only the shapes
+    """One head count, one hidden width and one embedding for all layers, at full depth, most MACs first; only shapes
     whose narrowest dimension, relative to the backbone's, is as wide as the MACs allow.
     """
     b, n = space.backbone, space.backbone.depth

@@ -66,7 +66,7 @@ def gc(
             f"{opened.folder} does not say which suite file it belongs to, so cells of another suite may lie in it; "
             f"`eavit-bench run {name}` writes that down"
         )
-    removable = maintenance.rubbish(opened.store, {cell.id for cell in opened.cells}, opened.runs)
+    removable = maintenance.list_removable(opened.store, {cell.id for cell in opened.cells}, opened.runs)
     gone = maintenance.remove(opened.store, removable) if yes else []
     for left in removable:
         what = "can be removed" if not yes else "removed" if left in gone else "kept"

@@ -39,9 +39,9 @@ def show_plan(
     lines = [f"{'miss' if c.id in miss else 'hit ':<5}{c.id}  {states[c.id]:<11}  {c.title}\n" for c in cells]
     typer.echo("".join(lines if cells_too else []), nl=False)
     expected = _forecast(opened, miss, settings.workers)
-    if measure and expected.unsure:
+    if measure and expected.uncertain:
         with watching(settings.workers, complain) as watcher:
-            failed = probe.probe(opened.suite, opened.prints, expected.unsure, opened.runs.parent, settings, watcher)
+            failed = probe.probe(opened.suite, opened.prints, expected.uncertain, opened.runs.parent, settings, watcher)
         for (method, dataset), why in failed.items():
             complain(f"{method} · {dataset}: not measured: {why}")
         expected = _forecast(opened, miss, settings.workers)

@@ -72,10 +72,10 @@ def run_cell(task: CellJob, work: Path, progress: Progress, model: Path | None =
     try:
         return _run(task, work, progress, began, model)
     except Exception as error:  # a method may fail in any way it likes
-        return blamed(task, error, began)
+        return failed_outcome(task, error, began)
 
 
-def blamed(task: CellJob, error: Exception, began: datetime) -> Outcome:
+def failed_outcome(task: CellJob, error: Exception, began: datetime) -> Outcome:
     """The outcome of a cell that raised this. To be called where it is handled."""
     traceback.print_exc()
     return Outcome(record.failed_record(task.cell, *failure_status(error), began=began, environment=_about(task)))

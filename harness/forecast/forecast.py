@@ -65,7 +65,7 @@ class Forecast:
     unknown: int
 
     @property
-    def unsure(self) -> frozenset[tuple[str, str]]:
+    def uncertain(self) -> frozenset[tuple[str, str]]:
         """Methods and data sets, by name, whose cost a probe tells better."""
         sure = SOURCES[0].name
         return frozenset((p.method, p.dataset) for p in self.pairs if p.each and not p.each.source.startswith(sure))

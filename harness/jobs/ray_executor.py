@@ -132,7 +132,7 @@ class RayJob:
     def ended(self) -> bool:
         limit = self.job.limits.seconds
         while self._ending is None and self._executor.ray.wait([self._answers], timeout=0)[0]:
-            self._hear()
+            self._receive()
         if self._ending is None and self.node is not None and time.monotonic() - self._since > limit + LATE:
             self.kill()
             self._ending = Ending("timeout", f"its node did not end it after {limit:.0f} s")
@@ -162,7 +162,7 @@ class RayJob:
             time.sleep(PAUSE)
         return self._ending or Ending("killed", "asked to end; its node has not answered")
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         """The next message, which is there. See ``ray.exceptions`` for all that can be there in its place."""
         ray = self._executor.ray
         lost = (

@@ -1,4 +1,4 @@
-"""Maintenance of stores: ``verify`` lists faults, ``merge`` joins stores, ``rubbish`` lists what can be removed.
+"""Maintenance of stores: ``verify`` lists faults, ``merge`` joins stores, ``list_removable`` lists what can go.
 
 None of them runs a cell, and none touches a cell that a runner is at work on.
 """
@@ -86,7 +86,7 @@ class Merged:
 
 
 @dataclass(frozen=True, slots=True)
-class Rubbish:
+class Removable:
     """Something that may go. ``cell``: the one that it belongs to."""
 
     path: Path
@@ -241,14 +241,14 @@ def _said(record: Record) -> dict[str, Any]:
     return raw
 
 
-def rubbish(store: Store, planned: Collection[str], runs: Path) -> list[Rubbish]:
+def list_removable(store: Store, planned: Collection[str], runs: Path) -> list[Removable]:
     """Files of a store and its ``runs`` folder that can be removed; ``planned``: ids of all cells that any suite wants.
 
     All that belongs to a cell that another process works on is left alone.
     """
     removable = [
-        *(Rubbish(store.cells / cell, "no plan names it", cell) for cell in store.ids() if cell not in planned),
-        *(Rubbish(path, "in quarantine", path.name.partition(".")[0]) for path in sorted(store.quarantine.glob("*"))),
+        *(Removable(store.cells / cell, "no plan names it", cell) for cell in store.ids() if cell not in planned),
+        *(Removable(path, "in quarantine", path.name.partition(".")[0]) for path in sorted(store.quarantine.glob("*"))),
         *_unfinished(store),
         *_worked(store, planned, runs),
     ]
@@ -256,46 +256,46 @@ def rubbish(store: Store, planned: Collection[str], runs: Path) -> list[Rubbish]
     return [one for one in removable if one.cell not in busy]
 
 
-def _unfinished(store: Store) -> Iterator[Rubbish]:
+def _unfinished(store: Store) -> Iterator[Removable]:
     """Leftovers of killed writers, except for a cell that has no other copy: that is restored by the next run."""
     for path in store.leftovers():
         if not path.name.endswith(OLD) or (store.cells / cell_of(path)).exists():
-            yield Rubbish(path, "left by a writer that is gone", cell_of(path))
+            yield Removable(path, "left by a writer that is gone", cell_of(path))
     for cell in store.locks.names():
-        yield Rubbish(store.locks.path(cell), "a lock that no process holds", cell)
+        yield Removable(store.locks.path(cell), "a lock that no process holds", cell)
     for path in leftover_files(store.root):  # of points, index or report, which any run writes again
-        yield Rubbish(path, "left by a writer that is gone", "")
+        yield Removable(path, "left by a writer that is gone", "")
 
 
-def _worked(store: Store, planned: Collection[str], runs: Path) -> Iterator[Rubbish]:
+def _worked(store: Store, planned: Collection[str], runs: Path) -> Iterator[Removable]:
     folders = [entry for entry in sorted(runs.glob("*")) if entry.is_dir() and is_cell(entry.name)]
     summaries = store.summaries(entry.name for entry in folders)
     for entry in folders:
         if entry.name not in planned:
-            yield Rubbish(entry, "work of a cell that no plan names", entry.name)
+            yield Removable(entry, "work of a cell that no plan names", entry.name)
         elif entry.name in summaries and summaries[entry.name].status not in _GOES_ON:
-            yield Rubbish(entry, f"work of a cell that is done: {summaries[entry.name].status}", entry.name)
+            yield Removable(entry, f"work of a cell that is done: {summaries[entry.name].status}", entry.name)
     for entry in kept_models.model_folders(runs):
         if entry.name not in planned:
-            yield Rubbish(entry, "model of a cell that no plan names", entry.name)
+            yield Removable(entry, "model of a cell that no plan names", entry.name)
 
 
-def remove(store: Store, removable: Iterable[Rubbish]) -> list[Rubbish]:
+def remove(store: Store, removable: Iterable[Removable]) -> list[Removable]:
     """Remove what ``removable`` lists, each under its cell's lock, and return it; cells in work stay."""
     return [one for one in removable if _remove(store, one)]
 
 
-def _remove(store: Store, rubbish: Rubbish) -> bool:
-    if not is_cell(rubbish.cell):  # nobody works under such a name
-        return _clear(rubbish.path)
-    lock = store.locks.acquire(rubbish.cell)
+def _remove(store: Store, each: Removable) -> bool:
+    if not is_cell(each.cell):  # nobody works under such a name
+        return _clear(each.path)
+    lock = store.locks.acquire(each.cell)
     if lock is None:
         return False
     with lock:
-        if rubbish.path == store.cells / rubbish.cell:
-            store.remove(rubbish.cell)
-        elif rubbish.path != store.locks.path(rubbish.cell):  # which goes when it is released
-            return _clear(rubbish.path)
+        if each.path == store.cells / each.cell:
+            store.remove(each.cell)
+        elif each.path != store.locks.path(each.cell):  # which goes when it is released
+            return _clear(each.path)
     return True
 
 

@@ -47,7 +47,7 @@ class Tried:
     options: Mapping[str, Any] = field(default_factory=dict)
     after: bool = False
     beside: bool = False  # it trains a small net beside the ViT (router, surrogate), whose products no ledger counts
-    enough: int = 1500  # full-size forward passes of one image: a step of its dearest plan is less than 5 % of them
+    enough: int = 1500  # full-size forward passes of one image: its largest step is less than 5 % of them
 
 
 def _all_in(widths: tuple[int, ...], *allowed: int) -> bool:

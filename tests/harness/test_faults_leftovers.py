@@ -36,7 +36,7 @@ def test_gc_takes_half_written_points_of_those_that_are_gone(tmp_path: Path) -> 
     dead, mine = tmp_path / f".points.csv.{gone()}.tmp", tmp_path / f".index.json.{os.getpid()}.tmp"
     for path in (dead, mine):
         path.write_text("half a li")
-    found = maintenance.rubbish(store, set(), tmp_path / "runs")
+    found = maintenance.list_removable(store, set(), tmp_path / "runs")
     assert [left.path for left in found] == [dead]
     maintenance.remove(store, found)
     assert not dead.exists()

@@ -13,7 +13,7 @@ from harness import toml
 from harness.messages import choices
 from harness.statistics.intervals import SCOPES, Scope
 from harness.suite import STRICT, Label, Slug, Suite, SuiteError
-from harness.toml import TomlError, key_path, strange_values
+from harness.toml import TomlError, key_path, unsupported_values
 
 Metric = Literal["accuracy", "area", "macs", "latency_ms", "train_macs", "train_seconds", "over_budget"]
 Direction = Literal["greater", "less"]
@@ -62,7 +62,7 @@ def load_claims(path: Path, suite: Suite) -> tuple[Claim, ...]:
 
 
 def parse_claims(raw: Mapping[str, Any], suite: Suite, where: str) -> tuple[Claim, ...]:
-    faults, read = list(strange_values(raw)), None
+    faults, read = list(unsupported_values(raw)), None
     if not faults:
         try:
             read = _File.model_validate_json(json.dumps(raw))

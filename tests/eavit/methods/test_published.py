@@ -174,11 +174,11 @@ def test_five_places_for_quotas_of_a_hundred_leave_the_router_small_references_o
     def fitness(submodel):
         return cost.share(backbone, submodel) ** 0.5
 
-    def dearest(**options):
+    def largest_share(**options):
         return max(p.share for p in find_front(space, fitness, generations=40, seed=1, **options).cover)
 
-    assert dearest(population=5, quotas="paper") < 0.35
-    assert dearest(population=5) > 0.9 and dearest(population=40) == 1.0
+    assert largest_share(population=5, quotas="paper") < 0.35
+    assert largest_share(population=5) > 0.9 and largest_share(population=40) == 1.0
 
 
 def shapes(space, count=5):

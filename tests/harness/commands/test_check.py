@@ -89,6 +89,28 @@ def test_a_metric_of_a_suite_is_checked(tmp_path: Path, monkeypatch: pytest.Monk
     assert "does not say that it is a metric" in found.fatal[0] and "options.k: unknown option" in found.fatal[1]
 
 
+def test_a_selector_of_another_package_is_checked_before_a_run_and_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, list[int]]] = []
+
+    def noted(entry: str, requests: list[dict[str, Any]], deadline: float, *more: object) -> list[Any]:
+        seen.append((deadline, [each["part"][1] for each in requests if each["part"][0] == "methods"]))
+        return in_process.called_each(entry, requests)
+
+    monkeypatch.setattr(check, "call_each", noted)
+    selects = ("uniform", "tests.eavit.selection.made_selectors:smallest", "nowhere:x", "unifrm", "time:sleep")
+    methods = [
+        {"use": "eavit.methods:hydravit", "name": f"m{n}", "options": {"select": select}}
+        for n, select in enumerate(selects)
+    ]
+    tables: dict[str, Any] = {"backbone": {"use": "eavit.weights:pico_letters"}, "input": {"size": 24, "channels": 1}}
+    found = check_suite(small.suite(methods=methods, **tables), "x.toml")
+    assert seen == [(check.DEADLINE, [1, 2, 4]), (check.READING, [0, 3])]
+    assert [line.split(": ")[1] for line in found.fatal] == ["methods[2]", "methods[3]", "methods[4]"]
+    assert "option select='nowhere:x': nowhere cannot be imported" in found.fatal[0]
+    assert "or module:name of a selector of yours; nearest: uniform" in found.fatal[1]
+    assert found.losses == []
+
+
 def test_one_fault_of_many_parts_is_one_line_and_memory_is_bounded_as_in_a_cell() -> None:
     """The memory is too small for the checks' own imports, so every part has the same fault."""
     found = check_suite(

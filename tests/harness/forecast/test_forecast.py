@@ -80,7 +80,7 @@ def test_another_machine_tells_seconds_in_wide_bounds_and_is_named() -> None:
     each = estimate(cells, [took(cells[0], 60, machine=THERE)])
     assert (seconds(each).low, seconds(each).mid, seconds(each).high) == (20, 60, 180)
     assert each.source == "another machine: records"
-    assert found.unsure == {("steady", "digits")}, "a probe here tells more"
+    assert found.uncertain == {("steady", "digits")}, "a probe here tells more"
     assert "minutes from another machine were measured there" in "\n".join(table.lines(found))
 
 
@@ -92,7 +92,7 @@ def test_an_unnamed_machine_tells_macs_and_disk_but_no_seconds() -> None:
     assert each.macs is not None and each.macs.mid == 4e12
     assert each.mib is not None
     assert found.seconds is None and found.unknown == 1
-    assert found.unsure == {("steady", "digits")}
+    assert found.uncertain == {("steady", "digits")}
 
 
 def test_seconds_of_another_machine_are_left_out() -> None:
@@ -109,7 +109,7 @@ def test_a_machine_without_a_name_tells_nothing() -> None:
 def test_unknown_cells_are_counted_and_not_in_the_wall_time() -> None:
     cells = cells_of(methods=[{"use": "m:a"}, {"use": "m:b"}])
     found = forecast_of(cells, [took(cells[0], 60)])
-    assert found.unknown == 1 and found.unsure == {("b", "digits")}
+    assert found.unknown == 1 and found.uncertain == {("b", "digits")}
     assert found.seconds is not None and found.seconds.mid == pytest.approx(60 + START + BETWEEN)
 
 

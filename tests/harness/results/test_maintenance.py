@@ -1,4 +1,4 @@
-"""Upkeep: whatever is changed in a store is found, stores are merged without loss, and only rubbish goes."""
+"""Maintenance: changes in a store are found, stores are merged without loss, and only what no plan names goes."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ def littered(folder: Path) -> tuple[Store, Path]:
 
 def test_only_rubbish_goes(tmp_path: Path) -> None:
     store, runs = littered(tmp_path)
-    found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs)
+    found = maintenance.list_removable(store, {IDS[0], IDS[1]}, runs)
     before = everything(store)
     assert {(left.path.name, left.reason) for left in found} == {
         (IDS[2], "no plan names it"),
@@ -328,7 +328,7 @@ def test_only_rubbish_goes(tmp_path: Path) -> None:
     }
     assert everything(store) == before  # naming removes nothing
     assert maintenance.remove(store, found) == found
-    assert maintenance.rubbish(store, {IDS[0], IDS[1]}, runs) == []
+    assert maintenance.list_removable(store, {IDS[0], IDS[1]}, runs) == []
     assert store.ids() == sorted(IDS[:2])
     assert {path.name for path in runs.iterdir()} == {IDS[1], "notes", "kept"}
     assert {path.name for path in (runs / "kept").iterdir()} == {IDS[0], IDS[1]}
@@ -340,14 +340,14 @@ def test_nothing_of_a_cell_that_is_being_worked_on_goes(tmp_path: Path) -> None:
     store, runs = littered(tmp_path)
     with LockHolder(store.locks.folder) as worker:
         assert worker.ask(f"take {IDS[2]}") == "yes"
-        found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs)
+        found = maintenance.list_removable(store, {IDS[0], IDS[1]}, runs)
         assert IDS[2] not in {left.cell for left in found}
-        late = maintenance.Rubbish(store.cells / IDS[2], "named before it was taken up", IDS[2])
+        late = maintenance.Removable(store.cells / IDS[2], "named before it was taken up", IDS[2])
         assert maintenance.remove(store, [late]) == []
         assert IDS[2] in store.ids()
         worker.process.kill()
         worker.process.wait()
-    found = maintenance.rubbish(store, {IDS[0], IDS[1]}, runs)
+    found = maintenance.list_removable(store, {IDS[0], IDS[1]}, runs)
     assert {left.reason for left in found if left.cell == IDS[2]} == {
         "no plan names it", "a lock that no process holds", "work of a cell that no plan names",
         "model of a cell that no plan names",
