@@ -114,7 +114,7 @@ def _fittest(space: Space, points: Iterable[Candidate]) -> Policy:
 
 
 def _largest_within(space: Space, members: Iterable[Submodel]) -> Policy:
-    """Of fixed members the one of most MACs within a budget, without a measurement; of equal MACs the first."""
+    """The fixed member of most MACs within a budget, without a measurement; of equal MACs the first."""
     table: dict[float, Submodel] = {}
     for member in members:
         table.setdefault(cost.share(space.backbone, space.require(member)), member)
