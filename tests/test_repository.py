@@ -40,6 +40,7 @@ SMALL = 40  # lines up to which a module needs no test file of its own
 TESTED_BY = {  # modules without a test file of their name
     "eavit/adaptation/task.py": "eavit/adaptation/test_adapt.py",
     "eavit/commands/adapt_command.py": "eavit/test_cli.py",
+    "eavit/commands/arguments.py": "eavit/test_cli.py",
     "eavit/commands/deploy_commands.py": "eavit/test_cli.py",
     "eavit/commands/push_command.py": "eavit/deploy/test_hub.py",
     "eavit/commands/program.py": "eavit/test_cli.py",

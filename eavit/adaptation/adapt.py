@@ -31,7 +31,8 @@ from eavit.adaptation.task import (
 )
 from eavit.adaptation.threads import default_threads, torch_threads
 from eavit.adaptation.tracking import Tracker, log_members, tracked
-from eavit.deploy.elastic import ElasticModel, FamilyRecord, Validation, ascending
+from eavit.adaptation.within import Within, recorded, wanted_of
+from eavit.deploy.elastic import ElasticModel, FamilyRecord, Timed, Validation, ascending
 from eavit.deploy.members import distinct_members, measured, own_parameters
 from eavit.methods.choosing import SelectOptions
 from eavit.methods.fitting import digest_of
@@ -56,6 +57,7 @@ class _Answer:
     policy: Any
     module: Any
     report: Mapping[str, Any]
+    filled: tuple[Submodel, ...] = ()  # members that were made for limits
 
 
 def adapt(
@@ -66,6 +68,8 @@ def adapt(
     epochs: float | None = None,
     method: str | Recipe = DEFAULT_METHOD,
     *,
+    within: Within | None = None,
+    profile: Timed | None = None,
     options: Mapping[str, Any] | None = None,
     schedule: Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
@@ -82,6 +86,11 @@ def adapt(
     model expects, and whole-number labels. ``train`` shuffles and augments as it likes; ``val`` gives the same images
     in the same order each time. ``budgets`` are fractions of the model's MACs.
 
+    ``within``, in the place of budgets: limits that members use up, such as ``[{"latency_ms": 8}, {"latency_ms": 4,
+    "mib": 20}]``, of the kinds of :meth:`ElasticModel.choose`. One member is made for each, by what it takes of them;
+    the full model is a member too. Milliseconds need a ``profile`` of the device (:func:`eavit.profile_latency` takes
+    the model).
+
     ``epochs`` and what ``schedule`` leaves out (lr, min_lr, batch, warmup, weight_decay, smoothing, drop_path, clip,
     precision) follow from the number of images and the width of the model. ``method``: a name in
     :mod:`eavit.methods`, with its ``options``, or a Recipe. ``classes``: names of the classes. ``data``: preprocessing
@@ -90,8 +99,9 @@ def adapt(
     CPU: by default OMP_NUM_THREADS, else one for each physical core. ``progress``: bars, or a function (phase, done,
     total). ``tracker``: of ``accelerate.tracking``, such as TensorBoardTracker; gets settings, speed and members.
     """
-    recipe, budgets = _recipe(method, options or {}), _checked_budgets(budgets)
+    recipe, budgets = _recipe(method, options or {}), _checked_budgets(budgets, within)
     recipe.check(model, budgets, (), "equal_steps")  # CannotNestError before any work
+    wanted = wanted_of(within, recipe, model, profile)
     names, config = class_names(model, train, classes), data_config(model, data or {})
     images, (fit, batch) = validation_of(model, val), fit_split(model, train)
     table = _schedule(model, len(fit), batch, epochs, schedule or {})
@@ -105,11 +115,14 @@ def adapt(
             "schedule": table,
             "seed": seed,
         }
-        claim(folder, chosen | _inputs(model, budgets, len(fit), images))
+        claim(folder, chosen | _inputs(model, budgets, len(fit), images) | dict(wanted.inputs))
         report = tracked(reporter(progress, stack), tracker, chosen | {"budgets": budgets}, stack)
         spent = Spent()
         folds = (images.fold_a, images.fold_b)
-        task = LoaderTask(fit, *folds, lambda: deepcopy(model).cpu(), budgets, table, seed, folder, report, spent)
+        task = LoaderTask(
+            *(fit, *folds, lambda: deepcopy(model).cpu(), budgets, table, seed, folder, report, spent),
+            targets=wanted.targets,
+        )
         adapted: Any = recipe.adapt(task)
         if not isinstance(getattr(adapted, "vit", None), NestedViT):
             raise ValueError(
@@ -118,8 +131,10 @@ def adapt(
             )
         spending = {"train_images": len(fit), "train_macs": spent.macs, "threads": threads}
         about = chosen | spending | {"card": dict(recipe.card)}
-        answer = _Answer(adapted.vit, adapted.select, adapted.module, about)
-        return log_members(_family(answer, budgets, images, model, config, names, report), report)
+        filled = tuple(map(Submodel.parse, adapted.report()["filled"][: len(wanted.limits)])) if within else ()
+        answer = _Answer(adapted.vit, adapted.select, adapted.module, about, filled)
+        family = _family(answer, budgets, images, model, config, names, report)
+        return log_members(recorded(family, wanted, filled) if filled else family, report)
 
 
 def _inputs(model: nn.Module, budgets: Sequence[float], train: int, val: ValidationImages) -> dict[str, Any]:
@@ -170,8 +185,13 @@ def _recipe(method: str | Recipe, options: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def _checked_budgets(budgets: Sequence[float]) -> tuple[float, ...]:
+def _checked_budgets(budgets: Sequence[float], within: Within | None = None) -> tuple[float, ...]:
+    """Budgets, ascending; none where limits stand in their place."""
     values = tuple(budgets)
+    if within is not None:
+        if values != BUDGETS:
+            raise ValueError(f"budgets={list(values)} and within: give one; within=[{{'budget': 0.4}}] is a budget too")
+        return ()
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
             raise ValueError(f"budgets: {value!r} must be a fraction of the model's MACs, above 0 and at most 1")
@@ -203,7 +223,8 @@ def _family(
     report: Progress,
 ) -> ElasticModel:
     vit, source = answer.vit.eval(), dict(getattr(model, "pretrained_cfg", None) or {})
-    members = distinct_members(answer.policy, budgets)
+    made = list(dict.fromkeys((*answer.filled, vit.backbone.full)))
+    members = made if answer.filled else distinct_members(answer.policy, budgets)
     if not members:
         raise ValueError(f"no submodel keeps to any of the budgets {list(budgets)}; give a larger one")
     by_size = own_parameters(vit, answer.module, members) if answer.module is not None else {}

@@ -21,7 +21,7 @@ from eavit.adaptation.loaders import (
 )
 from eavit.adaptation.progress import Progress
 from eavit.deploy.files import read_json, write_json
-from eavit.training.task import Ledger, Spent, Split
+from eavit.training.task import Ledger, Spent, Split, Target
 
 RUN_FILE = "adapt.json"
 
@@ -41,6 +41,7 @@ class LoaderTask:
     progress: Progress
     ledger: Ledger = field(default_factory=Spent)
     given: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
 
 
 class WorkdirError(ValueError):

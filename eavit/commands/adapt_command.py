@@ -9,28 +9,28 @@ from typing import Annotated, Any
 
 import typer
 
-from eavit import weights
 from eavit.adaptation.adapt import adapt
 from eavit.adaptation.defaults import BUDGETS, DEFAULT_METHOD, data_config, epochs_for, learning_rate_for
 from eavit.adaptation.pictures import describe_samples, picture_loader, read_pictures
 from eavit.adaptation.threads import default_threads
+from eavit.commands.arguments import (
+    DEFAULT_BACKBONE,
+    ActivationMib,
+    Latency,
+    Macs,
+    Mib,
+    Params,
+    limits_from,
+    limits_of,
+    pretrained_backbone,
+    profile_file,
+)
 from eavit.commands.shown import say, show_assumptions, show_members
 from eavit.deploy.architecture import rebuilt
 from eavit.deploy.elastic import ElasticModel
+from eavit.deploy.latency import Profile, ProfileError
+from eavit.deploy.limits import Limits
 from eavit.model.vit import NestedViT
-
-PICO = "pico"  # the backbone that the package brings: 24 pixels, grey
-DEFAULT_BACKBONE = "vit_small_patch14_dinov2.lvd142m"
-
-
-def pretrained_backbone(name: str, classes: int, size: int | None) -> Any:
-    """A pretrained timm ViT by tag, or the package's own pico ViT."""
-    if name == PICO:
-        if size not in (None, weights.PICO["img_size"]):
-            raise ValueError(f"--size {size}: backbone pico takes {weights.PICO['img_size']} pixels only")
-        return weights.pico_letters(classes)
-    options: dict[str, Any] = {} if size is None else {"img_size": size}
-    return weights.timm_vit(classes, name, **options)
 
 
 def fractions(text: str) -> tuple[float, ...]:
@@ -49,6 +49,18 @@ def adapt_folder(
     ] = DEFAULT_BACKBONE,
     size: Annotated[int | None, typer.Option(help="image size in pixels; default: the backbone's own")] = None,
     budgets: Annotated[str, typer.Option(help="fractions of the full model's MACs")] = ",".join(map(str, BUDGETS)),
+    macs: Macs = None,
+    params: Params = None,
+    mib: Mib = None,
+    activation_mib: ActivationMib = None,
+    latency_ms: Latency = None,
+    within: Annotated[
+        list[str],
+        typer.Option(help="limits of one more member, as latency_ms=4,mib=20; can be given several times"),
+    ] = [],  # noqa: B006  # typer reads it
+    profile_path: Annotated[
+        Path | None, typer.Option("--profile", help="profile of the device, for limits in milliseconds")
+    ] = None,
     epochs: Annotated[float | None, typer.Option(help="default: by the number of pictures")] = None,
     lr: Annotated[float | None, typer.Option(help="peak learning rate; default: by the width of the backbone")] = None,
     batch: Annotated[int, typer.Option(help="pictures of one step")] = 32,
@@ -60,8 +72,16 @@ def adapt_folder(
     workdir: Annotated[Path | None, typer.Option(help="a killed run goes on from here")] = None,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
-    """Adapt a pretrained ViT to a folder of pictures: one family, a submodel for every budget."""
+    """Adapt a pretrained ViT to a folder of pictures: one family, a submodel for every budget, or within limits."""
     began, wanted = time.monotonic(), fractions(budgets)
+    alone = limits_of(macs=macs, params=params, mib=mib, activation_mib=activation_mib, latency_ms=latency_ms)
+    limits = [*([alone] if alone else []), *limits_from(within)]
+    profile = None if profile_path is None else Profile.load(profile_path)
+    if profile is None and any("latency_ms" in each for each in limits):
+        raise ProfileError(
+            "latency_ms needs --profile FILE; make one on the target machine: "
+            f"eavit profile {backbone_name}{f' --size {size}' if size else ''} --data {photos}"
+        )
     folder = read_pictures(photos)
     model = pretrained_backbone(backbone_name, len(folder.classes), size)
     rebuilt(NestedViT.from_timm(model))  # what cannot be saved in the end is refused now
@@ -83,7 +103,7 @@ def adapt_folder(
             "batch": batch,
             "augmentation": f"random crops, {'with' if flip else 'no'} flips",
             "method": method,
-            "budgets": wanted,
+            **_goal(wanted, limits, profile),
             "threads": f"{cores}, {why}",
             "seed": seed,
         }
@@ -95,6 +115,8 @@ def adapt_folder(
         wanted,
         epochs,
         method,
+        within=limits or None,
+        profile=profile,
         options=json.loads(options),
         schedule={"lr": rate, "batch": batch},
         classes=folder.classes,
@@ -103,17 +125,34 @@ def adapt_folder(
         threads=cores,
     )
     elastic.save(out)
-    _show_family(elastic, out, len(folder.val), (time.monotonic() - began) / 60)
+    if profile is not None:
+        profile.save(profile_file(out, profile.setting))
+    _show_family(elastic, out, len(folder.val), profile)
+    say(f"{len(elastic.members)} members in {out}, after {(time.monotonic() - began) / 60:.1f} minutes; next:")
+    say(f"  eavit choose {out} --latency-ms MS" if profile is not None else f"  eavit profile {out}")
 
 
-def _show_family(elastic: ElasticModel, out: Path, pictures: int, minutes: float) -> None:
-    """Members, the choice for each budget, and what to do next."""
-    show_members(f"{out}: members on {pictures} validation pictures", elastic, elastic.members)
+def _goal(budgets: tuple[float, ...], limits: list[dict[str, float]], profile: Profile | None) -> dict[str, Any]:
+    """What members are made for, to be printed."""
+    if not limits:
+        return {"budgets": budgets}
+    within = {"members within": "; ".join(str(Limits.of(each)) for each in limits)}
+    if profile is None:
+        return within
+    return within | {"milliseconds of": f"{profile.setting} on {profile.machine['processor']}"}
+
+
+def _show_family(elastic: ElasticModel, out: Path, pictures: int, profile: Profile | None) -> None:
+    """Members, and the choice for each budget or the member made for each set of limits."""
+    show_members(f"{out}: members on {pictures} validation pictures", elastic, elastic.members, profile)
+    for row in elastic.table.method.get("within", ()):
+        member = next(m for m in elastic.members if str(m.submodel) == row["submodel"])
+        takes = ", ".join(f"{name}={value:.4g}" for name, value in row["takes"].items())
+        say(f"within {Limits.of(row['limits'])}: {member.submodel} takes {takes}, accuracy {member.accuracy:.1%}")
     for budget, accuracy in elastic.accuracy.items():
         if accuracy is not None:
             say(f"choice for budget {budget:g}: {elastic.choose(budget=budget)}, accuracy {accuracy:.1%}")
-    missed = [f"{b:g}" for b, accuracy in elastic.accuracy.items() if accuracy is None]
-    say(f"unreachable budgets: {', '.join(missed)}" if missed else "every budget is reached")
+    if elastic.accuracy:
+        missed = [f"{b:g}" for b, accuracy in elastic.accuracy.items() if accuracy is None]
+        say(f"unreachable budgets: {', '.join(missed)}" if missed else "every budget is reached")
     say("the validation pictures also served the search: on new pictures expect slightly less")
-    say(f"{len(elastic.members)} members in {out}, after {minutes:.1f} minutes; next:")
-    say(f"  eavit profile {out}")

@@ -12,13 +12,25 @@ from eavit.adaptation.loaders import CheckedLoader, Expected, read_validation
 from eavit.adaptation.pictures import picture_loader, read_pictures
 from eavit.adaptation.progress import Bars
 from eavit.adaptation.refine import refine
+from eavit.commands.arguments import (
+    ActivationMib,
+    Budget,
+    Latency,
+    Macs,
+    Mib,
+    Params,
+    ProfileFile,
+    limits_of,
+    pretrained_backbone,
+    profile_file,
+)
 from eavit.commands.shown import say, show_members, show_table
 from eavit.deploy.artifact import load_family
 from eavit.deploy.comparison import best_probabilities
 from eavit.deploy.elastic import ElasticModel
 from eavit.deploy.export import export
 from eavit.deploy.forms import table_of_forms
-from eavit.deploy.latency import Profile, ProfileError, Setting
+from eavit.deploy.latency import Profile, ProfileError
 from eavit.deploy.limits import Limits
 from eavit.deploy.plots import save_choice_plot, save_profile_plot
 from eavit.deploy.profiling import measure_submodels, profile_latency
@@ -30,32 +42,30 @@ NEIGHBOURS = 3  # members shown on either side of the choice
 FAILED = 1
 
 FamilyFolder = Annotated[Path, typer.Argument(help="folder that eavit adapt wrote")]
-Budget = Annotated[float | None, typer.Option(help="limit: a fraction of the full model's MACs")]
-Macs = Annotated[float | None, typer.Option(help="limit: multiply-accumulates of one picture")]
-Params = Annotated[float | None, typer.Option(help="limit: parameters")]
-Mib = Annotated[float | None, typer.Option(help="limit: MiB of float32 weights")]
-ActivationMib = Annotated[float | None, typer.Option(help="limit: MiB of activations at once, of one picture")]
-Latency = Annotated[float | None, typer.Option(help="limit: milliseconds of one call on the profiled machine")]
-ProfileFile = Annotated[Path | None, typer.Option("--profile", help="profile of the device; default: this machine's")]
-
-
-def profile_file(folder: Path, setting: Setting) -> Path:
-    return folder / f"profile-{setting}.json"
 
 
 def profile_family(
-    family: FamilyFolder,
+    family: Annotated[
+        str,
+        typer.Argument(help="folder that eavit adapt wrote; or the name of a backbone, before it is adapted"),
+    ],
     runtime: Annotated[str, typer.Option(help="torch or onnxruntime")] = "torch",
     threads: Annotated[int, typer.Option()] = 1,
     batch: Annotated[int, typer.Option()] = 1,
     seconds: Annotated[float, typer.Option(help="to measure for, about; of processor time with one thread")] = 60.0,
+    data: Annotated[Path | None, typer.Option(help="of a backbone: the pictures that it is to be adapted to")] = None,
+    size: Annotated[int | None, typer.Option(help="of a backbone: image size in pixels; default: its own")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="file that is written; default: in the family's folder, or in this one")
+    ] = None,
 ) -> None:
-    """Measure the latency of a family's layers on this machine."""
-    elastic, bars = load_family(family), Bars()
+    """Measure the latency of the layers of a family, or of a backbone that is not adapted yet, on this machine."""
+    source, bars = _profiled(family, data, size), Bars()
     say(f"assumed (each can be given): runtime {runtime}, threads {threads}, batch {batch}, {seconds:g} s")
-    profile = profile_latency(elastic, runtime, threads, batch, seconds=seconds, progress=bars)
+    profile = profile_latency(source, runtime, threads, batch, seconds=seconds, progress=bars)
     bars.close()
-    path = profile.save(profile_file(family, profile.setting))
+    place = Path(family) if Path(family).is_dir() else Path()
+    path = profile.save(out or profile_file(place, profile.setting))
     rows = [(key, f"{m:.4g}", f"{p:.4g}", f"{p / m - 1:+.1%}") for key, m, p in profile.held_out]
     show_table(
         "whole submodels that the table has not seen", ("submodel", "measured ms", "predicted ms", "error"), rows
@@ -71,8 +81,16 @@ def profile_family(
     say(f"written: {path}{f', {plot}' if plot else ''}")
 
 
-def limits_of(**values: float | None) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None}
+def _profiled(family: str, data: Path | None, size: int | None) -> Any:
+    """The family in a folder, or a backbone with a head for the classes of some pictures."""
+    if Path(family).is_dir():
+        return load_family(Path(family))
+    if data is None:
+        raise ValueError(
+            f"{family} is no folder of a family; to profile a backbone of this name before it is adapted, give the "
+            "pictures too: --data PHOTOS"
+        )
+    return pretrained_backbone(family, len(read_pictures(data).classes), size)
 
 
 def profile_for(folder: Path, elastic: ElasticModel, path: Path | None, limits: dict[str, float]) -> Profile | None:

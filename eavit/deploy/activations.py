@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from eavit.model.submodel import Submodel
+from eavit.model.vit import NestedViT, extract
 
 
 class _Live(TorchDispatchMode):
@@ -44,3 +48,25 @@ def peak_activation_bytes(module: nn.Module, image_shape: tuple[int, int, int]) 
     with _Live({weight.untyped_storage()._cdata for weight in weights}) as live:
         module(torch.zeros(1, *image_shape, dtype=weights[0].dtype))
     return int(live.peak)
+
+
+class LayerPeaks:
+    """Peak MiB of submodels, the same as by :func:`peak_activation_bytes`, from their layers, each measured once."""
+
+    def __init__(self, vit: NestedViT, image_shape: tuple[int, int, int]) -> None:
+        self.image_shape, self.depth = image_shape, min(2, vit.backbone.depth)
+        b, closed = vit.backbone, (0,) * (vit.backbone.depth - self.depth)
+        first = Submodel(b.embed, (b.heads,) * self.depth + closed, (b.mlp,) * self.depth + closed)
+        self._blocks = NestedViT.from_timm(extract(vit, first).eval().cpu())
+        self._known = cache(self._measured)
+
+    def __call__(self, submodel: Submodel) -> float:
+        layers = [widths for widths in zip(submodel.heads, submodel.mlp, strict=True) if any(widths)] or [(0, 0)]
+        # While a later block runs, the input of the first one is alive too: a second copy of the block shows its peak.
+        later = (self._known(submodel.embed, *widths, 2) for widths in {*layers[1:]})
+        return max([self._known(submodel.embed, *layers[0], 1), *later])
+
+    def _measured(self, embed: int, heads: int, hidden: int, copies: int) -> float:
+        rest = (0,) * (self.depth - copies)
+        layers = Submodel(embed, (heads,) * copies + rest, (hidden,) * copies + rest)
+        return peak_activation_bytes(extract(self._blocks, layers).eval(), self.image_shape) / 2**20

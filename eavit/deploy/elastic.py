@@ -14,7 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from eavit.deploy.activations import peak_activation_bytes
-from eavit.deploy.limits import Limits, Measure, sizes_of, unreachable
+from eavit.deploy.limits import Count, Limits, sizes_of, unreachable
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT, extract
@@ -98,9 +98,7 @@ class ElasticModel:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        stem = self.vit.patch_embed
-        height, width = stem.img_size
-        return stem.proj.in_channels, height, width
+        return image_shape_of(self.vit)
 
     @property
     def members(self) -> tuple[MeasuredMember, ...]:
@@ -145,8 +143,8 @@ class ElasticModel:
         """All that limits can be set on, by their names; milliseconds where there is a profile."""
         return sizes_of(self.backbone, submodel, self._measures(profile))
 
-    def _measures(self, profile: Timed | None) -> dict[str, Measure]:
-        measures: dict[str, Measure] = {"activation_mib": self._activation_mib}
+    def _measures(self, profile: Timed | None) -> dict[str, Count]:
+        measures: dict[str, Count] = {"activation_mib": self._activation_mib}
         if profile is not None:
             profile.check(self.backbone)
             measures["latency_ms"] = profile.latency_ms
@@ -240,6 +238,13 @@ class ElasticModel:
             f"ElasticModel({len(self.members)} members from {smallest.submodel} ({smallest.accuracy:.1%}) to "
             f"{largest.submodel} ({largest.accuracy:.1%}) on {self.table.validation.images} images)"
         )
+
+
+def image_shape_of(vit: NestedViT) -> tuple[int, int, int]:
+    """Channels, height and width of the images that a ViT takes."""
+    stem: Any = vit.patch_embed
+    height, width = stem.img_size
+    return stem.proj.in_channels, height, width
 
 
 def ascending(backbone: Backbone, members: Sequence[MeasuredMember]) -> tuple[MeasuredMember, ...]:

@@ -114,7 +114,15 @@ class Profile:
         return outside + attention + mlp
 
     def _branch(self, name: str, embed: int, width: int) -> float:
-        return float(self._tables[name]((embed, width)))
+        place = (name, embed, width)
+        if place not in self._known:
+            self._known[place] = float(self._tables[name]((embed, width)))
+        return self._known[place]
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, int, int], float]:
+        """Branches that were asked for before: a search asks for the same ones again and again."""
+        return {}
 
     @cached_property
     def _tables(self) -> dict[str, RegularGridInterpolator]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from eavit.model import cost
+from eavit.model.cost import Measure
 from eavit.model.submodel import Backbone, Submodel
 from eavit.options import nearest_hint
+from eavit.training.task import Target
 
-Measure = Callable[[Submodel], float]
+Count = Callable[[Submodel], float]
 BYTES = 4  # of one parameter
 UNITS = {
     "budget": "of the full model's MACs",
@@ -72,18 +75,40 @@ class Limits:
         return ", ".join(f"{name}={value:g}" for name, value in self.asked.items())
 
 
-def sizes_of(backbone: Backbone, submodel: Submodel, measures: Mapping[str, Measure] = {}) -> dict[str, float]:
-    """Everything of a submodel that can be limited, by the names of :class:`Limits`; ``measures``: functions for what
+def counts_of(backbone: Backbone) -> dict[str, Count]:
+    """Functions for all kinds that follow from a submodel's widths."""
+    return {
+        "budget": partial(cost.share, backbone),
+        "macs": partial(cost.macs, backbone),
+        "params": partial(cost.params, backbone),
+        "mib": lambda submodel: cost.params(backbone, submodel) * BYTES / 2**20,
+    }
+
+
+def sizes_of(backbone: Backbone, submodel: Submodel, others: Mapping[str, Count] = {}) -> dict[str, float]:
+    """Everything of a submodel that can be limited, by the names of :class:`Limits`; ``others``: functions for what
     does not follow from its widths.
     """
-    params = cost.params(backbone, submodel)
-    return {
-        "budget": cost.share(backbone, submodel),
-        "macs": float(cost.macs(backbone, submodel)),
-        "params": float(params),
-        "mib": params * BYTES / 2**20,
-        **{name: measure(submodel) for name, measure in measures.items()},
-    }
+    return {name: float(count(submodel)) for name, count in {**counts_of(backbone), **others}.items()}
+
+
+def target_of(limits: Limits, backbone: Backbone, others: Mapping[str, Count] = {}) -> Target:
+    """What a member has to fill to use limits up. Of several that one counts which a submodel takes most of; limits in
+    one proportion to each other have one measure.
+    """
+    counts, asked = {**counts_of(backbone), **others}, dict(limits.asked)
+    if "budget" in asked:
+        macs = asked.pop("budget") * cost.macs(backbone, backbone.full)
+        asked = {"macs": min(macs, asked.pop("macs", macs)), **asked}
+    unit = next(iter(asked.values()))
+    weights = [(name, unit / limit) for name, limit in asked.items()]
+
+    def size(submodel: Submodel) -> float:
+        return max(counts[name](submodel) * weight for name, weight in weights)
+
+    name, full = ", ".join(f"{weight!r} {name}" for name, weight in weights), size(backbone.full)
+    measure = Measure.of_macs(backbone) if [*asked] == ["macs"] else Measure(name, size, full)
+    return Target(measure, unit / full)
 
 
 def unreachable(limits: Limits, sizes: list[dict[str, float]]) -> UnreachableError:

@@ -24,7 +24,7 @@ from eavit.deploy.artifact import (
     read_manifest,
     weights_file,
 )
-from eavit.deploy.elastic import ElasticModel, Timed
+from eavit.deploy.elastic import ElasticModel, Timed, image_shape_of
 from eavit.deploy.slices import Axes, SlicedWeights
 from eavit.model.calibration import STATISTICS
 from eavit.model.submodel import Backbone, Submodel
@@ -87,9 +87,7 @@ class OpenedFamily(ElasticModel):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        stem: Any = self._shapes.patch_embed
-        height, width = stem.img_size
-        return stem.proj.in_channels, height, width
+        return image_shape_of(self._shapes)
 
     def _activation_mib(self, submodel: Submodel) -> float:
         if submodel not in self._activations:

@@ -6,18 +6,20 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
-from eavit.deploy.elastic import ElasticModel
+from eavit.deploy.elastic import ElasticModel, image_shape_of
 from eavit.deploy.export import onnx_program
 from eavit.deploy.latency import RUNTIMES, TINY, Profile, Setting, this_machine
 from eavit.deploy.timing import Call, Timing, time_calls
 from eavit.extras import needed
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
+from eavit.model.vit import NestedViT, extract
 from eavit.options import allowed, whole
 from eavit.space.product import ProductSpace
 
@@ -28,7 +30,30 @@ SHARE_OF_TABLE = 0.6  # of the time
 Progress = Callable[[str, int, int], None]
 
 
-def callable_of(elastic: ElasticModel, submodel: Submodel, setting: Setting) -> Call:
+class Sliceable(Protocol):
+    """What a profile is made of: a backbone in many sizes."""
+
+    @property
+    def backbone(self) -> Backbone: ...
+    @property
+    def image_shape(self) -> tuple[int, int, int]: ...
+    def extract(self, submodel: Submodel) -> nn.Module: ...
+
+
+class Unadapted:
+    """A ViT before it is adapted: its submodels take as long as those of its family."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.vit = model if isinstance(model, NestedViT) else NestedViT.from_timm(model)
+        self.backbone: Backbone = self.vit.backbone
+        self.image_shape = image_shape_of(self.vit)
+
+    def extract(self, submodel: Submodel) -> nn.Module:
+        plain: nn.Module = extract(self.vit, submodel).eval()
+        return plain
+
+
+def callable_of(elastic: Sliceable, submodel: Submodel, setting: Setting) -> Call:
     """A call that runs a submodel on a batch of zeros in a runtime."""
     model, images = elastic.extract(submodel).cpu(), torch.zeros(setting.batch, *elastic.image_shape)
     if setting.runtime == "torch":
@@ -63,7 +88,7 @@ def quiet_threads(count: int) -> Iterator[None]:
 
 
 def measure_submodels(
-    elastic: ElasticModel, submodels: Sequence[Submodel], setting: Setting, seconds: float = 5.0
+    elastic: Sliceable, submodels: Sequence[Submodel], setting: Setting, seconds: float = 5.0
 ) -> dict[Submodel, Timing]:
     """Measured latency of whole submodels on this machine, interleaved."""
     with quiet_threads(setting.threads):
@@ -74,7 +99,7 @@ def measure_submodels(
 
 
 def profile_latency(
-    elastic: ElasticModel,
+    elastic: ElasticModel | nn.Module,
     runtime: str = "torch",
     threads: int = 1,
     batch: int = 1,
@@ -85,15 +110,16 @@ def profile_latency(
     seed: int = 0,
     progress: Progress = lambda phase, done, total: None,
 ) -> Profile:
-    """Measure the latency table of a family on this machine in about so many seconds, and its error on whole submodels
-    that it has not seen, ``held_out`` or a few more. With one thread, milliseconds are processor time, which is the
-    wall time of an undisturbed call; with more they are wall time.
+    """Measure the latency table of a family, or of a ViT that is not adapted yet, on this machine in about so many
+    seconds, and its error on whole submodels that it has not seen, ``held_out`` or a few more. With one thread,
+    milliseconds are processor time, which is the wall time of an undisturbed call; with more they are wall time.
     """
     allowed("runtime", runtime, RUNTIMES)
     setting = Setting(runtime, whole("threads", threads, 1), whole("batch", batch, 1))
-    b = elastic.backbone
+    source = elastic if isinstance(elastic, ElasticModel) else Unadapted(elastic)
+    b = source.backbone
     space = ProductSpace.eavit(b)
-    kept = [m.submodel for m in elastic.members]
+    kept = [m.submodel for m in elastic.members] if isinstance(elastic, ElasticModel) else [narrowest(b)]
     embeds = spread_widths({*space.embeds, *(s.embed for s in kept)}, grid)
     heads = spread_widths({*space.heads, *(h for s in kept for h in s.heads)} - {0}, grid)
     mlps = spread_widths({*space.mlps, *(m for s in kept for m in s.mlp)} - {0}, grid)
@@ -101,16 +127,21 @@ def profile_latency(
     for done, embed in enumerate(embeds):
         wanted = _row(b, embed, heads, mlps)
         share = SHARE_OF_TABLE * seconds / len(embeds)
-        sessions.append(measure_submodels(elastic, [*wanted, b.full], setting, share))
+        sessions.append(measure_submodels(source, [*wanted, b.full], setting, share))
         progress("table", done + 1, len(embeds))
     wholes = whole_submodels(space, FITTED + held_out * 3 // 2, seed)
-    sessions.append(measure_submodels(elastic, [*wholes, b.full], setting, (1 - SHARE_OF_TABLE) * seconds))
+    sessions.append(measure_submodels(source, [*wholes, b.full], setting, (1 - SHARE_OF_TABLE) * seconds))
     progress("submodels", 1, 1)
     *parts, measured = same_pace(sessions, b.full)
     table = Profile(
         asdict(b), setting, this_machine(runtime), embeds, heads, mlps, *_tables(b, embeds, heads, mlps, parts)
     )
     return fitted(table, {s: measured[s] for s in wholes}, _noise([t for each in sessions for t in each.values()]))
+
+
+def narrowest(b: Backbone) -> Submodel:
+    """About the narrowest widths that a method makes members of: what a table covers before there are members."""
+    return Submodel(max(1, b.embed // 4), (1,) * b.depth, (max(1, b.mlp // 8),) * b.depth)
 
 
 def same_pace(sessions: Sequence[Mapping[Submodel, Timing]], anchor: Submodel) -> list[dict[Submodel, float]]:

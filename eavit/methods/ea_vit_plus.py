@@ -17,6 +17,7 @@ from eavit.methods.fitting import train, trained_diagnostics
 from eavit.methods.recipe import Card, Recipe
 from eavit.methods.sizes import choosing_size
 from eavit.model import cost
+from eavit.model.cost import Measure
 from eavit.model.importance import Scores
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
@@ -33,7 +34,7 @@ from eavit.training.passes import Pass, Passes, Plan
 from eavit.training.prepare import BATCH, IMPORTANCES, order_of, preparation_cost, prepare, scored, scoring_cost, start
 from eavit.training.samplers import Submodels
 from eavit.training.scores import ACCURACY, SCORES, score_of
-from eavit.training.task import Task
+from eavit.training.task import Target, Task
 
 CARD = Card(
     title="EA-ViT+, ours",
@@ -42,7 +43,7 @@ CARD = Card(
     elastic="embedding width; for each layer head count, hidden width, and both branches: as many members as budgets",
     step="one member, the small ones more often (about .44 with five budgets)",
     distillation="none",
-    selection="the largest member that fits",
+    selection="the largest member that fits; of limits of any kind, the member that was made for them",
     parameters={},
     ours=(
         "importance='auto': the residual stream is rotated to its principal components (as in SKD, arXiv 2511.11683), "
@@ -60,6 +61,7 @@ CARD = Card(
 KNOWN = ("importance", "members", "shapes", "select", "nesting", "evaluations")
 STEPS = ("pieces", "all")
 SHAPES = ("searched", "paths", "uniform")
+BINS = 20  # of the full model's size, in which shapes count as equally large
 CHANNEL_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of channels against other units; no single one is best at all budgets
 
 
@@ -88,6 +90,13 @@ class Members:
         if not self.count:
             return tuple(sorted({*asked, 1.0}))
         return tuple(float(b) for b in np.linspace(min(asked), 1.0, self.count))
+
+    def targets(self, task: Task, backbone: Backbone) -> tuple[Target, ...]:
+        """What members are made for: the task's targets and the full model, or where it has none its budgets."""
+        macs, others = Measure.of_macs(backbone), tuple(getattr(task, "targets", ()))
+        if others:
+            return (*others, Target(macs, 1.0))
+        return tuple(Target(macs, budget) for budget in self.budgets(task.budgets))
 
     def plan(self, backbone: Backbone, members: Submodels) -> Plan:
         """The step plan: for each micro-batch one of the members. Of one step the draws are systematic, so that each
@@ -137,35 +146,51 @@ class Shapes:
         mlps = sorted({max(1, b.mlp * part // 16) for part in range(2, 17)})
         return ProductSpace(b, tuple(embeds), tuple(range(1, b.heads + 1)), tuple(mlps), branches, branches)
 
-    def candidates(self, space: ProductSpace, scores: Scores, budgets: Sequence[float]) -> tuple[Submodel, ...]:
-        """Shapes within each budget: the largest uniform one, and the first on each path of least importance."""
+    def candidates(self, space: ProductSpace, scores: Scores, targets: Sequence[Target]) -> tuple[Submodel, ...]:
+        """Shapes within each target, all of one measure: the largest uniform one, and the first on each path of least
+        importance. Where the measure is not MACs, paths by MACs are followed too, until they fit by the measure.
+        """
+        measure = targets[0].measure
+        ways = (None,) if measure == Measure.of_macs(space.backbone) else (measure, None)
         paths: list[Sequence[Submodel]] = [uniforms(space)]
         if self.propose != "uniform":
-            weighted = (Scores(scores.channels * w, scores.heads, scores.neurons) for w in CHANNEL_WEIGHTS)
-            paths += [greedy_path(space, each) for each in weighted]
-        fits = (_first_within(space.backbone, path, budget) for budget in budgets for path in paths)
+            weighted = [Scores(scores.channels * w, scores.heads, scores.neurons) for w in CHANNEL_WEIGHTS]
+            paths += [greedy_path(space, each, way) for way in ways for each in weighted]
+        fits = (_first_within(path, target) for target in targets for path in paths)
         return tuple(dict.fromkeys(member for member in fits if member is not None))
 
-    def front(
+    def explore(
         self,
         space: ProductSpace,
         scores: Scores,
-        budgets: Sequence[float],
+        targets: Sequence[Target],
         seed: int,
         fitness: Fitness,
-    ) -> Front:
-        """Measured shapes, and those that a search from them finds."""
-        first = self.candidates(space, scores, budgets)
-        if self.propose == "searched":
-            size, end = self.population, self.generations
-            return find_front(space, fitness, population=size, generations=end, start=first, seed=seed)
-        b = space.backbone
-        return Front.of((Candidate(s, cost.macs(b, s), cost.share(b, s), fitness(s)) for s in first), len(first))
+        always: Sequence[Submodel] = (),
+    ) -> dict[Submodel, float]:
+        """Fitness of the candidates, of what a search from them finds for each measure of the targets, and of the
+        shapes that are ``always`` measured.
+        """
+        known: dict[Submodel, float] = {}
+
+        def once(submodel: Submodel) -> float:
+            if submodel not in known:
+                known[submodel] = fitness(submodel)
+            return known[submodel]
+
+        for measure in dict.fromkeys(target.measure for target in targets):
+            first = self.candidates(space, scores, [target for target in targets if target.measure == measure])
+            if self.propose == "searched":
+                size, end = self.population, self.generations
+                find_front(space, once, population=size, generations=end, start=first, measure=measure, seed=seed)
+            for submodel in (*first, *always):
+                once(submodel)
+        return known
 
 
-def _first_within(backbone: Backbone, path: Sequence[Submodel], budget: float) -> Submodel | None:
+def _first_within(path: Sequence[Submodel], target: Target) -> Submodel | None:
     """The first of a path of descending MACs that fits."""
-    return next((member for member in path if cost.share(backbone, member) <= budget + 1e-9), None)
+    return next((member for member in path if target.fits(member)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,19 +203,19 @@ class EaVitPlus:
     def run(self, task: Task) -> Elastic:
         vit = start(task)
         b, space = vit.backbone, self.shapes.space(vit.backbone)
-        budgets = self.members.budgets(task.budgets)
+        targets = self.members.targets(task, b)
         metric = order_of(vit, self.importance)
         choose = choosing_size(*self.choosing)
-        typical = self.members.plan(b, tuple(_uniform_members(space, budgets)))
+        typical = self.members.plan(b, tuple(_uniform_members(space, targets)))
         allocation = allocate(
             task,
             partial(preparation_cost, task, b, self.importance),
-            partial(self._proposal_cost, task, space, budgets, metric),
+            partial(self._proposal_cost, task, space, targets, metric),
             Phase("train", plan_cost(task, b, typical)),
-            lambda: choose.cost(task, ListSpace.of(b, _uniform_members(space, budgets))),
+            lambda: choose.cost(task, ListSpace.of(b, _uniform_members(space, targets))),
         )
         vit = prepare(task, vit, self.importance)
-        members, proposed = self._propose(task, vit, space, budgets, metric)
+        members, proposed = self._propose(task, vit, space, targets, metric)
         plan = self.members.plan(b, members)
         run = allocation.fit("train", plan_cost(task, b, plan))
         train(vit, plan, run)
@@ -198,26 +223,29 @@ class EaVitPlus:
         return choose.answer(task, vit, ListSpace.of(b, members), diagnostics)
 
     def _propose(
-        self, task: Task, vit: NestedViT, space: ProductSpace, budgets: Sequence[float], metric: str
+        self, task: Task, vit: NestedViT, space: ProductSpace, targets: Sequence[Target], metric: str
     ) -> tuple[Submodels, dict[str, Any]]:
         """Members by ascending MACs, and what their search saw."""
         scores = scored(task, vit, metric, "search")
         batches, execution = _first_images(task, self.shapes.images), Execution.of(task.schedule)
         spent: list[float] = []
+        limited = bool(getattr(task, "targets", ()))
 
         def fitness(submodel: Submodel) -> float:
             spent.append(float(cost.macs(vit.backbone, submodel)))
             return _fitness(vit, submodel, batches, execution, score_of(task))
 
         with task.ledger.phase("search"):
-            front = self.shapes.front(space, scores, budgets, task.seed, fitness)
+            always = (space.smallest,) if limited else ()
+            known = self.shapes.explore(space, scores, targets, task.seed, fitness, always)
             seen = sum(len(labels) for _, labels in batches)
             task.ledger.add(forward_macs=sum(spent) * seen, images=seen)
-        best = [point.submodel for budget in budgets if (point := _filling(front, budget)) is not None]
-        members = ListSpace.of(vit.backbone, [*best, vit.backbone.full]).members
-        return members, {"members": [str(member) for member in members], "proposals": front.evaluations}
+        best = [(using_up if limited else by_bins)(known, target) for target in targets]
+        members = ListSpace.of(vit.backbone, [*(s for s in best if s is not None), vit.backbone.full]).members
+        filled = [None if submodel is None else str(submodel) for submodel in best]
+        return members, {"members": [*map(str, members)], "filled": filled, "proposals": len(known)}
 
-    def _proposal_cost(self, task: Task, space: ProductSpace, budgets: Sequence[float], metric: str) -> float:
+    def _proposal_cost(self, task: Task, space: ProductSpace, targets: Sequence[Target], metric: str) -> float:
         b = space.backbone
         flat = Scores(torch.ones(b.embed), torch.ones(b.depth, b.heads), torch.ones(b.depth, b.mlp))
         spent: list[float] = []
@@ -226,7 +254,7 @@ class EaVitPlus:
             spent.append(float(cost.macs(b, submodel)))
             return float(np.log(spent[-1]))
 
-        self.shapes.front(space, flat, budgets, task.seed, fitness)
+        self.shapes.explore(space, flat, targets, task.seed, fitness)
         return scoring_cost(task, b, metric) + sum(spent) * min(self.shapes.images, len(task.select_a))
 
     @property
@@ -237,14 +265,26 @@ class EaVitPlus:
         return {"importance": self.importance, **values, "select": self.choosing[0], "nesting": self.choosing[1]}
 
 
-def _uniform_members(space: ProductSpace, budgets: Sequence[float]) -> list[Submodel]:
-    shapes = (_first_within(space.backbone, uniforms(space), budget) for budget in budgets)
+def _uniform_members(space: ProductSpace, targets: Sequence[Target]) -> list[Submodel]:
+    shapes = (_first_within(uniforms(space), target) for target in targets)
     return [*(shape for shape in shapes if shape is not None), space.backbone.full]
 
 
-def _filling(front: Front, budget: float) -> Candidate | None:
-    """The fittest shape of the bin of MACs below the budget that holds any: what is not used of a budget is lost."""
-    return max((point for point in front.cover if point.share <= budget + 1e-9), key=lambda p: p.share, default=None)
+def by_bins(known: Mapping[Submodel, float], target: Target) -> Submodel | None:
+    """The fittest shape of the bin of MACs below the budget that holds any: what is not used of a budget is lost. A bin
+    whose fittest is above the budget holds none.
+    """
+    cover = Front.of((Candidate.by(target.measure, *item) for item in known.items()), len(known)).cover
+    best = max((point for point in cover if target.fits(point.submodel)), key=lambda p: p.share, default=None)
+    return None if best is None else best.submodel
+
+
+def using_up(known: Mapping[Submodel, float], target: Target) -> Submodel:
+    """The fittest of the shapes within the target that use it up: those whose size, counted down from it in twentieths
+    of the full model's, is in the first that holds any.
+    """
+    left = {s: int((target.budget - target.measure.share(s)) * BINS) for s in known if target.fits(s)}
+    return max((s for s in left if left[s] == min(left.values())), key=lambda s: (known[s], str(s)))
 
 
 def _first_images(task: Task, count: int) -> list[tuple[Tensor, Tensor]]:
@@ -290,4 +330,5 @@ def ea_vit_plus(
         method.run,
         CARD.with_values(method.values),
         space=lambda backbone, budgets: second.space(backbone),
+        fills=(select, nesting, first.count) == ("native", "free", 0),
     )

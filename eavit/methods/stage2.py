@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from eavit.model import cost
+from eavit.model.cost import Measure
 from eavit.model.vit import NestedViT
 from eavit.options import allowed, number, whole
 from eavit.selection.front import Candidate
@@ -88,4 +89,4 @@ def uniform_points(space: ProductSpace) -> tuple[Candidate, ...]:
     """The uniform shapes of a space by ascending MACs, without a measured accuracy."""
     b = space.backbone
     shapes = sorted(uniforms(space), key=partial(cost.macs, b))
-    return tuple(Candidate(s, cost.macs(b, s), cost.share(b, s), 0.0) for s in shapes)
+    return tuple(Candidate.by(Measure.of_macs(b), s, 0.0) for s in shapes)

@@ -1,4 +1,6 @@
-"""MACs and parameters of a submodel or of soft gates: one formula each, over ints or over tensors.
+"""MACs and parameters of a submodel or of soft gates, and what a budget is a fraction of.
+
+One formula each, over ints or over tensors.
 
 Counted as ``torch.utils.flop_counter`` counts the extracted module (FLOPs / 2): matrix products and convolutions,
 attention scores included; norms, biases, activations and residual sums are not. A branch of an embedding-wide ViT with
@@ -7,7 +9,9 @@ N tokens costs ``N·d·H·(4E + 2N)`` (attention) and ``2·N·E·hidden`` (MLP; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar, overload
 
 import torch
@@ -84,3 +88,24 @@ def params(backbone: Backbone, submodel: Submodel | str) -> int:
 def share(backbone: Backbone, submodel: Submodel) -> float:
     """MACs as a fraction of the full model's: the axis that budgets live on."""
     return macs(backbone, submodel) / macs(backbone, backbone.full)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What budgets are fractions of: a size of submodels and the full model's. Measures of one name are equal.
+
+    A size need not rise with every width: a wider submodel may be as fast, or faster.
+    """
+
+    name: str
+    of: Callable[[Submodel], float] = field(compare=False)
+    full: float = field(compare=False)
+
+    @classmethod
+    def of_macs(cls, backbone: Backbone) -> Measure:
+        """The measure of all budgets that are not of another one."""
+        return cls("macs", partial(macs, backbone), macs(backbone, backbone.full))
+
+    def share(self, submodel: Submodel) -> float:
+        """Size as a fraction of the full model's; above 1 where a submodel takes more than it."""
+        return self.of(submodel) / self.full

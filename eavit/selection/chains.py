@@ -23,7 +23,7 @@ def best_chain(points: Sequence[Candidate], budgets: Sequence[float]) -> tuple[C
     fitness; None where the points have no such chain. By dynamic programming, quadratic in the points; of equal sums
     the one of the least MACs and the smallest spelling, from the largest budget down.
     """
-    ordered = sorted(points, key=lambda p: (p.macs, str(p.submodel)))
+    ordered = sorted(points, key=lambda p: (p.cost, str(p.submodel)))
     if not ordered or not budgets:
         return None if budgets else ()
     widths = np.array([(p.submodel.embed, *p.submodel.heads, *p.submodel.mlp) for p in ordered])

@@ -1,4 +1,4 @@
-"""Fronts of measured submodels: which ones no other beats in MACs and fitness, and the best within a budget."""
+"""Fronts of measured submodels: which ones no other beats in cost and fitness, and the best within a budget."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from moocore import hypervolume, is_nondominated
 
+from eavit.model.cost import Measure
 from eavit.model.submodel import Submodel
 from eavit.selection.quotas import bin_of
 
@@ -18,12 +19,20 @@ Fitness = Callable[[Submodel], float]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One evaluated submodel; ``share`` is its MACs as a fraction of the full backbone's."""
+    """One evaluated submodel; ``cost`` is its size by the measure of the search, which is MACs unless said otherwise,
+    ``share`` the same as a fraction of the full backbone's.
+    """
 
     submodel: Submodel
-    macs: int
+    cost: float
     share: float
     fitness: float
+
+    @classmethod
+    def by(cls, measure: Measure, submodel: Submodel, fitness: float) -> Candidate:
+        """The candidate with its size by a measure."""
+        size = measure.of(submodel)
+        return cls(submodel, size, size / measure.full, fitness)
 
     def __post_init__(self) -> None:
         if not isfinite(self.fitness):
@@ -31,12 +40,12 @@ class Candidate:
 
 
 def non_dominated(points: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """The points that no other beats, MACs and fitness both strictly ascending.
+    """The points that no other beats, cost and fitness both strictly ascending.
 
-    Of equal (macs, fitness) the one with the lexicographically smallest spelling stays.
+    Of equal (cost, fitness) the one with the lexicographically smallest spelling stays.
     """
-    ordered = sorted(points, key=lambda p: (p.macs, -p.fitness, str(p.submodel)))
-    values = np.array([(p.macs, -p.fitness) for p in ordered], dtype=float).reshape(-1, 2)
+    ordered = sorted(points, key=lambda p: (p.cost, -p.fitness, str(p.submodel)))
+    values = np.array([(p.cost, -p.fitness) for p in ordered], dtype=float).reshape(-1, 2)
     # Of equal rows moocore keeps the first.
     return tuple(p for p, kept in zip(ordered, is_nondominated(values), strict=True) if kept)
 
@@ -47,15 +56,15 @@ class Front:
 
     points: tuple[Candidate, ...]
     evaluations: int
-    cover: tuple[Candidate, ...] = ()  # the fittest of each bin of the MACs axis, dominated or not, ascending MACs
+    cover: tuple[Candidate, ...] = ()  # the fittest of each bin of the cost axis, dominated or not, ascending cost
     progress: tuple[float, ...] = ()  # hypervolume of all that was evaluated, after each generation of the search
 
     def __post_init__(self) -> None:
         if not self.points:
             raise ValueError("front: it holds no point")
         for cheap, dear in zip(self.points, self.points[1:], strict=False):
-            if not (cheap.macs < dear.macs and cheap.fitness < dear.fitness):
-                raise ValueError(f"front: {cheap} and {dear} do not both rise in macs and fitness; use Front.of")
+            if not (cheap.cost < dear.cost and cheap.fitness < dear.fitness):
+                raise ValueError(f"front: {cheap} and {dear} do not both rise in cost and fitness; use Front.of")
 
     @classmethod
     def of(cls, points: Iterable[Candidate], evaluations: int, bins: int = 20) -> Front:
@@ -64,14 +73,14 @@ class Front:
         """
         every = tuple(points)
         best: dict[int, Candidate] = {}
-        for p in sorted(every, key=lambda p: (p.macs, str(p.submodel))):
+        for p in sorted(every, key=lambda p: (p.cost, str(p.submodel))):
             place = int(bin_of(p.share, bins))
             if place not in best or p.fitness >= best[place].fitness:
                 best[place] = p
         return cls(non_dominated(every), evaluations, tuple(best.values()))
 
     def best(self, budget: float) -> Candidate | None:
-        """The fittest point at or under ``budget``, a fraction of the full backbone's MACs; None: unreachable."""
+        """The fittest point at or under ``budget``, a fraction of the full backbone's cost; None: unreachable."""
         return max((p for p in self.points if p.share <= budget), key=lambda p: p.fitness, default=None)
 
     def reestimate(self, fitness: Fitness) -> tuple[Front, float]:

@@ -1,4 +1,4 @@
-"""Bins of the MACs axis, places for each, and which points of a generation keep them."""
+"""Bins of the axis of MACs or another cost, places for each, and which points of a generation keep them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 QUOTAS = (2, 2, 3, 4, 5, *(6,) * 11, 5, 5, 4, 4)  # the paper's, for 20 bins and a population of 100
-SPACING = 0.002  # least distance of two chosen points, in shares of the full MACs
+SPACING = 0.002  # least distance of two chosen points, in shares of the full cost
 
 
 def bin_of(share: float | Floats, bins: int) -> Ints:
-    """Index of the bin of [0, 1] that a share of the full MACs falls in; the last bin holds 1."""
+    """Index of the bin of [0, 1] that a share of the full cost falls in; the last bin holds 1 and more."""
     return np.clip((np.asarray(share) * bins).astype(np.int64), 0, bins - 1)
 
 
@@ -52,15 +52,15 @@ def scale_quotas(shape: Sequence[float] | Floats, population: int, reach: tuple[
 
 
 class BinQuotas(Survival):
-    """Survivors by bin of MACs: at most ``quotas[b]`` in bin b, and none closer than SPACING to another.
+    """Survivors by bin of cost: at most ``quotas[b]`` in bin b, and none closer than SPACING to another.
 
     The points of fewest and of most MACs (the fittest of equals) always stay and count in their bins, which must have a
     place for them. Places that none may take stay open. Survivors are labelled with ``rank`` and ``crowding``.
     """
 
-    def __init__(self, quotas: Ints, full_macs: int) -> None:
+    def __init__(self, quotas: Ints, full: float) -> None:
         super().__init__(filter_infeasible=False)
-        self.quotas, self.full = quotas, full_macs
+        self.quotas, self.full = quotas, full
 
     def bins_of(self, pop: Any) -> Ints:
         return bin_of(pop.get("F")[:, 0] / self.full, len(self.quotas))
@@ -88,8 +88,8 @@ class UnscaledQuotas(BinQuotas):
     of the list survive. A small population therefore never gets past the cheapest bins, and nothing keeps the ends.
     """
 
-    def __init__(self, quotas: Ints, full_macs: int, population: int) -> None:
-        super().__init__(quotas, full_macs)
+    def __init__(self, quotas: Ints, full: float, population: int) -> None:
+        super().__init__(quotas, full)
         self.population = population
 
     def open_bins(self, pop: Any, rng: np.random.Generator) -> Ints:
@@ -106,7 +106,7 @@ class UnscaledQuotas(BinQuotas):
 
 
 def fill(members: Ints, rank: Ints, shares: Floats, gap: Floats, places: int) -> Iterator[int]:
-    """Front after front, the member farthest in MACs from all chosen so far; ``gap``, that distance, is updated."""
+    """Front after front, the member farthest in cost from all chosen so far; ``gap``, that distance, is updated."""
     for front in np.unique(rank[members]):
         layer = members[rank[members] == front]
         while places > 0 and gap[layer].max() >= SPACING:
@@ -117,10 +117,10 @@ def fill(members: Ints, rank: Ints, shares: Floats, gap: Floats, places: int) ->
 
 
 def with_ranks(pop: Any) -> Any:
-    """``pop`` with each member's front (0: non-dominated) and the distance in MACs between its two neighbours."""
+    """``pop`` with each member's front (0: non-dominated) and the distance in cost between its two neighbours."""
     values = pop.get("F")
     order = np.argsort(values[:, 0], kind="stable")
-    macs = np.concatenate([[-np.inf], values[order, 0], [np.inf]])
+    costs = np.concatenate([[-np.inf], values[order, 0], [np.inf]])
     crowding = np.empty(len(values))
-    crowding[order] = macs[2:] - macs[:-2]
+    crowding[order] = costs[2:] - costs[:-2]
     return pop.set("rank", pareto_rank(values), "crowding", crowding)

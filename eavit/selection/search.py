@@ -1,4 +1,5 @@
-"""The search of EA-ViT: NSGA-II over (MACs, fitness), with a quota of places for each bin of the MACs axis.
+"""The search of EA-ViT: NSGA-II over (MACs, fitness), with a quota of places for each bin of the MACs axis. Any other
+measure can stand in the place of MACs.
 
 From the paper and its code: both objectives, two-point crossover 0.95, mutation 0.3, 20 bins over the share of the full
 MACs with the quotas below, in each bin front after front by a crowding in MACs that is recomputed as points are chosen,
@@ -29,7 +30,7 @@ from pymoo.core.repair import Repair
 from pymoo.operators.crossover.pntx import TwoPointCrossover
 from pymoo.operators.selection.tournament import TournamentSelection
 
-from eavit.model import cost
+from eavit.model.cost import Measure
 from eavit.model.submodel import Submodel
 from eavit.selection.front import Candidate, Fitness, Front, volume
 from eavit.selection.quotas import (
@@ -48,26 +49,24 @@ ROUNDS = 4  # of mating and survival in one generation
 
 
 class _Objectives(Problem):
-    """Minimise MACs and negated fitness; ``points`` keeps, by code, all that was ever evaluated."""
+    """Minimise size and negated fitness; ``points`` keeps, by code, all that was ever evaluated."""
 
-    def __init__(self, space: Space, fitness: Fitness) -> None:
+    def __init__(self, space: Space, fitness: Fitness, measure: Measure) -> None:
         sizes = space.gene_sizes
         super().__init__(n_var=len(sizes), n_obj=2, xl=np.zeros(len(sizes)), xu=sizes - 1)
-        self.space, self.fitness = space, fitness
-        self.full = cost.macs(space.backbone, space.backbone.full)
+        self.space, self.fitness, self.measure = space, fitness, measure
         self.points: dict[bytes, Candidate] = {}
 
     def _point(self, code: Ints) -> Candidate:
         submodel = self.space.require(self.space.from_genes(code))
-        macs = cost.macs(self.space.backbone, submodel)
-        return Candidate(submodel, macs, macs / self.full, float(self.fitness(submodel)))
+        return Candidate.by(self.measure, submodel, float(self.fitness(submodel)))
 
     def _evaluate(self, genes: Ints, out: dict[str, Any], *_: Any, **__: Any) -> None:
         for code in genes:
             if bytes(code) not in self.points:
                 self.points[bytes(code)] = self._point(code)
         points = [self.points[bytes(code)] for code in genes]
-        out["F"] = np.array([(p.macs, -p.fitness) for p in points], dtype=float)
+        out["F"] = np.array([(p.cost, -p.fitness) for p in points], dtype=float)
 
 
 class _Canonical(Repair):
@@ -165,9 +164,9 @@ class _Search:
 
     def _draw(self, b: int) -> Ints:
         """The code of a member near a random share in bin b."""
-        space = self.problem.space
-        target = self.problem.full * (b + self.rng.random()) / len(self.survival.quotas)
-        return space.genes(space.near(target, self.rng))
+        space, measure = self.problem.space, self.problem.measure
+        target = measure.full * (b + self.rng.random()) / len(self.survival.quotas)
+        return space.genes(space.near(target, self.rng, measure))
 
 
 Quotas = Sequence[int] | Literal["paper"] | None
@@ -195,12 +194,12 @@ def _check(population: int, generations: int, bins: int, limit: float, quotas: Q
         raise ValueError(f"nsga2: quotas {list(quotas)} must be {bins} numbers, one for each bin, none negative")
 
 
-def _survival(space: Space, quotas: Quotas, population: int, bins: int, full: int) -> BinQuotas:
+def _survival(space: Space, quotas: Quotas, population: int, bins: int, measure: Measure) -> BinQuotas:
     if isinstance(quotas, str):
-        return UnscaledQuotas(np.array(QUOTAS), full, population)
-    reach = [int(bin_of(cost.share(space.backbone, end), bins)) for end in (space.smallest, space.largest)]
+        return UnscaledQuotas(np.array(QUOTAS), measure.full, population)
+    reach = [int(bin_of(measure.share(end), bins)) for end in (space.smallest, space.largest)]
     shape = paper_quotas(bins) if quotas is None else np.asarray(quotas, dtype=float)
-    return BinQuotas(scale_quotas(shape, population, (reach[0], reach[1])), full)
+    return BinQuotas(scale_quotas(shape, population, (reach[0], reach[1])), measure.full)
 
 
 def find_front(
@@ -216,9 +215,11 @@ def find_front(
     mutation: float = 0.3,
     evaluations: float = inf,
     start: Sequence[Submodel] = (),
+    measure: Measure | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Front:
-    """Search ``space`` for submodels of few MACs and high ``fitness``; the front of everything that was evaluated.
+    """Search ``space`` for submodels of few MACs, or small by another ``measure``, and high ``fitness``; the front of
+    everything that was evaluated.
 
     Each distinct submodel is evaluated once, at most ``population * (1 + 5 * generations)`` in all and near
     ``population * (1 + generations)`` where the bins fill. ``quotas`` (default: the paper's) give the shape over
@@ -229,7 +230,8 @@ def find_front(
     hypervolume at each. FloatingPointError names a submodel whose fitness is not finite.
     """
     _check(population, generations, bins, evaluations, quotas, {"crossover": crossover, "mutation": mutation})
-    problem = _Objectives(space, fitness)
+    measure = measure or Measure.of_macs(space.backbone)
+    problem = _Objectives(space, fitness, measure)
     mating = Mating(
         TournamentSelection(func_comp=_tournament),
         TwoPointCrossover(prob=crossover),
@@ -238,7 +240,7 @@ def find_front(
         eliminate_duplicates=_Unseen(problem.points),
         n_max_iterations=ROUNDS,
     )
-    survival = _survival(space, quotas, population, bins, problem.full)
+    survival = _survival(space, quotas, population, bins, measure)
     search = _Search(problem, survival, mating, population, evaluations, np.random.default_rng(seed))
     pop, volumes = search.start(start), []
     for done in range(1, generations + 1):

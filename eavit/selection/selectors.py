@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from eavit.model import cost
+from eavit.model.cost import Measure
 from eavit.model.importance import Scores
 from eavit.model.submodel import Submodel
 from eavit.selection import search
@@ -24,7 +25,7 @@ from eavit.selection.chains import best_chain, macs_of_step, shrunk_chain
 from eavit.selection.evolution import AUTOFORMER, OFA, Rules, draw_new, draw_under, evolve
 from eavit.selection.front import Candidate, Fitness, Front
 from eavit.selection.predictor import Predictor, rank_agreement
-from eavit.selection.shapes import greedy_path, importance_per_mac, mixes, uniforms
+from eavit.selection.shapes import greedy_path, importance_per_size, mixes, uniforms
 from eavit.space.space import Space
 
 Policy = Callable[[float], Submodel | None]
@@ -83,9 +84,8 @@ class Meter:
             if self.spent >= self.limit:
                 raise RuntimeError(f"selector: {submodel} would be evaluation {self.spent + 1} of at most {self.limit}")
             self.spent += 1
-            macs, share = cost.macs(self.space.backbone, submodel), cost.share(self.space.backbone, submodel)
             value = float(self.fitness(self.space.require(submodel)))
-            self.points[submodel] = Candidate(submodel, macs, share, value)
+            self.points[submodel] = Candidate.by(Measure.of_macs(self.space.backbone), submodel, value)
         return self.points[submodel].fitness
 
     @property
@@ -314,7 +314,7 @@ def nest_choices(selection: Selection, problem: Problem) -> Selection:
     free = {b: choice for b in sorted(set(problem.budgets)) if (choice := selection.policy(b)) is not None}
     meter = Meter(space, problem.fitness, float("inf"), selection.measured)
     before = [meter(choice) for choice in free.values()]
-    value = importance_per_mac(space, problem.scores) if problem.scores is not None else macs_of_step(space)
+    value = importance_per_size(space, problem.scores) if problem.scores is not None else macs_of_step(space)
     shrunk = shrunk_chain(space, list(free.values()), list(free), value)
     ways = {"shrunk": shrunk, "measured": _chain_of(meter.measured, list(free))}
     sums = {name: sum(map(meter, chain)) for name, chain in ways.items() if chain}

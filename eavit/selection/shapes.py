@@ -1,13 +1,16 @@
-"""Families of members that need no measurement: MatFormer's mixes, uniform shapes, the path of least importance."""
+"""Families of members that need no accuracy: MatFormer's mixes, uniform shapes, the path of least importance."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations_with_replacement, product
+from math import inf
 
 import numpy as np
 
 from eavit.model import cost
+from eavit.model.cost import Measure
 from eavit.model.importance import Scores
 from eavit.model.submodel import Submodel
 from eavit.selection.chains import StepValue
@@ -51,26 +54,46 @@ def uniforms(space: Space) -> tuple[Submodel, ...]:
     return tuple(reversed(widest))
 
 
-def importance_per_mac(space: Space, scores: Scores) -> StepValue:
-    """Importance of the units between two nested members, for each MAC that they cost."""
+def importance_per_size(space: Space, scores: Scores, measure: Measure | None = None) -> StepValue:
+    """Importance of the units between two nested members for what they add to the size by a measure, MACs unless said
+    otherwise; infinite where they add nothing.
+    """
+    measure = measure or Measure.of_macs(space.backbone)
     channels = np.concatenate([[0.0], np.cumsum(scores.channels.double().cpu().numpy())])
     rows = [np.cumsum(np.pad(s.double().cpu().numpy(), ((0, 0), (1, 0))), 1) for s in (scores.heads, scores.neurons)]
-    b, layers = space.backbone, np.arange(space.backbone.depth)
+    layers = np.arange(space.backbone.depth)
 
     def value(small: Submodel, large: Submodel) -> float:
         units = channels[large.embed] - channels[small.embed]
         for table, less, more in ((rows[0], small.heads, large.heads), (rows[1], small.mlp, large.mlp)):
             units += (table[layers, list(more)] - table[layers, list(less)]).sum()
-        return float(units / (cost.macs(b, large) - cost.macs(b, small)))
+        added = measure.of(large) - measure.of(small)
+        return float(units / added) if added > 0 else inf
 
     return value
 
 
-def greedy_path(space: Space, scores: Scores) -> tuple[Submodel, ...]:
+def greedy_path(space: Space, scores: Scores, measure: Measure | None = None) -> tuple[Submodel, ...]:
     """Members from the largest down, always by the step (a head, hidden or embedding step, at last the branch) that
-    loses the least importance for each MAC it saves.
+    loses the least importance for each MAC it saves; or for what it saves by another measure, with whole branches as
+    steps too, for one may be saved at once where no width of it is.
     """
-    value, path = importance_per_mac(space, scores), [space.largest]
-    while steps := list(space.narrower(path[-1])):
-        path.append(min(steps, key=lambda s: (value(s, path[-1]), str(s))))
+    values, path = [importance_per_size(space, scores)], [space.largest]
+    if measure is not None:
+        values.insert(0, importance_per_size(space, scores, measure))
+    while steps := [*space.narrower(path[-1]), *(() if measure is None else _without_a_branch(space, path[-1]))]:
+        path.append(min(steps, key=lambda s: (*(value(s, path[-1]) for value in values), str(s))))
     return tuple(path)
+
+
+def _without_a_branch(space: Space, submodel: Submodel) -> Iterator[Submodel]:
+    """Members that lack one of the submodel's branches."""
+
+    def closed(widths: tuple[int, ...], layer: int) -> tuple[int, ...]:
+        return (*widths[:layer], 0, *widths[layer + 1 :])
+
+    for layer in range(space.backbone.depth):
+        attention = replace(submodel, heads=closed(submodel.heads, layer))
+        for less in (attention, replace(submodel, mlp=closed(submodel.mlp, layer))):
+            if less != submodel and space.contains(less):
+                yield less

@@ -9,8 +9,8 @@ from numbers import Real
 import numpy as np
 from numpy.typing import NDArray
 
-from eavit.model import cost
 from eavit.model.arguments import described, whole_numbers
+from eavit.model.cost import Measure
 from eavit.model.submodel import Backbone, Submodel
 
 Genes = NDArray[np.int64]
@@ -67,17 +67,17 @@ def neighbours(
         yield replace(submodel, mlp=row)
 
 
-def nearest_in_macs(path: Callable[[float], Submodel], backbone: Backbone, target: float) -> Submodel:
-    """The submodel on ``path`` (a level in 0..1 to a submodel, ascending in MACs) whose MACs come closest to
-    ``target``, by bisection.
+def nearest(path: Callable[[float], Submodel], measure: Measure, target: float) -> Submodel:
+    """The submodel on ``path`` (a level in 0..1 to a submodel, ascending) whose size comes closest to ``target``, by
+    bisection; of those that this tries the closest one, where sizes do not rise all along.
     """
     if isinstance(target, bool) or not isinstance(target, Real):
-        raise TypeError(f"target is {described(target)}; must be a number of MACs")
+        raise TypeError(f"target is {described(target)}; must be a number of {measure.name}")
     low, high = 0.0, 1.0
-    tried: dict[Submodel, int] = {}
+    tried: dict[Submodel, float] = {}
     for _ in range(BISECTIONS):
         level = (low + high) / 2
         submodel = path(level)
-        spent = tried[submodel] = cost.macs(backbone, submodel)
+        spent = tried[submodel] = measure.of(submodel)
         low, high = (level, high) if spent < target else (low, level)
     return min(tried, key=lambda s: (abs(tried[s] - target), s.embed, s.heads, s.mlp))

@@ -12,8 +12,9 @@ import numpy as np
 
 from eavit.model import cost
 from eavit.model.arguments import described, random_generator
+from eavit.model.cost import Measure
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest_in_macs, neighbours
+from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest, neighbours
 
 FILLED = 0.95  # of the MACs that the largest uniform shape within a budget uses
 
@@ -243,10 +244,10 @@ class ProductSpace:
             tuple(m if i in mlp else 0 for i, m in enumerate(widths(self.mlps, lift[1 + n : 1 + 2 * n]))),
         )
 
-    def near(self, target: float, rng: np.random.Generator) -> Submodel:
-        """The member whose MACs come closest to ``target`` MACs on a random path (:meth:`at`)."""
+    def near(self, target: float, rng: np.random.Generator, measure: Measure | None = None) -> Submodel:
+        """The member on a random path (:meth:`at`) whose size comes closest to ``target``."""
         noise = random_generator("rng", rng).random(len(self.gene_sizes) + 2)
-        return nearest_in_macs(partial(self.at, noise=noise), self.backbone, target)
+        return nearest(partial(self.at, noise=noise), measure or Measure.of_macs(self.backbone), target)
 
 
 def uniform_shape(backbone: Backbone, budget: float) -> Submodel | None:

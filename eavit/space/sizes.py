@@ -10,8 +10,9 @@ import numpy as np
 
 from eavit.model import cost
 from eavit.model.arguments import random_generator
+from eavit.model.cost import Measure
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.members import Genes, Widths, check_genes, nearest_in_macs
+from eavit.space.members import Genes, Widths, check_genes, nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +114,13 @@ class ListSpace:
     def from_genes(self, genes: Sequence[int] | Genes) -> Submodel:
         return self.members[check_genes(genes, self.gene_sizes)[0]]
 
-    def near(self, target: float, rng: np.random.Generator) -> Submodel:
+    def near(self, target: float, rng: np.random.Generator, measure: Measure | None = None) -> Submodel:
         random_generator("rng", rng).random(
             3
         )  # a list has nothing random here; the draws keep later ones as in recorded runs
-        last = len(self.members) - 1
-        return nearest_in_macs(lambda level: self.members[min(int(level * (last + 1)), last)], self.backbone, target)
+        by, last = measure or Measure.of_macs(self.backbone), len(self.members) - 1
+        ascending = sorted(self.members, key=by.of)
+        return nearest(lambda level: ascending[min(int(level * (last + 1)), last)], by, target)
 
 
 def _widths(rows: Sequence[tuple[int, ...]], full: int) -> Widths:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from eavit.model.cost import Measure
 from eavit.model.submodel import Backbone, Submodel
 from eavit.space.members import Genes, Widths
 from eavit.space.product import ProductSpace
@@ -82,8 +83,8 @@ class Space(Protocol, metaclass=_Factories):
     def sample(self, rng: np.random.Generator) -> Submodel:
         """A random member, uniform over configurations."""
 
-    def near(self, target: float, rng: np.random.Generator) -> Submodel:
-        """A random member whose MACs come close to ``target`` MACs."""
+    def near(self, target: float, rng: np.random.Generator, measure: Measure | None = None) -> Submodel:
+        """A random member whose size by a measure, MACs unless said otherwise, comes close to ``target``."""
 
     @property
     def gene_sizes(self) -> Genes:

@@ -11,8 +11,9 @@ from math import ceil, prod
 import numpy as np
 
 from eavit.model.arguments import random_generator
+from eavit.model.cost import Measure
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest_in_macs, neighbours
+from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest, neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +155,9 @@ class StackSpace:
         lift = np.clip(2 * level - noise[: len(sizes)], 0, 1 - 1e-9)
         return self._decoded((lift * sizes).astype(np.int64).tolist())
 
-    def near(self, target: float, rng: np.random.Generator) -> Submodel:
+    def near(self, target: float, rng: np.random.Generator, measure: Measure | None = None) -> Submodel:
         noise = random_generator("rng", rng).random(len(self.gene_sizes) + 2)
-        return nearest_in_macs(partial(self.at, noise=noise), self.backbone, target)
+        return nearest(partial(self.at, noise=noise), measure or Measure.of_macs(self.backbone), target)
 
 
 def headwise(backbone: Backbone) -> tuple[Widths, Widths, Widths]:

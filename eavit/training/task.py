@@ -10,6 +10,11 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from eavit.model.cost import Measure
+from eavit.model.submodel import Submodel
+
+SLACK = 1e-9  # of a budget, for rounding
+
 
 class Split(Protocol):
     """Images to train or to score on; the contract is ``harness.protocol.Split``."""
@@ -58,12 +63,24 @@ class Spent:
             self.onward.add(forward_macs=forward_macs, backward_macs=backward_macs, images=images, steps=steps)
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Limit that a member uses up: a fraction of the full model's size, by a measure."""
+
+    measure: Measure
+    budget: float
+
+    def fits(self, submodel: Submodel) -> bool:
+        return self.measure.share(submodel) <= self.budget * (1 + SLACK)
+
+
 class Task(Protocol):
     """Inputs of an adaptation; the contract is ``harness.protocol.Task``.
 
     A task may also have ``train_macs: float | None``, the MACs of all phases of the method together (regime equal
     MACs); :func:`eavit.training.allocation.allocate` alone reads it. And ``score: str``, what a search maximises
-    (:mod:`eavit.training.scores`); accuracy where it has none.
+    (:mod:`eavit.training.scores`); accuracy where it has none. And ``targets: Sequence[Target]``, in the place of
+    budgets, for methods whose recipe says that they fill any measure.
     """
 
     @property

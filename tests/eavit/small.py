@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from eavit.model.vit import NestedViT
-from eavit.training.task import Spent
+from eavit.training.task import Spent, Target
 
 RECIPE: dict[str, Any] = {
     "img_size": 4,
@@ -101,6 +101,7 @@ class TinyTask:
     given: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
     ledger: Spent = field(default_factory=Spent)
     train_macs: float | None = None  # regime equal MACs
+    targets: tuple[Target, ...] = ()  # in the place of budgets
     stop_at: tuple[str, int] | None = None  # raise KeyboardInterrupt when this phase reaches this step
 
     def backbone(self) -> nn.Module:

@@ -101,6 +101,26 @@ def test_profile_choose_export_and_verify_follow(adapted, photos, simulated):
     assert "the pictures are those of the recorded accuracy" in printed
 
 
+def test_from_a_profile_to_a_family_within_milliseconds(photos, tmp_path, simulated, monkeypatch, capsys):
+    path, out = tmp_path / "p.json", tmp_path / "fast.elastic"
+    code, printed = run("profile", "pico", "--data", photos, "--seconds", "1", "--out", path)
+    assert (code, path.exists(), "median error" in printed) == (0, True, True)
+    little = ["--epochs", "1", "--options", '{"shapes": {"population": 4}}', "--backbone", "pico", "--profile", path]
+    code, printed = run(
+        *("adapt", photos, "--out", out, *little, "--latency-ms", "90", "--within", "latency_ms=110,mib=2")
+    )
+    assert code == 0, printed
+    assert "members within: latency_ms=90; mib=2, latency_ms=110" in printed
+    assert "milliseconds of: torch-t1-b1 on " in printed
+    rows = re.findall(r"^within (.*): (e\S+) takes (?:mib=\S+, )?latency_ms=(\S+), accuracy", printed, re.MULTILINE)
+    assert [row[0] for row in rows] == ["latency_ms=90", "mib=2, latency_ms=110"]
+    assert float(rows[0][2]) <= 90 and float(rows[1][2]) <= 110
+    code, printed = run("choose", out, "--latency-ms", "90")  # the profile is in the folder
+    assert code == 0, printed
+    code, printed = said(monkeypatch, capsys, "adapt", photos, "--out", tmp_path / "x", *little, "--latency-ms", "1")
+    assert (code, "the smallest takes" in printed) == (2, True)
+
+
 def test_shapes_between_the_members_are_chosen_where_they_are_better(adapted, photos, tmp_path):
     shutil.copytree(adapted[0], folder := tmp_path / "copy")
     before = load_family(folder)
@@ -165,6 +185,9 @@ def said(monkeypatch, capsys, *arguments):
         (["adapt", "{photos}", "--out", "x", "--backbone", "pico", "--size", "64"], "takes 24 pixels only"),
         (["adapt", "{photos}", "--out", "x", "--backbone", "vit_smal"], "timm has no such model"),
         (["adapt", "{photos}/none", "--out", "x"], "is no folder"),
+        (["adapt", "{photos}", "--out", "x", "--within", "fast"], "--within fast: must be kinds and limits"),
+        (["adapt", "{photos}", "--out", "x", "--latency-ms", "5"], "eavit profile vit_small_patch14_dinov2.lvd142m"),
+        (["profile", "pico"], "give the pictures too: --data"),
         (["choose", "{family}"], "no limit is given"),
         (["choose", "{family}", "--budget", "0.01"], "the smallest takes"),
         (["choose", "{photos}", "--budget", "0.5"], "has no manifest.json"),
@@ -229,7 +252,7 @@ def test_what_cannot_be_saved_is_refused_before_any_training(photos, tmp_path, m
 
 
 def test_other_backbones_are_timms(monkeypatch):
-    from eavit.commands.adapt_command import pretrained_backbone
+    from eavit.commands.arguments import pretrained_backbone
 
     asked = []
     monkeypatch.setattr(weights, "timm_vit", lambda *a, **k: asked.append((a, k)) or plain())

@@ -1,13 +1,15 @@
 """The peak of activations is what torch's allocator was asked for in the same pass, but for scratch inside kernels."""
 
+import numpy as np
 import pytest
 import timm
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from eavit.deploy.activations import peak_activation_bytes
+from eavit.deploy.activations import LayerPeaks, peak_activation_bytes
 from eavit.deploy.limits import UnreachableError
 from eavit.model.vit import NestedViT, extract
+from eavit.space.product import ProductSpace
 from eavit.weights import pico_letters
 from tests.eavit.families import KEYS, family
 
@@ -53,3 +55,21 @@ def test_activations_are_a_limit_as_others():
     assert peaks[elastic.choose(activation_mib=(low + high) / 2)] <= (low + high) / 2
     with pytest.raises(UnreachableError, match=r"activation_mib=.*: the smallest takes .* MiB of activations"):
         elastic.choose(activation_mib=low / 2)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pico_letters(4),
+        timm.create_model("vit_small_patch14_reg4_dinov2", img_size=28, embed_dim=48, num_heads=3, depth=3),
+        timm.create_model("eva02_tiny_patch14_224", img_size=28, depth=3),
+    ],
+    ids=["pico", "registers", "eva02"],
+)
+def test_peaks_by_layers_are_those_of_whole_submodels(model):
+    vit = NestedViT.from_timm(model.eval())
+    space, rng = ProductSpace.eavit(vit.backbone), np.random.default_rng(0)
+    shape = (model.patch_embed.proj.in_channels, *model.patch_embed.img_size)
+    peaks = LayerPeaks(vit, shape)
+    for submodel in (space.smallest, space.largest, *(space.sample(rng) for _ in range(6))):
+        assert peaks(submodel) * 2**20 == peak_activation_bytes(extract(vit, submodel).eval(), shape)

@@ -1,8 +1,11 @@
 """Limits: unknown kinds and impossible values are refused by name."""
 
+import numpy as np
 import pytest
 
-from eavit.deploy.limits import Limits, UnreachableError, sizes_of, unreachable
+from eavit.deploy.limits import Limits, UnreachableError, sizes_of, target_of, unreachable
+from eavit.model.cost import Measure
+from eavit.space.product import ProductSpace
 from tests.eavit.families import KEYS, family
 
 
@@ -47,3 +50,37 @@ def test_of_several_limits_those_that_none_keeps_are_named():
         "no submodel keeps to latency_ms=8: the smallest takes 11 ms"
     )
     assert "macs=" not in str(error).partition(": ")[2]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"budget": 0.5},
+        {"macs": 9000},
+        {"budget": 0.6, "macs": 9000},
+        {"params": 2500},
+        {"mib": 0.009, "budget": 0.9},
+        {"latency_ms": 11, "params": 3000},
+    ],
+    ids=str,
+)
+def test_a_target_fits_what_keeps_the_limits(limits):
+    space, asked = ProductSpace.eavit(family().backbone), Limits.of(limits)
+    others = {"latency_ms": lambda s: float(s.embed)}
+    target, rng = target_of(asked, space.backbone, others), np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(200)]
+    fits = [target.fits(s) for s in drawn]
+    assert fits == [not any(asked.exceeded(sizes_of(space.backbone, s, others))) for s in drawn]
+    assert any(fits) and not all(fits)
+    assert target.measure.share(space.backbone.full) == 1
+
+
+def test_limits_in_one_proportion_have_one_measure():
+    b = family().backbone
+
+    def measure(**limits):
+        return target_of(Limits(**limits), b).measure
+
+    assert measure(budget=0.5) == measure(macs=100) == Measure.of_macs(b)
+    assert measure(params=100) == measure(params=50) != measure(mib=1)
+    assert measure(params=100, mib=2) == measure(params=50, mib=1) != measure(params=50, mib=2)

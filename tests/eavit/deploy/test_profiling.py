@@ -8,6 +8,7 @@ import torch
 from eavit.deploy import profiling as module
 from eavit.deploy.latency import Setting
 from eavit.deploy.profiling import (
+    Unadapted,
     callable_of,
     fitted,
     measure_submodels,
@@ -21,6 +22,7 @@ from eavit.space.product import ProductSpace
 from tests.eavit.deploy.test_latency import device
 from tests.eavit.deploy.test_latency import profile as profile_of_parts
 from tests.eavit.families import KEYS, family
+from tests.eavit.small import plain, tiny
 
 
 @pytest.fixture
@@ -123,3 +125,12 @@ def test_a_machine_that_slows_down_between_sessions_does_not_bend_the_table(monk
 
     monkeypatch.setattr(module, "measure_submodels", measure)
     assert profile_latency(family(), seconds=1).median_error < 0.01
+
+
+@pytest.mark.parametrize("model", [plain(), tiny()], ids=["timm", "nested"])
+def test_a_vit_that_is_not_adapted_yet_has_a_profile(simulated, model):
+    profile = profile_latency(model, seconds=1)
+    profile.check(family().backbone)
+    assert profile.median_error < 0.01
+    assert (profile.embeds[0], profile.heads[0], profile.mlps[0]) == (3, 1, 3)  # as narrow as members may get
+    assert callable_of(Unadapted(model), tiny().backbone.full, Setting(batch=2))().shape == (2, 3)

@@ -82,4 +82,4 @@ def test_its_options_are_checked_by_name():
 
 def test_the_uniform_points_ascend_to_the_full_model():
     points = uniform_points(ProductSpace.eavit(BACKBONE, 0.5))
-    assert [p.macs for p in points] == sorted(p.macs for p in points) and points[-1].share == 1.0
+    assert [p.cost for p in points] == sorted(p.cost for p in points) and points[-1].share == 1.0

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import eavit
 from eavit import Backbone, Gates, NestedViT, Submodel
-from eavit.model.cost import macs, params, share
+from eavit.model.cost import Measure, macs, params, share
 
 VIT_B = Backbone(embed=768, heads=12, head_dim=64, mlp=3072, depth=12, tokens=197, num_classes=1000)
 
@@ -214,3 +214,11 @@ def test_soft_gates_cost_between_the_submodels_around_them(data):
     between = Gates(*(torch.lerp(getattr(low, n), getattr(high, n), 0.3) for n in ("embed", "heads", "mlp")))
     cost = macs(backbone, between).item()
     assert macs(backbone, thin) - 1e-6 <= cost <= macs(backbone, wide) + 1e-6
+
+
+@given(st.data())
+def test_a_measure_of_macs_is_what_budgets_are_fractions_of(data):
+    backbone = data.draw(backbones())
+    submodel = data.draw(submodels(backbone))
+    assert Measure.of_macs(backbone).share(submodel) == share(backbone, submodel)
+    assert Measure.of_macs(backbone) == Measure("macs", float, 1.0) != Measure("params", float, 1.0)

@@ -60,15 +60,15 @@ def everything(space):
 
 
 def beats(a, b):
-    return a.macs <= b.macs and a.fitness >= b.fitness and (a.macs, a.fitness) != (b.macs, b.fitness)
+    return a.cost <= b.cost and a.fitness >= b.fitness and (a.cost, a.fitness) != (b.cost, b.fitness)
 
 
 def brute_force(points):
     kept = [p for p in points if not any(beats(other, p) for other in points)]
     first = {}
     for p in sorted(kept, key=lambda p: str(p.submodel)):
-        first.setdefault((p.macs, p.fitness), p)
-    return tuple(sorted(first.values(), key=lambda p: p.macs))
+        first.setdefault((p.cost, p.fitness), p)
+    return tuple(sorted(first.values(), key=lambda p: p.cost))
 
 
 def volume(front):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eavit.model import cost
+from eavit.model.cost import Measure
 from eavit.selection.front import Front
 from eavit.selection.quotas import QUOTAS, bin_of
 from eavit.selection.search import find_front
@@ -203,3 +204,16 @@ def test_the_progress_is_the_volume_of_all_that_was_evaluated_and_never_falls(se
     assert "hypervolume_by_generation" not in find_front(SMALL, fitness, population=4, generations=0, seed=seed).report(
         0.0
     )
+
+
+def test_another_measure_stands_in_the_place_of_macs():
+    full = SMALL.backbone.full
+    depth = Measure("depth", lambda s: 1.0 + sum(map(bool, (*s.heads, *s.mlp))), 7.0)
+    front = find_front(SMALL, shape_fitness(SMALL), population=12, generations=4, seed=0, measure=depth)
+    assert all(p.cost == depth.of(p.submodel) and p.share == p.cost / 7 for p in (*front.points, *front.cover))
+    assert {p.cost for p in front.cover} == {1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0}  # each depth has its fittest
+    macs = find_front(SMALL, shape_fitness(SMALL), population=12, generations=4, seed=0)
+    assert macs == find_front(
+        *(SMALL, shape_fitness(SMALL)), population=12, generations=4, seed=0, measure=Measure.of_macs(SMALL.backbone)
+    )
+    assert front.points[-1].submodel == full

@@ -15,7 +15,7 @@ from eavit.selection.chains import best_chain
 from eavit.selection.evolution import Rules
 from eavit.selection.selectors import SELECTORS, Problem, mix_n_match, monotone_choices, nest_choices
 from eavit.selection.selectors import given as handed
-from eavit.selection.shapes import greedy_path, importance_per_mac, mixes, uniforms
+from eavit.selection.shapes import greedy_path, importance_per_size, mixes, uniforms
 from eavit.space.product import ProductSpace
 from tests.eavit.selection.searched import scores_of
 from tests.strategies import members, seeds, spaces
@@ -206,7 +206,7 @@ def test_greedy_drops_what_matters_least_for_its_price():
     assert share(SMALL, path[-1]) == share(SMALL, SMALL.smallest)
     assert all(b <= a for a, b in pairwise(path))
     assert [s.heads for s in path[1:5]] == [(6, 5, 6), (6, 4, 6), (6, 3, 6), (6, 0, 6)]
-    worth = importance_per_mac(SMALL, scores)
+    worth = importance_per_size(SMALL, scores)
     for a, b in pairwise(path[4:]):
         assert worth(b, a) == min(worth(s, a) for s in SMALL.narrower(a))
 

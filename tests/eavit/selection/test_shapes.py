@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eavit.model import cost
+from eavit.model.cost import Measure
 from eavit.model.submodel import Backbone, Submodel
-from eavit.selection.shapes import greedy_path, importance_per_mac, mixes, uniforms
+from eavit.selection.shapes import greedy_path, importance_per_size, mixes, uniforms
 from eavit.space.product import ProductSpace
 from eavit.space.stacks import StackSpace, headwise
 from tests.eavit.selection.searched import scores_of
@@ -51,4 +52,24 @@ def test_importance_per_mac_counts_the_units_between():
     large, small = Submodel(48, (6, 6, 6), (64, 64, 64)), Submodel(40, (6, 0, 6), (64, 64, 32))
     units = scores.channels[40:].sum() + scores.heads[1].sum() + scores.neurons[2, 32:].sum()
     saved = cost.macs(B, large) - cost.macs(B, small)
-    assert importance_per_mac(PRODUCT, scores)(small, large) == pytest.approx(float(units) / saved)
+    assert importance_per_size(PRODUCT, scores)(small, large) == pytest.approx(float(units) / saved)
+
+
+DEPTH = Measure("depth", lambda s: 1.0 + sum(map(bool, (*s.heads, *s.mlp))), 7.0)
+
+
+def test_the_greedy_path_by_another_measure_drops_branches_where_widths_save_nothing():
+    path = greedy_path(PRODUCT, scores_of(B), DEPTH)
+    assert all(small <= large and small != large for large, small in pairwise(path)) and all(
+        map(PRODUCT.contains, path)
+    )
+    dropped = [s for s in path if DEPTH.of(s) < 7]
+    least = PRODUCT.min_attn + PRODUCT.min_mlp
+    assert [DEPTH.of(s) for s in path[: 7 - least]] == [float(7 - i) for i in range(7 - least)]  # before any width
+    assert dropped[0].embed == B.embed and DEPTH.of(path[-1]) == 1 + least
+
+
+def test_steps_that_save_nothing_have_infinite_value():
+    value = importance_per_size(PRODUCT, scores_of(B), DEPTH)
+    assert value(Submodel(40, (6,) * 3, (64,) * 3), B.full) == float("inf")
+    assert 0 < value(Submodel(48, (6, 6, 0), (64,) * 3), B.full) < float("inf")
