@@ -133,7 +133,7 @@ def adapt_folder(
 
 
 def _goal(budgets: tuple[float, ...], limits: list[dict[str, float]], profile: Profile | None) -> dict[str, Any]:
-    """What members are made for, to be printed."""
+    """Budgets or limits that members are made for, to be printed."""
     if not limits:
         return {"budgets": budgets}
     within = {"members within": "; ".join(str(Limits.of(each)) for each in limits)}

@@ -93,7 +93,7 @@ def sizes_of(backbone: Backbone, submodel: Submodel, others: Mapping[str, Count]
 
 
 def target_of(limits: Limits, backbone: Backbone, others: Mapping[str, Count] = {}) -> Target:
-    """What a member has to fill to use limits up. Of several that one counts which a submodel takes most of; limits in
+    """Target of a member that uses limits up. Of several that one counts which a submodel takes most of; limits in
     one proportion to each other have one measure.
     """
     counts, asked = {**counts_of(backbone), **others}, dict(limits.asked)

@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class Sliceable(Protocol):
-    """What a profile is made of: a backbone in many sizes."""
+    """Backbone in many sizes: a profile is made of it."""
 
     @property
     def backbone(self) -> Backbone: ...
@@ -140,7 +140,7 @@ def profile_latency(
 
 
 def narrowest(b: Backbone) -> Submodel:
-    """About the narrowest widths that a method makes members of: what a table covers before there are members."""
+    """Widths about as narrow as a method makes members of: a table covers them before there are members."""
     return Submodel(max(1, b.embed // 4), (1,) * b.depth, (max(1, b.mlp // 8),) * b.depth)
 
 

@@ -92,7 +92,7 @@ class Members:
         return tuple(float(b) for b in np.linspace(min(asked), 1.0, self.count))
 
     def targets(self, task: Task, backbone: Backbone) -> tuple[Target, ...]:
-        """What members are made for: the task's targets and the full model, or where it has none its budgets."""
+        """Targets of the members: the task's and the full model, or where it has none its budgets."""
         macs, others = Measure.of_macs(backbone), tuple(getattr(task, "targets", ()))
         if others:
             return (*others, Target(macs, 1.0))

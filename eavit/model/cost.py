@@ -92,7 +92,7 @@ def share(backbone: Backbone, submodel: Submodel) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What budgets are fractions of: a size of submodels and the full model's. Measures of one name are equal.
+    """Size of submodels, and of the full model: budgets are fractions of it. Measures of one name are equal.
 
     A size need not rise with every width: a wider submodel may be as fast, or faster.
     """

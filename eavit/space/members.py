@@ -67,7 +67,7 @@ def neighbours(
         yield replace(submodel, mlp=row)
 
 
-def nearest(path: Callable[[float], Submodel], measure: Measure, target: float) -> Submodel:
+def nearest_in_size(path: Callable[[float], Submodel], measure: Measure, target: float) -> Submodel:
     """The submodel on ``path`` (a level in 0..1 to a submodel, ascending) whose size comes closest to ``target``, by
     bisection; of those that this tries the closest one, where sizes do not rise all along.
     """

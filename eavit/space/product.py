@@ -14,7 +14,7 @@ from eavit.model import cost
 from eavit.model.arguments import described, random_generator
 from eavit.model.cost import Measure
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest, neighbours
+from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest_in_size, neighbours
 
 FILLED = 0.95  # of the MACs that the largest uniform shape within a budget uses
 
@@ -247,7 +247,7 @@ class ProductSpace:
     def near(self, target: float, rng: np.random.Generator, measure: Measure | None = None) -> Submodel:
         """The member on a random path (:meth:`at`) whose size comes closest to ``target``."""
         noise = random_generator("rng", rng).random(len(self.gene_sizes) + 2)
-        return nearest(partial(self.at, noise=noise), measure or Measure.of_macs(self.backbone), target)
+        return nearest_in_size(partial(self.at, noise=noise), measure or Measure.of_macs(self.backbone), target)
 
 
 def uniform_shape(backbone: Backbone, budget: float) -> Submodel | None:

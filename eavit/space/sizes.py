@@ -12,7 +12,7 @@ from eavit.model import cost
 from eavit.model.arguments import random_generator
 from eavit.model.cost import Measure
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.members import Genes, Widths, check_genes, nearest
+from eavit.space.members import Genes, Widths, check_genes, nearest_in_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class ListSpace:
         )  # a list has nothing random here; the draws keep later ones as in recorded runs
         by, last = measure or Measure.of_macs(self.backbone), len(self.members) - 1
         ascending = sorted(self.members, key=by.of)
-        return nearest(lambda level: ascending[min(int(level * (last + 1)), last)], by, target)
+        return nearest_in_size(lambda level: ascending[min(int(level * (last + 1)), last)], by, target)
 
 
 def _widths(rows: Sequence[tuple[int, ...]], full: int) -> Widths:

@@ -13,7 +13,7 @@ import numpy as np
 from eavit.model.arguments import random_generator
 from eavit.model.cost import Measure
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest, neighbours
+from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest_in_size, neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class StackSpace:
 
     def near(self, target: float, rng: np.random.Generator, measure: Measure | None = None) -> Submodel:
         noise = random_generator("rng", rng).random(len(self.gene_sizes) + 2)
-        return nearest(partial(self.at, noise=noise), measure or Measure.of_macs(self.backbone), target)
+        return nearest_in_size(partial(self.at, noise=noise), measure or Measure.of_macs(self.backbone), target)
 
 
 def headwise(backbone: Backbone) -> tuple[Widths, Widths, Widths]:

@@ -5,7 +5,7 @@ import pytest
 
 from eavit.model.cost import Measure, macs
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.members import check_genes, nearest, neighbours
+from eavit.space.members import check_genes, nearest_in_size, neighbours
 
 B = Backbone(embed=12, heads=3, head_dim=4, mlp=24, depth=2, tokens=5, num_classes=3)
 MIDDLE = Submodel(8, (2, 0), (24, 12))
@@ -30,7 +30,7 @@ def test_a_width_that_is_no_option_does_not_move():
 def test_the_nearest_member_of_a_path_is_found_whatever_the_target():
     path = [Submodel(12, (3, 3), (m, m)) for m in range(1, 25)]
     for place, member in enumerate(path):
-        found = nearest(lambda level: path[min(int(level * 24), 23)], Measure.of_macs(B), macs(B, member) + 1)
+        found = nearest_in_size(lambda level: path[min(int(level * 24), 23)], Measure.of_macs(B), macs(B, member) + 1)
         assert found == path[place]
 
 
@@ -47,7 +47,7 @@ def test_codes_of_any_type_are_lists_within_their_sizes():
 def test_the_nearest_by_a_size_that_rises_and_falls_is_one_of_those_tried():
     path = [Submodel(12, (3, 3), (m, m)) for m in range(1, 25)]
     waves = Measure("waves", lambda s: float(s.mlp[0] % 5), 4.0)
-    found = nearest(lambda level: path[min(int(level * 24), 23)], waves, 3.0)
+    found = nearest_in_size(lambda level: path[min(int(level * 24), 23)], waves, 3.0)
     assert found in path
     with pytest.raises(TypeError, match="must be a number of waves"):
-        nearest(lambda level: path[0], waves, "3")
+        nearest_in_size(lambda level: path[0], waves, "3")

@@ -15,7 +15,7 @@ from strategies import backbones, members, seeds, spaces, submodels
 
 from eavit.model.cost import Measure, macs
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.members import nearest
+from eavit.space.members import nearest_in_size
 from eavit.space.product import ProductSpace, uniform_shape
 
 VIT_B = Backbone(embed=768, heads=12, head_dim=64, mlp=3072, depth=12, tokens=197, num_classes=1000)
@@ -199,7 +199,7 @@ def test_near_is_the_member_of_the_path_closest_to_the_target(space, seed, fract
 def test_near_reaches_both_ends_of_the_path_whatever_the_noise(end, target, offset):
     space = ProductSpace(SMALL, (8, 12), (2, 3), (6, 24), 0, 0)
     path = partial(space.at, noise=np.full(len(space.gene_sizes) + 2, offset))
-    found = nearest(path, Measure.of_macs(SMALL), target)
+    found = nearest_in_size(path, Measure.of_macs(SMALL), target)
     assert macs(SMALL, found) == macs(SMALL, getattr(space, end))
 
 
