@@ -132,6 +132,12 @@ def picture_loader(
     return DataLoader(pictures, batch, shuffle=training, num_workers=workers)
 
 
+def digest_of_samples(samples: Sequence[Sample], classes: Sequence[str]) -> str:
+    """SHA-256 of pictures and their classes, wherever their files lie and whatever their names."""
+    lines = sorted(f"{hashlib.sha256(path.read_bytes()).hexdigest()} {classes[label]}" for path, label in samples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def describe_samples(samples: Sequence[Sample]) -> str:
     """Smallest and largest class, for a message."""
     counts = Counter(label for _, label in samples).values()

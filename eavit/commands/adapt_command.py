@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 
 from eavit.adaptation.adapt import adapt
 from eavit.adaptation.defaults import BUDGETS, DEFAULT_METHOD, data_config, epochs_for, learning_rate_for
-from eavit.adaptation.pictures import describe_samples, picture_loader, read_pictures
+from eavit.adaptation.pictures import describe_samples, digest_of_samples, picture_loader, read_pictures
 from eavit.adaptation.threads import default_threads
 from eavit.commands.arguments import (
     DEFAULT_BACKBONE,
@@ -124,6 +125,10 @@ def adapt_folder(
         workdir=workdir,
         threads=cores,
     )
+    record: dict[str, Any] = {"split": folder.note}
+    for name, part in (("train", folder.train), ("val", folder.val)):
+        record |= {f"{name}_pictures": len(part), f"{name}_sha256": digest_of_samples(part, folder.classes)}
+    elastic.table = replace(elastic.table, method={**elastic.table.method, "pictures": record})
     elastic.save(out)
     if profile is not None:
         profile.save(profile_file(out, profile.setting))

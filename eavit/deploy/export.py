@@ -27,6 +27,7 @@ from eavit.deploy.files import sha256_of, write_json, write_text
 from eavit.deploy.forms import ONNX, REDUCED, measure_forms, write_reduced
 from eavit.deploy.limits import Limits
 from eavit.deploy.model_card import model_card
+from eavit.deploy.plots import save_family_plot
 from eavit.deploy.timm_entry import architecture_of
 from eavit.extras import needed
 from eavit.model.submodel import Submodel
@@ -37,6 +38,7 @@ EXPORT_FILE = "export.json"
 WEIGHTS_FILE = "model.safetensors"
 PREPROCESSING_FILE = "preprocessing.json"
 CARD_FILE = "README.md"
+PLOT_FILE = "family.png"
 RARE = frozenset({"class", "mlp_layer", "scale_attn_norm", "scale_mlp_norm"})  # arguments that few backbones have
 EXAMPLES = 2  # images of the batch that is traced
 OPSET = 20
@@ -261,11 +263,13 @@ def _write_all(
     _write_weights(exported, folder)
     files = {name: FORMATS[name](exported, folder) for name in formats}
     forms = measure_forms(folder, formats, exported.model, val) if val else None
-    card = model_card(exported.elastic, exported.submodel, list(files), exported.preprocessing, forms)
-    write_text(folder / CARD_FILE, card)
-    names = sorted(
-        {CARD_FILE, PREPROCESSING_FILE, WEIGHTS_FILE, *(file for written in files.values() for file in written)}
+    plot = save_family_plot(exported.elastic, exported.submodel, folder / PLOT_FILE)
+    card = model_card(
+        *(exported.elastic, exported.submodel, list(files), exported.preprocessing, forms), plot.name if plot else None
     )
+    write_text(folder / CARD_FILE, card)
+    others = {CARD_FILE, PREPROCESSING_FILE, WEIGHTS_FILE, *([PLOT_FILE] if plot else [])}
+    names = sorted(others.union(*files.values()))
     record, member = exported.elastic.table, exported.member
     values = {
         "format": FORMAT,
@@ -281,9 +285,7 @@ def _write_all(
         "licence": record.source.get("license"),
         "formats": files,
         "precisions": forms,
-        "files": {
-            name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size} for name in names
-        },
+        "files": {name: _entry(folder / name) for name in names},
     }
     write_json(folder / EXPORT_FILE, values)
 

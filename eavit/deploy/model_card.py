@@ -7,6 +7,7 @@ from typing import Any
 
 from eavit.deploy.elastic import ElasticModel
 from eavit.deploy.forms import table_of_forms
+from eavit.deploy.limits import Limits
 from eavit.model.submodel import Submodel
 
 USES = {
@@ -25,9 +26,10 @@ def model_card(
     formats: Sequence[str],
     preprocessing: Mapping[str, Any],
     forms: Mapping[str, Any] | None = None,
+    plot: str | None = None,
 ) -> str:
     """Text of a ``README.md`` in the form that model hubs read: a front matter, then the card. ``forms``: as
-    :func:`eavit.deploy.forms.measure_forms` measured them.
+    :func:`eavit.deploy.forms.measure_forms` measured them. ``plot``: file of accuracy over MACs beside the card.
     """
     record = elastic.table
     source = record.source.get("architecture", "a ViT")
@@ -38,7 +40,9 @@ def model_card(
         f"A submodel of `{source}`, adapted with `{record.method.get('method', 'eavit')}` and cut to these widths.",
         f"Accuracy was measured on {record.validation.images} validation images, which also served the choice of the "
         "members: on new images expect slightly less.",
+        *_limits_of(record.method),
         "",
+        *([f"![accuracy of the family's members over their MACs]({plot})", ""] if plot else []),
         "| submodel | part of full MACs | parameters | accuracy | 95 % interval |",
         "|---|---:|---:|---:|---:|",
     ]
@@ -59,3 +63,10 @@ def model_card(
     if not record.source.get("license"):
         lines += ["", "The licence of the pretrained weights is not recorded: look it up before you share this model."]
     return "\n".join(lines) + "\n"
+
+
+def _limits_of(method: Mapping[str, Any]) -> list[str]:
+    """Lines on the limits that members were made for."""
+    made = [f"`{Limits.of(row['limits'])}`" for row in method.get("within", ())]
+    device = method.get("profile", {}).get("machine", {}).get("processor")
+    return [f"Members were made for {', '.join(made)}{f' on {device}' if device else ''}."] if made else []

@@ -1,4 +1,4 @@
-"""Plots of a profile and of a choice, where matplotlib is installed."""
+"""Plots of a profile, of a choice and of a family, where matplotlib is installed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 from eavit.deploy.elastic import ElasticModel, MeasuredMember
 from eavit.deploy.latency import Profile
+from eavit.deploy.limits import Count
+from eavit.model import cost
+from eavit.model.submodel import Submodel
 
 
 def _axes(x: str, y: str) -> tuple[Any, Any]:
@@ -42,16 +45,33 @@ def save_choice_plot(elastic: ElasticModel, profile: Profile, choice: MeasuredMe
     if find_spec("matplotlib") is None:
         return None
     figure, axes = _axes(f"predicted ms ({profile.setting})", "accuracy in %")
-    _points(axes, elastic.members, profile, color="tab:blue", label="members")
-    _points(axes, [choice], profile, color="tab:red", label=str(choice.submodel))
+    _points(axes, elastic.members, profile.latency_ms, color="tab:blue", label="members")
+    _points(axes, [choice], profile.latency_ms, color="tab:red", label=str(choice.submodel))
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)
     return path
 
 
-def _points(axes: Any, members: Sequence[MeasuredMember], profile: Profile, color: str, label: str) -> None:
-    latency = [profile.latency_ms(m.submodel) for m in members]
+def save_family_plot(elastic: ElasticModel, submodel: Submodel, path: Path) -> Path | None:
+    """Accuracy over MACs of all members, one submodel marked; None without matplotlib."""
+    if find_spec("matplotlib") is None:
+        return None
+
+    def macs(each: Submodel) -> float:
+        return cost.macs(elastic.backbone, each) / 1e6
+
+    figure, axes = _axes("million MACs of one image", "accuracy in %")
+    _points(axes, elastic.members, macs, color="tab:blue", label="members of the family")
+    exported = [m for m in elastic.members if m.submodel == submodel]
+    _points(axes, exported, macs, color="tab:red", label="this model")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _points(axes: Any, members: Sequence[MeasuredMember], size: Count, color: str, label: str) -> None:
+    sizes = [size(m.submodel) for m in members]
     accuracy = [100 * m.accuracy for m in members]
     below = [100 * (m.accuracy - m.interval[0]) for m in members]
     above = [100 * (m.interval[1] - m.accuracy) for m in members]
-    axes.errorbar(latency, accuracy, (below, above), fmt="o", color=color, label=label, elinewidth=0.8)
+    axes.errorbar(sizes, accuracy, (below, above), fmt="o", color=color, label=label, elinewidth=0.8)

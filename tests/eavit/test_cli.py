@@ -75,7 +75,9 @@ def test_adapting_prints_what_it_assumed_and_the_family(adapted):
     ):
         assert assumed in printed
     assert len(re.findall(r"^  e\d+-h\S+ .*%", printed, re.MULTILINE)) >= 2
-    assert (out / "manifest.json").exists()
+    record = read_json(out / "manifest.json", "")["method"]["pictures"]
+    assert (record["train_pictures"], record["val_pictures"]) == (64, 16)
+    assert record["train_sha256"] != record["val_sha256"] and "by the hash of the files" in record["split"]
     assert f"eavit profile {out}" in printed
 
 

@@ -5,7 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from eavit.adaptation.pictures import PicturesError, describe_samples, picture_loader, read_pictures
+from eavit.adaptation.pictures import (
+    PicturesError,
+    describe_samples,
+    digest_of_samples,
+    picture_loader,
+    read_pictures,
+)
 
 DATA = {"input_size": [1, 8, 8], "mean": [0.5], "std": [0.5], "interpolation": "bicubic", "crop_pct": 1.0}
 
@@ -108,3 +114,15 @@ def test_a_damaged_picture_is_named(photos):
 
 def test_counts_are_told_by_class(photos):
     assert describe_samples(read_pictures(photos).train) == "12 pictures, 4 to 8 a class"
+
+
+def test_the_digest_names_pictures_and_classes_not_files(photos):
+    def digest():
+        folder = read_pictures(photos)
+        return digest_of_samples((*folder.train, *folder.val), folder.classes)
+
+    before = digest()
+    (photos / "cat" / "0.png").rename(photos / "cat" / "another.png")
+    assert digest() == before
+    (photos / "cat" / "another.png").rename(photos / "dog" / "another.png")
+    assert digest() != before
