@@ -11,7 +11,7 @@ from time import monotonic
 import typer
 
 from harness.commands.open_suite import open_smoke
-from harness.commands.options import Machines, Where, Which
+from harness.commands.options import INTERRUPTED, Machines, Where, Which
 from harness.commands.run import run_opened
 from harness.jobs.fork_server import ForkServer
 from harness.sweep import executors
@@ -44,6 +44,8 @@ def smoke(suite: str, server: ForkServer | None) -> tuple[bool, ForkServer | Non
         server = local.server
         run_opened(opened, WHICH, settings, Machines(), local, smoke=True)
     except typer.Exit as end:
+        if end.exit_code == INTERRUPTED:
+            raise KeyboardInterrupt from None
         return not end.exit_code, server
     except Exception:  # the next suite may be well
         traceback.print_exc()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from harness import fingerprints, picture_plugins, plan, smoke, suite
+from harness.commands.open_suite import OpenSuite
 from harness.data import samples
 from harness.data.listings import open_listing
 from harness.suite import SOURCES, Suite
@@ -110,6 +113,26 @@ def test_the_command_runs_it_and_touches_no_results(tmp_path: Path) -> None:
     rows = (tmp_path / "runs/smoke/results/two_smoke/points.csv").read_text().splitlines()
     assert len(rows) == 3 and all(row.startswith("two_smoke,ea_vit,dermamnist,0,") for row in rows[1:])
     assert "no result" in (tmp_path / "runs/smoke/results/two_smoke/table.md").read_text()
+
+
+def test_smokes_that_fail_are_named_and_the_others_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, ran = runpy.run_path(".ci/smokes.py"), []
+
+    def run(opened: OpenSuite, *more: object, smoke: bool) -> None:
+        ran.append(opened.suite.name)
+        raise typer.Exit(int(opened.suite.name == "two_smoke"))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EAVIT_DATA", "")  # restored after the test: a smoke sets it
+    monkeypatch.setitem(script["main"].__globals__, "run_opened", run)
+    for name in ("two", "three"):
+        (tmp_path / f"{name}.toml").write_text(TWO.replace('"two"', f'"{name}"'))
+    assert script["main"](["missing.toml", "two.toml", "three.toml"]) == 1
+    assert ran == ["two_smoke", "three_smoke"]
+    assert "failed: missing.toml, two.toml\n" in capsys.readouterr().out
+    assert script["main"](["three.toml"]) == 0
 
 
 def test_a_smoke_takes_no_folder_of_results(tmp_path: Path) -> None:
