@@ -205,8 +205,9 @@ def oxford_iiit_pets_masks(root: Path) -> Listing:
 
 
 def voc2012_masks(root: Path) -> Listing:
-    """2,913 photographs with 20 classes of objects and the background, 2 GB; of Flickr, for research. The official
-    validation split is the test split.
+    """2,913 photographs with 20 classes of objects and the background, 2 GB; of Flickr, for research.
+
+    The official validation split is the test split.
     """
     folder = root / "VOCdevkit" / "VOC2012"
     images, masks = folder / "JPEGImages", folder / "SegmentationClass"
@@ -218,8 +219,9 @@ def voc2012_masks(root: Path) -> Listing:
 
 
 def cityscapes_masks(root: Path) -> Listing:
-    """3,475 street scenes of 2048 x 1024 with 19 classes, 11 GB; for research, after registration. The official
-    validation split is the test split; pixels of other values do not count.
+    """3,475 street scenes of 2048 x 1024 with 19 classes, 11 GB; for research, after registration.
+
+    The official validation split is the test split; pixels of other values do not count.
     """
     folder = root / "cityscapes"
     images, masks = folder / "leftImg8bit", folder / "gtFine"
