@@ -73,9 +73,10 @@ def run_opened(
 ) -> None:
     """Run the missing cells and write the reports; typer.Exit unless all went well. ``local``: stays open."""
     opened = replace(opened, server=local.server)
-    store, cells = opened.store, opened.chosen(which)
+    store = opened.store
     store.prepare()
     record_owner(opened.folder, opened.file)
+    cells = opened.chosen(which)
     if smoke:
         typer.echo(SMOKE)
         cells, settings = few_cells(cells), replace(settings, force=True)
