@@ -144,7 +144,8 @@ def _goal(budgets: tuple[float, ...], limits: list[dict[str, float]], profile: P
     within = {"members within": "; ".join(str(Limits.of(each)) for each in limits)}
     if profile is None:
         return within
-    return within | {"milliseconds of": f"{profile.setting} on {profile.machine['processor']}"}
+    device = f"{profile.setting} on {profile.machine['processor']}"
+    return within | {"milliseconds of": f"{device}, predicted with a median error of {profile.median_error:.1%}"}
 
 
 def _show_family(elastic: ElasticModel, out: Path, pictures: int, profile: Profile | None) -> None:

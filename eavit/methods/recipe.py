@@ -60,7 +60,7 @@ class Recipe:
     after: tuple[int, float] = (0, inf)  # how many methods it may come after in a suite
     regimes: tuple[str, ...] = ("equal_steps", "equal_macs")
     least_batch: int = 1  # images that a step must have
-    fills: bool = False  # makes members for targets of any measure
+    fills: bool = False  # makes members for targets of any measure; reports them as ``filled``
     accept: Callable[[NestedViT], object] | None = None  # raises ValueError for a backbone that it cannot adapt
     api: int = 1  # version of the contract with the bench
 
