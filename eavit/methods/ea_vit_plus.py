@@ -318,11 +318,15 @@ def ea_vit_plus(
     """EA-ViT+ (ours): a rotated start, then a few searched members, trained sliced, one a step.
 
     Tables: ``members`` (:class:`Members`) and ``shapes`` (:class:`Shapes`). ``importance``: auto is rotated where the
-    backbone allows it, or else variance, or else taylor.
+    backbone allows it, or else variance, or else taylor. ``nesting``: free or monotone.
     """
     refuse(others, KNOWN, {})
     allowed("importance", importance, IMPORTANCES)
     choosing_size(select, nesting, evaluations)  # refuses wrong values before any work
+    if nesting == "nested":
+        raise ValueError(
+            "option nesting='nested': members are searched and need not lie inside each other; allowed: free, monotone"
+        )
     first, second = options_table(Members, "members", members), options_table(Shapes, "shapes", shapes)
     method = EaVitPlus(first, second, importance, (select, nesting, evaluations))
     return Recipe(

@@ -161,6 +161,7 @@ def test_targets_stand_in_the_place_of_budgets(tmp_path):
         ({"members": {"step": "al"}}, "members.step='al'.*nearest: all"),
         ({"shapes": {"propose": "serched"}}, "shapes.propose='serched'.*nearest: searched"),
         ({"importance": "rotate"}, "importance='rotate'.*nearest: rotated"),
+        ({"nesting": "nested"}, "nesting='nested'.*allowed: free, monotone"),
         ({"stage1": {}}, "stage1"),
     ],
     ids=str,
