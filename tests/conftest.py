@@ -18,7 +18,7 @@ os.environ.update(
 from hypothesis import HealthCheck, settings
 
 QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large)
-settings.register_profile("dev", deadline=None, max_examples=40, suppress_health_check=QUIET, print_blob=True)
+settings.register_profile("dev", deadline=None, max_examples=30, suppress_health_check=QUIET, print_blob=True)
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
 settings.register_profile("thorough", settings.get_profile("dev"), max_examples=1000)
 settings.load_profile(os.environ.get("EAVIT_HYPOTHESIS", "ci" if os.environ.get("CI") else "dev"))
