@@ -12,11 +12,8 @@ from harness.messages import choices
 from harness.tasks import CLASSIFICATION, SCORES, SCORES_OF, SEGMENTATION
 from harness.toml import shown
 
-FROM_ORIGINALS = (
-    "imagenet_crop",
-    "imagenet_crop_flip",
-    "segmentation",
-)  # augmentations of the image as it is in its file
+# Augmentations of the image as it is in its file.
+FROM_ORIGINALS = ("imagenet_crop", "imagenet_crop_flip", "segmentation")
 
 
 def cross_faults(raw: Mapping[str, Any]) -> list[str]:

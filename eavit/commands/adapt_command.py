@@ -12,7 +12,7 @@ import typer
 
 from eavit.adaptation.adapt import adapt
 from eavit.adaptation.defaults import BUDGETS, DEFAULT_METHOD, data_config, epochs_for, learning_rate_for
-from eavit.adaptation.pictures import describe_samples, digest_of_samples, picture_loader, read_pictures
+from eavit.adaptation.pictures import PictureFolder, describe_samples, digest_of_samples, picture_loader, read_pictures
 from eavit.adaptation.threads import default_threads
 from eavit.commands.arguments import (
     DEFAULT_BACKBONE,
@@ -78,11 +78,7 @@ def adapt_folder(
     alone = limits_of(macs=macs, params=params, mib=mib, activation_mib=activation_mib, latency_ms=latency_ms)
     limits = [*([alone] if alone else []), *limits_from(within)]
     profile = None if profile_path is None else Profile.load(profile_path)
-    if profile is None and any("latency_ms" in each for each in limits):
-        raise ProfileError(
-            "latency_ms needs --profile FILE; make one on the target machine: "
-            f"eavit profile {backbone_name}{f' --size {size}' if size else ''} --data {photos}"
-        )
+    _check_profiled(limits, profile, f"{backbone_name}{f' --size {size}' if size else ''} --data {photos}")
     folder = read_pictures(photos)
     model = pretrained_backbone(backbone_name, len(folder.classes), size)
     rebuilt(NestedViT.from_timm(model))  # what cannot be saved in the end is refused now
@@ -125,16 +121,27 @@ def adapt_folder(
         workdir=workdir,
         threads=cores,
     )
-    record: dict[str, Any] = {"split": folder.note}
-    for name, part in (("train", folder.train), ("val", folder.val)):
-        record |= {f"{name}_pictures": len(part), f"{name}_sha256": digest_of_samples(part, folder.classes)}
-    elastic.table = replace(elastic.table, method={**elastic.table.method, "pictures": record})
+    elastic.table = replace(elastic.table, method={**elastic.table.method, "pictures": _record(folder)})
     elastic.save(out)
     if profile is not None:
         profile.save(profile_file(out, profile.setting))
     _show_family(elastic, out, len(folder.val), profile)
     say(f"{len(elastic.members)} members in {out}, after {(time.monotonic() - began) / 60:.1f} minutes; next:")
     say(f"  eavit choose {out} --latency-ms MS" if profile is not None else f"  eavit profile {out}")
+
+
+def _check_profiled(limits: list[dict[str, float]], profile: Profile | None, backbone: str) -> None:
+    """ProfileError where milliseconds are limited without a profile; ``backbone``: what is to be profiled."""
+    if profile is None and any("latency_ms" in each for each in limits):
+        raise ProfileError(f"latency_ms needs --profile FILE; make one on the target machine: eavit profile {backbone}")
+
+
+def _record(folder: PictureFolder) -> dict[str, Any]:
+    """Number of pictures of each split, and their digest, for the manifest."""
+    record: dict[str, Any] = {"split": folder.note}
+    for name, part in (("train", folder.train), ("val", folder.val)):
+        record |= {f"{name}_pictures": len(part), f"{name}_sha256": digest_of_samples(part, folder.classes)}
+    return record
 
 
 def _goal(budgets: tuple[float, ...], limits: list[dict[str, float]], profile: Profile | None) -> dict[str, Any]:

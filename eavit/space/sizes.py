@@ -115,9 +115,7 @@ class ListSpace:
         return self.members[check_genes(genes, self.gene_sizes)[0]]
 
     def near(self, target: float, rng: np.random.Generator, measure: Measure | None = None) -> Submodel:
-        random_generator("rng", rng).random(
-            3
-        )  # a list has nothing random here; the draws keep later ones as in recorded runs
+        random_generator("rng", rng).random(3)  # nothing here is random: later draws stay as in recorded runs
         by, last = measure or Measure.of_macs(self.backbone), len(self.members) - 1
         ascending = sorted(self.members, key=by.of)
         return nearest_in_size(lambda level: ascending[min(int(level * (last + 1)), last)], by, target)
