@@ -26,7 +26,9 @@ from harness.jobs.local import LocalExecutor
 from harness.plan import Cell
 from harness.reports import report as reports
 from harness.results import kept_models, points, record
+from harness.results.cell_files import StoreError
 from harness.results.record import USABLE, Record
+from harness.results.results import records_of
 from harness.smoke import few_cells
 from harness.sweep import executors, pending, sweep
 from harness.sweep.pending import Settings
@@ -141,8 +143,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _write_reports(opened: OpenSuite, cells: Iterable[Cell], summary: Summary, *, quiet: bool) -> bool:
     """Write points, records and report. False where the disk is full; finished cells are kept all the same."""
-    others = {cell.id for cell in opened.cells} - {cell.id for cell in cells}
-    known = {**opened.store.records(others), **summary.records}
+    planned = {cell.id for cell in opened.cells}
+    known = {**opened.store.records(planned - {cell.id for cell in cells}), **summary.records}
+    if planned - known.keys():
+        known = {**_committed(opened.folder), **known}
     try:
         points.write_points(opened.folder / "points.csv", points.point_rows(opened.cells, known))
         points.write_records(opened.folder / "records.jsonl", opened.cells, known)
@@ -158,6 +162,15 @@ def _write_reports(opened: OpenSuite, cells: Iterable[Cell], summary: Summary, *
         complain(f"{opened.folder}: the disk is full: points and report were not written; finished cells are kept")
         return False
     return True
+
+
+def _committed(folder: Path) -> dict[str, Record]:
+    """Records of earlier runs, whose cells need not be there, as in a fresh clone; none from a damaged file."""
+    try:
+        return records_of(folder)
+    except StoreError as error:
+        warn(f"{error}; it is written again, from the cells that are there")
+        return {}
 
 
 def _counted(opened: OpenSuite, cells: Iterable[Cell], summary: Summary) -> str:

@@ -14,6 +14,7 @@ import pytest
 from harness import cli, fingerprints, plan
 from harness.commands.open_suite import OpenSuite
 from harness.commands.options import Which
+from harness.results.bitmaps import read_bitmaps
 from harness.results.store import Store
 from tests.harness import small
 from tests.harness.small import FAKES
@@ -131,6 +132,15 @@ def test_a_suite_from_nothing_to_table_and_again_without_torch(place: Path) -> N
     report = bench("report", "tiny", cwd=place, code=NO_TORCH)
     assert report.returncode == 0, report.stderr
     assert "results/tiny/table.md" in report.stdout
+    bitmaps = read_bitmaps(place / "results" / "tiny" / "correct.npz")
+
+    part = bench("run", "tiny", "--method", "steady", cwd=place)
+    assert "tiny: 1 cells run, 0 kept" in part.stdout, part.stderr
+    kept = (place / "results" / "tiny" / "points.csv").read_bytes()
+    assert [row for row in kept.splitlines() if b",follows," in row] == [
+        row for row in points.splitlines() if b",follows," in row
+    ], "rows of cells that were not asked for and are not there"
+    assert read_bitmaps(place / "results" / "tiny" / "correct.npz").keys() == bitmaps.keys()
 
 
 def test_plug_ins_that_exit_or_raise_cost_their_own_cells_and_the_run_ends_with_1(place: Path) -> None:
