@@ -38,6 +38,7 @@ VERBS = {
     "check": Verb("check_command", "Write a suite", "eavit-bench check quick"),
     "verify": Verb("maintain", "Maintain", "eavit-bench verify quick"),
     "merge": Verb("maintain", "Maintain", "eavit-bench merge results/quick other/quick"),
+    "restore": Verb("maintain", "Maintain", "eavit-bench restore quick"),
     "gc": Verb("maintain", "Maintain", "eavit-bench gc quick"),
 }
 

@@ -1,4 +1,4 @@
-"""The verbs that maintain a folder of results: verify, merge, gc."""
+"""The verbs that maintain a folder of results: verify, merge, restore, gc."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from harness.commands.options import CommandError, ResultsFolder, SuiteName, Whe
 from harness.commands.output import complain, warn
 from harness.results import maintenance
 from harness.results.maintenance import Conflicts
+from harness.results.results import records_of
 from harness.results.store import Store
 
 verbs = typer.Typer()
@@ -50,6 +51,17 @@ def merge(
     if merged.of("damaged"):
         raise typer.Exit(options.FAILED)
     typer.echo("run the suite to write its points, tables and plots again; finished cells are not run again")
+
+
+@verbs.command()
+def restore(name: SuiteName, results: ResultsFolder = options.RESULTS) -> None:
+    """Take the committed records of a suite as finished cells, as in a fresh clone; `run` then goes on from there."""
+    opened = open_suite(name, Where(results))
+    opened.refuse_changed()
+    opened.store.prepare()
+    made = maintenance.restore(opened.store, {cell.id for cell in opened.cells})
+    older = len(records_of(opened.folder).keys() - {cell.id for cell in opened.cells})
+    typer.echo(f"{opened.store.root}: {len(made)} cells restored, {older} records are of another plan, code or data")
 
 
 @verbs.command()

@@ -1,4 +1,5 @@
-"""Maintenance of stores: ``verify`` lists faults, ``merge`` joins stores, ``list_removable`` lists what can go.
+"""Maintenance of stores: ``verify`` lists faults, ``merge`` joins stores, ``restore`` makes cells of committed records,
+``list_removable`` lists what can go.
 
 None of them runs a cell, and none touches a cell that a runner is at work on.
 """
@@ -7,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,8 +26,10 @@ from harness.results.cell_files import (
     fits,
     is_cell,
     load_outcome,
+    pack_bits,
     whole_files,
 )
+from harness.results.points import read_records
 from harness.results.record import AGAIN, Point, Record
 from harness.results.store import OLD, Store, cell_of
 
@@ -239,6 +243,25 @@ def _said(record: Record) -> dict[str, Any]:
     for spent in raw["ledger"].values():
         del spent["seconds"]
     return raw
+
+
+def restore(store: Store, planned: Container[str]) -> list[str]:
+    """Make cells of the records and bitmaps that the folder keeps beside them, of those planned and not there.
+
+    Return their ids. Logs, and outputs of suites with metrics, are not in these files and do not come back. StoreError
+    where a file is missing or damaged.
+    """
+    from harness.results.bitmaps import NAME, read_bitmaps
+
+    bitmaps: dict[str, dict[float, bytes]] = defaultdict(dict)
+    for (cell, budget), correct in read_bitmaps(store.root / NAME).items():
+        bitmaps[cell][budget] = pack_bits(correct)
+    there = set(store.ids())
+    committed = read_records(store.root / "records.jsonl")
+    records = [record for cell, record in committed.items() if cell in planned and cell not in there]
+    for record in records:
+        store.write(Outcome(record, bitmaps.get(record.cell, {})))
+    return [record.cell for record in records]
 
 
 def list_removable(store: Store, planned: Collection[str], runs: Path) -> list[Removable]:

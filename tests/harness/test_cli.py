@@ -211,6 +211,13 @@ def test_a_store_is_looked_after_from_the_command_line(place: Path, capsys: Any)
     assert (code, "no cell begins with 'zz'" in err) == (2, True)
     assert call("verify", "tiny", capsys=capsys)[0] == 0
 
+    whole = (cell / "record.json").read_bytes(), (cell / "correct.npz").read_bytes()
+    shutil.rmtree(cell)  # as in a fresh clone, where only what is committed is there
+    code, out, _ = call("restore", "tiny", capsys=capsys)
+    assert (code, "1 cells restored, 0 records are of another plan" in out) == (0, True)
+    assert ((cell / "record.json").read_bytes(), (cell / "correct.npz").read_bytes()) == whole
+    assert "0 cells restored" in call("restore", "tiny", capsys=capsys)[1]
+
     shutil.copytree(place / "results" / "tiny", place / "copy")
     code, out, _ = call("merge", "results/tiny", "copy", capsys=capsys)
     assert (code, "0 cells written" in out) == (0, True)
