@@ -26,6 +26,7 @@ from eavit.selection.front import Candidate, Fitness, Front
 from eavit.selection.search import find_front
 from eavit.selection.selectors import EVALUATIONS
 from eavit.selection.shapes import greedy_path, uniforms
+from eavit.space.members import widths_in_parts
 from eavit.space.product import ProductSpace
 from eavit.space.sizes import ListSpace
 from eavit.training.allocation import Phase, allocate, plan_cost
@@ -123,7 +124,8 @@ class Shapes:
 
     ``propose``: searched (NSGA-II from paths of least importance and uniform shapes), paths (the best of these) or
     uniform. ``population`` and ``generations`` of the search; ``images`` of fold A that a shape is measured on;
-    ``min_depth``: the fraction of branches always kept.
+    ``min_depth``: the fraction of branches always kept. ``multiple_of``: embedding and hidden widths below the full
+    ones are multiples of it.
     """
 
     propose: str = "searched"
@@ -131,6 +133,7 @@ class Shapes:
     generations: int = 1
     images: int = 64
     min_depth: float = 0.5
+    multiple_of: int = 1
 
     def __post_init__(self) -> None:
         allowed("shapes.propose", self.propose, SHAPES)
@@ -138,13 +141,14 @@ class Shapes:
         whole("shapes.generations", self.generations, 0)
         whole("shapes.images", self.images, 1)
         number("shapes.min_depth", self.min_depth, "[0, 1]")
+        whole("shapes.multiple_of", self.multiple_of, 1)
 
     def space(self, backbone: Backbone) -> ProductSpace:
         """Every head count, hidden widths in sixteenths, embeddings in twenty-fourths, from a quarter on."""
         b, branches = backbone, int(np.ceil(self.min_depth * backbone.depth - 1e-9))
-        embeds = sorted({max(1, b.embed * part // 24) for part in range(6, 25)})
-        mlps = sorted({max(1, b.mlp * part // 16) for part in range(2, 17)})
-        return ProductSpace(b, tuple(embeds), tuple(range(1, b.heads + 1)), tuple(mlps), branches, branches)
+        embeds = widths_in_parts(b.embed, range(6, 25), 24, self.multiple_of)
+        mlps = widths_in_parts(b.mlp, range(2, 17), 16, self.multiple_of)
+        return ProductSpace(b, embeds, tuple(range(1, b.heads + 1)), mlps, branches, branches)
 
     def candidates(self, space: ProductSpace, scores: Scores, targets: Sequence[Target]) -> tuple[Submodel, ...]:
         """Shapes within each target, all of one measure: the largest uniform one, and the first on each path of least

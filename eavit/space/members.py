@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import ceil
 from numbers import Real
 
 import numpy as np
@@ -27,6 +28,13 @@ def check_widths(backbone: Backbone, embeds: Widths, heads: Widths, mlps: Widths
     for name, (widths, limit) in rows.items():
         if not widths or list(widths) != sorted(set(widths)) or widths[0] < 1 or widths[-1] > limit:
             raise ValueError(f"space: {name}={widths} must be ascending, unique and within 1..{limit}")
+
+
+def widths_in_parts(full: int, parts: Iterable[int], of: int, multiple_of: int = 1) -> Widths:
+    """So many ``of``-ths of ``full`` for each of ``parts``, rounded down, then up to a multiple of ``multiple_of`` but
+    not beyond ``full``.
+    """
+    return tuple(sorted({min(full, ceil(max(1, full * part // of) / multiple_of) * multiple_of) for part in parts}))
 
 
 def check_genes(genes: Sequence[int] | Genes, sizes: Genes) -> list[int]:

@@ -11,10 +11,19 @@ from numbers import Real
 import numpy as np
 
 from eavit.model import cost
-from eavit.model.arguments import described, random_generator
+from eavit.model.arguments import described, random_generator, whole_number
 from eavit.model.cost import Measure
 from eavit.model.submodel import Backbone, Submodel
-from eavit.space.members import Genes, Noise, Widths, check_genes, check_widths, nearest_in_size, neighbours
+from eavit.space.members import (
+    Genes,
+    Noise,
+    Widths,
+    check_genes,
+    check_widths,
+    nearest_in_size,
+    neighbours,
+    widths_in_parts,
+)
 
 FILLED = 0.95  # of the MACs that the largest uniform shape within a budget uses
 
@@ -56,22 +65,25 @@ class ProductSpace:
             raise ValueError(f"space: min_attn={self.min_attn}, min_mlp={self.min_mlp} must lie in 0..{b.depth}")
 
     @classmethod
-    def eavit(cls, backbone: Backbone, min_depth: float = 0.0) -> ProductSpace:
+    def eavit(cls, backbone: Backbone, min_depth: float = 0.0, multiple_of: int = 1) -> ProductSpace:
         """The paper's space, scaled to any backbone: E and H from a half to the whole in steps of one head, hidden
         widths of 1/8, 1/4, 1/2, 3/4 and all, and a depth gate on each branch of each layer.
 
         ``min_depth`` is the fraction of attention and of MLP branches that every submodel keeps (the paper: 0).
+        Embedding and hidden widths below the full ones are rounded up to multiples of ``multiple_of``, for hardware
+        that is slow at others.
         """
         backbone = Backbone.of(backbone)
         if isinstance(min_depth, bool) or not isinstance(min_depth, Real):
             raise TypeError(f"min_depth is {described(min_depth)}; must be a fraction of the layers, 0 to 1")
         if not 0 <= min_depth <= 1:
             raise ValueError(f"min_depth is {min_depth}; it is a fraction of the layers, 0 to 1")
+        whole_number("multiple_of", multiple_of, 1)
         steps = range(-(-backbone.heads // 2), backbone.heads + 1)
-        embeds = sorted({max(1, backbone.embed * h // backbone.heads) for h in steps})
-        mlps = sorted({max(1, backbone.mlp * eighths // 8) for eighths in (1, 2, 4, 6, 8)})
+        embeds = widths_in_parts(backbone.embed, steps, backbone.heads, multiple_of)
+        mlps = widths_in_parts(backbone.mlp, (1, 2, 4, 6, 8), 8, multiple_of)
         branches = ceil(min_depth * backbone.depth - 1e-9)
-        return cls(backbone, tuple(embeds), tuple(steps), tuple(mlps), branches, branches)
+        return cls(backbone, embeds, tuple(steps), mlps, branches, branches)
 
     @classmethod
     def of_widths(cls, backbone: Backbone, mlps: Sequence[int]) -> ProductSpace:

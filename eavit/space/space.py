@@ -22,9 +22,9 @@ class _Factories(ProtocolMeta):
     """Factories of the class ``Space`` that are no part of the interface, so that other spaces need not have them."""
 
     @staticmethod
-    def eavit(backbone: Backbone, min_depth: float = 0.0) -> ProductSpace:
+    def eavit(backbone: Backbone, min_depth: float = 0.0, multiple_of: int = 1) -> ProductSpace:
         """The paper's space: see :meth:`eavit.space.product.ProductSpace.eavit`."""
-        return ProductSpace.eavit(backbone, min_depth)
+        return ProductSpace.eavit(backbone, min_depth, multiple_of)
 
 
 class Space(Protocol, metaclass=_Factories):

@@ -63,6 +63,14 @@ def test_members_are_spread_over_the_budgets():
     assert Members(count=5).budgets((0.2, 1.0)) == pytest.approx((0.2, 0.4, 0.6, 0.8, 1.0))
 
 
+def test_shapes_keep_to_multiples():
+    space = Shapes(multiple_of=8).space(BACKBONE)
+    widths, full = {*space.embeds, *space.mlps}, {BACKBONE.embed, BACKBONE.mlp}
+    assert full <= widths
+    assert all(width % 8 == 0 for width in widths - full)
+    assert len(space.embeds) < len(Shapes().space(BACKBONE).embeds)
+
+
 def test_candidates_fill_each_budget_in_several_shapes():
     shapes, budgets = Shapes(), (0.45, 0.7, 1.0)
     space = shapes.space(BACKBONE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise, product
 
@@ -17,6 +18,7 @@ from eavit.model.cost import Measure, macs
 from eavit.model.submodel import Backbone, Submodel
 from eavit.space.members import nearest_in_size
 from eavit.space.product import ProductSpace, uniform_shape
+from eavit.space.space import Space
 
 VIT_B = Backbone(embed=768, heads=12, head_dim=64, mlp=3072, depth=12, tokens=197, num_classes=1000)
 SMALL = Backbone(embed=12, heads=3, head_dim=4, mlp=24, depth=2, tokens=5, num_classes=3)
@@ -319,6 +321,17 @@ def test_impossible_spaces_are_refused(changes, says):
 def test_impossible_fractions_of_depth_are_refused(min_depth):
     with pytest.raises(ValueError, match=r"min_depth is .* a fraction of the layers"):
         ProductSpace.eavit(SMALL, min_depth)
+
+
+def test_widths_are_multiples_where_asked():
+    odd = replace(SMALL, embed=15, head_dim=5, mlp=50)
+    assert ProductSpace.eavit(odd).mlps == (6, 12, 25, 37, 50)
+    space = ProductSpace.eavit(odd, multiple_of=8)
+    assert (space.embeds, space.mlps) == ((15,), (8, 16, 32, 40, 50))  # the full widths stay as they are
+    assert ProductSpace.eavit(odd, multiple_of=99).mlps == (50,)
+    assert Space.eavit(odd, multiple_of=8) == space
+    with pytest.raises(ValueError, match="multiple_of"):
+        ProductSpace.eavit(odd, multiple_of=0)
 
 
 @pytest.mark.parametrize(("stage", "stages"), [(-1, 6), (7, 6), (0, -1), (0, 0)])
