@@ -31,7 +31,7 @@ def check_widths(backbone: Backbone, embeds: Widths, heads: Widths, mlps: Widths
 
 
 def widths_in_parts(full: int, parts: Iterable[int], of: int, multiple_of: int = 1) -> Widths:
-    """So many ``of``-ths of ``full`` for each of ``parts``, rounded down, then up to a multiple of ``multiple_of`` but
+    """Widths that are ``parts`` of ``full`` in ``of``-ths, rounded down, then up to a multiple of ``multiple_of`` but
     not beyond ``full``.
     """
     return tuple(sorted({min(full, ceil(max(1, full * part // of) / multiple_of) * multiple_of) for part in parts}))
