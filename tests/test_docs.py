@@ -77,6 +77,16 @@ def test_every_method_of_a_suite_is_among_the_terms() -> None:
     assert len(used) > 12 and used <= set(first_cells(section(page("terms.md"), "Methods")))
 
 
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))], ids=lambda p: p.name
+)
+def test_every_row_of_a_table_follows_its_head(path: Path) -> None:
+    """Rows after a blank line are no table: they are shown as text with bars."""
+    lines = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL).splitlines()
+    first = [at for at, line in enumerate(lines) if line.startswith("|") and not lines[at - 1].startswith("|")]
+    assert [lines[at] for at in first if not re.fullmatch(r"[|\s:-]+", lines[at + 1])] == []
+
+
 def test_every_page_is_in_the_table_of_contents() -> None:
     contents = page("index.md")
     names = sorted(path.stem for path in DOCS.glob("*.md") if path.stem != "index")
