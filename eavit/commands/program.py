@@ -8,21 +8,11 @@ from typing import Annotated
 
 import typer
 
-from eavit.adaptation.loaders import LoaderError
-from eavit.adaptation.pictures import PicturesError
-from eavit.adaptation.task import WorkdirError
 from eavit.commands import adapt_command, deploy_commands, push_command
-from eavit.deploy.artifact import ArtifactError
-from eavit.deploy.latency import ProfileError
-from eavit.deploy.limits import UnreachableError
-from eavit.deploy.verify import VerifyError
 from eavit.extras import MissingExtraError
 
 REFUSED = 2
-FAULTS = (
-    *(ArtifactError, LoaderError, MissingExtraError, PicturesError, ProfileError, UnreachableError, VerifyError),
-    *(WorkdirError, ValueError, OSError),
-)
+FAULTS = (ValueError, OSError, MissingExtraError)  # the library's errors are ValueErrors, but for this one
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -29,8 +29,7 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     say(title)
     for line in lines:
-        first, *others = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        say("  " + "  ".join([first, *others]).rstrip())
+        say("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def show_members(
