@@ -70,9 +70,9 @@ def read_pictures(root: str | Path) -> PictureFolder:
     own = _by_class(train or root)
     classes = tuple(own)
     if len(classes) < 2:
-        found = f"it has {classes[0]!r} alone" if classes else "it has none"
+        present = f"{classes[0]!r} alone" if classes else "none"
         raise PicturesError(
-            f"{train or root}: must have a subfolder of pictures for each of 2 or more classes, has {found}"
+            f"{train or root}: must have a subfolder of pictures for each of 2 or more classes, has {present}"
         )
     if train is not None and val is not None:
         other = _by_class(val)
@@ -90,12 +90,12 @@ def read_pictures(root: str | Path) -> PictureFolder:
 
 def _by_class(folder: Path) -> dict[str, list[Path]]:
     known = get_img_extensions(as_set=True)
-    found = {}
+    files_of = {}
     for place in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         files = sorted(path for path in place.rglob("*") if path.suffix.lower() in known)
         if files:
-            found[place.name] = files
-    return found
+            files_of[place.name] = files
+    return files_of
 
 
 def _samples(files: Mapping[str, Sequence[Path]], classes: Sequence[str]) -> tuple[Sample, ...]:

@@ -42,6 +42,17 @@ def fractions(text: str) -> tuple[float, ...]:
         raise ValueError(f"--budgets {text!r}: must be fractions of the full model's MACs, such as 0.2,0.5,1") from None
 
 
+def options_from(text: str) -> dict[str, Any]:
+    """Options of a method from a JSON object."""
+    try:
+        options = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"--options {text!r}: no JSON: {error}") from None
+    if not isinstance(options, dict):
+        raise ValueError(f'--options {text!r}: must be a JSON object, such as {{"importance": "taylor"}}')
+    return options
+
+
 def adapt_folder(
     photos: Annotated[Path, typer.Argument(help="folder with a subfolder of pictures for each class")],
     out: Annotated[Path, typer.Option(help="folder of the family that is written")],
@@ -74,7 +85,7 @@ def adapt_folder(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Adapt a pretrained ViT to a folder of pictures: one family, a submodel for every budget, or within limits."""
-    began, wanted = time.monotonic(), fractions(budgets)
+    began, wanted, method_options = time.monotonic(), fractions(budgets), options_from(options)
     alone = limits_of(macs=macs, params=params, mib=mib, activation_mib=activation_mib, latency_ms=latency_ms)
     limits = [*([alone] if alone else []), *limits_from(within)]
     profile = None if profile_path is None else Profile.load(profile_path)
@@ -114,7 +125,7 @@ def adapt_folder(
         method,
         within=limits or None,
         profile=profile,
-        options=json.loads(options),
+        options=method_options,
         schedule={"lr": rate, "batch": batch},
         classes=folder.classes,
         seed=seed,

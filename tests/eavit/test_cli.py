@@ -188,6 +188,8 @@ def said(monkeypatch, capsys, *arguments):
         (["adapt", "{photos}", "--out", "x", "--backbone", "vit_smal"], "timm has no such model"),
         (["adapt", "{photos}/none", "--out", "x"], "is no folder"),
         (["adapt", "{photos}", "--out", "x", "--within", "fast"], "--within fast: must be kinds and limits"),
+        (["adapt", "{photos}", "--out", "x", "--options", "importance"], "--options 'importance': no JSON"),
+        (["adapt", "{photos}", "--out", "x", "--options", "1"], "--options '1': must be a JSON object"),
         (["adapt", "{photos}", "--out", "x", "--latency-ms", "5"], "eavit profile vit_small_patch14_dinov2.lvd142m"),
         (["profile", "pico"], "give the pictures too: --data"),
         (["choose", "{family}"], "no limit is given"),

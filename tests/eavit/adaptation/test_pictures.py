@@ -99,7 +99,7 @@ def test_bad_folders_are_refused_with_their_place(photos, tmp_path):
     (photos / "dog" / "0.png").rename(tmp_path / "one.png")
     for path in (photos / "dog").iterdir():
         path.unlink()
-    with pytest.raises(PicturesError, match="'cat' alone"):
+    with pytest.raises(PicturesError, match="classes, has 'cat' alone"):
         read_pictures(photos)
     (tmp_path / "one.png").rename(photos / "dog" / "0.png")
     with pytest.raises(PicturesError, match="class 'dog' has 1 distinct picture"):
