@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from eavit.methods.fitting import digest_of
 from eavit.methods.recipe import Recipe
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT
-from eavit.options import allowed, nearest_hint
+from eavit.options import allowed, nearest_hint, refuse
 from eavit.selection.own_selectors import selector_factory
 from eavit.selection.selectors import SELECTORS, uniform
 from eavit.space.space import Space
@@ -98,6 +99,10 @@ def adapt(
     pretrained weights. ``workdir``: a run that was killed goes on where it was. ``threads`` of torch on the
     CPU: by default OMP_NUM_THREADS, else one for each physical core. ``progress``: bars, or a function (phase, done,
     total). ``tracker``: of ``accelerate.tracking``, such as TensorBoardTracker; gets settings, speed and members.
+
+    ValueError on a wrong argument, by name; in particular CannotNestError for a backbone that cannot be nested,
+    LoaderError for batches that the model does not take, UnreachableError for limits below the smallest submodel,
+    WorkdirError for the ``workdir`` of another run.
     """
     recipe, budgets = _recipe(method, options or {}), _checked_budgets(budgets, within)
     recipe.check(model, budgets, (), "equal_steps")  # CannotNestError before any work
@@ -181,8 +186,12 @@ def _recipe(method: str | Recipe, options: Mapping[str, Any]) -> Recipe:
         if options:
             raise ValueError("options belong to a method that is named; a Recipe has its own already")
         return method
-    recipe: Recipe = getattr(methods, allowed("method", method, methods.__all__))(**options)
-    return recipe
+    make: Callable[..., Recipe] = getattr(methods, allowed("method", method, methods.__all__))
+    parameters = signature(make).parameters.values()
+    known = [each.name for each in parameters if each.kind is not Parameter.VAR_KEYWORD]
+    if len(known) == len(parameters):  # one that takes any option refuses unknown ones itself
+        refuse({name: value for name, value in options.items() if name not in known}, known, {})
+    return make(**options)
 
 
 def _checked_budgets(budgets: Sequence[float], within: Within | None = None) -> tuple[float, ...]:

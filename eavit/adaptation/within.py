@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from eavit import methods
 from eavit.deploy.activations import LayerPeaks
 from eavit.deploy.elastic import ElasticModel, Timed, image_shape_of
 from eavit.deploy.latency import Profile
@@ -22,7 +23,6 @@ from eavit.training.task import Target
 
 Within = Mapping[str, float] | Sequence[Mapping[str, float]]
 
-FILLING = ("ea_vit_plus",)  # methods that make members for limits
 DIGESTED = 64  # submodels whose milliseconds name a profile
 
 
@@ -48,7 +48,7 @@ def wanted_of(within: Within | None, recipe: Recipe, model: nn.Module, profile: 
     if recipe.space is None or not recipe.fills:
         raise ValueError(
             f"method {recipe.name} with these options makes members for budgets of MACs only, not within limits; "
-            f"methods that do: {', '.join(FILLING)}, with one member for each limit and its own selector"
+            f"methods that do: {', '.join(_filling())}, with one member for each limit and their own selector"
         )
     vit = NestedViT.from_timm(model)
     others: dict[str, Count] = {"activation_mib": LayerPeaks(vit, image_shape_of(vit))}
@@ -67,6 +67,11 @@ def wanted_of(within: Within | None, recipe: Recipe, model: nn.Module, profile: 
     if profile is not None:
         inputs["profile"] = _digest(profile, space)
     return Wanted(limits, targets, profile, inputs)
+
+
+def _filling() -> list[str]:
+    """Names of the methods that make members for limits."""
+    return [name for name in methods.__all__ if getattr(methods, name)().fills]
 
 
 def limits_in(within: Within) -> tuple[Limits, ...]:
