@@ -55,6 +55,10 @@ class Timed(Protocol):
     def latency_ms(self, submodel: Submodel) -> float: ...
 
 
+# Choices by limits and the id of their profile, which is kept with them: another one would get its id.
+Choices = dict[tuple[Any, ...], tuple[Submodel, Timed | None]]
+
+
 @dataclass(frozen=True, slots=True)
 class FamilyRecord:
     """Record of a family beside its weights: members, validation, preprocessing, sources."""
@@ -87,7 +91,7 @@ class ElasticModel:
         self.vit, self.table = vit.eval(), table
         self.by_size = dict(by_size or {})
         self._own: dict[Submodel, VisionTransformer] = {}
-        self._chosen: dict[tuple[Any, ...], Submodel] = {}
+        self._chosen: Choices = {}
         self._activations: dict[Submodel, float] = {}
 
     @property
@@ -187,8 +191,8 @@ class ElasticModel:
         if submodel is None and limits:
             key = (id(profile), *sorted(limits.items()))
             if key not in self._chosen:
-                self._chosen[key] = self.choose(profile=profile, **limits)
-            submodel = self._chosen[key]
+                self._chosen[key] = self.choose(profile=profile, **limits), profile
+            submodel, _ = self._chosen[key]
         chosen = self.backbone.full if submodel is None else self.backbone.check(submodel)
         if self._shares_weights(chosen):
             logits: Tensor = self.vit(images, chosen)

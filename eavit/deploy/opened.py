@@ -24,7 +24,7 @@ from eavit.deploy.artifact import (
     read_manifest,
     weights_file,
 )
-from eavit.deploy.elastic import ElasticModel, Timed, image_shape_of
+from eavit.deploy.elastic import Choices, ElasticModel, Timed, image_shape_of
 from eavit.deploy.slices import Axes, SlicedWeights
 from eavit.model.calibration import STATISTICS
 from eavit.model.submodel import Backbone, Submodel
@@ -63,7 +63,7 @@ class OpenedFamily(ElasticModel):
         self._folded = {Submodel.parse(name.split("/")[1]) for name in self.weights.names(FOLDED)}
         self._calibrated = any(name.endswith(STATISTICS) for name in self.weights.names(SHARED))
         self._own: dict[Submodel, VisionTransformer] = {}
-        self._chosen: dict[tuple[Any, ...], Submodel] = {}
+        self._chosen: Choices = {}
         self._activations: dict[Submodel, float] = {}
 
     @cached_property

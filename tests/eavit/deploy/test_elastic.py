@@ -59,6 +59,22 @@ def test_a_call_with_a_limit_runs_the_choice():
     assert torch.allclose(elastic(IMAGES, budget=0.4), elastic.extract(budget=0.4)(IMAGES), atol=1e-6)
 
 
+def test_each_profile_has_choices_of_its_own():
+    class Constant(Profile):
+        def __init__(self, ms):
+            self.ms = ms
+
+        def latency_ms(self, submodel):
+            return self.ms * submodel.embed
+
+    elastic = family()
+    for ms in (1.0, 0.5):  # the second one is likely to get the id of the first, which is gone
+        profile = Constant(ms)
+        wanted = elastic.choose(profile=profile, latency_ms=6)
+        assert torch.equal(elastic(IMAGES, profile=profile, latency_ms=6), elastic(IMAGES, wanted))
+        del profile
+
+
 def test_a_submodel_and_limits_together_are_refused():
     with pytest.raises(ValueError, match="a submodel or limits, not both"):
         family().extract(KEYS[0], budget=0.5)
