@@ -11,7 +11,7 @@ from eavit.deploy.limits import Limits
 from eavit.model.submodel import Submodel
 
 USES = {
-    "safetensors": 'timm.create_model("local-dir:FOLDER", pretrained=True)  # after `import eavit` if layers differ',
+    "safetensors": 'timm.create_model("local-dir:FOLDER", pretrained=True)  # after import eavit, if layers differ',
     "torch": "python model.py PICTURES  # or, in Python: model.load_model(), model.preprocessing()",
     "onnx": 'onnxruntime.InferenceSession("model.onnx").run(None, {"images": batch})',
     "onnx_fp16": "as onnx, with model-fp16.onnx; images and logits stay float32",

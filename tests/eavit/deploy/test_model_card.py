@@ -23,6 +23,7 @@ def test_a_card_has_front_matter_members_and_every_form():
     assert "mean: [0.5]" in card
     assert "bright, dark, checked" in card
     assert USES.keys() == FORMATS.keys()
+    assert all("`" not in use for use in USES.values())  # each stands between two of them
 
 
 def test_a_missing_licence_is_said():
