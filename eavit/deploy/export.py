@@ -234,7 +234,8 @@ def export(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as draft:
         whole = Path(draft) / "export"
         whole.mkdir()
-        _write_all(exported, whole, formats, Limits.of(limits) if limits else None, profile, list(val or ()))
+        batches = [] if val is None else list(val)
+        _write_all(exported, whole, formats, Limits.of(limits) if limits else None, profile, batches)
         if folder.exists():
             folder.rename(Path(draft) / "older")
         whole.rename(folder)

@@ -7,6 +7,7 @@ weights quantised once and activations for each batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from eavit.deploy.members import image_digest
 from eavit.deploy.timing import time_calls
 from eavit.extras import needed
+from eavit.model.inputs import pieces_of
 
 REDUCED = {"onnx_fp16": "model-fp16.onnx", "onnx_int8": "model-int8.onnx"}  # forms whose predictions may differ
 ONNX = {"onnx": "model.onnx", **REDUCED}
@@ -25,14 +27,17 @@ SECONDS = 3.0  # of timing, all forms together
 Runner = Callable[[Tensor], Tensor]
 
 
-def onnx_session(path: Path, threads: int | None = None) -> Runner:
-    """Images to logits by an ONNX file on the CPU, with so many threads; None: as the runtime likes."""
-    runtime = needed("onnxruntime", "export", f"running {path.name}")
+def onnx_session(model: str | bytes, threads: int) -> Any:
+    """A session of onnxruntime on the CPU with so many threads; ``model``: path of an ONNX file, or its content."""
+    runtime = needed("onnxruntime", "export", "running an ONNX file")
     options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 3  # errors alone
+    options.intra_op_num_threads = threads
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _onnx_runner(path: Path, threads: int) -> Runner:
+    session = onnx_session(str(path), threads)
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
@@ -58,13 +63,17 @@ def measure_forms(
     """
     threads = torch.get_num_threads()
     runners: dict[str, Runner] = {"torch": model}
-    runners |= {form: onnx_session(folder / ONNX[form], threads) for form in forms if form in ONNX}
+    runners |= {form: _onnx_runner(folder / ONNX[form], threads) for form in forms if form in ONNX}
     image = torch.zeros_like(batches[0][0][:1])
-    timings = time_calls({form: _call(run, image) for form, run in runners.items()}, SECONDS, threads=threads)
+    timings = time_calls({form: partial(run, image) for form, run in runners.items()}, SECONDS, threads=threads)
     sizes = {"torch": sum(p.numel() * p.element_size() for p in model.parameters())}
     rows = {
         form: {
-            "correct": sum(int((run(part).argmax(1) == y).sum()) for x, y in batches for part, y in _parts(x, y)),
+            "correct": sum(
+                int((run(images).argmax(1) == labels).sum())
+                for batch in batches
+                for images, labels in pieces_of(*batch, BATCH)
+            ),
             "latency_ms": round(timings[form].median_ms, 4),
             "spread": round(timings[form].spread, 3),
             "busy": timings[form].busy,
@@ -73,14 +82,6 @@ def measure_forms(
         for form, run in runners.items()
     }
     return {"n": sum(len(y) for _, y in batches), "sha256": image_digest(batches), "threads": threads, "rows": rows}
-
-
-def _parts(images: Tensor, labels: Tensor) -> zip[tuple[Tensor, Tensor]]:
-    return zip(images.split(BATCH), labels.split(BATCH), strict=True)
-
-
-def _call(run: Runner, image: Tensor) -> Callable[[], object]:
-    return lambda: run(image)
 
 
 def table_of_forms(measured: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -14,9 +14,9 @@ from torch import nn
 
 from eavit.deploy.elastic import ElasticModel, image_shape_of
 from eavit.deploy.export import onnx_program
+from eavit.deploy.forms import onnx_session
 from eavit.deploy.latency import RUNTIMES, TINY, Profile, Setting, this_machine
 from eavit.deploy.timing import Call, Timing, time_calls
-from eavit.extras import needed
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT, extract
@@ -63,12 +63,7 @@ def callable_of(elastic: Sliceable, submodel: Submodel, setting: Setting) -> Cal
                 return model(images)
 
         return call
-    runtime = needed("onnxruntime", "export", "runtime onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = setting.threads
-    options.log_severity_level = 3
-    program = onnx_program(model, images).SerializeToString()
-    session = runtime.InferenceSession(program, options, providers=["CPUExecutionProvider"])
+    session = onnx_session(onnx_program(model, images).SerializeToString(), setting.threads)
     feed = {"images": images.numpy()}
     return lambda: session.run(None, feed)
 

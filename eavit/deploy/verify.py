@@ -19,6 +19,7 @@ from eavit.deploy.export import EXPORT_FILE, FORMAT, FORMAT_VERSION, WEIGHTS_FIL
 from eavit.deploy.files import check_version, read_json, sha256_of
 from eavit.deploy.forms import ONNX, REDUCED
 from eavit.deploy.members import image_digest
+from eavit.deploy.timm_entry import ENTRY
 from eavit.extras import needed
 
 TIMEOUT = 600  # seconds of one form
@@ -162,7 +163,7 @@ def _run(form: str, folder: Path, scratch: Path) -> Tensor | str:
 
 def _is_plain(folder: Path) -> bool:
     """Return whether timm loads the export without this library."""
-    return '"architecture": "eavit_submodel"' not in (folder / "config.json").read_text(encoding="utf-8")
+    return f'"architecture": "{ENTRY}"' not in (folder / "config.json").read_text(encoding="utf-8")
 
 
 def _compared(form: str, logits: Tensor | str, reference: Tensor, labels: Tensor, expected: int | None) -> FormCheck:

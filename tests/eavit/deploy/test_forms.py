@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from torch.utils.data import DataLoader, IterableDataset
 
 from eavit.deploy import forms
 from eavit.deploy.export import export
@@ -18,6 +19,16 @@ def measured(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(forms, "SECONDS", 0.2)
     return export(family(), tmp_path / "x", KEYS[1], formats=["onnx", *REDUCED], val=loader(60, 25))
+
+
+def test_batches_of_unknown_number_are_measured_on(tmp_path, monkeypatch):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return zip(*loader(60, 25).dataset.tensors, strict=True)
+
+    monkeypatch.setattr(forms, "SECONDS", 0.1)
+    folder = export(family(), tmp_path / "x", KEYS[1], formats=["torch"], val=DataLoader(Stream(), 25))
+    assert read_export(folder)["precisions"]["n"] == 60
 
 
 def test_precisions_share_one_table(measured):
