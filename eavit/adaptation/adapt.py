@@ -21,8 +21,8 @@ from eavit.adaptation.defaults import (
     epochs_for,
     learning_rate_for,
 )
-from eavit.adaptation.loaders import Batches, ValidationImages
-from eavit.adaptation.progress import Progress, reporter
+from eavit.adaptation.loaders import ValidationImages
+from eavit.adaptation.progress import reporter
 from eavit.adaptation.task import (
     LoaderTask,
     claim,
@@ -38,13 +38,14 @@ from eavit.deploy.members import distinct_members, measured, own_parameters
 from eavit.methods.choosing import SelectOptions
 from eavit.methods.fitting import digest_of
 from eavit.methods.recipe import Recipe
+from eavit.model.inputs import Batches
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT
 from eavit.options import allowed, nearest_hint, refuse
 from eavit.selection.own_selectors import selector_factory
 from eavit.selection.selectors import SELECTORS, uniform
 from eavit.space.space import Space
-from eavit.training.task import Spent
+from eavit.training.task import Progress, Spent
 from eavit.training.train import Schedule
 
 SCHEDULE_KEYS = tuple(Schedule.__dataclass_fields__)

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from eavit.deploy.members import ImageDigest
 from eavit.model.arguments import described
+from eavit.model.inputs import Batches
 
-Batches = Iterable[tuple[Tensor, Tensor]]
 CACHE_GIB = 4.0  # of decoded validation images kept in memory
 
 
@@ -143,7 +143,7 @@ def _set_states(states: tuple[Any, Any, Any]) -> None:
     random.setstate(states[2])
 
 
-def in_batches(batches: Iterable[tuple[Tensor, Tensor]], size: int, *, short: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def in_batches(batches: Batches, size: int, *, short: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """The same images in batches of ``size``; ``short``: with the last, shorter one."""
     images: list[Tensor] = []
     labels: list[Tensor] = []

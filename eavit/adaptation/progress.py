@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 from tqdm.auto import tqdm
 
-Progress = Callable[[str, int, int], None]
+from eavit.training.task import Progress, silent
+
 ON_TERMINAL, IN_FILE = 0.1, 30.0  # seconds between two states of a bar
 UNITS = {"search": "submodel", "measure": "submodel", "prepare": "pass", "load": "pass"}
 
@@ -39,10 +39,6 @@ class Bars:
         if self._bar is not None:
             self._bar.close()
         self._bar = None
-
-
-def silent(phase: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def reporter(progress: bool | Progress, stack: ExitStack) -> Progress:

@@ -8,14 +8,15 @@ from dataclasses import replace
 from itertools import product
 from math import gcd
 
-from eavit.adaptation.loaders import Batches
-from eavit.adaptation.progress import Progress, reporter
+from eavit.adaptation.progress import reporter
 from eavit.adaptation.task import validation_of
 from eavit.deploy.elastic import ElasticModel, Timed, ascending
 from eavit.deploy.limits import Limits
 from eavit.deploy.members import measured
 from eavit.model import cost
+from eavit.model.inputs import Batches
 from eavit.model.submodel import Submodel
+from eavit.training.task import Progress
 
 STEPS = 16  # shapes on the way between two members
 MEASURED = 12  # shapes that are measured at most, those of most MACs
@@ -37,15 +38,15 @@ def refine(
     on ``val``, which must be the images that the members were measured on. UnreachableError if no member keeps the
     limits.
     """
-    asked = Limits.of(limits)
-    best = elastic.fitting(asked, profile)[0]
+    upper = Limits.of(limits)
+    best = elastic.fitting(upper, profile)[0]
     images = validation_of(elastic.vit, val)
     if images.sha256 != elastic.table.validation.sha256:
         raise ValueError("val has other images than the members were measured on; accuracies would not compare")
-    shapes = shapes_between(elastic, asked, profile)
+    shapes = shapes_between(elastic, upper, profile)
     with ExitStack() as stack:
-        found = list(measured(elastic.vit, shapes, {}, [images.whole], reporter(progress, stack)))
-    better = max(found, key=lambda m: (m.correct, -cost.macs(elastic.backbone, m.submodel)), default=best)
+        candidates = list(measured(elastic.vit, shapes, {}, [images.whole], reporter(progress, stack)))
+    better = max(candidates, key=lambda m: (m.correct, -cost.macs(elastic.backbone, m.submodel)), default=best)
     if better.correct <= best.correct:
         return elastic
     table = replace(elastic.table, members=ascending(elastic.backbone, [*elastic.members, better]))

@@ -11,7 +11,6 @@ from typing import Any
 from torch import nn
 
 from eavit.adaptation.loaders import (
-    Batches,
     CheckedLoader,
     Expected,
     FitSplit,
@@ -19,9 +18,9 @@ from eavit.adaptation.loaders import (
     count_images,
     read_validation,
 )
-from eavit.adaptation.progress import Progress
 from eavit.deploy.files import read_json, write_json
-from eavit.training.task import Ledger, Spent, Split, Target
+from eavit.model.inputs import Batches
+from eavit.training.task import Ledger, Progress, Spent, Split, Target
 
 RUN_FILE = "adapt.json"
 
@@ -74,6 +73,7 @@ def class_names(model: Any, loader: Batches, names: Any) -> tuple[str, ...]:
 
 
 def validation_of(model: Any, val: Batches) -> ValidationImages:
+    """Read the validation images, once; LoaderError where the model does not take them."""
     return read_validation(CheckedLoader("val", val, expected_of(model)))
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Protocol
 
-from eavit.adaptation.progress import Progress
 from eavit.deploy.elastic import ElasticModel
+from eavit.training.task import Progress
 
 INTERVAL = 1.0  # seconds between two logs of one phase
 PLAIN = (bool, int, float, str)
@@ -42,6 +42,7 @@ class TrackedProgress:
             self.log({f"{phase}/share_done": done / total, f"{phase}/per_second": speed})
 
     def log(self, values: dict[str, float]) -> None:
+        """Log values at the next step."""
         self.tracker.log(values, step=self.steps)
         self.steps += 1
 

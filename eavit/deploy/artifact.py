@@ -107,6 +107,7 @@ def _manifest(elastic: ElasticModel, arguments: Mapping[str, Any], weights: Path
 
 
 def installed_version(name: str) -> str | None:
+    """Version of a package; None where it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -30,6 +30,7 @@ class MeasuredMember:
 
     @property
     def accuracy(self) -> float:
+        """Share of correct predictions."""
         return self.correct / self.n
 
     @property
@@ -106,6 +107,7 @@ class ElasticModel:
 
     @property
     def members(self) -> tuple[MeasuredMember, ...]:
+        """The members by ascending MACs."""
         return self.table.members
 
     @property

@@ -61,6 +61,7 @@ class Exported:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
+        """Preprocessing by timm's names, and the classes."""
         record = self.elastic.table
         return {**plain_values(record.data), "classes": list(record.classes)}
 

@@ -107,6 +107,7 @@ class Profile:
         return total * float(np.exp(np.interp(np.log(max(total, TINY)), sums, paces)))
 
     def sum_of_parts(self, submodel: Submodel) -> float:
+        """Milliseconds of all parts of a submodel, before the pace."""
         e = submodel.embed
         outside = float(np.interp(e, self.embeds, self.outside))
         attention = sum(self._branch("attention", e, heads) for heads in submodel.heads if heads)
@@ -139,10 +140,12 @@ class Profile:
 
     @property
     def median_error(self) -> float:
+        """Median of the relative errors; NaN where no submodel was held out."""
         return float(np.median(self.errors)) if self.held_out else float("nan")
 
     @property
     def rank_correlation(self) -> float:
+        """Spearman's, of predicted and measured milliseconds; NaN where fewer than three were held out."""
         if len(self.held_out) < 3:
             return float("nan")
         _, measured, predicted = zip(*self.held_out, strict=True)

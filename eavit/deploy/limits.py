@@ -63,6 +63,7 @@ class Limits:
 
     @property
     def asked(self) -> dict[str, float]:
+        """The limits that are set, by name."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
 
     def exceeded(self, sizes: Mapping[str, float]) -> Iterator[str]:

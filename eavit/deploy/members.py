@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from eavit.deploy.elastic import MeasuredMember
 from eavit.model.submodel import Submodel
 from eavit.model.vit import NestedViT, extract
-from eavit.training.task import Split
+from eavit.training.task import Progress, Split
 
 GRID = 16  # budgets at which a policy is asked beside those that were wanted
 BATCH = 256
 
-Progress = Callable[[str, int, int], None]
 Policy = Callable[[float], Submodel | None]
 BySize = Mapping[Submodel, Mapping[str, Tensor]]
 
@@ -71,10 +70,12 @@ class ImageDigest:
         self._images, self._labels = sha256(), sha256()
 
     def add(self, images: Tensor, labels: Tensor) -> None:
+        """Add a batch."""
         self._images.update(images.detach().cpu().contiguous().float().numpy().data)
         self._labels.update(labels.numpy().data)
 
     def hexdigest(self) -> str:
+        """The digest of all batches so far, as 64 hexadecimal digits."""
         return sha256(self._images.digest() + self._labels.digest()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, Protocol
@@ -22,12 +22,11 @@ from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT, extract
 from eavit.options import allowed, whole
 from eavit.space.product import ProductSpace
+from eavit.training.task import Progress, silent
 
 GRID = 4  # widths of each kind in the table
 FITTED, HELD_OUT = 1, 10  # whole submodels to fit the sum of parts, beside one for two of those that test it
 SHARE_OF_TABLE = 0.6  # of the time
-
-Progress = Callable[[str, int, int], None]
 
 
 class Sliceable(Protocol):
@@ -103,7 +102,7 @@ def profile_latency(
     grid: int = GRID,
     held_out: int = HELD_OUT,
     seed: int = 0,
-    progress: Progress = lambda phase, done, total: None,
+    progress: Progress = silent,
 ) -> Profile:
     """Measure the latency table of a family, or of a ViT that is not adapted yet, on this machine in about so many
     seconds, and its error on whole submodels that it has not seen, ``held_out`` or a few more. With one thread,

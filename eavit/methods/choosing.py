@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from math import log
 from typing import Any
 
-import torch
-
 from eavit.methods.answers import Elastic
 from eavit.methods.fitness import Measured, estimate_on, measure_on
 from eavit.model import cost
@@ -21,7 +19,7 @@ from eavit.selection.own_selectors import make_selector, needs_scores, selector_
 from eavit.selection.selectors import EVALUATIONS, SELECTORS, Problem, Selection, Selector
 from eavit.space.space import Space
 from eavit.training.prepare import scored, scoring_cost
-from eavit.training.task import Task
+from eavit.training.task import Progress, Task, silent
 
 SELECTS = ("native", *SELECTORS)
 METRIC = "taylor"  # of a selector that needs importance scores
@@ -45,9 +43,9 @@ class Choosing:
     def cost(self, task: Task, space: Space) -> float:
         """MACs of :meth:`run`, estimated with the logarithm of the MACs in the place of accuracy."""
         b = space.backbone
-        flat = Scores(torch.ones(b.embed), torch.ones(b.depth, b.heads), torch.ones(b.depth, b.mlp))
         scoring = scoring_cost(task, b, METRIC) if self.scored else 0.0
-        return scoring + estimate_on(task, b, self._selected(task, space, flat), lambda s: log(cost.macs(b, s)))
+        select = self._selected(task, space, Scores.equal(b))
+        return scoring + estimate_on(task, b, select, lambda s: log(cost.macs(b, s)))
 
     def run(self, task: Task, vit: NestedViT, space: Space, name: str = "search") -> Selection:
         """Choices of the selector: accuracy on fold A is its fitness, finalists are measured again on fold B. ``name``:
@@ -70,7 +68,7 @@ class Choosing:
         task: Task,
         space: Space,
         scores: Scores | None,
-        progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
+        progress: Progress = silent,
     ) -> Measured[Selection]:
         def select(on_a: Fitness, on_b: Fitness) -> Selection:
             problem = Problem(space, on_a, on_b, task.budgets, task.seed, scores, progress)

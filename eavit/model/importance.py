@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from eavit.model.arguments import described
-from eavit.model.inputs import Batches, images_and_labels, pieces_of, readers, watch_inputs, writers
+from eavit.model.inputs import Batches, images_and_labels, last_norm, pieces_of, readers, watch_inputs, writers
 from eavit.model.objective import label_loss, wide
 from eavit.model.submodel import Backbone
 from eavit.model.timm_layout import copy_with, hidden_layers, query_layers
@@ -55,6 +55,12 @@ class Scores:
     channels: Tensor  # (embed,)
     heads: Tensor  # (depth, heads)
     neurons: Tensor  # (depth, hidden)
+
+    @classmethod
+    def equal(cls, backbone: Backbone) -> Scores:
+        """Scores of 1 for all units, in the place of those that are not known yet."""
+        b = backbone
+        return cls(torch.ones(b.embed), torch.ones(b.depth, b.heads), torch.ones(b.depth, b.mlp))
 
 
 def _zeros(vit: NestedViT) -> Scores:
@@ -171,8 +177,8 @@ def variance(vit: NestedViT, batches: Batches, loss: Loss | None = None, micro_b
     """Error that the mean of each unit makes in its place (:mod:`eavit.model.calibration`): the variance that it adds,
     as a share of that of the whole stream, summed over all layers that read it later. So units of all kinds compare.
     """
-    b, last = vit.backbone, "norm" if isinstance(vit.fc_norm, nn.Identity) else "fc_norm"
-    norms = [*(f"blocks.{i}.{name}" for i in range(b.depth) for name in ("norm1", "norm2")), last]
+    b = vit.backbone
+    norms = [*(f"blocks.{i}.{name}" for i in range(b.depth) for name in ("norm1", "norm2")), last_norm(vit)]
     layers = readers(vit) | writers(vit)
     inputs = watch_inputs(vit, batches, [*layers, *norms], micro_batch=micro_batch)
 
@@ -185,8 +191,8 @@ def variance(vit: NestedViT, batches: Batches, loss: Loss | None = None, micro_b
     later = per_read.flip(0).cumsum(0).flip(0)  # of the norm itself and all after it
     heads = [effect(f"blocks.{i}.attn.proj").view(b.heads, -1).sum(-1) * later[2 * i + 1] for i in range(b.depth)]
     neurons = [effect(f"blocks.{i}.mlp.fc2") * later[2 * i + 2] for i in range(b.depth)]
-    wide = torch.promote_types(vit.patch_embed.proj.weight.dtype, torch.float32)
-    return Scores(channels.to(wide), torch.stack(heads).to(wide), torch.stack(neurons).to(wide))
+    dtype = torch.promote_types(vit.patch_embed.proj.weight.dtype, torch.float32)
+    return Scores(channels.to(dtype), torch.stack(heads).to(dtype), torch.stack(neurons).to(dtype))
 
 
 METRICS: dict[str, Callable[..., Scores]] = {
@@ -291,6 +297,7 @@ def sort_by_importance(vit: NestedViT, batches: Batches, metric: str = "taylor",
     """A copy of ``vit`` with the most important units first and the same function at full width.
 
     ``batches`` yields ``(images, labels)`` from the fit split; ``metric`` is ``taylor`` (default), ``activation``,
-    ``l2`` or ``none``; ``loss`` of (outputs, labels) is cross-entropy by default. Ties keep the pretrained order.
+    ``l2``, ``variance`` (plain ViTs alone) or ``none``; ``loss`` of (outputs, labels), for ``taylor``, is the
+    cross-entropy by default. Ties keep the pretrained order.
     """
     return sorted_by(vit, score(vit, batches, metric, loss))

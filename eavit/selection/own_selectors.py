@@ -17,7 +17,7 @@ from typing import Any
 
 from eavit.model.submodel import Submodel
 from eavit.options import nearest_hint
-from eavit.selection.selectors import SELECTORS, Meter, Problem, Selection, Selector, held_policy
+from eavit.selection.selectors import SELECTORS, Meter, Problem, Selection, Selector, checked_policy
 
 GROUP = "eavit_bench.selectors"  # of entry points
 EVALUATIONS_NAME = "evaluations"  # of the parameter of a selector that measures
@@ -59,19 +59,19 @@ def _imported(option: str, module_name: str, name: str) -> SelectorFactory:
     if not callable(factory):
         raise ValueError(f"{option}: is {type(factory).__name__}, not a function that makes a selector")
     for parameter in signature(factory).parameters.values():
-        fixed = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-        if not fixed and parameter.default is Parameter.empty and parameter.name != EVALUATIONS_NAME:
+        variadic = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        if not variadic and parameter.default is Parameter.empty and parameter.name != EVALUATIONS_NAME:
             raise ValueError(f"{option}: {name} needs the argument {parameter.name}; only evaluations is given")
     return factory  # type: ignore[no-any-return]  # whatever the module holds there
 
 
 def make_selector(factory: SelectorFactory, evaluations: int) -> Selector:
-    """The selector of a factory, with so many ``evaluations`` if it measures; one of others is held to the law."""
+    """The selector of a factory, with so many ``evaluations`` if it measures; one of others is checked."""
     measures = EVALUATIONS_NAME in signature(factory).parameters
     selector = factory(evaluations=evaluations) if measures else factory()
     if not callable(selector):
         raise ValueError(f"the selector's factory gave {type(selector).__name__}, not a function that takes a Problem")
-    return selector if factory in SELECTORS.values() else held_selector(selector, evaluations if measures else 0)
+    return selector if factory in SELECTORS.values() else checked_selector(selector, evaluations if measures else 0)
 
 
 def needs_scores(factory: SelectorFactory) -> bool:
@@ -79,7 +79,7 @@ def needs_scores(factory: SelectorFactory) -> bool:
     return factory is SELECTORS["greedy"] or bool(getattr(factory, "needs_scores", False))
 
 
-def held_selector(selector: Selector, evaluations: int) -> Selector:
+def checked_selector(selector: Selector, evaluations: int) -> Selector:
     """The selector with its evaluations counted and limited, and its choices checked: members within their budget.
 
     RuntimeError beyond the limit, TypeError where it gives no :class:`Selection`, ValueError on a wrong choice.
@@ -100,7 +100,7 @@ def held_selector(selector: Selector, evaluations: int) -> Selector:
         made = selector(replace(problem, fitness=limited(on_a), recheck=limited(on_b)))
         if not isinstance(made, Selection):
             raise TypeError(f"the selector gave {type(made).__name__}, not an eavit.selection.selectors.Selection")
-        policy = held_policy(problem.space, made.policy, "selector")
+        policy = checked_policy(problem.space, made.policy, "selector")
         return Selection(policy, on_a.spent + on_b.spent, made.findings, on_a.measured)
 
     return select

@@ -27,6 +27,7 @@ from eavit.selection.front import Candidate, Fitness, Front
 from eavit.selection.predictor import Predictor, rank_agreement
 from eavit.selection.shapes import greedy_path, importance_per_size, mixes, uniforms
 from eavit.space.space import Space
+from eavit.training.task import Progress, silent
 
 Policy = Callable[[float], Submodel | None]
 EVALUATIONS = 600  # the common limit, unless a suite says otherwise
@@ -43,7 +44,7 @@ class Problem:
     budgets: tuple[float, ...]
     seed: int
     scores: Scores | None = None  # of the units in the order of the trained weights
-    progress: Callable[[str, int, int], None] = lambda phase, done, total: None
+    progress: Progress = silent
 
     @property
     def reachable(self) -> tuple[float, ...]:
@@ -53,11 +54,16 @@ class Problem:
 
     @property
     def rng(self) -> np.random.Generator:
+        """A new generator of the seed: each read starts the same draws again."""
         return np.random.default_rng([self.seed, 4])
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
+    """Answer of a selector: its policy, the evaluations on both folds, findings for the record (plain values), and the
+    points that it measured on fold A.
+    """
+
     policy: Policy
     evaluations: int
     findings: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +83,7 @@ class Meter:
 
     @property
     def left(self) -> int:
+        """Evaluations that are left."""
         return int(self.limit - self.spent)
 
     def __call__(self, submodel: Submodel) -> float:
@@ -90,6 +97,7 @@ class Meter:
 
     @property
     def measured(self) -> tuple[Candidate, ...]:
+        """The points so far, those that were known before among them."""
         return tuple(self.points.values())
 
 
@@ -273,11 +281,11 @@ def greedy() -> Selector:
 
 
 def given(policy: Policy, findings: Mapping[str, Any] | None = None) -> Selector:
-    """A policy from outside, such as the router's, held to the law (:func:`held_policy`)."""
-    return lambda problem: Selection(held_policy(problem.space, policy, "given policy"), 0, dict(findings or {}))
+    """A policy from outside, such as the router's, checked (:func:`checked_policy`)."""
+    return lambda problem: Selection(checked_policy(problem.space, policy, "given policy"), 0, dict(findings or {}))
 
 
-def held_policy(space: Space, policy: Policy, name: str) -> Policy:
+def checked_policy(space: Space, policy: Policy, name: str) -> Policy:
     """The policy, refusing by ``name`` a choice that is over its budget or no member of the space: ValueError."""
 
     def checked(budget: float) -> Submodel | None:

@@ -84,6 +84,7 @@ def _digest(tensors: Mapping[str, Tensor], note: Mapping[str, str]) -> str:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, str]) -> None:
+    """Write tensors and notes to a safetensors file, atomically; OSError, naming the file, where that fails."""
     still = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with _replacing(path) as draft:
         save_file(still, draft, {**note, "sha256": _digest(still, note)})
@@ -112,7 +113,7 @@ class Checkpoint:
         self.path, self.seconds = saving.path, saving.seconds
         self.model, self.optimiser, self.identity = model, optimiser, identity
         self.due = time.monotonic() + saving.seconds
-        self.kept: dict[str, str] = {}  # further notes, to be written and as they were read
+        self.notes: dict[str, str] = {}  # of the fit, to be written and as they were read
 
     def save(self, spent: Spent, *, finished: bool = False) -> None:
         """Write if it is due, or if the fit is finished."""
@@ -121,8 +122,8 @@ class Checkpoint:
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
         if not finished:
             tensors |= self._moments()
-        notes = {"identity": self.identity, "spent": json.dumps(spent.amounts)}
-        save_tensors(self.path, tensors, {**self.kept, **notes})
+        own = {"identity": self.identity, "spent": json.dumps(spent.amounts)}
+        save_tensors(self.path, tensors, {**self.notes, **own})
         self.due = time.monotonic() + self.seconds
 
     def _moments(self) -> dict[str, Tensor]:
@@ -130,6 +131,9 @@ class Checkpoint:
         return {f"optimiser.{i}.{key}": value for i, values in state.items() for key, value in values.items()}
 
     def load(self) -> Spent:
+        """Read parameters, moments and notes into their places, and return what was spent; nothing without a file.
+        CheckpointError on a damaged file, or one of another run.
+        """
         if self.path is None or not self.path.exists():
             return Spent()
         tensors, note = load_tensors(self.path)
@@ -146,7 +150,7 @@ class Checkpoint:
                 _, index, name = key.split(".", 2)
                 moments.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict({"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        self.kept = {key: value for key, value in note.items() if key not in ("identity", "spent")}
+        self.notes = {key: value for key, value in note.items() if key not in ("identity", "spent")}
         return Spent(**json.loads(note["spent"]))
 
     def _require_keys(self, weights: Mapping[str, Tensor]) -> None:

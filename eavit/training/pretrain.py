@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from eavit.model.vit import NestedViT, extract
 from eavit.training.checkpoint import Saving
 from eavit.training.passes import always
-from eavit.training.task import Split
+from eavit.training.task import Progress, Split, silent
 from eavit.training.train import Fit, Schedule, accuracy, fit_plan
 from eavit.weights import pico, save_half
 
@@ -27,7 +26,7 @@ def pretrain_pico(
     epochs: float,
     seed: int = 0,
     note: dict[str, str] | None = None,
-    progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
+    progress: Progress = silent,
 ) -> float:
     """Train the pico ViT on ``fit``, write half-precision weights to ``path``, return top-1 on ``held_out``.
 

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from eavit.model.cost import Measure
 from eavit.model.submodel import Submodel
 
+Progress = Callable[[str, int, int], None]  # of phase, done and total
+
 SLACK = 1e-9  # of a budget, for rounding
+
+
+def silent(phase: str, done: int, total: int) -> None:
+    """Report no progress."""
 
 
 class Split(Protocol):
@@ -26,6 +32,8 @@ class Split(Protocol):
 
 
 class Ledger(Protocol):
+    """Account of what a method spends; the contract is ``harness.protocol.Ledger``."""
+
     def phase(self, name: str) -> AbstractContextManager[None]: ...
     def add(self, *, forward_macs: float = 0, backward_macs: float = 0, images: int = 0, steps: int = 0) -> None: ...
 
@@ -44,6 +52,7 @@ class Spent:
 
     @property
     def macs(self) -> float:
+        """MACs forward and backward."""
         return self.forward_macs + self.backward_macs
 
     @property
@@ -55,6 +64,7 @@ class Spent:
         return nullcontext() if self.onward is None else self.onward.phase(name)
 
     def add(self, *, forward_macs: float = 0, backward_macs: float = 0, images: int = 0, steps: int = 0) -> None:
+        """Add to the counts, here and onward."""
         self.forward_macs += forward_macs
         self.backward_macs += backward_macs
         self.images += images
@@ -71,6 +81,7 @@ class Target:
     budget: float
 
     def fits(self, submodel: Submodel) -> bool:
+        """Return whether a submodel is within the limit."""
         return self.measure.share(submodel) <= self.budget * (1 + SLACK)
 
 
@@ -104,4 +115,4 @@ class Task(Protocol):
     @property
     def ledger(self) -> Ledger: ...
     @property
-    def progress(self) -> Callable[[str, int, int], None]: ...
+    def progress(self) -> Progress: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -24,13 +24,14 @@ from torch import Tensor, nn
 from eavit.model import cost
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
+from eavit.options import allowed, number, whole
 from eavit.training.checkpoint import Checkpoint, Saving
 from eavit.training.distributed import Share, rank, reduce_gradients, require_same, same_start, summed, world
-from eavit.training.execution import accelerator_of
+from eavit.training.execution import DTYPES, accelerator_of
 from eavit.training.passes import Plan, Step, Term, Terms, terms_of
 from eavit.training.samplers import Feedback
 from eavit.training.scores import ACCURACY, score_on
-from eavit.training.task import Ledger, Spent, Split
+from eavit.training.task import Ledger, Progress, Spent, Split, silent
 
 FEEDBACK = "feedback"  # note of a checkpoint: the state of the sampler that follows the loss
 
@@ -53,21 +54,13 @@ class Schedule:
     checkpointing: bool = False  # blocks are run again in the backward pass, which keeps less in memory
 
     def __post_init__(self) -> None:
-        least: dict[str, float] = {
-            "epochs": 0,
-            "lr": 0,
-            "min_lr": 0,
-            "warmup": 0,
-            "weight_decay": 0,
-            "smoothing": 0,
-            "clip": 0,
-            "micro_batch": 0,
-        }
-        low = [f"{name}={getattr(self, name)}" for name, floor in least.items() if not getattr(self, name) >= floor]
-        if low or self.batch < 1 or self.precision not in ("no", "bf16", "fp16"):
-            raise ValueError(
-                f"schedule: impossible values: {', '.join(low) or f'batch={self.batch}, precision={self.precision!r}'}"
-            )
+        for name in ("epochs", "lr", "min_lr", "weight_decay", "clip"):
+            number(f"schedule.{name}", getattr(self, name), "[0, inf)")
+        for name in ("warmup", "smoothing", "drop_path"):
+            number(f"schedule.{name}", getattr(self, name), "[0, 1]")
+        whole("schedule.batch", self.batch, 1)
+        whole("schedule.micro_batch", self.micro_batch, 0)
+        allowed("schedule.precision", self.precision, ("no", *DTYPES))
 
     def steps(self, images: int) -> int:
         """Optimiser steps on a split of this many images (short last batches are dropped)."""
@@ -133,7 +126,7 @@ class Fit:
     total: int | None = None  # steps; None: the schedule's epochs over the split
     saving: Saving = field(default_factory=Saving)
     ledger: Ledger = field(default_factory=Spent)
-    progress: Callable[[str, int, int], None] = lambda phase, done, total: None
+    progress: Progress = silent
     phase: str = "train"
     span: Span | None = None  # of the backbone's learning rate; None: this fit is the whole of it
     feedback: Feedback | None = None  # is given each step's loss, the same on all processes; kept in the checkpoint
@@ -151,8 +144,8 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
     optimiser = torch.optim.AdamW(_parameter_groups(groups), fused=True)
     checkpoint = Checkpoint(run.saving, model, optimiser, f"{run.phase} seed={run.seed} total={total} {schedule}")
     spent = checkpoint.load()
-    if run.feedback is not None and FEEDBACK in checkpoint.kept:
-        run.feedback.restore(json.loads(checkpoint.kept[FEEDBACK]))
+    if run.feedback is not None and FEEDBACK in checkpoint.notes:
+        run.feedback.restore(json.loads(checkpoint.notes[FEEDBACK]))
     require_same(f"{run.phase}: the step to go on from", f"{spent}")
     same_start(model)
     stepper = optimiser if accelerator.scaler is None else accelerator.prepare(optimiser)
@@ -166,7 +159,7 @@ def fit(model: nn.Module, terms: Terms, groups: Sequence[Group], run: Fit) -> No
             loss = loop.step(batch, Step(index, total, run.seed, Share.of(len(batch[0]))))
         if run.feedback is not None:
             run.feedback.observe(summed(loss))
-            checkpoint.kept[FEEDBACK] = json.dumps(run.feedback.state())
+            checkpoint.notes[FEEDBACK] = json.dumps(run.feedback.state())
         checkpoint.save(spent, finished=index + 1 == total)
         run.progress(run.phase, index + 1, total)
     if spent.steps != total:

@@ -145,8 +145,8 @@ def test_learning_rate_rises_then_falls_to_the_floor():
 def test_schedules_count_steps_and_refuse_nonsense():
     assert Schedule(epochs=2, batch=64).steps(1000) == 30
     assert Schedule(epochs=0.01, batch=64).steps(10) == 1
-    for bad in ({"epochs": -1}, {"batch": 0}, {"precision": "fp8"}, {"lr": float("nan")}):
-        with pytest.raises(ValueError, match=next(iter(bad))):
+    for bad in ({"epochs": -1}, {"batch": 0}, {"precision": "fp8"}, {"lr": float("nan")}, {"drop_path": 1.5}):
+        with pytest.raises(ValueError, match=f"option schedule.{next(iter(bad))}=.*(must be|allowed: no, bf16, fp16)"):
             Schedule(**bad)
 
 
