@@ -34,9 +34,11 @@ class Elastic:
     cut: Callable[[NestedViT, Submodel], nn.Module] = extract
 
     def select(self, budget: float) -> Submodel | None:
+        """The choice for a budget; None: unreachable."""
         return self.policy(budget)
 
     def module(self, choice: Submodel) -> nn.Module:
+        """The plain module of a choice, in eval mode, with its own copy of the weights."""
         return self.cut(self.vit, choice).eval()
 
     @torch.inference_mode()
@@ -46,6 +48,7 @@ class Elastic:
         return answer
 
     def report(self) -> Mapping[str, Any]:
+        """Diagnostics for the record."""
         return self.diagnostics
 
     def save(self, folder: Path, task: Any, about: Mapping[str, Any]) -> None:
@@ -64,11 +67,14 @@ class Retrained(Generic[Choice]):
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
 
     def select(self, budget: float) -> Choice | None:
+        """The choice of the largest declared budget at or under this one; None: unreachable."""
         served = max((b for b in self.choices if b <= budget), default=None)
         return None if served is None else self.choices[served]
 
     def module(self, choice: Choice) -> nn.Module:
+        """The model that was trained for a choice."""
         return self.modules[choice]
 
     def report(self) -> Mapping[str, Any]:
+        """Diagnostics for the record."""
         return self.diagnostics

@@ -154,9 +154,11 @@ class EaVit:
     warm_up: WarmUp = field(default_factory=WarmUp)
 
     def recipe(self, name: str, card: Card) -> Recipe:
+        """The method of these options, by a name."""
         return Recipe(name, self.run, card, lambda b, _: self.stage1.space(b), regimes=self.stage1.regimes)
 
     def run(self, task: Task) -> Elastic:
+        """Stage 1, the search, stage 2, and the choices."""
         vit, prepared_on, task = self.start(task), task, self.training(task)
         space = self.stage1.space(vit.backbone)
         allocation = self._allocation(prepared_on, task, space)

@@ -22,7 +22,7 @@ from eavit.model.importance import Scores
 from eavit.model.submodel import Backbone, Submodel
 from eavit.model.vit import NestedViT
 from eavit.options import allowed, number, options_table, refuse, whole
-from eavit.selection.front import Candidate, Fitness, Front
+from eavit.selection.front import BINS, Candidate, Fitness, Front
 from eavit.selection.search import find_front
 from eavit.selection.selectors import EVALUATIONS
 from eavit.selection.shapes import greedy_path, uniforms
@@ -62,7 +62,6 @@ CARD = Card(
 KNOWN = ("importance", "members", "shapes", "select", "nesting", "evaluations")
 STEPS = ("pieces", "all")
 SHAPES = ("searched", "paths", "uniform")
-BINS = 20  # of the full model's size, in which shapes count as equally large
 CHANNEL_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of channels against other units; no single one is best at all budgets
 
 
@@ -199,12 +198,15 @@ def _first_within(path: Sequence[Submodel], target: Target) -> Submodel | None:
 
 @dataclass(frozen=True, slots=True)
 class EaVitPlus:
+    """EA-ViT+ as a value; ``choosing``: select, nesting and evaluations."""
+
     members: Members
     shapes: Shapes
     importance: str
     choosing: tuple[str, str, int]
 
     def run(self, task: Task) -> Elastic:
+        """Prepare, propose the members, train them, and choose."""
         vit = start(task)
         b, space = vit.backbone, self.shapes.space(vit.backbone)
         targets = self.members.targets(task, b)
@@ -251,14 +253,13 @@ class EaVitPlus:
 
     def _proposal_cost(self, task: Task, space: ProductSpace, targets: Sequence[Target], metric: str) -> float:
         b = space.backbone
-        flat = Scores(torch.ones(b.embed), torch.ones(b.depth, b.heads), torch.ones(b.depth, b.mlp))
         spent: list[float] = []
 
         def fitness(submodel: Submodel) -> float:
             spent.append(float(cost.macs(b, submodel)))
             return float(np.log(spent[-1]))
 
-        self.shapes.explore(space, flat, targets, task.seed, fitness)
+        self.shapes.explore(space, Scores.equal(b), targets, task.seed, fitness)
         return scoring_cost(task, b, metric) + sum(spent) * min(self.shapes.images, len(task.select_a))
 
     @property
@@ -270,7 +271,8 @@ class EaVitPlus:
 
 
 def _uniform_members(space: ProductSpace, targets: Sequence[Target]) -> list[Submodel]:
-    shapes = (_first_within(uniforms(space), target) for target in targets)
+    path = uniforms(space)
+    shapes = (_first_within(path, target) for target in targets)
     return [*(shape for shape in shapes if shape is not None), space.backbone.full]
 
 

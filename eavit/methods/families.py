@@ -40,6 +40,8 @@ class PlannedFit:
 
 
 class Family(NamedTuple):
+    """A search space and the fits that train it, in order."""
+
     space: Space
     fits: Sequence[PlannedFit]
 

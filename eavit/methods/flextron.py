@@ -127,6 +127,7 @@ class Routed:
 
     @classmethod
     def of(cls, policy: PolicyTable, low: float) -> Routed:
+        """The sampler of a policy; ``low``: the smallest budget that is drawn."""
         shares = tuple(cost.share(policy.space.backbone, s) for s in policy.members)
         return cls(policy.space, policy.members, shares, low)
 

@@ -192,6 +192,7 @@ def gradients_of(
 
 
 def torch_pruning() -> Any:
+    """The package torch_pruning; MissingExtraError where it is not installed."""
     return needed("torch_pruning", "pruning", "method pruned")
 
 

@@ -66,9 +66,11 @@ class Recipe:
 
     @property
     def card(self) -> Mapping[str, Any]:
+        """The card as plain values; empty without one."""
         return {} if self.about is None else self.about.as_dict()
 
     def adapt(self, task: Any) -> Adapted:
+        """Run the method on a task, whose ledger gets all that is spent."""
         return self.run(replace(task, ledger=Spent(onward=task.ledger)))
 
     def check(

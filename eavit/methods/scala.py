@@ -94,6 +94,7 @@ class TwoEnded(nn.Module):
         self.head, self.tail = vit, permute(vit, *reversed_units(vit))
 
     def side(self, submodel: Submodel) -> NestedViT:
+        """The weights whose prefix a size is."""
         return self.head if submodel in self.ends else self.tail
 
     def forward(self, images: Tensor, submodel: Submodel) -> Tensor:

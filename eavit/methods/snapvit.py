@@ -136,7 +136,7 @@ def snapvit(
     def run(task: Task) -> Elastic:
         vit = start(task)
         b, most = vit.backbone, len(task.fit)
-        phase, space = Phase("images", partial(cost_of_images, b)), pruning_levels(b, _equal_scores(b), levels)
+        phase, space = Phase("images", partial(cost_of_images, b)), pruning_levels(b, Scores.equal(b), levels)
         first, last = partial(preparation_cost, task, b, importance), partial(choose.cost, task, space)
         if (allocation := allocate(task, first, phase, last)).limit is not None:  # its steps are images
             most = min(most, max(1, allocation.steps[0]))
@@ -147,7 +147,7 @@ def snapvit(
         vit, space = sorted_by(vit, scores, SORTED), pruning_levels(vit.backbone, scores, levels)
         return choose.answer(task, vit, space, {"weights": digest_of(vit), **findings})
 
-    return Recipe("snapvit", run, CARD.with_values(values), lambda b, _: pruning_levels(b, _equal_scores(b), levels))
+    return Recipe("snapvit", run, CARD.with_values(values), lambda b, _: pruning_levels(b, Scores.equal(b), levels))
 
 
 def gradient_scores(task: Task, vit: NestedViT, images: int, local_crops: int) -> Scores:
@@ -242,8 +242,7 @@ def search_spent(backbone: Backbone, images: int, evaluations: int) -> Spent:
     """Compute of the search: the full model once, every pruned level at each evaluation. The levels' MACs are known:
     units of all layers cost the same, so only their number counts.
     """
-    flat = _equal_scores(backbone)
-    levels = [pruning_level(backbone, flat, ratio) for ratio in SEARCH_RATIOS]
+    levels = [pruning_level(backbone, Scores.equal(backbone), ratio) for ratio in SEARCH_RATIOS]
     full = cost.macs(backbone, backbone.full) if evaluations else 0
     macs = full + evaluations * sum(cost.macs(backbone, level) for level in levels)
     return Spent(float(macs * images), images=images)
@@ -326,11 +325,6 @@ def _widths_left(scores: Tensor, ratio: float, least: float) -> tuple[int, ...]:
     pruned = min(int(layers * units * ratio + 1e-9), layers * (units - protected))
     kept = ranked.flatten().argsort(descending=True, stable=True)[: layers * units - pruned]
     return tuple(torch.bincount(kept // units, minlength=layers).tolist())
-
-
-def _equal_scores(backbone: Backbone) -> Scores:
-    layers = backbone.depth
-    return Scores(torch.ones(backbone.embed), torch.ones(layers, backbone.heads), torch.ones(layers, backbone.mlp))
 
 
 def _first_images(split: Split, count: int, batch: int, vit: NestedViT) -> Iterator[Tensor]:

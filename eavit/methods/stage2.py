@@ -52,6 +52,7 @@ class Stage2:
 
     @property
     def routed(self) -> bool:
+        """Return whether a router is trained."""
         return self.selector == "router"
 
     @property

@@ -9,14 +9,13 @@ is FLAP's (AAAI 2024, arXiv 2312.11983); one rule for all widths of a nested mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from eavit.model import nested
 from eavit.model.arguments import described
-from eavit.model.inputs import NORM_OF, Batches, readers, watch_inputs, writers
+from eavit.model.inputs import Batches, norms_of_readers, readers, watch_inputs, writers
 from eavit.model.timm_layout import copy_with
 from eavit.model.vit import NestedViT
 
@@ -34,7 +33,7 @@ def calibrate(vit: NestedViT, batches: Batches) -> NestedViT:
     layers = {name: layer for name, layer in (readers(vit) | writers(vit)).items() if layer.bias is not None}
     inputs = watch_inputs(vit, batches, layers)
     statistics = {f"{name}.{nested.INPUT_MEAN}": inputs[name].mean for name in layers}
-    for name, norm in _norm_of_each_reader(vit):
+    for name, norm in norms_of_readers(vit):
         scale, shift = (vit.get_parameter(f"{norm}.{leaf}").detach() for leaf in ("weight", "bias"))
         if name in inputs and not shift.any() and scale.all():
             statistics[f"{norm}.{nested.POWER}"] = inputs[name].power / scale.double().square()
@@ -54,15 +53,3 @@ def attach_statistics(vit: NestedViT, statistics: Mapping[str, Tensor]) -> None:
     for name, value in statistics.items():
         part, _, leaf = name.rpartition(".")
         vit.get_submodule(part).register_buffer(leaf, value.to(weight))
-
-
-def _norm_of_each_reader(vit: Any) -> Iterator[tuple[str, str]]:
-    """Names of each linear layer that reads channels and of the norm before it."""
-    yield from (
-        (f"blocks.{i}.{reader}", f"blocks.{i}.{norm}")
-        for i in range(len(vit.blocks))
-        for reader, norm in NORM_OF.items()
-    )
-    last = "norm" if isinstance(vit.fc_norm, nn.Identity) else "fc_norm"
-    if isinstance(getattr(vit, last), nn.LayerNorm):
-        yield "head", last

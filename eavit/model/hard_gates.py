@@ -257,9 +257,9 @@ class _Write(torch.autograd.Function):
             of_opened = _sums(units * of_units, opened)
             of_weight = gradient_of_slice(weight, flat, units) if needs[3] else None
         if border:
-            found = ctx.border()
-            of_found = grad @ weight[: ctx.channels, start : start + found.shape[-1]]
-            of_border = _sums(found * of_found, border)
+            closed = ctx.border()
+            of_closed = grad @ weight[: ctx.channels, start : start + closed.shape[-1]]
+            of_border = _sums(closed * of_closed, border)
         if bias is not None:
             of_outputs = flat.sum(0)
             for_bias = of_border if of_opened is None else of_opened

@@ -51,6 +51,7 @@ class Inputs:
     squares: Tensor | float = 0.0  # (units,), or (units, units) of products
 
     def add(self, x: Tensor, *, products: bool = False) -> None:
+        """Add inputs (..., units); ``products``: sums of products of all pairs of units, not of squares alone."""
         rows = x.detach().flatten(0, -2).double()
         self.count += len(rows)
         self.total = self.total + rows.sum(0)
@@ -58,6 +59,7 @@ class Inputs:
 
     @property
     def mean(self) -> Tensor:
+        """Means (units,)."""
         return torch.as_tensor(self.total) / self.count
 
     @property
@@ -85,6 +87,21 @@ def readers(vit: Any) -> dict[str, nn.Linear]:
 def writers(vit: Any) -> dict[str, nn.Linear]:
     """The linear layers that write to the stream, by name: attn.proj and fc2 of each block."""
     return {f"blocks.{i}.{name}": block.get_submodule(name) for i, block in enumerate(vit.blocks) for name in WRITERS}
+
+
+def last_norm(vit: Any) -> str:
+    """Name of the last norm over the stream: behind the pooling of tokens where there is one, else before it."""
+    return "norm" if isinstance(vit.fc_norm, nn.Identity) else "fc_norm"
+
+
+def norms_of_readers(vit: Any) -> Iterator[tuple[str, str]]:
+    """Names of each layer that reads the stream (:func:`readers`) and of the norm before it; no pair where there is no
+    norm.
+    """
+    for i in range(len(vit.blocks)):
+        yield from ((f"blocks.{i}.{reader}", f"blocks.{i}.{norm}") for reader, norm in NORM_OF.items())
+    if isinstance(vit.get_submodule(last_norm(vit)), nn.LayerNorm):
+        yield "head", last_norm(vit)
 
 
 def watch_inputs(

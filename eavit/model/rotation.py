@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from eavit.model.attributes import fault_of_statistics
-from eavit.model.inputs import Batches, readers, watch_inputs, writers
+from eavit.model.inputs import Batches, last_norm, norms_of_readers, readers, watch_inputs, writers
 from eavit.model.timm_layout import copy_with
 from eavit.model.vit import NestedViT
 
@@ -36,7 +36,7 @@ def faults_of_rotation(vit: NestedViT) -> list[str]:
         faults.append("norm_pre: its scales of single channels do not rotate")
     if not isinstance(vit.head, nn.Linear):
         faults.append("head: there is none, so the features themselves would be rotated")
-    elif not isinstance(_last_norm(vit), nn.LayerNorm):
+    elif not isinstance(vit.get_submodule(last_norm(vit)), nn.LayerNorm):
         faults.append("norm, fc_norm: the head reads the stream without a norm")
     if vit.global_pool not in ("token", "avg", ""):
         faults.append(f"global_pool: {vit.global_pool!r} takes the maximum of each channel, which does not rotate")
@@ -44,11 +44,6 @@ def faults_of_rotation(vit: NestedViT) -> list[str]:
     if bare:
         faults.append(f"{bare[0]}: has no bias that could take up the one of the norm before it")
     return faults
-
-
-def _last_norm(vit: Any) -> nn.Module:
-    norm: nn.Module = vit.norm if isinstance(vit.fc_norm, nn.Identity) else vit.fc_norm
-    return norm
 
 
 @torch.no_grad()
@@ -76,10 +71,8 @@ def rotate(vit: NestedViT, batches: Batches) -> NestedViT:
 
 def _fold_norms(vit: Any) -> None:
     """Give weight and bias of each norm to the layer that reads it."""
-    pairs = [(block.norm1, block.attn.qkv) for block in vit.blocks] + [
-        (block.norm2, block.mlp.fc1) for block in vit.blocks
-    ]
-    for norm, reader in [*pairs, (_last_norm(vit), vit.head)]:
+    for pair in norms_of_readers(vit):
+        reader, norm = map(vit.get_submodule, pair)
         reader.bias += reader.weight @ norm.bias
         reader.weight *= norm.weight
         norm.weight.fill_(1)

@@ -74,6 +74,7 @@ class Submodel:
 
     @property
     def depth(self) -> int:
+        """Number of layers, skipped ones included."""
         return len(self.heads)
 
     def __str__(self) -> str:
@@ -149,10 +150,12 @@ class Backbone:
 
     @property
     def full(self) -> Submodel:
+        """The submodel of all widths."""
         return Submodel(self.embed, (self.heads,) * self.depth, (self.mlp,) * self.depth)
 
     @property
     def patches(self) -> int:
+        """Tokens that are patches."""
         return self.tokens - self.prefix_tokens
 
     def check(self, submodel: Submodel | str) -> Submodel:

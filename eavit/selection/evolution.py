@@ -63,20 +63,16 @@ AUTOFORMER = Rules(50, 20, 10, 25, 25, rate=0.2, embed_rate=0.4, window=0.8)
 OFA = Rules(100, 20, 25, 50, 50, rate=0.1, embed_rate=0.1, window=0.0)  # rounds: ours, for minutes on two cores
 
 
-def share_of(space: Space, submodel: Submodel) -> float:
-    return cost.share(space.backbone, submodel)
-
-
 def draw_under(space: Space, budget: float, window: float, rng: np.random.Generator) -> Submodel | None:
     """A random member aimed at ``window * budget .. budget``, uniform in log MACs there, and at most the budget; None
     where luck fails.
     """
-    full, least = cost.macs(space.backbone, space.backbone.full), share_of(space, space.smallest)
+    full, least = cost.macs(space.backbone, space.backbone.full), cost.share(space.backbone, space.smallest)
     low, high = max(least, window * budget), min(1.0, budget)
     for _ in range(TRIES):
         target = exp(rng.uniform(log(min(low, high)), log(high)))
         submodel = space.near(target * full, rng)
-        if share_of(space, submodel) <= budget:
+        if cost.share(space.backbone, submodel) <= budget:
             return submodel
     return None
 
@@ -123,7 +119,7 @@ class _Variation:
 
         def child() -> Submodel | None:
             submodel = self.space.from_genes(make(parents))
-            share = share_of(self.space, submodel)
+            share = cost.share(self.space.backbone, submodel)
             return submodel if self.rules.window * self.budget <= share <= self.budget else None
 
         return draw_new(child, seen, count) if parents else []
@@ -144,7 +140,7 @@ def evolve(
 
     Empty where the space has no member that fits. ``fitness`` is called with a whole generation at a time.
     """
-    if share_of(space, space.smallest) > budget:
+    if cost.share(space.backbone, space.smallest) > budget:
         return {}
     budget = min(budget, 1.0)
     vary, seen, measured = _Variation(space, rules, budget, rng), set[Submodel](), dict[Submodel, float]()

@@ -15,6 +15,7 @@ from eavit.model.submodel import Submodel
 from eavit.selection.quotas import bin_of
 
 Fitness = Callable[[Submodel], float]
+BINS = 20  # of the cost axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Front:
                 raise ValueError(f"front: {cheap} and {dear} do not both rise in cost and fitness; use Front.of")
 
     @classmethod
-    def of(cls, points: Iterable[Candidate], evaluations: int, bins: int = 20) -> Front:
+    def of(cls, points: Iterable[Candidate], evaluations: int, bins: int = BINS) -> Front:
         """The front of any points, and the fittest of each bin: on a small fold the front alone ends where accuracy
         saturates, but a router must learn the whole axis.
         """

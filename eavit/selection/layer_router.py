@@ -34,7 +34,10 @@ class LayerRouters(nn.Module):
     def __init__(self, space: ProductSpace, generator: torch.Generator, hidden: int = 16) -> None:
         super().__init__()
         if len(space.embeds) > 1 or min(space.min_attn, space.min_mlp) < space.depth:
-            raise ValueError("layer routers choose heads and hidden widths alone: one embedding and full depth, please")
+            raise ValueError(
+                "layer routers choose heads and hidden widths alone: the space must have one embedding and full depth, "
+                f"not embed={space.embeds} and at least {space.min_attn} and {space.min_mlp} of {space.depth} branches"
+            )
         self.space = space
         layers, options = space.depth, len(space.heads) + len(space.mlps)
         signs = torch.where(torch.arange(hidden) % 2 == 0, 4.0, -4.0)
@@ -52,7 +55,7 @@ class LayerRouters(nn.Module):
 
     def draw(self, targets: Tensor, tau: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """One-hot choices of the logits' shapes; their gradient is that of the softmax with Gumbel noise."""
-        heads, mlp = (_straight(logits, tau, generator) for logits in self(targets))
+        heads, mlp = (_straight_through(logits, tau, generator) for logits in self(targets))
         return heads, mlp
 
     @torch.no_grad()
@@ -63,7 +66,7 @@ class LayerRouters(nn.Module):
         return Submodel(space.embeds[0], tuple(space.heads[i] for i in heads), tuple(space.mlps[i] for i in mlp))
 
 
-def _straight(logits: Tensor, tau: float, generator: torch.Generator) -> Tensor:
+def _straight_through(logits: Tensor, tau: float, generator: torch.Generator) -> Tensor:
     noise = -torch.log(-torch.log(torch.rand(logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6)))
     soft = torch.softmax((logits + noise.to(logits)) / tau, -1)
     hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft)
@@ -114,6 +117,7 @@ class SurrogateSampler:
     draw: Draw
 
     def at(self, seed: int, index: int) -> Submodel:
+        """The submodel of a step."""
         return self.draw(self.space, draws_of(seed, index))
 
 
@@ -123,7 +127,7 @@ def surrogate_cost(draws: SurrogateSampler, batch: int, seed: int, steps: int) -
     return float(batch * sum(cost.macs(backbone, draws.at(seed, index)) for index in range(steps)))
 
 
-def _asking_terms(vit: NestedViT, draws: SurrogateSampler) -> Terms:
+def _surrogate_terms(vit: NestedViT, draws: SurrogateSampler) -> Terms:
     def terms(model: Surrogate, images: Tensor, labels: Tensor, step: Step) -> Iterator[Term]:
         submodel = draws.at(step.seed, step.index)
         with torch.no_grad():
@@ -137,7 +141,7 @@ def _asking_terms(vit: NestedViT, draws: SurrogateSampler) -> Terms:
 def fit_surrogate(vit: NestedViT, surrogate: Surrogate, draws: SurrogateSampler, run: Fit, lr: float = 1e-2) -> None:
     """Train the surrogate in place on a resting backbone's losses."""
     vit.eval()
-    fit(surrogate, _asking_terms(vit, draws), [Group(surrogate, lr, lr / 100)], run)
+    fit(surrogate, _surrogate_terms(vit, draws), [Group(surrogate, lr, lr / 100)], run)
 
 
 def train_routers(

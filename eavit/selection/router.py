@@ -167,6 +167,7 @@ class Routing:
     masking: Masking = EXACT  # of the gates in stage 2
 
     def range(self, references: Sequence[Candidate]) -> tuple[float, float]:
+        """The least and the largest target that is drawn; ValueError where nothing says so."""
         if self.targets is None and not references:
             raise ValueError("routing: neither targets nor references; the router needs one of them")
         return self.targets or (min(p.share for p in references), 1.0)

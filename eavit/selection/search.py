@@ -2,12 +2,13 @@
 measure can stand in the place of MACs.
 
 From the paper and its code: both objectives, two-point crossover 0.95, mutation 0.3, 20 bins over the share of the full
-MACs with the quotas below, in each bin front after front by a crowding in MACs that is recomputed as points are chosen,
-no duplicates nor points closer than 0.002, up to 4 rounds a generation, then random immigrants. Ours: integer genes (a
-mutation rate for the individual, then 1/n for each gene, to another value drawn uniformly), parents by binary
-tournament on front and crowding, children never a submodel evaluated before, quotas scaled to the population and to the
-bins that the space reaches, a stratified start, both ends of the MACs axis always kept, later rounds only as large as
-the places still open, immigrants aimed at the open bins, and a front taken over everything ever evaluated.
+MACs with the quotas of :data:`.quotas.QUOTAS`, in each bin front after front by a crowding in MACs that is recomputed
+as points are chosen, no duplicates nor points closer than 0.002, up to 4 rounds a generation, then random immigrants.
+Ours: integer genes (a mutation rate for the individual, then 1/n for each gene, to another value drawn uniformly),
+parents by binary tournament on front and crowding, children never a submodel evaluated before, quotas scaled to the
+population and to the bins that the space reaches, a stratified start, both ends of the MACs axis always kept, later
+rounds only as large as the places still open, immigrants aimed at the open bins, and a front taken over everything ever
+evaluated.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pymoo.operators.selection.tournament import TournamentSelection
 
 from eavit.model.cost import Measure
 from eavit.model.submodel import Submodel
-from eavit.selection.front import Candidate, Fitness, Front, volume
+from eavit.selection.front import BINS, Candidate, Fitness, Front, volume
 from eavit.selection.quotas import (
     QUOTAS,
     BinQuotas,
@@ -208,7 +209,7 @@ def find_front(
     *,
     population: int = 100,
     generations: int = 300,
-    bins: int = 20,
+    bins: int = BINS,
     quotas: Quotas = None,
     seed: int,
     crossover: float = 0.95,

@@ -123,7 +123,7 @@ class _Trials:
         return ""
 
     def _same(self) -> str:
-        if self._choices() != self._choices(globally=1):
+        if self._choices() != self._choices(global_seed=1):
             raise _RuleError("a second run chose others: draw from problem.rng alone")
         return ""
 
@@ -133,12 +133,12 @@ class _Trials:
         return ""
 
     def _choices(
-        self, space: Space = PRODUCT, budgets: tuple[float, ...] = BUDGETS, globally: int = 0
+        self, space: Space = PRODUCT, budgets: tuple[float, ...] = BUDGETS, global_seed: int = 0
     ) -> list[str | None]:
-        """Keys of the choices at ``ASKED``; ``globally``: seed of the global generators, which must not matter."""
+        """Keys of the choices at ``ASKED``; ``global_seed``: seed of the global generators, which must not matter."""
         with self._watched():
             for seed in (random.seed, np.random.seed, torch.manual_seed):
-                seed(globally)
+                seed(global_seed)
             policy = self._select(self.limits[0], space, budgets).policy
             choices = [policy(budget) for budget in ASKED]
         return [None if choice is None else str(choice) for choice in choices]

@@ -160,4 +160,5 @@ def batch_of(task: Task) -> int:
 
 
 def steps_of(task: Task) -> int:
+    """Optimiser steps of the schedule on the fit split."""
     return schedule_of(task.schedule).steps(len(task.fit))

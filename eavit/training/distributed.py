@@ -38,10 +38,12 @@ def _joined() -> bool:
 
 
 def rank() -> int:
+    """Number of this process, 0 for the first or the only one."""
     return distributed.get_rank() if _joined() else 0
 
 
 def world() -> int:
+    """Number of processes."""
     return distributed.get_world_size() if _joined() else 1
 
 
@@ -65,6 +67,7 @@ class Share:
 
     @classmethod
     def of(cls, whole: int) -> Share:
+        """The share of this process in a batch of ``whole`` images; ValueError where not every process gets one."""
         processes = world()
         if whole < processes:
             raise ValueError(f"a batch of {whole} cannot be shared by {processes} processes; let batch be {processes}")
@@ -72,6 +75,7 @@ class Share:
 
     @property
     def rows(self) -> slice:
+        """The rows of the batch, as a slice."""
         return slice(self.start, self.stop)
 
     def pieces(self, size: int) -> list[Share]:
@@ -96,15 +100,15 @@ def from_main(make: Callable[[], Value]) -> Value:
     if world() == 1:
         return make()
     device = _device()
-    said = torch.empty(0, dtype=torch.uint8, device=device)
+    content = torch.empty(0, dtype=torch.uint8, device=device)
     if is_main():
-        said = torch.frombuffer(bytearray(json.dumps(make()).encode()), dtype=torch.uint8).to(device)
-    length = torch.tensor([len(said)], device=device)
+        content = torch.frombuffer(bytearray(json.dumps(make()).encode()), dtype=torch.uint8).to(device)
+    length = torch.tensor([len(content)], device=device)
     distributed.broadcast(length, 0)
     if not is_main():
-        said = torch.empty(int(length), dtype=torch.uint8, device=device)
-    distributed.broadcast(said, 0)
-    value: Value = json.loads(bytes(said.cpu().tolist()))
+        content = torch.empty(int(length), dtype=torch.uint8, device=device)
+    distributed.broadcast(content, 0)
+    value: Value = json.loads(bytes(content.cpu().tolist()))
     return value
 
 

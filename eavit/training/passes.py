@@ -48,6 +48,7 @@ class Pass:
 
     @property
     def learns(self) -> bool:
+        """Return whether the pass has a loss."""
         return self.hard > 0 or self.soft > 0 or self.features > 0
 
     def __str__(self) -> str:
@@ -175,6 +176,8 @@ def draws_of(seed: int, index: int) -> np.random.Generator:
 
 @dataclass(frozen=True, slots=True)
 class Step:
+    """One optimiser step of a fit: its place, and the rows of the batch that this process works on."""
+
     index: int
     total: int
     seed: int
@@ -187,6 +190,7 @@ class Step:
 
     @property
     def rng(self) -> np.random.Generator:
+        """A new generator of the draws of this step."""
         return draws_of(self.seed, self.index)
 
 

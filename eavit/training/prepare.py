@@ -94,9 +94,8 @@ def _regressions(features: NDArray[np.float64], labels: Tensor) -> Iterator[tupl
 
 
 def _regression(features: NDArray[np.float64], labels: NDArray[Any]) -> tuple[Tensor, Tensor, Tensor]:
-    from sklearn.linear_model import (
-        LogisticRegression,  # late: it takes half a second, and a check of a suite needs none
-    )
+    # Late: it takes half a second, and a check of a suite needs none.
+    from sklearn.linear_model import LogisticRegression
 
     probe = LogisticRegression(C=1.0, max_iter=1000).fit(features, labels)
     return torch.as_tensor(probe.classes_).long(), torch.as_tensor(probe.coef_), torch.as_tensor(probe.intercept_)
@@ -131,18 +130,15 @@ def prepare(task: Task, vit: NestedViT, importance: str = "taylor") -> NestedViT
         if order in (ROTATED, CALIBRATED):
             with execution.autocast(vit):
                 vit = calibrate(vit, _few_pieces(task))
-        task.ledger.add(**_spent(task, vit.backbone, order, probes=1, others=_OTHERS.get(order, 0)).amounts)
+        task.ledger.add(**_spent(task, vit.backbone, order, probes=1).amounts)
         task.progress("prepare", 2, 2)
     return vit
-
-
-_OTHERS = {ROTATED: 2, CALIBRATED: 1}  # passes over a few images besides those of the scores
 
 
 def preparation_cost(task: Task, backbone: Backbone, importance: str = "taylor") -> float:
     """MACs of :func:`prepare`; of auto, those of rotated."""
     order = ROTATED if importance == "auto" else importance
-    return _spent(task, backbone, order, probes=1, others=_OTHERS.get(order, 0)).macs
+    return _spent(task, backbone, order, probes=1).macs
 
 
 def resorted(task: Task, vit: NestedViT, importance: str, units: Collection[str] = UNITS) -> NestedViT:
@@ -164,10 +160,13 @@ def scoring_cost(task: Task, backbone: Backbone, importance: str) -> float:
     return _spent(task, backbone, ROTATED if importance == "auto" else importance).macs
 
 
-def _spent(task: Task, backbone: Backbone, order: str, probes: int = 0, others: int = 0) -> Spent:
-    """Passes of the full model over the images that are seen: of a probe, of the metric, and of a few images."""
+def _spent(task: Task, backbone: Backbone, order: str, probes: int = 0) -> Spent:
+    """Passes of the full model over the images that are seen: of the metric; with a probe also of that, of the rotation
+    and of the calibration.
+    """
     b, full = backbone, float(cost.macs(backbone, backbone.full))
     products = b.embed**2 * (2 * b.depth * b.tokens + 1) / full if order == ROTATED and probes else 0.0  # covariances
+    others = probes * {ROTATED: 2, CALIBRATED: 1}.get(order, 0)
     forward, backward = PASSES[_metric(order)]
     images, seen = min(len(task.fit), PROBE_IMAGES), min(len(task.fit), _images(order))
     forwards = probes * images + forward * seen + (others + products) * min(len(task.fit), FEW_IMAGES)

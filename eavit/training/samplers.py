@@ -170,6 +170,7 @@ class Curriculum:
     order: Order = largest_first
 
     def stage(self, progress: float) -> int:
+        """Stages that have begun."""
         return sum(progress >= start for start in self.starts)
 
     def __call__(self, progress: float, rng: np.random.Generator) -> Submodels:
@@ -219,6 +220,7 @@ class Triggered:
             raise ValueError(f"triggered: deadline={self.deadline} must lie in 0..1, 0 excluded")
 
     def stage(self, progress: float) -> int:
+        """Stages that have come, by the loss or by the deadline."""
         due = int(self.stages * progress / self.deadline)
         return min(self.stages, max(int(self.memory["stage"]), due))
 
@@ -233,6 +235,7 @@ class Triggered:
         self.memory |= _FRESH | {"stage": float(stage)}
 
     def observe(self, loss: float) -> None:
+        """Take in the loss of a step."""
         m = self.memory
         m["average"] = self.decay * m["average"] + (1 - self.decay) * loss if m["seen"] else loss
         better = not m["seen"] or m["average"] < (1 - self.gain) * m["best"]
@@ -242,9 +245,11 @@ class Triggered:
             self._enter(m["stage"] + 1)
 
     def state(self) -> dict[str, float]:
+        """The memory, as plain numbers."""
         return dict(self.memory)
 
     def restore(self, state: Mapping[str, float]) -> None:
+        """Go on from a state; ValueError on other keys."""
         if set(state) != set(_FRESH):
             raise ValueError(f"triggered: state has the keys {sorted(state)}, must have {sorted(_FRESH)}")
         self.memory = dict(state)
