@@ -24,6 +24,7 @@ ProfileFile = Annotated[Path | None, typer.Option("--profile", help="profile of 
 
 
 def limits_of(**values: float | None) -> dict[str, float]:
+    """The limits that were given."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -43,6 +44,7 @@ def limits_from(texts: Sequence[str]) -> list[dict[str, float]]:
 
 
 def profile_file(folder: Path, setting: Setting) -> Path:
+    """File of a profile in a family's folder."""
     return folder / f"profile-{setting}.json"
 
 

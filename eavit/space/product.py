@@ -265,7 +265,7 @@ class ProductSpace:
 def uniform_shape(backbone: Backbone, budget: float) -> Submodel | None:
     """The uniform full-depth shape that uses up to ``budget`` of the full MACs: k heads, k head-widths of channels, and
     the hidden width that fills the budget. Of the k that fill it (within a twentieth of what the best uses) the one
-    whose hidden/embed ratio is closest to the backbone's.
+    whose hidden/embed ratio is closest to the backbone's. None where one head and one neuron are above the budget.
     """
     limit = budget * cost.macs(backbone, backbone.full)
     channels, layers = backbone.embed // backbone.heads, backbone.depth

@@ -17,7 +17,9 @@ from eavit.space.members import Genes, Widths, check_genes, nearest_in_size
 
 @dataclass(frozen=True, slots=True)
 class ListSpace:
-    """``members`` by ascending MACs, the first inside all and the last around all. Their one gene is the place."""
+    """``members`` by ascending MACs, the last around all; in a :meth:`chain` each lies inside the next. Their one gene
+    is the place.
+    """
 
     backbone: Backbone
     members: tuple[Submodel, ...]
@@ -90,7 +92,7 @@ class ListSpace:
         return submodel
 
     def narrower(self, submodel: Submodel) -> Iterator[Submodel]:
-        """The members next below in the order of nesting."""
+        """The members next below in the order of nesting; without a chain a path of them may end above ``smallest``."""
         submodel = Submodel.of(submodel)
         below = [s for s in self.members if s != submodel and s <= submodel]
         return (s for s in below if not any(s != other and s <= other for other in below))
