@@ -1,7 +1,7 @@
 """Maintenance of stores: ``verify`` lists faults, ``merge`` joins stores, ``restore`` makes cells of committed records,
 ``list_removable`` lists what can go.
 
-None of them runs a cell, and none touches a cell that a runner is at work on.
+None of them runs a cell, and none touches a cell that another process works on.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def merge(target: Store, sources: Sequence[Store], on_conflict: Conflicts = "ref
 
     Two cells are the same if all but times, places and names is equal, and then ``target`` keeps its own. A cell that
     was killed or skipped says nothing and yields to any other. StoreError: a source is none, a record is of a newer
-    schema, or another runner is at work on a cell that is to be written; in all these nothing was written.
+    schema, or another process works on a cell that is to be written; in all these nothing was written.
     """
     if on_conflict not in CONFLICTS:
         raise StoreError(f"on_conflict = {on_conflict!r}: {choices(str(on_conflict), CONFLICTS)}")
@@ -248,8 +248,9 @@ def _said(record: Record) -> dict[str, Any]:
 def restore(store: Store, planned: Container[str]) -> list[str]:
     """Make cells of the records and bitmaps that the folder keeps beside them, of those planned and not there.
 
-    Return their ids. Logs, and outputs of suites with metrics, are not in these files and do not come back. StoreError
-    where a file is missing or damaged.
+    Return their ids; a cell that another process works on is left to it. Logs, and outputs of suites with metrics, are
+    not in these files and do not come back. StoreError where a file is missing or damaged, or the two do not agree:
+    then nothing was restored.
     """
     from harness.results.bitmaps import NAME, read_bitmaps
 
@@ -258,10 +259,27 @@ def restore(store: Store, planned: Container[str]) -> list[str]:
         bitmaps[cell][budget] = pack_bits(correct)
     there = set(store.ids())
     committed = read_records(store.root / "records.jsonl")
-    records = [record for cell, record in committed.items() if cell in planned and cell not in there]
-    for record in records:
-        store.write(Outcome(record, bitmaps.get(record.cell, {})))
-    return [record.cell for record in records]
+    outcomes = {
+        cell: Outcome(record, bitmaps.get(cell, {}))
+        for cell, record in committed.items()
+        if cell in planned and cell not in there
+    }
+    for cell, outcome in outcomes.items():
+        for fault in _bitmap_faults(outcome):
+            raise StoreError(f"{store.root / NAME}: cell {cell}: {fault}; nothing was restored")
+    return [cell for cell, outcome in outcomes.items() if _restored(store, cell, outcome)]
+
+
+def _restored(store: Store, cell: str, outcome: Outcome) -> bool:
+    """Write a cell under its lock, unless another process works on it or has done it meanwhile."""
+    lock = store.locks.acquire(cell)
+    if lock is None:
+        return False
+    with lock:
+        if store.record(cell) is not None:
+            return False
+        store.write(outcome)
+    return True
 
 
 def list_removable(store: Store, planned: Collection[str], runs: Path) -> list[Removable]:

@@ -16,8 +16,10 @@ import pytest
 from harness import plan
 from harness.plan import Cell
 from harness.results import maintenance
+from harness.results.bitmaps import NAME, encode_bitmaps
 from harness.results.cell_files import Outcome, StoreError, pack_bits
 from harness.results.maintenance import Conflicts
+from harness.results.points import write_records
 from harness.results.record import SCHEMA_VERSION, Point, failed_record, now
 from harness.results.store import Store
 from tests.harness.lock_holder import LockHolder
@@ -363,3 +365,44 @@ def test_the_hash_is_that_of_the_plan() -> None:
     assert fits(record)
     assert not fits(record.model_copy(update={"cell": record.cell[:4]}))
     assert plan.canonical_digest(record.identity)[:16] == record.cell
+
+
+# --- restore --------------------------------------------------------------------------------------------------------
+
+
+def committed(folder: Path) -> Store:
+    """A store as in a fresh clone: records and bitmaps of all cells in one file each, and no cell."""
+    store = filled(folder)
+    outcomes = {cell: one for cell in IDS if (one := store.read(cell)) is not None}
+    write_records(folder / "records.jsonl", CELLS, {cell: one.record for cell, one in outcomes.items()})
+    bitmaps = {(cell, budget): one.correct(budget) for cell, one in outcomes.items() for budget in one.bitmaps}
+    (folder / NAME).write_bytes(encode_bitmaps(bitmaps))
+    shutil.rmtree(store.cells)
+    store.prepare()
+    return store
+
+
+def test_committed_records_become_whole_cells_again(tmp_path: Path) -> None:
+    store, whole = committed(tmp_path / "clone"), filled(tmp_path / "whole")
+    assert maintenance.restore(store, IDS[1:]) == IDS[1:]
+    assert store.ids() == sorted(IDS[1:])
+    for cell in IDS[1:]:
+        restored, first = store.read(cell), whole.read(cell)
+        assert restored is not None and first is not None and maintenance.differences(first, restored) == []
+    assert maintenance.restore(store, IDS[1:]) == []
+
+
+def test_a_record_without_its_bitmaps_is_refused_and_nothing_is_restored(tmp_path: Path) -> None:
+    store = committed(tmp_path)
+    (tmp_path / NAME).unlink()
+    with pytest.raises(StoreError, match=r"correct.npz: cell .*: no bitmap of budget .*; nothing was restored"):
+        maintenance.restore(store, IDS)
+    assert store.ids() == []
+
+
+def test_a_cell_in_work_is_not_restored(tmp_path: Path) -> None:
+    store = committed(tmp_path)
+    with LockHolder(store.locks.folder) as worker:
+        assert worker.ask(f"take {IDS[0]}") == "yes"
+        assert maintenance.restore(store, IDS) == IDS[1:]
+    assert store.ids() == sorted(IDS[1:])
