@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
 FORMULA = ("=", "+", "-", "@")  # spreadsheets take a cell of a CSV that starts so for a formula
 LONGEST = 100  # characters of a word that are compared
+NUMBER = re.compile(r"-?\d{1,20}(\.\d{1,20})?")
 
 
 def quoted(name: str | Path) -> str:
@@ -33,7 +35,15 @@ def one_line(text: str, limit: int = 1000) -> str:
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
-    """The allowed word most like ``word``, or None when nothing is alike."""
+    """The allowed word most like ``word``, of numbers the nearest by value; None when nothing is alike.
+
+    >>> nearest("hydravt", ["ofa", "hydravit"]), nearest("0.35", ["0.2", "0.4", "0.8", "all"]), nearest("x", ["0.2"])
+    ('hydravit', '0.4', None)
+    """
+    allowed = list(allowed)
+    numbers = [name for name in allowed if NUMBER.fullmatch(name)]
+    if numbers and NUMBER.fullmatch(word):
+        return min(numbers, key=lambda name: abs(float(name) - float(word)))
     known = {name.lower(): name for name in allowed}
     matches = get_close_matches(word.lower()[:LONGEST], list(known), n=1, cutoff=0.5)
     return known[matches[0]] if matches else None

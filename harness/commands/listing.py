@@ -55,7 +55,8 @@ def _installed(what: str) -> list[str]:
 
 
 def _methods() -> list[str]:
-    return [f"  {METHODS}:{each.name}  {each.first}".rstrip() for each in public_functions(METHODS)]
+    named = [f"  {METHODS}:{each.name}  {each.first}".rstrip() for each in public_functions(METHODS)]
+    return [*named, _own("method")]
 
 
 def _backbones() -> list[str]:
@@ -67,18 +68,22 @@ def _data() -> list[str]:
     """Sources by name, and the functions that list published sets and folders of other forms."""
     sources = ", ".join(source for source in suite.SOURCES if source != "listing")
     sets = [f"  {module}:{each.name}  {each.first}".rstrip() for module in SETS for each in public_functions(module)]
-    return [f"  {sources}", *sets]
+    return [f"  {sources}", *sets, _own("dataset")]
 
 
 def _metrics() -> list[str]:
-    return ["  functions of your own: eavit-bench init metric NAME"]
+    return [_own("metric")]
 
 
 def _selectors() -> list[str]:
     """Names for the option `select` of methods, and where one's own come from."""
     known = {each.name: each.first for each in public_functions(SELECTORS)}
-    own = "  functions of your own, as module:name: eavit-bench init selector NAME"
-    return [*(f"  {name}  {known[name]}".rstrip() for name in table_keys(SELECTORS, "SELECTORS")), own]
+    return [*(f"  {name}  {known[name]}".rstrip() for name in table_keys(SELECTORS, "SELECTORS")), _own("selector")]
+
+
+def _own(kind: str) -> str:
+    """The line that says how to write one's own."""
+    return f"  one of your own, as module:name: eavit-bench init {kind} NAME"
 
 
 def _described(module: str) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ Runs = Annotated[Path, typer.Option(help="Folder of logs, checkpoints and caches
 DataRoot = Annotated[Path | None, typer.Option("--data", help="Data root. Default: EAVIT_DATA, else ./data.")]
 RESULTS, RUNS = Path("results"), Path("runs")
 
-DONE, FAILED, REFUSED, OUT_OF_TIME = 0, 1, 2, 3  # exit codes of the verbs
+FAILED, REFUSED, OUT_OF_TIME = 1, 2, 3  # exit codes of the verbs
 INTERRUPTED = 130  # as shells count a program ended by Ctrl-C
 
 

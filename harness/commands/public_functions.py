@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
+ROLE = re.compile(r":\w+:`[.~]?([^`]+)`")  # a reference of Sphinx
+
 
 @dataclass(frozen=True, slots=True)
 class PublicFunction:
-    """``first``: line of the docstring, "" without one; ``takes``: names of the parameters."""
+    """``first``: paragraph of the docstring as plain text, "" without one; ``takes``: names of the parameters."""
 
     name: str
     first: str
@@ -52,7 +55,8 @@ def _passed_on(origin: tuple[str, str] | None) -> ast.FunctionDef | None:
 
 def _function(name: str, node: ast.FunctionDef) -> PublicFunction:
     parameters = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
-    first = (ast.get_docstring(node) or "").partition("\n")[0]
+    paragraph = " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
+    first = ROLE.sub(r"\1", paragraph).replace("``", "`")
     return PublicFunction(name, first, tuple(each.arg for each in parameters))
 
 

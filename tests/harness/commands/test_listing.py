@@ -67,6 +67,12 @@ def test_list_alone_prints_all_and_one_word_a_part_of_it(carded: str, capsys: py
         part = told(what)
         assert part.startswith(title) and part in whole and "methods:" not in part
     assert "  harness.data.published:dtd  5,640 photographs of textures" in told("data")
+    for line in (
+        *told("data").splitlines()[2:-1],
+        *told("backbones").splitlines()[1:],
+        *told("selectors").splitlines()[1:-1],
+    ):
+        assert line.endswith(".") and ":`" not in line, "whole sentences, without marks of Sphinx"
 
 
 def test_another_word_is_refused_with_the_nearest(carded: str) -> None:
