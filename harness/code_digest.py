@@ -129,7 +129,7 @@ class Project:
         return entries
 
     def find(self, name: str) -> ModuleSpec | None:
-        """Path of a module of this project; None: not there, or not of this project."""
+        """Spec of a module of this project; None: not there, or not of this project."""
         if name not in self._specs:
             self._specs[name] = self._look(name)
         return self._specs[name]

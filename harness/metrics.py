@@ -67,11 +67,6 @@ def metric_value(
     return value
 
 
-def check_metric(request: Mapping[str, Any]) -> None:
-    """Load the metric of a suite's entry; PluginError where it cannot be used."""
-    load_metric(request["use"], request["options"])
-
-
 def measure_cells(request: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     """Answers by cell and budget, as text: ``value`` of the metric, or the ``reason`` why there is none.
 

@@ -24,8 +24,6 @@ from harness.data.masks import MaskFiles
 from harness.messages import quoted
 from harness.plugins import PluginError, check_options, declared_classes, resolve
 
-SPLITS = ("train", "select", "test")
-
 
 class MissingFilesError(DataError):
     """Files of a data set that are not there. ``download``: gets them, where that is possible."""

@@ -187,4 +187,5 @@ def describe_dataset(request: dict[str, Any]) -> dict[str, str | int]:
     except DataError as error:
         return {"missing": str(with_dataset_name(spec.name, spec.source, error))}
     except Exception as error:  # planning must go on whatever a file holds; the cell will fail by name
-        return {"missing": f'data set "{spec.name}" (source "{spec.source}"): {type(error).__name__}: {error}'}
+        named = DataError(f"{type(error).__name__}: {error}")
+        return {"missing": str(with_dataset_name(spec.name, spec.source, named))}

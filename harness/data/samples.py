@@ -32,8 +32,8 @@ def write_sample(
 
     ``each``: images of a class in every official split. ``size``: height of photographs in pixels, a third less than
     their width. ``options``: those of a suite's entry; they name the set of MedMNIST, by default pathmnist, and the
-    task of VTAB-1k, by default cifar. The same
-    arguments give the same files. SVHN and Fashion-MNIST always have their 10 classes.
+    task of VTAB-1k, by default cifar. The same arguments give the same files. SVHN and Fashion-MNIST always have their
+    10 classes.
     """
     known = {**WRITERS, **OTHER_WRITERS}
     if name not in known:

@@ -35,9 +35,8 @@ PAGE = "report.html"
 
 @dataclass(frozen=True)
 class Built:
-    """All tables as text, the overview, and the files of the report, the table first; its fragments are one folder."""
+    """The overview, and the files of the report, the table first; its fragments are one folder."""
 
-    text: str
     overview: str
     files: tuple[Path, ...]
 
@@ -72,8 +71,7 @@ def write_report(
         from harness.reports.page.page import render_page
 
         files[PAGE] = render_page(data, suite, page, claims_for_page(data, suite, suite_file))
-    text = files.pop("table.md")
-    files["table.md"] = text  # last: a person takes it for the report
+    files["table.md"] = files.pop("table.md")  # last: a person takes it for the report
     stale = {path for path in (folder / FRAGMENTS).glob("*.tex") if f"{FRAGMENTS}/{path.name}" not in files}
     for path in (*leftover_files(folder), *leftover_files(folder / FRAGMENTS), *stale):
         path.unlink(missing_ok=True)
@@ -84,7 +82,7 @@ def write_report(
     made = [folder / name for name in files]
     if data.metric_values.empty or data.metric_values["value"].notna().all():  # else a metric is tried again next time
         stamp.write_stamp(folder, sources, made, {"overview": overview, "files": names})
-    return Built(text.decode("utf-8"), overview, tuple(folder / name for name in names))
+    return Built(overview, tuple(folder / name for name in names))
 
 
 def _table_files(data: ReportData, page: Page) -> dict[str, bytes]:
@@ -143,7 +141,7 @@ def current_report(folder: Path, suite: Suite, suite_file: Path, forms: Collecti
     if not (folder / NAME).is_file() or checksum_faults(folder):
         return None
     files = tuple(folder / name for name in made.shown["files"])
-    return Built((folder / "table.md").read_text(encoding="utf-8"), made.shown["overview"], files)
+    return Built(made.shown["overview"], files)
 
 
 def claims_for_page(data: ReportData, suite: Suite, suite_file: Path) -> Sequence[JudgedClaim] | None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from harness.jobs.files import flush_folder, write_flushed
 from harness.jobs.locks import Locks
-from harness.plan import Cell
 from harness.results import index
 from harness.results.cell_files import (
     Damaged,
@@ -31,7 +30,6 @@ from harness.results.cell_files import (
     whole_files,
 )
 from harness.results.index import CellSummary
-from harness.results.points import Row, point_rows
 from harness.results.record import Record
 
 TEMPORARY, OLD = ".tmp-", "-old"  # .tmp-<cell>-<random>, and the same with -old for what it replaces
@@ -134,11 +132,6 @@ class Store:
             there = set(self.ids())
             index.write_index(path, {cell: entry for cell, entry in (known | fresh).items() if cell in there})
         return summaries
-
-    def points(self, planned: Iterable[Cell]) -> list[Row]:
-        """The rows of ``points.csv`` for these cells, as far as they are there."""
-        planned = tuple(planned)
-        return point_rows(planned, self.records(cell.id for cell in planned))
 
     def write(self, outcome: Outcome) -> None:
         """Put a cell there as a whole, in place of what was there. On any error what was there stays."""

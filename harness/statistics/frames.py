@@ -1,6 +1,6 @@
 """Points to numbers: frames of ``points.csv``, of one suite or several, to what the other modules here work on.
 
-One trained supernet is one replicate for all its budgets, so everything is first computed within a (method, data set,
+One trained family is one replicate for all its budgets, so everything is first computed within a (method, data set,
 seed) and only then over seeds. What is missing is counted, never filled in; nothing depends on the order of rows.
 """
 
@@ -241,7 +241,7 @@ def step_fronts(points: pd.DataFrame, between: pd.DataFrame | None = None) -> di
     return fronts
 
 
-# --- budgets, cost, agreement -------------------------------------------------------------------------------------
+# --- budgets and cost -----------------------------------------------------------------------------------------------
 
 
 def budget_use(points: pd.DataFrame) -> pd.DataFrame:

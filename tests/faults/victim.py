@@ -29,7 +29,7 @@ def main() -> None:
     if light:
         run.check_suite = lambda *given, **named: Checked()  # of modules that import no torch
         open_suite.Settings = functools.partial(Settings, entry=CELL)
-    run.reports.write_report = lambda *given, **named: Built("", "", ())
+    run.reports.write_report = lambda *given, **named: Built("", ())
     if at:
         killing.at_operation(at, Path.cwd(), log, "run", torn)
     cli.main()

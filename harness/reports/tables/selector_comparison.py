@@ -14,7 +14,8 @@ from typing import Any
 from harness.reports.document import formatting
 from harness.reports.document.blocks import Page, Row, Section, method_entry, table
 from harness.results.record import Record
-from harness.statistics import agreement, intervals
+from harness.statistics import intervals
+from harness.statistics.agreement import kendall_tau
 from harness.tasks import SCORES
 
 Where = tuple[str, int]  # data set, seed
@@ -89,8 +90,8 @@ def _set(dataset: str, chosen: Mapping[str, Diagnostics], alone: Diagnostics, we
         keys = sorted(shared.keys() & alone[where].keys())
         count += len(keys)
         trained = [float(alone[where][key]["fold_b"]) for key in keys]
-        result = agreement.agreement([shared[key] for key in keys], trained)
-        taus += [result.tau] if result.tau is not None else []
+        tau = kendall_tau([shared[key] for key in keys], trained)
+        taus += [] if tau is None else [tau]
     equal = sum(len(weights[where]) == 1 for where in runs)
     correlation = f"{mean(taus):.2f} ({min(taus):.2f} to {max(taus):.2f})" if taus else "–"
     return [dataset, correlation, str(count), str(len(runs)), f"{equal} of {len(runs)}"]

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
     packed, _ = cell_files.pack_outputs(np.array([0, 0]), {0.25: LOGITS, 1.0: 3 * LOGITS})
     for cell in stored.CELLS:
         store.write(Outcome(small.record_of(cell), outputs=packed if cell.seed < 2 else b""))
-    points.write_points(tmp_path / "points.csv", store.points(stored.CELLS))
+    points.write_points(tmp_path / "points.csv", points.point_rows(stored.CELLS, store.records()))
     return tmp_path
 
 

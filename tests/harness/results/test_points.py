@@ -27,7 +27,7 @@ def test_points_follow_the_plan_and_its_names(tmp_path: Path) -> None:
         )
     )
     planned = [dataclasses.replace(some_cell(seed), suite="renamed", dataset="a, b") for seed in (2, 0, 9)]
-    rows = kept.points(planned)
+    rows = points.point_rows(planned, kept.records())
     assert [(row["suite"], row["dataset"], row["seed"], row["budget"]) for row in rows] == [
         ("renamed", "a, b", 2, 0.25), ("renamed", "a, b", 2, 1.0),
         ("renamed", "a, b", 0, 0.25), ("renamed", "a, b", 0, 1.0),
