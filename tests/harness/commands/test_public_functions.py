@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def test_functions_are_those_that_an_import_shows(name: str) -> None:
     assert list(found) == list(public)
     for key, each in found.items():
         function = getattr(module, key)
-        assert each.first == (inspect.getdoc(function) or "").partition("\n")[0]
+        paragraph = " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
+        assert each.first == re.sub(r":\w+:`[.~]?([^`]+)`", r"\1", paragraph).replace("``", "`")
         named = [p.name for p in inspect.signature(function).parameters.values() if p.kind not in (p.VAR_KEYWORD,)]
         assert list(each.takes) == named
 

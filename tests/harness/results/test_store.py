@@ -203,7 +203,7 @@ def test_names_of_any_kind_come_back(tmp_path: Path, name: str) -> None:
     assert read is not None
     assert (read.record.dataset, read.record.method, read.record.suite) == (name, name, name)
     assert kept.summaries([cell.id])[cell.id].dataset == name
-    points.write_points(tmp_path / "points.csv", kept.points([cell]))
+    points.write_points(tmp_path / "points.csv", points.point_rows([cell], kept.records()))
     points.write_records(tmp_path / "records.jsonl", [cell], kept.records())
     assert points.read_records(tmp_path / "records.jsonl") == {cell.id: read.record}
     with (tmp_path / "points.csv").open(encoding="utf-8", newline="") as file:

@@ -15,6 +15,7 @@ from harness import plan
 from harness.jobs.job import JobProgress
 from harness.jobs.processes import alive
 from harness.plan import Cell
+from harness.results.points import point_rows
 from harness.results.record import Status
 from harness.results.store import Store
 from harness.suite import Suite
@@ -109,7 +110,7 @@ def statuses(summary: Summary) -> dict[str, str]:
 
 def rows(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     volatile = ("train_seconds", "latency_ms")
-    found = Store(folder / "results").points(cells_of(suite))
+    found = point_rows(cells_of(suite), Store(folder / "results").records())
     return [{key: value for key, value in row.items() if key not in volatile} for row in found]
 
 

@@ -24,6 +24,7 @@ import pytest
 from harness import plan
 from harness.jobs import ray_connection
 from harness.jobs.ray_connection import ClusterError
+from harness.results.points import point_rows
 from harness.results.store import Store
 from harness.sweep import sweep
 from harness.sweep.pending import Settings
@@ -175,7 +176,7 @@ def starts(folder: Path, least: int, seconds: float = 90.0) -> list[list[str]]:
 
 def points(folder: Path, given: list[dict[str, Any]], seeds: list[int]) -> list[dict[str, Any]]:
     suite = small.suite(methods=given, seeds=seeds)
-    found = Store(folder / "results").points(plan.cells(suite, small.prints(suite)))
+    found = point_rows(plan.cells(suite, small.prints(suite)), Store(folder / "results").records())
     return [{key: value for key, value in row.items() if key not in ("train_seconds", "latency_ms")} for row in found]
 
 
