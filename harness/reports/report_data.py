@@ -23,7 +23,7 @@ from harness.tasks import ACCURACY, SCORES, Score
 
 Column = float | None  # a budget; None: the area over all budgets
 ALONE = "fixed_"  # callables that train one model for each budget
-FEW, FIRST = 12, 8  # methods that one panel can hold; those that it shows first of more
+FIRST = 8  # methods that one panel shows in colours: as many as there are colours
 REFERENCE = "reference"  # the folder of reported values, beside those of the suites
 
 
@@ -202,10 +202,10 @@ class ReportData:
 
     @cached_property
     def shown_first(self) -> list[str]:
-        """Methods that one panel shows first: all of up to 12, of more the leading ones and, up to 8, those of the
+        """Methods that one panel shows first: all of up to 8, of more the leading ones and, up to 8, those of the
         largest mean accuracy, where no answer to a budget counts as 0.
         """
-        if len(self.methods) <= FEW:
+        if len(self.methods) <= FIRST:
             return self.methods
         means = self.full.assign(accuracy=self.full["accuracy"].fillna(0.0)).groupby("method")["accuracy"].mean()
         best = means.sort_values(ascending=False, kind="stable").index
