@@ -16,7 +16,7 @@ def written(tmp_path_factory):
 
 
 def test_the_folder_has_profile_plot_and_table(written):
-    assert {path.name for path in written.iterdir()} == {"sketch.json", "latency.png", "table.md"}
+    assert {path.name for path in written.iterdir()} == {"sketch.json", "latency.png", "shares.png", "table.md"}
     profile = Profile.load(written / "sketch.json")
     assert len(profile.held_out) >= 12  # of a space that has few submodels
     assert latency.table({"sketch": profile}) == (written / "table.md").read_text()
