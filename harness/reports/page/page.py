@@ -44,7 +44,7 @@ class JudgedClaim(NamedTuple):
 
 def render_page(data: ReportData, suite: Suite, tables: Page, claims: Sequence[JudgedClaim] | None = None) -> bytes:
     """``tables``: the report's, which stand on the page too; ``claims`` None: none are made."""
-    named = page_data.names(suite)
+    named = page_data.names(suite, data.not_run)
     means = page_data.means(data, named)
     context = {
         **_heading(data, suite, named),

@@ -45,23 +45,26 @@ LONGEST = 2_000  # characters of a reason
 
 @dataclass(frozen=True)
 class Names:
-    """Methods, data sets and budgets in the suite's order; ``looks``: of each method its place by name."""
+    """Methods, data sets and budgets in the suite's order. ``not_run``: methods without a result."""
 
     methods: tuple[str, ...]
     datasets: tuple[str, ...]
     budgets: tuple[float, ...]
+    not_run: tuple[str, ...] = ()
 
     @property
     def looks(self) -> tuple[int, ...]:
-        order = sorted(self.methods)
+        """Place of each method's appearance: by name, as in the figures, which have no methods not run."""
+        order = sorted(self.methods, key=lambda name: (name in self.not_run, name))
         return tuple(order.index(name) for name in self.methods)
 
 
-def names(suite: Suite) -> Names:
+def names(suite: Suite, not_run: tuple[str, ...] = ()) -> Names:
     return Names(
         tuple(method.name for method in suite.methods),
         tuple(entry.name for entry in suite.datasets),
         tuple(sorted(suite.budgets)),
+        not_run,
     )
 
 

@@ -21,7 +21,7 @@ from harness.reports.sanity import SanityCheck
 from harness.results import points
 from harness.statistics import frames
 from tests.harness import small
-from tests.harness.made_pages import NASTY, QUICK, RAN, made_page, many, quick_page
+from tests.harness.made_pages import NASTY, QUICK, RAN, made_page, many, quick_page, suite_of
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +216,14 @@ def test_methods_look_as_in_the_figures():
     }  # fmt: skip
     assert json.loads(scale)["range"] == [appearance.MARKERS[at][1] for at in (1, 0, 2)]
     assert f"--c0: {appearance.COLOURS[0]};" in text and f"--c0: {appearance.ON_DARK[0]};" in text
+
+
+def test_methods_that_did_not_run_change_no_look_and_are_named_without_markdown():
+    frame = example(methods=("matformer", "ea_vit", "slice_untrained"))
+    of = suite_of(frame)
+    looks = dict(zip([method.name for method in of.methods], page_data.names(of, ("ea_vit",)).looks, strict=True))
+    assert looks == {"matformer": 0, "slice_untrained": 1, "ea_vit": 2}
+    assert "Not run: ea_vit." in Seen(made_page(frame[frame["method"] != "ea_vit"], of)).text
 
 
 def test_without_records_there_is_no_provenance_and_with_them_their_ledger(tmp_path):
