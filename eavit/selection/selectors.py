@@ -174,10 +174,11 @@ def nsga2(
 
 
 def evolution(evaluations: int = EVALUATIONS, rules: Rules = AUTOFORMER) -> Selector:
-    """AutoFormer's evolutionary search, once for each budget; numbers and source in :mod:`.evolution`.
+    """AutoFormer's evolutionary search (arXiv 2107.00651), once for each budget.
 
-    The evaluations are shared out evenly (the source has 1050 for each budget). Ours: a budget may also
-    take what another budget's search measured, and fewer evaluations shrink population and rounds alike.
+    Numbers and their source: :mod:`.evolution`. The evaluations are shared out evenly (the source has 1050 for each
+    budget). Ours: a budget may also take what another budget's search measured, and fewer evaluations shrink
+    population and rounds alike.
     """
     _limit(evaluations, 1)
 
@@ -262,7 +263,7 @@ def mix_n_match(candidates: Callable[[Space], Iterable[Submodel]] = mixes) -> Se
 
 
 def uniform() -> Selector:
-    """The most proportional uniform shape of at most the budget (:func:`uniforms`). No evaluation."""
+    """The most proportional uniform shape of at most the budget. No evaluation."""
     return mix_n_match(uniforms)
 
 
