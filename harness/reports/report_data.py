@@ -12,6 +12,7 @@ from typing import Any, Self
 import pandas as pd
 
 from harness.reports import marking, metric_values, sanity
+from harness.reports.appearance import COLOURS
 from harness.reports.sanity import SanityCheck
 from harness.results.bitmaps import Bitmaps
 from harness.results.record import Record
@@ -23,7 +24,7 @@ from harness.tasks import ACCURACY, SCORES, Score
 
 Column = float | None  # a budget; None: the area over all budgets
 ALONE = "fixed_"  # callables that train one model for each budget
-FIRST = 8  # methods that one panel shows in colours: as many as there are colours
+FIRST = len(COLOURS)  # methods that one panel shows in colours
 REFERENCE = "reference"  # the folder of reported values, beside those of the suites
 
 
